@@ -1,0 +1,10 @@
+"""The one exception a user is meant to read."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input, told in one sentence: what is wrong, where, and what to do.
+
+    The command line prints the sentence and leaves with exit code 2; nothing is left half-written.
+    """
