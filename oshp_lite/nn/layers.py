@@ -1,0 +1,53 @@
+"""The few building blocks every network of this package is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation (eps 1e-5, momentum 0.1) whose batch counter stays as it is.
+
+    The released checkpoints carry counters that were never advanced; leaving ours alone keeps a trained state
+    comparable with an official one entry by entry. Input and output: float [B,C,H,W].
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise with batch statistics in training, with running ones otherwise."""
+        return F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
+        )
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear resampling with aligned corners, float [B,C,h,w] -> [B,C,*size]; the only kind the papers' code uses."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+def conv_bn(
+    in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1
+) -> nn.Sequential:
+    """Plain convolution without bias, then BatchNorm; padding keeps ceil(size / stride)."""
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
+    return nn.Sequential(conv, BatchNorm(out_channels))
+
+
+def conv_bn_relu(
+    in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1
+) -> nn.Sequential:
+    """`conv_bn` followed by a ReLU."""
+    block = conv_bn(in_channels, out_channels, kernel=kernel, stride=stride, dilation=dilation)
+    return nn.Sequential(*block, nn.ReLU(inplace=True))
