@@ -1,0 +1,136 @@
+"""Masks, heat maps and photos turned into plain RGB arrays: no figure needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+IGNORE = 255
+"""The mask value without a statement; drawn like any other colour of the palette."""
+
+RGB = NDArray[np.uint8]
+
+
+def to_array(values: Tensor | NDArray[Any]) -> NDArray[Any]:
+    """Return a NumPy view of a tensor (detached, on the CPU) or the array itself."""
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def to_rgb(image: Tensor | NDArray[Any], channels: str = "rgb") -> RGB:
+    """Bring a photo into uint8 [H,W,3].
+
+    image     uint8 [H,W,3] (returned as it is), or float [3,H,W] in [-1,1] as an Episode holds it (clipped)
+    channels  "rgb" or "bgr": the order of the incoming channels
+
+    Raises ValueError for any other shape or channel order.
+    """
+    if channels not in ("rgb", "bgr"):
+        raise ValueError(f"channels must be 'rgb' or 'bgr', not {channels!r}")
+    array = to_array(image)
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        rgb = array
+    elif np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[0] == 3:
+        rgb = np.rint((np.clip(array, -1, 1).transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+    else:
+        raise ValueError(f"a photo is uint8 [H,W,3] or float [3,H,W], not {array.dtype} {list(array.shape)}")
+    return np.ascontiguousarray(rgb[:, :, ::-1] if channels == "bgr" else rgb)
+
+
+def palette_of(colours: Any) -> RGB:
+    """Return the uint8 [256,3] palette of a label space, or the palette itself. Raises ValueError for other shapes."""
+    palette = np.asarray(getattr(colours, "palette", colours), dtype=np.uint8)
+    if palette.shape != (256, 3):
+        raise ValueError(f"a palette is uint8 [256,3], not {list(palette.shape)}")
+    return palette
+
+
+def mask_to_rgb(mask: Tensor | NDArray[Any], colours: Any) -> RGB:
+    """Paint a mask of ids 0..255, integer [H,W], with a palette (or a label space's): uint8 [H,W,3]."""
+    array = to_array(mask)
+    if array.ndim != 2:
+        raise ValueError(f"a mask is [H,W], not {list(array.shape)}")
+    return palette_of(colours)[array.astype(np.uint8)]
+
+
+def outlines(mask: Tensor | NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the pixels whose right or lower neighbour holds another id: bool [H,W]."""
+    array = to_array(mask)
+    edge = np.zeros(array.shape, dtype=bool)
+    edge[:, :-1] |= array[:, 1:] != array[:, :-1]
+    edge[:-1, :] |= array[1:, :] != array[:-1, :]
+    return edge
+
+
+def overlay(
+    image: Tensor | NDArray[Any],
+    mask: Tensor | NDArray[Any],
+    colours: Any,
+    alpha: float = 0.6,
+    *,
+    channels: str = "rgb",
+    edges: bool = True,
+) -> RGB:
+    """Lay a mask over its photo: uint8 [H,W,3].
+
+    image   see `to_rgb`; mask integer [H,W] of ids, same height and width
+    colours palette uint8 [256,3], or a label space that has one
+    alpha   weight of the colour in [0,1]; pixels of id 0 keep the photo
+    edges   draw a thin dark line between regions, so that the parts stay apart in a grey print
+
+    Raises ValueError when sizes differ or alpha is out of range.
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
+    photo, ids = to_rgb(image, channels).astype(np.float32), to_array(mask)
+    if photo.shape[:2] != ids.shape:
+        raise ValueError(f"photo {list(photo.shape[:2])} and mask {list(ids.shape)} differ in size")
+    painted = (1 - alpha) * photo + alpha * mask_to_rgb(ids, colours)
+    result = np.where((ids > 0)[:, :, None], painted, photo)
+    if edges:
+        result[outlines(ids)] *= 0.25
+    return np.rint(result).astype(np.uint8)
+
+
+def enlarge(values: Tensor | NDArray[Any], size: tuple[int, int], *, smooth: bool = False) -> NDArray[Any]:
+    """Resize a map [h,w] to `size` = (height, width): nearest (dtype kept), or bilinear as float32."""
+    array = to_array(values)
+    if smooth:
+        picture = Image.fromarray(array.astype(np.float32), mode=None)
+        return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    rows = np.arange(size[0]) * array.shape[0] // size[0]
+    columns = np.arange(size[1]) * array.shape[1] // size[1]
+    return array[rows[:, None], columns[None, :]]
+
+
+def heat_on_photo(
+    image: Tensor | NDArray[Any],
+    heat: Tensor | NDArray[Any],
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    cmap: str = "magma",
+    alpha: float = 0.7,
+    channels: str = "rgb",
+    smooth: bool = False,
+) -> RGB:
+    """Lay a heat map over a grey version of its photo: uint8 [H,W,3].
+
+    image      see `to_rgb`; heat float [h,w] of any size, enlarged to the photo
+    low, high  values shown darkest and brightest; default the map's own extremes
+    cmap       a Matplotlib colour map whose lightness grows steadily, so that it survives a grey print
+    alpha      weight of the map in [0,1]
+    """
+    photo = to_rgb(image, channels)
+    values = enlarge(heat, photo.shape[:2], smooth=smooth).astype(np.float32)
+    low = float(np.nanmin(values)) if low is None else low
+    high = float(np.nanmax(values)) if high is None else high
+    scaled = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
+    coloured = matplotlib.colormaps[cmap](scaled)[:, :, :3] * 255.0
+    grey = photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return np.rint((1 - alpha) * grey[:, :, None] + alpha * coloured).astype(np.uint8)

@@ -1,0 +1,140 @@
+"""Ready-made figures: photo grids, episodes with their masks, colour legends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oshp_lite.viz.images import IGNORE, overlay, palette_of, to_array, to_rgb
+from oshp_lite.viz.style import new_figure, show, show_image, style
+
+Pixels = Tensor | NDArray[Any]
+
+
+def ids_in(*masks: Pixels | None) -> list[int]:
+    """Return the foreground ids found in the masks, sorted, without 0 and 255."""
+    found: set[int] = set()
+    for mask in masks:
+        if mask is not None:
+            found |= {int(value) for value in np.unique(to_array(mask))}
+    return sorted(found - {0, IGNORE})
+
+
+def legend_handles(space: Any, ids: Iterable[int]) -> list[Patch]:
+    """Return one coloured patch with name per id; `space` offers `.palette` [256,3] and `.names`."""
+    palette = palette_of(space) / 255.0
+    return [Patch(facecolor=palette[i], edgecolor="0.25", linewidth=0.5, label=space.names[i]) for i in ids]
+
+
+def add_legend(figure: Figure, space: Any, ids: Iterable[int], columns: int = 6) -> None:
+    """Put a legend of the given ids below the panels of a figure."""
+    handles = legend_handles(space, ids)
+    if handles:
+        with style():
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)))
+
+
+def colour_legend(space: Any, ids: Iterable[int] | None = None, columns: int = 4) -> Figure:
+    """Return a figure that shows nothing but the colours and names of a label space's ids (default: all kept)."""
+    chosen = list(space.classes if ids is None else ids)
+    columns = max(1, min(columns, len(chosen)))
+    rows = max(1, -(-len(chosen) // columns))
+    figure, axes = new_figure(width=1.45 * columns, height=0.28 * rows + 0.1)
+    axes[0, 0].set_axis_off()
+    with style():
+        axes[0, 0].legend(handles=legend_handles(space, chosen), loc="center", ncols=columns)
+    return figure
+
+
+def name_regions(axes: Axes, mask: Pixels, names: Sequence[str], smallest: float = 0.008) -> None:
+    """Write each class's name on its region, so that a figure can be read without its colours.
+
+    smallest  share of the image below which a region stays without a name
+    """
+    ids = to_array(mask)
+    for class_id in ids_in(ids):
+        rows, columns = np.nonzero(ids == class_id)
+        if rows.size < smallest * ids.size:
+            continue
+        # The pixel of the class that lies nearest to the class's median: inside the region even when it is bent.
+        distance = (rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2
+        best = int(distance.argmin())
+        frame = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.65, "linewidth": 0}
+        axes.text(columns[best], rows[best], names[class_id], ha="center", va="center", fontsize=6, bbox=frame)
+
+
+def photo_grid(
+    pictures: Sequence[Pixels],
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+    cell: float = 2.0,
+) -> Figure:
+    """Return a contact sheet of photos (see `to_rgb`), `columns` per row, `cell` inches each."""
+    columns = max(1, min(columns, len(pictures)))
+    rows = max(1, -(-len(pictures) // columns))
+    figure, axes = new_figure(rows, columns, width=cell, height=cell + (0.25 if titles else 0.0))
+    for index, place in enumerate(axes.flat):
+        place.set_axis_off()
+        if index < len(pictures):
+            show_image(place, to_rgb(pictures[index]), None if titles is None else titles[index])
+    return figure
+
+
+def episode_figure(
+    support_image: Pixels,
+    support_mask: Pixels,
+    query_image: Pixels,
+    truth: Pixels | None = None,
+    prediction: Pixels | None = None,
+    *,
+    space: Any,
+    channels: str = "rgb",
+    cell: float = 2.1,
+    named: bool = False,
+) -> Figure:
+    """Return one row: support, support mask, query, [truth], [prediction], with a legend of the ids that occur.
+
+    images as in `to_rgb`; masks integer [H,W]; `space` offers `.palette` and `.names` (a LabelSpace does)
+    named  writes the class names on the regions too, for grey prints
+    """
+    support, query = to_rgb(support_image, channels), to_rgb(query_image, channels)
+    panels: list[tuple[str, NDArray[Any], Pixels | None]] = [
+        ("support photo", support, None),
+        ("support mask", overlay(support, support_mask, space), support_mask),
+        ("query photo", query, None),
+    ]
+    if truth is not None:
+        panels.append(("query, true parts", overlay(query, truth, space), truth))
+    if prediction is not None:
+        panels.append(("query, predicted parts", overlay(query, prediction, space), prediction))
+    figure, axes = new_figure(1, len(panels), width=cell, height=cell + 0.6)
+    for place, (title, picture, mask) in zip(axes[0], panels, strict=True):
+        show_image(place, picture, title)
+        if named and mask is not None:
+            name_regions(place, mask, space.names)
+    add_legend(figure, space, ids_in(support_mask, truth, prediction))
+    return figure
+
+
+def show_episode(
+    episode: Any, space: Any, prediction: Pixels | None = None, *, channels: str = "rgb", named: bool = False
+) -> None:
+    """Display a single (unbatched) Episode in the running notebook, with the prediction when given."""
+    figure = episode_figure(
+        episode.support_image,
+        episode.support_mask,
+        episode.query_image,
+        episode.query_mask,
+        prediction,
+        space=space,
+        channels=channels,
+        named=named,
+    )
+    show(figure, "support photo, its mask, the query photo and its parts")

@@ -1,0 +1,133 @@
+"""One look for all figures, readable without colour; PNG bytes small enough to live in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from io import BytesIO
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+# Lightness falls steadily from colour to colour and every line has its own dash and marker,
+# so that curves stay apart in a grey print and for colour-blind readers.
+INK = ("#1b1b3a", "#b3361e", "#1f78b4", "#e08e1b", "#5aa469", "#a8a8b8")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+STYLE: Any = {
+    "axes.grid": True,
+    "axes.prop_cycle": cycler(color=INK) + cycler(linestyle=_DASHES) + cycler(marker=_MARKERS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "figure.facecolor": "white",
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "image.cmap": "magma",
+    "image.interpolation": "nearest",
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+
+def use_style() -> None:
+    """Make the house style Matplotlib's default for the rest of the process (once, at a notebook's start)."""
+    matplotlib.rcParams.update(STYLE)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the house style within a `with` block and leave Matplotlib's settings as they were."""
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, *, width: float = 3.0, height: float = 3.0, **options: Any
+) -> tuple[Figure, np.ndarray[Any, Any]]:
+    """Return a figure (no pyplot behind it) and its axes, an object array [rows, columns].
+
+    width, height are inches of one cell; `options` go to `Figure.subplots`.
+    """
+    with style():
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def show_image(axes: Axes, picture: Any, title: str | None = None, **options: Any) -> Any:
+    """Draw an image array on axes without ticks or frame; returns Matplotlib's image for a colour bar."""
+    with style():
+        drawn = axes.imshow(picture, **options)
+        axes.set_axis_off()
+        if title is not None:
+            axes.set_title(title)
+    return drawn
+
+
+def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> bytes:
+    """Draw a figure into PNG bytes.
+
+    dpi      pixels per inch of the figure's size
+    colours  size of the PNG's own palette (2..256): a photo then takes a third of the room; None keeps 24 bits
+    """
+    if not isinstance(figure.canvas, FigureCanvasAgg):
+        FigureCanvasAgg(figure)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    if colours is None:
+        return buffer.getvalue()
+    buffer.seek(0)
+    with Image.open(buffer) as picture:
+        reduced = picture.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT)
+    packed = BytesIO()
+    reduced.save(packed, format="png", optimize=True)
+    return packed.getvalue()
+
+
+class Picture:
+    """A finished PNG that a notebook shows when it is a cell's last expression."""
+
+    def __init__(self, png: bytes, description: str = "figure") -> None:
+        self.png = png
+        self.description = description
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def __repr__(self) -> str:
+        """Return what a reader without images gets: the description."""
+        return f"<{self.description}>"
+
+
+def picture(figure: Figure, description: str = "figure", dpi: int = 84, colours: int | None = 256) -> Picture:
+    """Turn a figure into a `Picture`; `description` says in words what the figure shows."""
+    return Picture(fig_to_png(figure, dpi=dpi, colours=colours), description)
+
+
+def show(figure: Figure, description: str = "figure", dpi: int = 84, colours: int | None = 256) -> None:
+    """Display a figure in the running notebook, small enough to be committed; prints the description elsewhere."""
+    shown = picture(figure, description, dpi, colours)
+    try:
+        # IPython belongs to the notebooks' extra, not to the package's requirements.
+        display = import_module("IPython.display").display
+    except ImportError:
+        print(shown)
+        return
+    display(shown)
