@@ -1,1 +1,1 @@
-"""Placeholder, filled by its room."""
+"""Batch reproduction: the run store, notebook execution through papermill, the report."""
