@@ -1,1 +1,23 @@
-"""Placeholder, filled by its room."""
+"""Floor 0: label spaces, merges, folds and colours, all ids in one place."""
+
+from __future__ import annotations
+
+from oshp_lite.labels.folds import Fold, fold
+from oshp_lite.labels.palettes import colour_of, meanings
+from oshp_lite.labels.spaces import BACKGROUND, IGNORE, LabelSpace, canonical, label_space
+from oshp_lite.labels.tables import CCP_CLASSES, CCP_TAGS, GROUPS
+
+__all__ = [
+    "BACKGROUND",
+    "CCP_CLASSES",
+    "CCP_TAGS",
+    "GROUPS",
+    "IGNORE",
+    "Fold",
+    "LabelSpace",
+    "canonical",
+    "colour_of",
+    "fold",
+    "label_space",
+    "meanings",
+]

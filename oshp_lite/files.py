@@ -1,0 +1,299 @@
+"""Reading pictures and writing files so that bad input gets a sentence and nothing is ever half-written."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from oshp_lite.errors import UserError
+
+_MASK_MODES = ("L", "P")
+_WHY = {
+    errno.ENOSPC: "the disk is full; free some space or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
+    errno.EFBIG: "a file-size limit was reached; raise it (ulimit -f) or choose another place",
+    errno.ENOTDIR: "part of its path is a file, not a folder; choose another place",
+    errno.EEXIST: "part of its path is a file, not a folder; choose another place",
+    errno.EISDIR: "there is a folder of that name; choose another name",
+    errno.EACCES: "no permission to write there; choose another place",
+    errno.EPERM: "no permission to write there; choose another place",
+    errno.EROFS: "the place is read-only; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+def cannot_write(path: Path | str, error: OSError) -> UserError:
+    """Turn an operating-system error met while writing `path` into the sentence a user reads."""
+    why = _WHY.get(error.errno or 0, f"{(error.strerror or str(error)).lower()}; check the place and try again")
+    return UserError(f"cannot write {path}: {why}")
+
+
+def cannot_read(path: Path | str, error: Exception, kind: str = "file") -> UserError:
+    """Turn an error met while reading `path` into the sentence a user reads."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return UserError(f"{kind} {path} does not exist; check the path")
+    if isinstance(error, IsADirectoryError):
+        return UserError(f"{kind} {path} is a folder; name a file in it")
+    if isinstance(error, PermissionError):
+        return UserError(f"{kind} {path} may not be read; check its permissions")
+    return UserError(f"{kind} {path} is damaged or cut short ({type(error).__name__}); get it again")
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+@contextmanager
+def _opened(path: Path | str, kind: str) -> Iterator[Image.Image]:
+    """Open a picture; every failure while opening or decoding it becomes a UserError."""
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except UserError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{kind} {path} is not a picture that can be read; give a JPEG or PNG file") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{kind} {path} is too large to be opened safely; make it smaller") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise cannot_read(path, error, kind) from None
+
+
+def read_image(path: Path | str, *, upright: bool = False) -> np.ndarray:
+    """Read a photo as RGB, uint8 [H,W,3] in 0..255; `upright` turns it as its camera noted (EXIF).
+
+    Datasets are read as stored (masks know nothing of EXIF); a user's own photo is best read upright.
+    Raises UserError when the file is missing, unreadable or truncated.
+    """
+    with _opened(path, "image") as picture:
+        picture.load()
+        turned = ImageOps.exif_transpose(picture) if upright else picture
+        return np.array(turned.convert("RGB"))
+
+
+def read_mask(path: Path | str) -> np.ndarray:
+    """Read a label mask, uint8 [H,W] of ids (255 = ignore), from a single-channel or indexed picture.
+
+    Raises UserError when the file is missing, unreadable, truncated or not a mask of ids (e.g. a coloured RGB one).
+    """
+    with _opened(path, "mask") as picture:
+        if picture.mode not in _MASK_MODES:
+            raise UserError(
+                f"mask {path} has colour mode {picture.mode} where one 8-bit channel of class ids is expected; "
+                "save it as an indexed or greyscale PNG whose values are the ids"
+            )
+        picture.load()
+        return np.array(picture)
+
+
+def picture_size(path: Path | str, kind: str = "image") -> tuple[int, int]:
+    """Height and width of a picture, read from its header alone. Raises UserError as `read_image` does."""
+    with _opened(path, kind) as picture:
+        return picture.height, picture.width
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file. Raises UserError when it is missing, unreadable or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    except ValueError:
+        raise UserError(f"file {path} is not valid JSON; make it again") from None
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """An unpickler that knows no class and no function, so that nothing in a file can run."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        raise UserError(f"asks for {module_name}.{global_name}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise UserError("refers to objects outside itself")
+
+
+def _refuse_other_types(root: Any) -> None:
+    """Raise UserError unless `root` is made of dicts, lists and numbers alone (loops are allowed to exist)."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        value = waiting.pop()
+        if type(value) in (int, float, bool):
+            continue
+        if type(value) not in (dict, list):
+            raise UserError(f"holds a {type(value).__name__}")
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            waiting.extend(value.keys())
+            waiting.extend(value.values())
+        else:
+            waiting.extend(value)
+
+
+def read_plain_pickle(path: Path | str) -> Any:
+    """Read a pickle that may hold nothing but dicts, lists and numbers; code in it never runs.
+
+    Raises UserError when the file is missing, damaged, or wants anything else.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    try:
+        value = _PlainUnpickler(io.BytesIO(content)).load()
+        _refuse_other_types(value)
+    except UserError as refusal:
+        raise UserError(
+            f"pickle {path} {refusal}, but only dicts, lists and numbers are accepted; "
+            "use the file published by the authors or make it again from the masks"
+        ) from None
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise cannot_read(path, error, "pickle") from None
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def _umask() -> int:
+    """The process's permission mask: temporary files start private, finished ones get the ordinary bits."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def write_atomic(path: Path | str, content: bytes) -> None:
+    """Write a file in one step: readers see the old content or the whole new one. Makes missing folders.
+
+    Raises UserError (full disk, file-size limit, path beneath a file, no permission); no partial file stays.
+    """
+    path = Path(path)
+    _make_folder(path.parent)
+    if path.is_dir():
+        raise cannot_write(path, OSError(errno.EISDIR, "is a directory"))
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".partial", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from None
+        raise
+
+
+def write_json_atomic(path: Path | str, value: Any) -> None:
+    """Write `value` as readable JSON, atomically. Raises UserError as `write_atomic` does."""
+    write_atomic(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def encode_png(array: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """Bytes of a PNG of uint8 [H,W] (ids or grey) or [H,W,3] (RGB); `palette` uint8 [256,3] makes ids indexed."""
+    picture = Image.fromarray(np.ascontiguousarray(array, dtype=np.uint8))
+    if palette is not None:
+        picture.putpalette(np.ascontiguousarray(palette, dtype=np.uint8).tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+    """Bytes of a JPEG of an RGB image uint8 [H,W,3]."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8)).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def write_mask(path: Path | str, mask: np.ndarray, palette: np.ndarray | None = None) -> None:
+    """Write a mask of ids, uint8 [H,W], as PNG (indexed when a palette is given), atomically."""
+    write_atomic(path, encode_png(mask, palette))
+
+
+def write_image(path: Path | str, image: np.ndarray, quality: int = 95) -> None:
+    """Write an RGB image uint8 [H,W,3] as JPEG (.jpg, .jpeg) or PNG, atomically."""
+    jpeg = Path(path).suffix.lower() in {".jpg", ".jpeg"}
+    write_atomic(path, encode_jpeg(image, quality) if jpeg else encode_png(image))
+
+
+def _discard(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_folder(finished: Path, path: Path, *, replace: bool = False) -> None:
+    """Rename the finished folder to `path`. An older folder there is removed after the swap, if `replace` says so."""
+    old: Path | None = None
+    try:
+        if path.is_dir() and any(path.iterdir()):
+            if not replace:
+                raise UserError(f"{path} exists already; remove it, choose another place or ask for it to be replaced")
+            old = path.with_name(f".{path.name}.old-{os.getpid()}")
+            os.rename(path, old)
+        elif path.exists() and not path.is_dir():
+            raise OSError(errno.ENOTDIR, "not a directory")
+        os.rename(finished, path)
+    except OSError as error:
+        if old is not None and not path.exists():
+            with suppress(OSError):
+                os.rename(old, path)
+        raise cannot_write(path, error) from None
+    if old is not None:
+        _discard(old)
+
+
+@contextmanager
+def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
+    """Yield an empty sibling folder that takes the name `path` when the block ends well and vanishes when it fails.
+
+    Raises UserError when the folder cannot be made, or `path` holds something and `replace` is False.
+    """
+    path = Path(path)
+    _make_folder(path.parent)
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not replace)):
+        raise UserError(f"{path} exists already; remove it, choose another place or ask for it to be replaced")
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", suffix=".partial", dir=path.parent))
+        os.chmod(temporary, 0o777 & ~_umask())
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    try:
+        yield temporary
+        publish_folder(temporary, path, replace=replace)
+    except OSError as error:
+        _discard(temporary)
+        raise cannot_write(error.filename or path, error) from None
+    except BaseException:
+        _discard(temporary)
+        raise
+
+
+def sha256_json(value: Any) -> str:
+    """SHA-256 (hex) of a value's compact JSON with sorted keys: the same for equal values on every machine."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()

@@ -1,0 +1,113 @@
+"""Folds: which classes are seen in training (base) and which are met for the first time at test (novel)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from oshp_lite.errors import UserError
+from oshp_lite.labels import tables
+from oshp_lite.labels.spaces import BACKGROUND, IGNORE, LabelSpace, canonical, label_space
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split of a dataset's kept ids. Source: facts A.2 (journal section 6.1; AAAI section 5.1).
+
+    classes   all kept ids incl. background, in the official order
+    training  ids visible in training: background and base; `base` is the same tuple, as the papers average it
+    novel     ids hidden in training
+
+    Raises UserError when base and novel overlap, leave a class out or name an unknown one.
+    """
+
+    dataset: str
+    number: int
+    protocol: str
+    n_ids: int
+    classes: tuple[int, ...]
+    training: tuple[int, ...]
+    novel: tuple[int, ...]
+    background: int = BACKGROUND
+    _visible: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse folds that would leak or lose a class."""
+        where = f"fold {self.number} of {self.dataset} ({self.protocol})"
+        for name, ids in (("classes", self.classes), ("training", self.training), ("novel", self.novel)):
+            if len(set(ids)) != len(ids):
+                raise UserError(f"{where}: an id occurs twice in its {name} list {list(ids)}")
+        overlap = sorted(set(self.training) & set(self.novel))
+        if overlap:
+            raise UserError(f"{where}: ids {overlap} are both base and novel; a class must be one of them")
+        if self.background not in self.training:
+            raise UserError(f"{where}: the background {self.background} must be among the training ids")
+        both = set(self.training) | set(self.novel)
+        if both != set(self.classes):
+            odd = sorted(both ^ set(self.classes))
+            raise UserError(f"{where}: ids {odd} are not exactly once among base and novel classes")
+        if not all(0 <= index < self.n_ids for index in self.classes):
+            raise UserError(f"{where}: ids must lie in 0..{self.n_ids - 1}")
+        visible = np.zeros(256, np.uint8)
+        visible[list(self.training)] = list(self.training)
+        visible[IGNORE] = IGNORE
+        object.__setattr__(self, "_visible", visible)
+
+    @property
+    def base(self) -> tuple[int, ...]:
+        """Ids averaged as "base": the training ids, background included (facts B.10)."""
+        return self.training
+
+    @property
+    def base_foreground(self) -> tuple[int, ...]:
+        """Training ids without the background."""
+        return tuple(index for index in self.training if index != self.background)
+
+    @property
+    def foreground(self) -> tuple[int, ...]:
+        """All kept ids without the background, in the official order."""
+        return tuple(index for index in self.classes if index != self.background)
+
+    @property
+    def space(self) -> LabelSpace:
+        """Label space of the masks this fold works on (CCP: the 12 classes of CCP-OS)."""
+        return label_space("ccp-os" if self.dataset == "ccp" else self.dataset)
+
+    def hide_novel(self, mask: np.ndarray) -> np.ndarray:
+        """Merged ids -> the same with everything outside the training ids set to background; 255 passes. Facts A.7.
+
+        mask: any integer array with values in 0..255; the result has its dtype. Raises UserError for other values.
+        """
+        mask = np.asarray(mask)
+        if mask.dtype == np.uint8:
+            return self._visible[mask]
+        if mask.dtype.kind not in "iu" or (mask.size and (int(mask.min()) < 0 or int(mask.max()) > IGNORE)):
+            raise UserError(f"a mask of whole ids in 0..{IGNORE} is expected, not {mask.dtype} values outside it")
+        return self._visible[mask.astype(np.uint8)].astype(mask.dtype)
+
+    def names(self, ids: tuple[int, ...] | None = None) -> tuple[str, ...]:
+        """Class names of some kept ids (all of them when none are given)."""
+        return tuple(self.space.class_name(index) for index in (self.classes if ids is None else ids))
+
+
+def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
+    """Fold 1 or 2 of "atr", "lip", "cihp" or "ccp" (also "figures-atr", "atr-os", ...).
+
+    protocol: "journal" (all datasets) or "aaai" (ATR only). Raises UserError for a combination that does not exist.
+    """
+    short = canonical(dataset)
+    key = (protocol, short, number)
+    if key not in tables.TRAINING_IDS:
+        known = ", ".join(f"{name} {count} ({rule})" for rule, name, count in tables.TRAINING_IDS)
+        raise UserError(f"there is no fold {number!r} of {dataset!r} in protocol {protocol!r}; there are {known}")
+    space = label_space("ccp-os" if short == "ccp" else short)
+    return Fold(
+        dataset=short,
+        number=number,
+        protocol=protocol,
+        n_ids=space.n_ids,
+        classes=space.classes,
+        training=tables.TRAINING_IDS[key],
+        novel=tables.NOVEL_IDS[key],
+    )
