@@ -16,15 +16,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-# Lightness falls steadily from colour to colour and every line has its own dash and marker,
-# so that curves stay apart in a grey print and for colour-blind readers.
+# The colours differ in lightness and every line has its own dash, so that curves stay apart in a grey print and for
+# colour-blind readers.
 INK = ("#1b1b3a", "#b3361e", "#1f78b4", "#e08e1b", "#5aa469", "#a8a8b8")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 STYLE: Any = {
     "axes.grid": True,
-    "axes.prop_cycle": cycler(color=INK) + cycler(linestyle=_DASHES) + cycler(marker=_MARKERS),
+    "axes.prop_cycle": cycler(color=INK) + cycler(linestyle=_DASHES),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
