@@ -1,6 +1,18 @@
 """Pictures: overlays, legends, episode panels and one figure style, all without pyplot."""
 
-from oshp_lite.viz.images import enlarge, heat_on_photo, mask_to_rgb, outlines, overlay, palette_of, to_rgb
+from oshp_lite.viz.images import (
+    Colours,
+    enlarge,
+    heat_on_photo,
+    kept,
+    mask_to_rgb,
+    name_of,
+    outlines,
+    overlay,
+    palette_of,
+    raw,
+    to_rgb,
+)
 from oshp_lite.viz.panels import (
     add_legend,
     colour_legend,
@@ -15,6 +27,7 @@ from oshp_lite.viz.style import INK, Picture, fig_to_png, new_figure, picture, s
 
 __all__ = [
     "INK",
+    "Colours",
     "Picture",
     "add_legend",
     "colour_legend",
@@ -23,8 +36,10 @@ __all__ = [
     "fig_to_png",
     "heat_on_photo",
     "ids_in",
+    "kept",
     "legend_handles",
     "mask_to_rgb",
+    "name_of",
     "name_regions",
     "new_figure",
     "outlines",
@@ -32,6 +47,7 @@ __all__ = [
     "palette_of",
     "photo_grid",
     "picture",
+    "raw",
     "show",
     "show_episode",
     "show_image",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -10,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from oshp_lite.labels import LabelSpace
 
 IGNORE = 255
 """The mask value without a statement; drawn like any other colour of the palette."""
@@ -42,9 +46,38 @@ def to_rgb(image: Tensor | NDArray[Any], channels: str = "rgb") -> RGB:
     return np.ascontiguousarray(rgb[:, :, ::-1] if channels == "bgr" else rgb)
 
 
-def palette_of(colours: Any) -> RGB:
-    """Return the uint8 [256,3] palette of a label space, or the palette itself. Raises ValueError for other shapes."""
-    palette = np.asarray(getattr(colours, "palette", colours), dtype=np.uint8)
+@dataclass(frozen=True, eq=False)
+class Colours:
+    """What a mask's ids look like and are called: `palette` uint8 [256,3] and `names` by id."""
+
+    palette: RGB
+    names: Mapping[int, str]
+
+
+def raw(space: LabelSpace) -> Colours:
+    """Colours and names of a label space's raw ids, for masks before the merge ("left shoe" and "right shoe")."""
+    return Colours(space.palette, dict(enumerate(space.names)))
+
+
+def kept(space: LabelSpace) -> Colours:
+    """Colours and names of a label space's kept ids, for masks after the merge ("shoes"); a space given as it is."""
+    names = {**dict(enumerate(space.names)), **dict(zip(space.classes, space.class_names, strict=True))}
+    return Colours(space.class_palette, names)
+
+
+def name_of(space: LabelSpace | Colours, class_id: int) -> str:
+    """Name of an id: of the kept class in a label space, or as `raw` or `kept` say."""
+    return (kept(space) if isinstance(space, LabelSpace) else space).names[class_id]
+
+
+def palette_of(colours: LabelSpace | Colours | NDArray[Any]) -> RGB:
+    """Return the uint8 [256,3] palette of a label space (kept ids), of `Colours`, or the palette itself.
+
+    Raises ValueError for other shapes.
+    """
+    if isinstance(colours, LabelSpace):
+        colours = colours.class_palette
+    palette = np.asarray(colours.palette if isinstance(colours, Colours) else colours, dtype=np.uint8)
     if palette.shape != (256, 3):
         raise ValueError(f"a palette is uint8 [256,3], not {list(palette.shape)}")
     return palette
@@ -79,7 +112,7 @@ def overlay(
     """Lay a mask over its photo: uint8 [H,W,3].
 
     image   see `to_rgb`; mask integer [H,W] of ids, same height and width
-    colours palette uint8 [256,3], or a label space that has one
+    colours palette uint8 [256,3], a label space (kept ids), or `raw(space)` for a mask before the merge
     alpha   weight of the colour in [0,1]; pixels of id 0 keep the photo
     edges   draw a thin dark line between regions, so that the parts stay apart in a grey print
 

@@ -12,10 +12,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oshp_lite.viz.images import IGNORE, overlay, palette_of, to_array, to_rgb
+from oshp_lite.labels import LabelSpace
+from oshp_lite.viz.images import IGNORE, Colours, name_of, overlay, palette_of, to_array, to_rgb
 from oshp_lite.viz.style import new_figure, show, show_image, style
 
 Pixels = Tensor | NDArray[Any]
+Space = LabelSpace | Colours
 
 
 def ids_in(*masks: Pixels | None) -> list[int]:
@@ -27,13 +29,13 @@ def ids_in(*masks: Pixels | None) -> list[int]:
     return sorted(found - {0, IGNORE})
 
 
-def legend_handles(space: Any, ids: Iterable[int]) -> list[Patch]:
-    """Return one coloured patch with name per id; `space` offers `.palette` [256,3] and `.names`."""
+def legend_handles(space: Space, ids: Iterable[int]) -> list[Patch]:
+    """Return one coloured patch with name per id; `space` as in `overlay`, not a bare palette."""
     palette = palette_of(space) / 255.0
-    return [Patch(facecolor=palette[i], edgecolor="0.25", linewidth=0.5, label=space.names[i]) for i in ids]
+    return [Patch(facecolor=palette[i], edgecolor="0.25", linewidth=0.5, label=name_of(space, i)) for i in ids]
 
 
-def add_legend(figure: Figure, space: Any, ids: Iterable[int], columns: int = 6) -> None:
+def add_legend(figure: Figure, space: Space, ids: Iterable[int], columns: int = 6) -> None:
     """Put a legend of the given ids below the panels of a figure."""
     handles = legend_handles(space, ids)
     if handles:
@@ -41,9 +43,9 @@ def add_legend(figure: Figure, space: Any, ids: Iterable[int], columns: int = 6)
             figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)))
 
 
-def colour_legend(space: Any, ids: Iterable[int] | None = None, columns: int = 4) -> Figure:
+def colour_legend(space: Space, ids: Iterable[int] | None = None, columns: int = 4) -> Figure:
     """Return a figure that shows nothing but the colours and names of a label space's ids (default: all kept)."""
-    chosen = list(space.classes if ids is None else ids)
+    chosen = list(space.classes if ids is None and isinstance(space, LabelSpace) else ids or ())
     columns = max(1, min(columns, len(chosen)))
     rows = max(1, -(-len(chosen) // columns))
     figure, axes = new_figure(width=1.45 * columns, height=0.28 * rows + 0.1)
@@ -53,7 +55,7 @@ def colour_legend(space: Any, ids: Iterable[int] | None = None, columns: int = 4
     return figure
 
 
-def name_regions(axes: Axes, mask: Pixels, names: Sequence[str], smallest: float = 0.008) -> None:
+def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008) -> None:
     """Write each class's name on its region, so that a figure can be read without its colours.
 
     smallest  share of the image below which a region stays without a name
@@ -67,7 +69,7 @@ def name_regions(axes: Axes, mask: Pixels, names: Sequence[str], smallest: float
         distance = (rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2
         best = int(distance.argmin())
         frame = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.65, "linewidth": 0}
-        axes.text(columns[best], rows[best], names[class_id], ha="center", va="center", fontsize=6, bbox=frame)
+        axes.text(columns[best], rows[best], name_of(space, class_id), ha="center", va="center", fontsize=6, bbox=frame)
 
 
 def photo_grid(
@@ -94,14 +96,14 @@ def episode_figure(
     truth: Pixels | None = None,
     prediction: Pixels | None = None,
     *,
-    space: Any,
+    space: Space,
     channels: str = "rgb",
     cell: float = 2.1,
     named: bool = False,
 ) -> Figure:
     """Return one row: support, support mask, query, [truth], [prediction], with a legend of the ids that occur.
 
-    images as in `to_rgb`; masks integer [H,W]; `space` offers `.palette` and `.names` (a LabelSpace does)
+    images as in `to_rgb`; masks integer [H,W] of kept ids (pass `raw(space)` for raw ones)
     named  writes the class names on the regions too, for grey prints
     """
     support, query = to_rgb(support_image, channels), to_rgb(query_image, channels)
@@ -118,13 +120,13 @@ def episode_figure(
     for place, (title, picture, mask) in zip(axes[0], panels, strict=True):
         show_image(place, picture, title)
         if named and mask is not None:
-            name_regions(place, mask, space.names)
+            name_regions(place, mask, space)
     add_legend(figure, space, ids_in(support_mask, truth, prediction))
     return figure
 
 
 def show_episode(
-    episode: Any, space: Any, prediction: Pixels | None = None, *, channels: str = "rgb", named: bool = False
+    episode: Any, space: Space, prediction: Pixels | None = None, *, channels: str = "rgb", named: bool = False
 ) -> None:
     """Display a single (unbatched) Episode in the running notebook, with the prediction when given."""
     figure = episode_figure(
