@@ -1,8 +1,8 @@
 """Drawn counterparts of the papers' architecture figures: made by code, in one visual language.
 
 Blue is the coarse metric space, green the fine one, grey what both share, yellow what is remembered or infused; dashed
-boxes and lines are used in training only. Every function returns a plain `matplotlib.figure.Figure`, to be shown, saved or
-drawn from a callback.
+boxes and lines are used in training only. Every function returns a plain `matplotlib.figure.Figure`, to be shown, saved
+or drawn from a callback.
 """
 
 from __future__ import annotations
