@@ -14,7 +14,7 @@ Every choice in which a paper and the official code differ is a field here or in
 | 22  | data.split                | 7500     | per dataset (ATR 7500, LIP and CIHP 14000) | the dataset's own |
 | 24  | data.pairing              | once     | each epoch | each epoch                               |
 | 25  | data.cap                  | 1500     | null   | 1500                                         |
-| 26  | eval.pairs                | journal  | journal | spread                                      |
+| 26  | eval.pairs                | journal  | journal | dataset (its own rule: spread for small sets) |
 | 27  | data.protocol             | journal  | journal | journal                                     |
 | 28  | train.poly_step           | 10       | iteration | - (cosine)                                |
 | 28  | train.reset_momentum      | true     | false  | -                                            |
@@ -134,7 +134,7 @@ class EvalConfig:
     screening: bool = True
     absent_test: Literal["resized mask", "full mask"] = "resized mask"
     test_size: int | tuple[int, int] | None = 128
-    pairs: Literal["journal", "spread", "dataset"] = "dataset"
+    pairs: Literal["journal", "aaai", "spread", "dataset"] = "dataset"
     queries: int = 10
     repeats: int = 3
     bi_every: int = 1

@@ -1,0 +1,200 @@
+"""Joint changes of an image, its class mask and its foreground mask, from native size to the network's input.
+
+Three presets. `paper` is the official training augmentation (facts A.8): mirror, scale width and height, crop or pad
+on the right and bottom. `mild` is for small images: the photo is shrunk to fit the target rectangle (its shape kept,
+the rest padded around it), then a little scale, shift, mirroring and colour. `none` only fits. Images stay uint8 until
+`to_tensors`, which maps them to [-1, 1]; padding is black, i.e. -1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from oshp_lite.data.episode import IGNORE
+
+Size = tuple[int, int]
+Preset = Literal["paper", "mild", "none"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo with its masks, all of one height and width.
+
+    image uint8 [H,W,3] RGB; mask uint8 [H,W] class ids, 255 = ignore; foreground uint8 [H,W] 0/1/255.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    foreground: np.ndarray
+
+    @property
+    def size(self) -> Size:
+        """Height and width."""
+        return int(self.mask.shape[0]), int(self.mask.shape[1])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How training samples are changed; the names and values are those of `engine.config.DataConfig`.
+
+    `size` is the height and width handed to the network. `pad_label` is what masks hold where the photo has no
+    pixels: 0 as the official code does, 255 to ignore them.
+    """
+
+    preset: Preset = "mild"
+    size: Size = (128, 128)
+    pad_label: int = IGNORE
+    pre_resize: int | None = None
+    scale: Literal["independent", "joint"] = "joint"
+    jitter: float = 0.0
+
+
+def as_size(size: int | tuple[int, int]) -> Size:
+    """Return [height, width] from one number or two."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def mirrored(sample: Sample) -> Sample:
+    """Turn a sample left to right. Its mask must not tell left from right (merged ids never do)."""
+    return Sample(*(np.ascontiguousarray(array[:, ::-1]) for array in (sample.image, sample.mask, sample.foreground)))
+
+
+def augment(
+    read: Callable[[bool], Sample], recipe: Recipe, rng: np.random.Generator, *, factors: Size | None = None
+) -> Sample:
+    """Return a training sample of exactly `recipe.size`, changed by chance drawn from `rng`.
+
+    `read(flip)` returns the native sample, or that of the mirrored photo (its label file has left and right ids
+    exchanged). `factors` is for tests.
+    """
+    if recipe.preset == "none":
+        return fit(read(False), recipe.size, recipe.pad_label)
+    sample = read(bool(rng.random() < 0.5))
+    if recipe.preset == "paper":
+        return _paper(sample, recipe, rng)
+    return _mild(sample, recipe, rng)
+
+
+def _paper(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
+    """Scale width and height in [0.5, 2] of the native size, then crop or pad on the right and bottom (facts A.8)."""
+    if recipe.pre_resize is not None:
+        sample = resize(sample, (recipe.pre_resize, recipe.pre_resize))
+    wide = rng.uniform(0.5, 2.0)
+    high = wide if recipe.scale == "joint" else rng.uniform(0.5, 2.0)
+    height, width = sample.size
+    scaled = max(1, int(height * high)), max(1, int(width * wide))
+    target_h, target_w = recipe.size
+    left = int(rng.integers(0, scaled[1] - target_w + 1)) if scaled[1] > target_w else 0
+    top = int(rng.integers(0, scaled[0] - target_h + 1)) if scaled[0] > target_h else 0
+    return place(sample, scaled, recipe.size, (-top, -left), recipe.pad_label)
+
+
+def _mild(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
+    """Fit into the target, scale by 0.8 to 1.25, shift by up to 8 % of the target, change colours a little."""
+    height, width = sample.size
+    base = min(recipe.size[0] / height, recipe.size[1] / width)
+    high = base * np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
+    wide = high * (1.0 if recipe.scale == "joint" else np.exp(rng.uniform(-0.1, 0.1)))
+    scaled = max(1, round(height * high)), max(1, round(width * wide))
+    offset = []
+    for inner, outer in zip(scaled, recipe.size, strict=True):
+        slack = abs(outer - inner) / 2
+        reach = slack + 0.08 * outer if inner > outer else 0.08 * outer
+        offset.append(round((outer - inner) / 2 + rng.uniform(-reach, reach)))
+    sample = place(sample, scaled, recipe.size, (offset[0], offset[1]), recipe.pad_label)
+    return Sample(_recoloured(sample.image, recipe.jitter, rng), sample.mask, sample.foreground)
+
+
+def _recoloured(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast and saturation by up to +-`strength` each; black padding stays black."""
+    if strength <= 0:
+        return image
+    bright, contrast, saturation = 1 + rng.uniform(-strength, strength, 3)
+    values = image.astype(np.float32)
+    grey = values.mean(2, keepdims=True)
+    values = grey + saturation * (values - grey)
+    values = bright * (contrast * values + (1 - contrast) * grey.mean())
+    values[~image.any(2)] = 0
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def fit(sample: Sample, size: Size, pad_label: int = IGNORE) -> Sample:
+    """Shrink or enlarge a photo so that it just fits `size` (its shape kept), centred on black."""
+    scaled, offset = fitting(sample.size, size)
+    return place(sample, scaled, size, offset, pad_label)
+
+
+def fitting(native: Size, size: Size) -> tuple[Size, Size]:
+    """Return the scaled height and width of a photo that fits `size`, and its top left corner there."""
+    factor = min(size[0] / native[0], size[1] / native[1])
+    scaled = tuple(min(outer, max(1, round(inner * factor))) for inner, outer in zip(native, size, strict=True))
+    offset = tuple((outer - inner) // 2 for inner, outer in zip(scaled, size, strict=True))
+    return (scaled[0], scaled[1]), (offset[0], offset[1])
+
+
+def resize(sample: Sample, size: Size) -> Sample:
+    """Resize image (bilinear, antialiased) and masks (nearest) to `size` without regard to shape."""
+    return place(sample, size, size, (0, 0), 0)
+
+
+def place(sample: Sample, scaled: Size, size: Size, offset: Size, pad_label: int) -> Sample:
+    """Scale a sample to `scaled` and show it through a window of `size` with its top left corner at `offset`.
+
+    Negative offsets crop, positive ones pad. Images are resampled bilinearly with antialiasing, masks by nearest.
+    """
+    image = _resampled(sample.image, scaled, Image.Resampling.BILINEAR)
+    mask = _resampled(sample.mask, scaled, Image.Resampling.NEAREST)
+    foreground = _resampled(sample.foreground, scaled, Image.Resampling.NEAREST)
+    if scaled == size and offset == (0, 0):
+        return Sample(image, mask, foreground)
+    source, target = zip(*(_overlap(*triple) for triple in zip(scaled, size, offset, strict=True)), strict=True)
+    out = Sample(
+        np.zeros((*size, 3), np.uint8), np.full(size, pad_label, np.uint8), np.full(size, pad_label, np.uint8)
+    )
+    out.image[target] = image[source]
+    out.mask[target] = mask[source]
+    out.foreground[target] = foreground[source]
+    return out
+
+
+def _overlap(inner: int, outer: int, offset: int) -> tuple[slice, slice]:
+    """Return which part of a scaled side is seen, and where it lands in the window."""
+    start, stop = max(0, offset), min(outer, offset + inner)
+    stop = max(start, stop)
+    return slice(start - offset, stop - offset), slice(start, stop)
+
+
+def _resampled(array: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
+    if array.shape[:2] == size:
+        return array
+    return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize((size[1], size[0]), how))
+
+
+def resize_labels(labels: Tensor, size: Size) -> Tensor:
+    """Resize integer labels [...,H,W] by nearest neighbour with pixel centres (Pillow's rule). Same dtype."""
+    rows, columns = (
+        ((torch.arange(out, device=labels.device) + 0.5) * (inside / out)).long().clamp(max=inside - 1)
+        for inside, out in zip(labels.shape[-2:], size, strict=True)
+    )
+    return labels[..., rows[:, None], columns]
+
+
+def to_tensors(sample: Sample, channels: Literal["rgb", "bgr"] = "rgb") -> tuple[Tensor, Tensor, Tensor]:
+    """Return image float32 [3,H,W] in [-1,1] in the given channel order, mask int64 [H,W], foreground int64 [H,W]."""
+    pixels = sample.image if channels == "rgb" else sample.image[..., ::-1]
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().mul_(2 / 255).sub_(1)
+    return image, torch.from_numpy(sample.mask.astype(np.int64)), torch.from_numpy(sample.foreground.astype(np.int64))
+
+
+def to_photo(image: Tensor, channels: Literal["rgb", "bgr"] = "rgb") -> np.ndarray:
+    """Turn an image float [3,H,W] in [-1,1] back into uint8 [H,W,3] RGB."""
+    pixels = ((image.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    array = pixels.permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(array if channels == "rgb" else array[..., ::-1])
