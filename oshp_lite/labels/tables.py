@@ -25,6 +25,11 @@ class SpaceSpec:
     groups: Mapping[str, Sequence[int]]
 
 
+def _split(names: str) -> tuple[str, ...]:
+    """The comma-separated names."""
+    return tuple(names.split(","))
+
+
 def _by_name(names: Sequence[str], wanted: str) -> tuple[int, ...]:
     """Ids of the comma-separated names."""
     return tuple(names.index(name.strip()) for name in wanted.split(",") if name.strip())
@@ -34,10 +39,10 @@ def _by_name(names: Sequence[str], wanted: str) -> tuple[int, ...]:
 
 
 def _atr() -> SpaceSpec:
-    names = (
+    names = _split(
         "background,hat,hair,sunglasses,upper-clothes,skirt,pants,dress,belt,left shoe,right shoe,face,"
         "left leg,right leg,left arm,right arm,bag,scarf"
-    ).split(",")
+    )
     merged = {"right shoe": "left shoe", "right leg": "left leg", "right arm": "left arm"}
     merged |= dict.fromkeys(("sunglasses", "belt", "scarf"), "background")
     meaning = {"left shoe": "shoes", "right shoe": "shoes", "left leg": "legs", "right leg": "legs"}
@@ -67,10 +72,10 @@ def _atr() -> SpaceSpec:
 
 def _lip_like(name: str, tenth: str, test_order: Sequence[int]) -> SpaceSpec:
     """LIP and CIHP share every id but one: 10 is a jumpsuit in LIP, bare torso in CIHP."""
-    names = (
+    names = _split(
         f"background,hat,hair,glove,sunglasses,upper-clothes,dress,coat,socks,pants,{tenth},scarf,skirt,face,"
         "left arm,right arm,left leg,right leg,left shoe,right shoe"
-    ).split(",")
+    )
     merged = {"right shoe": "left shoe", "right leg": "left leg", "right arm": "left arm"}
     merged |= dict.fromkeys(("glove", "sunglasses", "socks", "scarf"), "background")
     meaning = {"left shoe": "shoes", "right shoe": "shoes", "left leg": "legs", "right leg": "legs"}
@@ -99,7 +104,7 @@ def _lip_like(name: str, tenth: str, test_order: Sequence[int]) -> SpaceSpec:
 
 
 def _pascal() -> SpaceSpec:
-    names = "background,head,torso,upper-arms,lower-arms,upper-legs,lower-legs".split(",")
+    names = _split("background,head,torso,upper-arms,lower-arms,upper-legs,lower-legs")
     return SpaceSpec(
         name="pascal",
         names=names,
@@ -121,14 +126,12 @@ def _pascal() -> SpaceSpec:
 
 # ------------------------------------------------------------------------------------------------- CCP
 
-CCP_TAGS = tuple(
-    (
-        "null,accessories,bag,belt,blazer,blouse,bodysuit,boots,bra,bracelet,cape,cardigan,clogs,coat,dress,"
-        "earrings,flats,glasses,gloves,hair,hat,heels,hoodie,intimate,jacket,jeans,jumper,leggings,loafers,"
-        "necklace,panties,pants,pumps,purse,ring,romper,sandals,scarf,shirt,shoes,shorts,skin,skirt,sneakers,"
-        "socks,stockings,suit,sunglasses,sweater,sweatshirt,swimwear,t-shirt,tie,tights,top,vest,wallet,watch,"
-        "wedges"
-    ).split(",")
+CCP_TAGS = _split(
+    "null,accessories,bag,belt,blazer,blouse,bodysuit,boots,bra,bracelet,cape,cardigan,clogs,coat,dress,"
+    "earrings,flats,glasses,gloves,hair,hat,heels,hoodie,intimate,jacket,jeans,jumper,leggings,loafers,"
+    "necklace,panties,pants,pumps,purse,ring,romper,sandals,scarf,shirt,shoes,shorts,skin,skirt,sneakers,"
+    "socks,stockings,suit,sunglasses,sweater,sweatshirt,swimwear,t-shirt,tie,tights,top,vest,wallet,watch,"
+    "wedges"
 )
 """CCP's label_list.mat: the pixel value is the position, 0 is "null" (no tag)."""
 
