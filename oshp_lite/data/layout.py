@@ -1,0 +1,298 @@
+"""The on-disk form of a one-shot dataset, and reading it. The official README's tree plus `dataset.json`.
+
+dataset.json                        name, label space, counts, splits, pair rule, fingerprint
+list/meta_{train,test}_id.txt       one stem a line; the line number is the photo's index everywhere
+trainval_images/STEM.jpg            photos
+trainval_classes/STEM.png           class masks, raw ids of the label space
+Category_rev_ids/STEM.png           class masks of the mirrored photos (left and right ids exchanged)
+trainval_foreground/STEM.png        0/1/255, only where the class mask cannot tell the whole person (CCP-OS)
+instances/STEM.png                  person ids, where known
+support/meta_{train,test}_KEY_supports.{json,pkl}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from oshp_lite.data.pairs import (
+    SPREAD_QUERIES,
+    SPREAD_REPEATS,
+    Pair,
+    aaai_pairs,
+    journal_pairs,
+    spread_pairs,
+    thin_pairs,
+)
+from oshp_lite.errors import UserError
+from oshp_lite.files import read_image, read_json, read_mask, read_plain_pickle
+from oshp_lite.labels import BACKGROUND, IGNORE, LabelSpace, label_space
+
+Phase = Literal["train", "test"]
+PHASES: tuple[Phase, ...] = ("train", "test")
+FORM = 1
+"""Version of the on-disk form; written into every dataset.json and part of every fingerprint."""
+
+DESCRIPTION = "dataset.json"
+IMAGES, CLASSES, MIRRORED = "trainval_images", "trainval_classes", "Category_rev_ids"
+FOREGROUND, INSTANCES = "trainval_foreground", "instances"
+_STEM = re.compile(r"[^/\\\0]+")
+
+
+def list_path(root: Path, phase: str) -> Path:
+    """Where a phase's list of stems lies."""
+    return root / "list" / f"meta_{phase}_id.txt"
+
+
+def support_path(root: Path, phase: str, key: str, ending: str = "json") -> Path:
+    """Where a phase's support index lies (`key` is the label space's short name)."""
+    return root / "support" / f"meta_{phase}_{key}_supports.{ending}"
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """Stems of a list file, one a line. Raises UserError when it is missing, empty, repeats or misnames a stem."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise UserError(f"list file {path} {reason}; make the dataset again with its script in data_scripts") from None
+    stems = tuple(line.strip() for line in lines if line.strip())
+    odd = next((stem for stem in stems if not _STEM.fullmatch(stem) or stem in {".", ".."}), None)
+    if odd is not None:
+        raise UserError(f"list file {path} names {odd!r}, which is no file stem; take the slash out")
+    if not stems:
+        raise UserError(f"list file {path} is empty; make the dataset again with its script in data_scripts")
+    if len(set(stems)) != len(stems):
+        repeated = next(stem for number, stem in enumerate(stems) if stem in stems[:number])
+        raise UserError(f"list file {path} names {repeated!r} twice; every photo may occur once")
+    return stems
+
+
+def read_support_index(path: Path, n_foreground: int, n_photos: int) -> dict[int, list[int]]:
+    """Support index {0..2S: sorted line numbers} of a .json or official .pkl file. Raises UserError when malformed."""
+    content = read_plain_pickle(path) if path.suffix == ".pkl" else read_json(path)
+    again = "make it again from the masks or use the authors' file"
+    if not isinstance(content, dict):
+        raise UserError(f"support file {path} does not hold a dictionary of lists; {again}")
+    try:
+        index = {int(key): list(lines) for key, lines in content.items()}
+    except (TypeError, ValueError):
+        raise UserError(f"support file {path} does not hold a dictionary of lists; {again}") from None
+    if sorted(index) != list(range(2 * n_foreground + 1)):
+        raise UserError(f"support file {path} must have the keys 0 to {2 * n_foreground}; {again}")
+    for key, lines in index.items():
+        if not all(type(line) is int and 0 <= line < n_photos for line in lines):
+            raise UserError(f"support file {path}, key {key}: line numbers must lie in 0..{n_photos - 1}; {again}")
+    return index
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo with all that is known about it; every array has the photo's height and width.
+
+    image uint8 [H,W,3]; mask uint8 [H,W] raw ids; foreground uint8 [H,W] in {0,1,255}.
+    """
+
+    stem: str
+    image: np.ndarray
+    mask: np.ndarray
+    foreground: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class OneShotDataset:
+    """A dataset in the on-disk form, opened by `open_dataset`. Pictures are read when asked for.
+
+    root, name, space (label space of the class masks), description (the content of dataset.json).
+    Every reading method raises UserError for a missing, damaged or ill-fitting file.
+    """
+
+    root: Path
+    name: str
+    space: LabelSpace
+    description: dict[str, Any] = field(repr=False)
+    _stems: Mapping[Phase, tuple[str, ...]] = field(repr=False)
+    _index: dict[Phase, dict[int, list[int]]] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_ids(self) -> int:
+        """Channels of a network for this dataset."""
+        return self.space.n_ids
+
+    @property
+    def fingerprint(self) -> str:
+        """What the data are, in one hash: part of every run's identity."""
+        return str(self.description["fingerprint"])
+
+    def stems(self, phase: Phase) -> tuple[str, ...]:
+        """The photos of a phase in list order. Raises UserError for an unknown phase."""
+        if phase not in self._stems:
+            raise UserError(f"unknown phase {phase!r}; it is train or test")
+        return self._stems[phase]
+
+    def split(self, phase: Phase) -> int:
+        """Number of query photos of a phase: photos 0..split-1 are queries, the rest supports."""
+        self.stems(phase)
+        return int(self.description[f"{phase}_split"])
+
+    @cached_property
+    def has_foreground(self) -> bool:
+        """True when foreground masks lie beside the class masks."""
+        return (self.root / FOREGROUND).is_dir()
+
+    @cached_property
+    def has_instances(self) -> bool:
+        """True when person-id masks are there."""
+        return (self.root / INSTANCES).is_dir()
+
+    def image_path(self, stem: str) -> Path:
+        """Where a photo lies."""
+        return self.root / IMAGES / f"{stem}.jpg"
+
+    def mask_path(self, stem: str, folder: str = CLASSES) -> Path:
+        """Where a photo's mask lies in one of the mask folders."""
+        return self.root / folder / f"{stem}.png"
+
+    def image(self, stem: str) -> np.ndarray:
+        """The photo, RGB uint8 [H,W,3]."""
+        return read_image(self.image_path(stem))
+
+    def mask(self, stem: str) -> np.ndarray:
+        """The class mask, raw ids, uint8 [H,W]; 255 is ignore."""
+        path = self.mask_path(stem)
+        mask = read_mask(path)
+        self.space.check(mask, f"mask {path}")
+        return mask
+
+    def mirrored(self, stem: str) -> np.ndarray:
+        """The class mask of the mirrored photo, uint8 [H,W]; made from the class mask when the file is not there."""
+        path = self.mask_path(stem, MIRRORED)
+        if not path.exists():
+            return self.space.mirror(self.mask(stem), f"mask {self.mask_path(stem)}")
+        mask = read_mask(path)
+        self.space.check(mask, f"mask {path}")
+        return mask
+
+    def foreground(self, stem: str) -> np.ndarray:
+        """Person and everything worn or carried 1, scene 0, ignore 255, uint8 [H,W]."""
+        if not self.has_foreground:
+            return self.space.foreground(self.mask(stem), f"mask {self.mask_path(stem)}")
+        path = self.mask_path(stem, FOREGROUND)
+        mask = read_mask(path)
+        if not np.isin(mask, (BACKGROUND, 1, IGNORE)).all():
+            raise UserError(f"foreground mask {path} may hold only 0, 1 and {IGNORE}; make the dataset again")
+        return mask
+
+    def instances(self, stem: str) -> np.ndarray | None:
+        """Person ids (0 nobody, 1, 2, ..., 255 ignore), uint8 [H,W]; None when the dataset does not tell persons."""
+        return read_mask(self.mask_path(stem, INSTANCES)) if self.has_instances else None
+
+    def sample(self, stem: str, *, mirror: bool = False) -> Sample:
+        """Photo, class mask and foreground of one size, or those of the mirrored photo.
+
+        Raises UserError when a file is missing or damaged, or when photo and mask differ in size.
+        """
+        image = self.image(stem)
+        mask = self.mirrored(stem) if mirror else self.mask(stem)
+        if self.has_foreground:
+            foreground = self.foreground(stem)
+            foreground = foreground[:, ::-1] if mirror else foreground
+        else:
+            foreground = self.space.foreground(mask)
+        for name, other in (("mask", mask), ("foreground mask", foreground)):
+            if other.shape != image.shape[:2]:
+                raise UserError(size_mismatch(self.image_path(stem), image.shape, other.shape, name))
+        return Sample(stem, image[:, ::-1] if mirror else image, mask, foreground)
+
+    def support_index(self, phase: Phase) -> dict[int, list[int]]:
+        """The support index in the official form: keys 0..2S, values sorted line numbers. Facts A.4."""
+        if phase not in self._index:
+            paths = [support_path(self.root, phase, self.space.key, ending) for ending in ("json", "pkl")]
+            path = next((path for path in paths if path.exists()), None)
+            if path is None:
+                raise UserError(f"support file {paths[0]} does not exist; make the dataset again with its script")
+            self._index[phase] = read_support_index(path, self.space.n_foreground, len(self.stems(phase)))
+        return self._index[phase]
+
+    def test_pairs(self, protocol: str = "journal", per_class: int | None = None) -> list[Pair]:
+        """The fixed test pairs: (query, support, class), indices into `stems("test")`. Facts A.6.
+
+        protocol   "journal": the dataset's own rule, "journal" or "spread" as its description says; "aaai": k-way only
+        per_class  at most so many pairs of each class (evenly spaced over the full list; for "spread" sets a number
+                   above the usual 50 asks for more supports per query)
+        """
+        if protocol == "aaai":
+            return aaai_pairs(len(self.stems("test")))
+        if protocol != "journal":
+            raise UserError(f"unknown test protocol {protocol!r}; it is journal or aaai")
+        rule = self.description["test_pairs"]
+        index, size = self.support_index("test"), self.space.n_foreground
+        if rule["rule"] == "journal":
+            pairs = journal_pairs(index, self.space.test_order, n_foreground=size)
+        else:
+            queries = int(rule.get("queries", SPREAD_QUERIES))
+            repeats = max(int(rule.get("repeats", SPREAD_REPEATS)), -(-(per_class or 0) // queries))
+            pairs = spread_pairs(index, self.space.test_order, n_foreground=size, queries=queries, repeats=repeats)
+        return pairs if per_class is None else thin_pairs(pairs, per_class)
+
+    def counts(self) -> dict[str, int]:
+        """Photos per phase."""
+        return {phase: len(self.stems(phase)) for phase in PHASES}
+
+
+def size_mismatch(image: Path | str, image_shape: Sequence[int], mask_shape: Sequence[int], name: str = "mask") -> str:
+    """The sentence about a photo and a mask of different sizes."""
+    height, width = image_shape[:2]
+    return (
+        f"{name} of {image} is {mask_shape[1]}x{mask_shape[0]} but the photo is {width}x{height}; "
+        "they must have the same size"
+    )
+
+
+def pair_rule(rule: str | dict[str, Any]) -> dict[str, Any]:
+    """A description's `test_pairs` entry in its full form. Raises UserError for an unknown rule."""
+    full = {"rule": rule} if isinstance(rule, str) else dict(rule)
+    if full.get("rule") not in {"journal", "spread"}:
+        raise UserError(f"unknown rule {full.get('rule')!r} for test pairs; it is journal or spread")
+    if full["rule"] == "spread":
+        full = {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS} | full
+    return full
+
+
+def open_dataset(root: Path | str) -> OneShotDataset:
+    """Open a dataset folder. Raises UserError when it is no dataset or its description and lists do not agree."""
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"dataset folder {root} does not exist; make it with a script of data_scripts, or name another")
+    path = root / DESCRIPTION
+    if not path.exists():
+        raise UserError(f"{root} is no tailored dataset (it has no {DESCRIPTION}); make it with data_scripts")
+    description = read_json(path)
+    again = "make the dataset again with its script"
+    needed = {"name", "label_space", "counts", "train_split", "test_split", "test_pairs", "fingerprint"}
+    if not isinstance(description, dict) or not needed <= set(description):
+        lacking = sorted(needed - set(description)) if isinstance(description, dict) else "everything"
+        raise UserError(f"{path} lacks {lacking}; {again}")
+    if description.get("form", FORM) != FORM:
+        raise UserError(f"{path} is of form {description['form']}, this code reads form {FORM}; {again}")
+    description = {**description, "test_pairs": pair_rule(description["test_pairs"])}
+    space = label_space(str(description["label_space"]))
+    stems = {phase: read_list(list_path(root, phase)) for phase in PHASES}
+    for phase, names in stems.items():
+        if description["counts"].get(phase) != len(names):
+            raise UserError(
+                f"{root} lists {len(names)} {phase} photos but {DESCRIPTION} counts "
+                f"{description['counts'].get(phase)}; {again}"
+            )
+        if not 0 < int(description[f"{phase}_split"]) < len(names):
+            raise UserError(f"{path}: {phase}_split must lie between 1 and {len(names) - 1}; {again}")
+    shared = set(stems["train"]) & set(stems["test"])
+    if shared:
+        raise UserError(f"{root} lists photo {min(shared)!r} for training and for testing; {again}")
+    return OneShotDataset(root, str(description["name"]), space, description, stems)
