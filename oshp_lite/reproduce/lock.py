@@ -1,0 +1,68 @@
+"""One owner at a time, across processes: a lock the kernel releases when its owner dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from oshp_lite.errors import UserError
+
+
+class Busy(UserError):
+    """Another process owns what was asked for, and waiting was not wanted."""
+
+
+@contextmanager
+def locked(
+    path: Path, what: str, *, wait: bool = True, tell: Callable[[str], None] | None = None, pause: float = 0.2
+) -> Iterator[bool]:
+    """Hold the lock file `path`; yields True when another process held it first (so look again at what it left).
+
+    The lock is `flock`: it belongs to the open file, so a killed owner's lock is free at once and no stale file can
+    block anyone; the file itself stays (removing it would let two owners in). `wait=False` raises Busy instead of
+    waiting. The owner's process, host and start time stand in the file for people to read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"the lock {path} cannot be opened ({error.strerror}); choose a writable folder") from None
+    with handle:
+        waited = False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not wait:
+                    raise Busy(f"{what} is being made by {owner(path)}; wait for it or stop it") from None
+                if not waited and tell is not None:
+                    tell(f"waiting: {what} is being made by {owner(path)}")
+                waited = True
+                time.sleep(pause)
+        told = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        handle.seek(0)
+        handle.truncate()
+        handle.write(json.dumps(told))
+        handle.flush()
+        try:
+            yield waited
+        finally:
+            handle.seek(0)
+            handle.truncate()
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def owner(path: Path) -> str:
+    """Who holds the lock, in words."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {told['pid']} on {told['host']} (since {told['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
