@@ -61,7 +61,7 @@ class Equation:
             found = getattr(found, part)
         if not callable(found):
             raise TypeError(f"{self.function} is not callable")
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 def _entry(paper: str, number: int, says: str, latex: str, function: str, notebook: int, note: str = "") -> Equation:
