@@ -66,13 +66,11 @@ def mirrored(sample: Sample) -> Sample:
     return Sample(*(np.ascontiguousarray(array[:, ::-1]) for array in (sample.image, sample.mask, sample.foreground)))
 
 
-def augment(
-    read: Callable[[bool], Sample], recipe: Recipe, rng: np.random.Generator, *, factors: Size | None = None
-) -> Sample:
+def augment(read: Callable[[bool], Sample], recipe: Recipe, rng: np.random.Generator) -> Sample:
     """Return a training sample of exactly `recipe.size`, changed by chance drawn from `rng`.
 
     `read(flip)` returns the native sample, or that of the mirrored photo (its label file has left and right ids
-    exchanged). `factors` is for tests.
+    exchanged).
     """
     if recipe.preset == "none":
         return fit(read(False), recipe.size, recipe.pad_label)
@@ -155,9 +153,7 @@ def place(sample: Sample, scaled: Size, size: Size, offset: Size, pad_label: int
     if scaled == size and offset == (0, 0):
         return Sample(image, mask, foreground)
     source, target = zip(*(_overlap(*triple) for triple in zip(scaled, size, offset, strict=True)), strict=True)
-    out = Sample(
-        np.zeros((*size, 3), np.uint8), np.full(size, pad_label, np.uint8), np.full(size, pad_label, np.uint8)
-    )
+    out = Sample(np.zeros((*size, 3), np.uint8), np.full(size, pad_label, np.uint8), np.full(size, pad_label, np.uint8))
     out.image[target] = image[source]
     out.mask[target] = mask[source]
     out.foreground[target] = foreground[source]

@@ -128,7 +128,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How a trained parser is judged. `queries` and `repeats` shape the pair list of the rule "spread"."""
+    """How a trained parser is judged.
+
+    `queries` and `repeats` shape the pair list of the rule "spread", `per_class` thins any. `test_size` None tests at
+    native size; a size tests on photos fitted into it, against the truth at that size.
+    """
 
     source: Literal["npm", "agm"] = "npm"
     screening: bool = True
@@ -137,6 +141,7 @@ class EvalConfig:
     pairs: Literal["journal", "aaai", "spread", "dataset"] = "dataset"
     queries: int = 10
     repeats: int = 3
+    per_class: int | None = None
     bi_every: int = 1
     bootstrap: int = 1000
     samples: int = 8
