@@ -1,0 +1,386 @@
+"""EOP-Net: one encoder, two metric spaces, dual metric learning (journal, section 4; the released code by switch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.nn import official
+from oshp_lite.nn.eopnet_config import EOPNetConfig
+from oshp_lite.nn.layers import resize
+from oshp_lite.nn.lite import LiteEncoder
+from oshp_lite.nn.losses import contrast_prototypes, pixel_loss, prototype_contrast, restrict_target, shift_weights
+from oshp_lite.nn.metric import AttentionGuidance, NearestPrototype, ScalarAffine, attend, class_mean, cosine_maps
+from oshp_lite.nn.parser import Parsing, register
+from oshp_lite.nn.prototypes import PrototypeBank, masked_average, present_ids, shrink_mask
+from oshp_lite.nn.xception import FeatureLevel, XceptionEncoder
+
+_CLOSED = -1.0e4  # logit of an id that may not be answered; finite, so that resampling it stays finite
+
+
+class EOPNet(nn.Module):
+    """The end-to-end one-shot human parsing network.
+
+    `EOPNet(config)` or `EOPNet(variant="lite", n_ids=18, ...)` with the fields of EOPNetConfig; `seed` fixes the
+    initial weights without touching the global generator. Images enter as they are: the loader brings the channel
+    order and range the weights were trained with (official ones: BGR in [-1,1]).
+    """
+
+    def __init__(self, config: EOPNetConfig | None = None, *, seed: int = 0, **options: Any) -> None:
+        super().__init__()
+        if config is None:
+            config = EOPNetConfig.preset(**options)
+        elif options:
+            config = replace(config, **options)
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._build(config)
+            self._initialise(config)
+        if config.bn_sync:
+            nn.SyncBatchNorm.convert_sync_batchnorm(self)
+
+    def _build(self, config: EOPNetConfig) -> None:
+        width = config.width
+        self.encoder: XceptionEncoder | LiteEncoder
+        if config.encoder == "xception":
+            self.encoder = XceptionEncoder(config.feature_level, all_branches=config.all_branches)
+        else:
+            self.encoder = LiteEncoder(width, config.lite_channels)
+        self.coarse_projection = nn.Conv2d(self.encoder.out_channels, width, 1)
+        self.fine_projection = nn.Conv2d(self.encoder.out_channels, width, 1)
+        self.coarse_guidance = AttentionGuidance(width, config.agm_trunk)
+        self.fine_guidance = AttentionGuidance(width, config.agm_trunk)
+        self.npm: NearestPrototype | ScalarAffine
+        if config.way == "1" and config.oneway_head == "code":
+            self.npm = ScalarAffine(2)
+            self.agm_fusion = None
+        else:
+            self.npm = NearestPrototype()
+            self.agm_fusion = ScalarAffine()
+        self.scale = nn.Parameter(torch.tensor(float(config.npm_scale)), requires_grad=config.npm_scale_learnable)
+        rule = {"momentum": config.momentum, "warmup": config.bank_during_warmup}
+        self.fine_bank = PrototypeBank(config.n_ids, width, **rule)  # type: ignore[arg-type]
+        self.coarse_bank = PrototypeBank(2, width, **rule)  # type: ignore[arg-type]
+
+    def _initialise(self, config: EOPNetConfig) -> None:
+        """Kaiming-normal weights for every convolution (fan-in); biases keep PyTorch's uniform default."""
+        for module in self.modules():
+            if isinstance(module, ScalarAffine) and config.scalar_init == "unit" and module.out_channels == 1:
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    @property
+    def bank(self) -> Tensor:
+        """The fine space's stored prototypes, float [n_ids,D]; in 1-way a row is one asked class."""
+        return self.fine_bank.rows
+
+    # ------------------------------------------------------------------------------------------------ forward
+
+    def forward(
+        self,
+        batch: Episode,
+        static_prototypes: bool | None = None,
+        progress: float | None = None,
+        compute_agm: bool = True,
+        *,
+        stored_foreground: bool = False,
+    ) -> Parsing:
+        """Parse the query of every episode.
+
+        batch              single or batched Episode; query masks are not looked at
+        static_prototypes  True / False overrides what progress and the warm-up would choose for the fine space
+        progress           epoch / epochs in [0,1); None at test (warm-up is over then)
+        compute_agm        False leaves `.agm` out; the NPM does not depend on it
+        stored_foreground  compare with the bank's coarse prototypes, for want of a support foreground
+
+        Returns logits at the query's size: `.fine` = `.npm` and `.agm` float [B,C,H,W] (C raw ids; 2 in 1-way),
+        `.coarse` float [B,2,H,W]. In training mode the banks are updated. Raises ValueError for masks that do not fit.
+        """
+        batch = self._checked(batch)
+        query, support = self._encode(batch.query_image, batch.support_image)
+        epoch = None if progress is None else math.floor(progress * self.config.epochs + 1e-6)
+        if static_prototypes is None:
+            static_prototypes = epoch is not None and epoch < self.config.warmup_epochs
+        size = batch.query_image.shape[-2:]
+        coarse = self._coarse(query, support, batch, static_prototypes, epoch, stored_foreground)
+        fine_query, fine_support = self.fine_projection(query), self.fine_projection(support)
+        head = self._one_way if self.config.way == "1" else self._k_way
+        npm, agm = head(fine_query, fine_support, batch, static_prototypes, compute_agm)
+        return Parsing(
+            fine=resize(npm, size),
+            agm=None if agm is None else resize(agm, size),
+            coarse=resize(coarse, size),
+            extras={"query_features": query, "fine_query": fine_query, "fine_support": fine_support},
+        )
+
+    def _encode(self, query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode both images, apart unless `joint_encode` says otherwise (their BatchNorm statistics then mix)."""
+        if self.config.joint_encode and query.shape == support.shape:
+            both = self.encoder(torch.cat([query, support]))
+            return both[: len(query)], both[len(query) :]
+        return self.encoder(query), self.encoder(support)
+
+    def _coarse(
+        self, query: Tensor, support: Tensor, batch: Episode, static: bool, epoch: int | None, stored: bool
+    ) -> Tensor:
+        """Scene against person: logits float [B,2,h,w] (journal, section 4.1)."""
+        features = self.coarse_projection(query)
+        if stored:
+            used = self.coarse_bank.rows.detach()[None].expand(len(features), -1, -1)
+        else:
+            means = masked_average(self.coarse_projection(support), batch.support_foreground, 2)
+            if self.config.coarse_proto == "static":
+                # the released code hands the epoch over where the warm-up flag belongs: only epoch 0 reads the bank
+                used = self.coarse_bank(means.detach(), use_static=epoch != 0)
+            else:
+                used = self.coarse_bank(means, use_static=static)
+        maps = cosine_maps(features, used)
+        scene, person = attend(features, maps[:, 0]), attend(features, maps[:, 1])
+        if self.config.coarse_attention == "both":
+            if self.config.trunk_bn == "joint":
+                of_scene, of_person = self.coarse_guidance(torch.cat([scene, person])).chunk(2)
+            else:
+                of_scene, of_person = self.coarse_guidance(scene), self.coarse_guidance(person)
+            return torch.cat([of_scene[:, :1], of_person[:, 1:]], 1)
+        if self.training and self.config.coarse_bg_pass:
+            with torch.no_grad():
+                self.coarse_guidance(scene)  # nothing but BatchNorm's running statistics comes of it
+        return cast(Tensor, self.coarse_guidance(person))
+
+    def _k_way(
+        self, query: Tensor, support: Tensor, batch: Episode, static: bool, compute_agm: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """NPM and AGM logits over all raw ids at stride 4."""
+        means = masked_average(support, batch.support_mask, self.config.n_ids)
+        # the fine space has no background prototype: a zero row is neither used nor stored
+        means = torch.cat([torch.zeros_like(means[:, :1]), means[:, 1:]], 1)
+        used = self.fine_bank(means, use_static=static)[:, 1:]
+        shown = self._shown(batch, support.shape[-2:])
+        return self._dual(query, used, shown, compute_agm)
+
+    def _one_way(
+        self, query: Tensor, support: Tensor, batch: Episode, static: bool, compute_agm: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """NPM and AGM logits of background and the asked class at stride 4."""
+        asked = cast(Tensor, batch.class_ids)
+        mean = masked_average(support, batch.support_mask, 2)[:, 1]
+        own_row = F.one_hot(asked, self.config.n_ids).to(mean.dtype)
+        rows = self.fine_bank(own_row[..., None] * mean[:, None], use_static=static)
+        used = rows[torch.arange(len(asked), device=asked.device), asked][:, None]
+        shown = self._shown(batch, support.shape[-2:])
+        if self.config.oneway_head == "kway":
+            return self._dual(query, used, shown, compute_agm)
+        similarity = cosine_maps(query, used)
+        npm = self._closed(self.npm(similarity) * self.scale, shown)
+        if not compute_agm:
+            return npm, None
+        agm = self.fine_guidance(attend(query, similarity[:, 0], residual=False))
+        return npm, self._closed(agm, shown)
+
+    def _dual(self, query: Tensor, used: Tensor, shown: Tensor, compute_agm: bool) -> tuple[Tensor, Tensor | None]:
+        """Dual metric learning over K foreground prototypes: logits float [B,K+1,h,w] of NPM and AGM."""
+        similarity = cosine_maps(query, used)
+        counted = shown if self.config.bg_mean == "present" else torch.ones_like(shown)
+        npm = self._closed(cast(Tensor, self.npm(similarity, counted)) * self.scale, shown)
+        if not compute_agm:
+            return npm, None
+        only_shown = self.config.bg_mean == "present" and self.config.restrict_to_support
+        needed = shown | ~shown.any(1, keepdim=True) if only_shown else torch.ones_like(shown)
+        scores = self._guide(query, similarity, used.sum(-1) != 0, needed)
+        background = cast(ScalarAffine, self.agm_fusion).maps(class_mean(scores[:, :, 1], counted))
+        return npm, self._closed(torch.cat([background, scores[:, :, 0]], 1), shown)
+
+    def _guide(self, query: Tensor, similarity: Tensor, usable: Tensor, needed: Tensor) -> Tensor:
+        """Scores of phi for every id, float [B,K,2,h,w]; usable, needed bool [B,K].
+
+        An id without a prototype has a zero map, so all of a sample's absent ids share one pass over the plain
+        features. Where BatchNorm must see each id's batch apart (`trunk_bn` "per_id" in training) the ids are taken in
+        turn instead.
+        """
+        if self.training and self.config.trunk_bn == "per_id":
+            turns = [self.fine_guidance(attend(query, similarity[:, k])) for k in range(similarity.shape[1])]
+            return torch.stack(turns, 1)
+        sample, k = (usable & needed).nonzero(as_tuple=True)
+        plain = (~usable & needed).any(1).nonzero()[:, 0]
+        attended = torch.cat([attend(query[sample], similarity[sample, k]), query[plain]])
+        answers = self.fine_guidance(attended)
+        scores = answers.new_zeros(*similarity.shape[:2], *answers.shape[1:])
+        every = torch.arange(similarity.shape[1], device=query.device)
+        absent = answers[len(sample) :, None].expand(-1, len(every), -1, -1, -1)
+        scores = scores.index_put((plain[:, None], every[None]), absent)
+        return scores.index_put((sample, k), answers[: len(sample)])
+
+    def _shown(self, batch: Episode, size: torch.Size) -> Tensor:
+        """Which foreground ids the support shows, bool [B,C-1], on the shrunk or the full mask (`absent_test`)."""
+        mask = batch.support_mask if self.config.absent_test == "full" else shrink_mask(batch.support_mask, size)
+        return present_ids(mask, self.config.channels)[:, 1:]
+
+    def _closed(self, logits: Tensor, shown: Tensor) -> Tensor:
+        """Close the channels of ids the support does not show (`restrict_to_support`); float [B,K+1,h,w]."""
+        if not self.config.restrict_to_support:
+            return logits
+        background = torch.ones_like(shown[:, :1])
+        return logits.masked_fill(~torch.cat([background, shown], 1)[..., None, None], _CLOSED)
+
+    # ------------------------------------------------------------------------------------------------- losses
+
+    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
+        """Return the unweighted terms `agm`, `npm`, `coarse`, `contrast` and the weighted `total`, each float [].
+
+        total = beta agm + (1 - beta) npm + coarse_weight coarse + contrast_weight contrast, beta = 1 - progress
+        (journal, Eqs. 10 and 13). `contrast` is 0 outside training mode and in 1-way. A term whose pixels are all 255
+        is 0. Raises ValueError when the batch has no query masks or the AGM's logits are missing but have a weight.
+        """
+        batch = self._checked(batch)
+        if batch.query_mask is None or batch.query_foreground is None:
+            raise ValueError("losses need query_mask and query_foreground in the episode")
+        config = self.config
+        beta, rest = shift_weights(progress if config.fixed_beta is None else 1 - config.fixed_beta)
+        target = self.target(batch)
+        precision = torch.promote_types(parsing.fine.dtype, torch.float32)
+        zero = parsing.fine.new_zeros((), dtype=precision)
+        if parsing.agm is None and beta > 0:
+            raise ValueError("the AGM term has a weight but the parsing was made with compute_agm=False")
+        terms = {
+            "agm": zero if parsing.agm is None else pixel_loss(parsing.agm, target),
+            "npm": pixel_loss(parsing.fine, target),
+            "coarse": pixel_loss(cast(Tensor, parsing.coarse), batch.query_foreground),
+            "contrast": self._contrast(parsing, batch) if self.training and config.way == "k" else zero,
+        }
+        total = beta * terms["agm"] + rest * terms["npm"] + config.coarse_weight * terms["coarse"]
+        terms["total"] = total + config.contrast_weight * terms["contrast"]
+        return terms
+
+    def target(self, batch: Episode) -> Tensor:
+        """The fine space's target int64 [B,H,W]: the query mask with ids the support does not show as background.
+
+        255 stays; with unlabelled_foreground="ignore" person pixels without a class become 255 too.
+        """
+        batch = self._checked(batch)
+        label = cast(Tensor, batch.query_mask)
+        if self.config.unlabelled_foreground == "ignore":
+            label = torch.where((label == 0) & (cast(Tensor, batch.query_foreground) == 1), IGNORE, label)
+        mask = batch.support_mask
+        if self.config.absent_test == "resized":
+            mask = shrink_mask(mask, [math.ceil(side / 4) for side in mask.shape[-2:]])
+        return restrict_target(label, mask, self.config.channels)
+
+    def _contrast(self, parsing: Parsing, batch: Episode) -> Tensor:
+        """The prototype-level contrastive term (journal, Eq. 12)."""
+        both = []
+        for features, mask, foreground in (
+            (parsing.extras["fine_query"], batch.query_mask, batch.query_foreground),
+            (parsing.extras["fine_support"], batch.support_mask, batch.support_foreground),
+        ):
+            size = features.shape[-2:]
+            mask, foreground = shrink_mask(cast(Tensor, mask), size), shrink_mask(cast(Tensor, foreground), size)
+            both.append(
+                contrast_prototypes(features, mask, foreground, self.config.n_ids, background=self.config.contrast_bg)
+            )
+        return prototype_contrast(both[0], both[1], self.config.temperature, both_sides=not self.config.contrast_bg)
+
+    # ------------------------------------------------------------------------------------------------ predict
+
+    @torch.no_grad()
+    def predict(
+        self,
+        batch: Episode,
+        *,
+        source: str | None = None,
+        screening: bool | None = None,
+        stored_foreground: bool = False,
+    ) -> Tensor:
+        """Answer with ids, int64 [B,H,W]: raw ids in k-way, 0 / 1 in 1-way.
+
+        The argmax of the NPM (or of the AGM: `source`, else the configuration's predict_from) over the ids the variant
+        lets win; with screening, pixels that the coarse space does not call a person become 0. Runs in evaluation mode
+        and writes nothing, whatever mode the network is in.
+        """
+        source = source or self.config.predict_from
+        if source not in ("npm", "agm"):
+            raise ValueError(f"source is {source!r}, expected npm or agm")
+        screening = self.config.screening if screening is None else screening
+        was_training = self.training
+        self.eval()
+        try:
+            with_agm = source == "agm" or not self.config.skip_agm_at_test
+            parsing = self(batch, compute_agm=with_agm, stored_foreground=stored_foreground)
+        finally:
+            self.train(was_training)
+        answer = (parsing.fine if source == "npm" else cast(Tensor, parsing.agm)).argmax(1)
+        if screening:
+            answer = answer * (cast(Tensor, parsing.coarse).argmax(1) == 1)
+        return answer
+
+    # ------------------------------------------------------------------------------------- checks, checkpoints
+
+    def _checked(self, batch: Episode) -> Episode:
+        """Batch the episode and check that masks fit images and ids fit the network. Raises ValueError."""
+        batch = batch.batched()
+        channels = self.config.channels
+        pairs = (
+            ("support_mask", batch.support_image, channels),
+            ("support_foreground", batch.support_image, 2),
+            ("query_mask", batch.query_image, channels),
+            ("query_foreground", batch.query_image, 2),
+        )
+        whole: dict[str, Any] = {}
+        for name, image, limit in pairs:
+            mask: Tensor | None = getattr(batch, name)
+            if mask is None:
+                continue
+            if mask.shape != (image.shape[0], *image.shape[-2:]):
+                raise ValueError(f"{name} has shape {tuple(mask.shape)}, its image {tuple(image.shape)}")
+            whole[name] = mask = mask.long()
+            wrong = mask[(mask != IGNORE) & ((mask < 0) | (mask >= limit))]
+            if len(wrong):
+                raise ValueError(f"{name} holds id {int(wrong[0])}; ids below {limit} and 255 (ignore) are allowed")
+        if self.config.way == "1":
+            asked = batch.class_ids
+            if asked is None:
+                raise ValueError("a 1-way network needs class_ids, the raw id each episode asks for")
+            if len(asked) != len(batch) or bool(((asked < 1) | (asked >= self.config.n_ids)).any()):
+                raise ValueError(f"class_ids must be one id in 1..{self.config.n_ids - 1} per episode")
+            return replace(batch, **whole, class_ids=asked.long())
+        return replace(batch, **whole)
+
+    @classmethod
+    def from_official(
+        cls, source: str | Path | Mapping[str, Any], feature_level: FeatureLevel = "mid", **changes: Any
+    ) -> EOPNet:
+        """Build the `official` variant from a checkpoint of the released code (a path, or its state dict).
+
+        Way, number of ids and width are read off the shapes; a `module.` prefix and a wrapping dict are accepted.
+        Raises UserError for a file that is missing, damaged, not such a checkpoint, or holds code.
+        """
+        state = official.read_state(source)
+        size = official.infer_size(state)
+        config = EOPNetConfig.official(**{**size, "feature_level": feature_level, **changes})
+        with torch.device("meta"):
+            net = cls(config)
+        official.load(net, state)
+        return net
+
+    def to_official(self) -> dict[str, Tensor]:
+        """Return the state under the released code's names, unused branches included; the inverse of from_official.
+
+        Raises ValueError for a configuration that has no official form.
+        """
+        return official.export(self)
+
+
+@register("eopnet")
+def build_eopnet(variant: str = "official", seed: int = 0, **options: Any) -> EOPNet:
+    """Build EOP-Net for the registry: a preset, changed field by field; see EOPNetConfig."""
+    return EOPNet(EOPNetConfig.preset(variant, **options), seed=seed)
