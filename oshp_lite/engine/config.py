@@ -9,11 +9,11 @@ Every choice in which a paper and the official code differ is a field here or in
 | 16  | data.scale                | independent | independent | joint                                 |
 | 17  | data.pad_label            | 0        | 0      | 255                                          |
 | 18  | eval.test_size            | null     | null   | the training size                            |
-| 19  | eval.screening            | true     | false  | true                                         |
-| 15  | eval.absent_test          | resized mask | full mask | resized mask                          |
+| 19  | eval.screening            | true     | true   | true                                         |
+| 15  | eval.absent_test          | resized  | full   | resized                                      |
 | 22  | data.split                | 7500     | per dataset (ATR 7500, LIP and CIHP 14000) | the dataset's own |
 | 24  | data.pairing              | once     | each epoch | each epoch                               |
-| 25  | data.cap                  | 1500     | null   | 1500                                         |
+| 25  | data.cap                  | 1500     | 1500   | 1500                                         |
 | 26  | eval.pairs                | journal  | journal | dataset (its own rule: spread for small sets) |
 | 27  | data.protocol             | journal  | journal | journal                                     |
 | 28  | train.poly_step           | 10       | iteration | - (cosine)                                |
@@ -136,7 +136,7 @@ class EvalConfig:
 
     source: Literal["npm", "agm"] = "npm"
     screening: bool = True
-    absent_test: Literal["resized mask", "full mask"] = "resized mask"
+    absent_test: Literal["resized", "full"] = "resized"
     test_size: int | tuple[int, int] | None = 128
     pairs: Literal["journal", "aaai", "spread", "dataset"] = "dataset"
     queries: int = 10

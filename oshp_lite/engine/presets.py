@@ -51,7 +51,7 @@ _OFFICIAL: dict[str, Any] = {
     "eval": {
         "source": "npm",
         "screening": True,
-        "absent_test": "resized mask",
+        "absent_test": "resized",
         "test_size": None,
         "pairs": "journal",
         "repeats": 15,
@@ -62,9 +62,9 @@ _OFFICIAL: dict[str, Any] = {
 }
 
 _PAPER_OVER_OFFICIAL: dict[str, Any] = {
-    "data": {"pairing": "each epoch", "pre_resize": 512, "cap": None},
+    "data": {"pairing": "each epoch", "pre_resize": 512},
     "train": {"poly_step": "iteration", "reset_momentum": False},
-    "eval": {"screening": False, "absent_test": "full mask", "bi_every": 1},
+    "eval": {"absent_test": "full", "bi_every": 1},
 }
 
 
@@ -197,7 +197,7 @@ def init_config(config: RunConfig) -> RunConfig | None:
         save_steps=config.train.save_steps,
     )
     evaluation = replace(
-        config.eval, source="npm", screening=True, absent_test="resized mask", pairs="dataset", bi_every=1, bootstrap=0
+        config.eval, source="npm", screening=True, absent_test="resized", pairs="dataset", bi_every=1, bootstrap=0
     )
     if foreign and init.dataset_epochs == 0 and figures is False:
         # The figures run has to be the same whichever dataset it later serves, so its test settings are fixed.

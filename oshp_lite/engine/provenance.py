@@ -1,0 +1,146 @@
+"""Where a result comes from: code, data, machine, versions, date."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import oshp_lite
+
+PACKAGE = Path(oshp_lite.__file__).resolve().parent
+
+ROOMS = ("errors.py", "files.py", "labels", "data", "nn", "engine")
+"""The code that every run depends on (floors 0 to 4)."""
+
+ELSEWHERE = ("data/figures", "data/tailor", "engine/provenance.py", "engine/baselines.py")
+"""Rooms inside those that cannot change a run: what they make is fingerprinted as data, or is only told."""
+
+LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "matplotlib", "tqdm")
+
+
+def code_fingerprint(rooms: Iterable[str] = ROOMS, *, package: Path = PACKAGE) -> str:
+    """Return 16 hex digits over the code of some files and folders of the package, comments and docstrings apart.
+
+    Formatting does not count either; the same code gives the same answer on Python 3.11 to 3.13.
+    """
+    return _fingerprint(tuple(sorted(set(rooms))), package)
+
+
+@cache
+def _fingerprint(rooms: tuple[str, ...], package: Path) -> str:
+    total = hashlib.sha256()
+    for path in _sources(rooms, package):
+        total.update(path.relative_to(package).as_posix().encode())
+        total.update(source_digest(path.read_text(encoding="utf-8")).encode())
+    return total.hexdigest()[:16]
+
+
+def _sources(rooms: tuple[str, ...], package: Path) -> Iterator[Path]:
+    found: set[Path] = set()
+    for room in rooms:
+        place = package / room
+        found.update([place] if place.is_file() else place.rglob("*.py"))
+    for path in sorted(found):
+        inside = path.relative_to(package).as_posix()
+        if not any(inside == other or inside.startswith(f"{other}/") for other in ELSEWHERE):
+            yield path
+
+
+def source_digest(text: str) -> str:
+    """Return the SHA-256 of a module's syntax tree without comments, docstrings, positions and empty fields."""
+    return hashlib.sha256(_told(ast.parse(text)).encode()).hexdigest()
+
+
+def _told(node: Any) -> str:
+    """Write a syntax tree as text; empty fields are left out because their number grows with Python's versions."""
+    if isinstance(node, ast.AST):
+        parts = []
+        for name, value in ast.iter_fields(node):
+            if name == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                value = _without_docstring(value)
+            if value is None or value == [] or name == "kind":
+                continue
+            parts.append(f"{name}={_told(value)}")
+        return f"{type(node).__name__}({','.join(parts)})"
+    if isinstance(node, list):
+        return f"[{','.join(_told(item) for item in node)}]"
+    return repr(node)
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    return [
+        item
+        for item in body
+        if not (
+            isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+        )
+    ]
+
+
+def provenance(data_fingerprint: str = "", *, device: str = "cpu", seed: int | None = None) -> dict[str, Any]:
+    """Return what a reader must know to trust a number: code, data, device, versions, threads, date (UTC), seed."""
+    return {
+        "package": oshp_lite.__version__,
+        "code": code_fingerprint(),
+        "commit": _commit(),
+        "data": data_fingerprint,
+        "device": device_name(device),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(device: str) -> str:
+    """Return what a torch device is in words."""
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(torch.device(device)))
+    if device != "cpu":
+        return device
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"CPU ({line.partition(':')[2].strip()})"
+    except OSError:
+        pass
+    return f"CPU ({platform.processor() or platform.machine()})"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """Return the checkout's commit, with "+" when files differ from it; empty outside a checkout."""
+    root = PACKAGE.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head = _git("rev-parse", "HEAD")
+        dirty = _git("status", "--porcelain", "--untracked-files=no", "--", "oshp_lite")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head[:12] + ("+" if dirty else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,74 @@
+"""Optimisers and learning rates: the released code's SGD with stepped poly, and AdamW with warm-up and cosine."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from oshp_lite.engine.config import TrainConfig
+
+
+def rate(config: TrainConfig, epoch: int, step: int, steps_per_epoch: int, share: float | None = None) -> float:
+    """Return the learning rate of a step, counted from 0 over the whole run.
+
+    poly with `poly_step` n (facts B.9): the rate changes only after epochs with epoch mod n = n - 1, then to
+    lr (1 - epoch / epochs)^power; with "iteration" in every step. cosine falls to a hundredth. The linear warm-up
+    applies to all. `share` replaces step / steps where time, not steps, is the budget.
+    """
+    total = max(1, config.epochs * steps_per_epoch)
+    done = step / total if share is None else share
+    value = config.lr
+    if config.schedule == "poly":
+        if config.poly_step == "iteration" or share is not None:
+            value *= (1 - min(done, 1.0)) ** config.poly_power
+        else:
+            last = _last_change(epoch, config.poly_step)
+            if last is not None:
+                value *= (1 - last / config.epochs) ** config.poly_power
+    elif config.schedule == "cosine":
+        value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    if config.warmup_steps:
+        value *= min(1.0, (step + 1) / config.warmup_steps)
+    return value
+
+
+def _last_change(epoch: int, every: int) -> int | None:
+    """Return the latest epoch up to this one in which the released code changes the rate, or None."""
+    last = (epoch + 1) // every * every - 1
+    return last if last >= 0 else None
+
+
+def renews_optimizer(config: TrainConfig, epoch: int) -> bool:
+    """Tell whether the released code makes a fresh optimiser (momentum lost) at the start of this epoch."""
+    if config.schedule != "poly" or not config.reset_momentum or config.poly_step == "iteration":
+        return False
+    return epoch % config.poly_step == config.poly_step - 1
+
+
+def make_optimizer(config: TrainConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser over all parameters that learn.
+
+    SGD decays every weight (biases, BatchNorm and scale too), as released; AdamW decays matrices and kernels only.
+    Parameters of `module.encoder` learn at `encoder_lr` times the rate; the factor is kept in each group's `factor`.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = config.encoder_lr if name.startswith("encoder.") else 1.0
+        decays = config.optimizer == "sgd" or parameter.dim() > 1
+        groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+    listed = [
+        {"params": members, "factor": factor, "weight_decay": decay} for (factor, decay), members in groups.items()
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(listed, lr=config.lr, momentum=config.momentum)
+    return torch.optim.AdamW(listed, lr=config.lr)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Set every group's learning rate to value times the group's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = value * group["factor"]

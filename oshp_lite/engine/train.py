@@ -1,0 +1,377 @@
+"""Training that can be killed at any moment and goes on as if nothing had happened.
+
+Exact resume rests on four habits: what an item is depends on (seed, epoch, position) alone; the order of an epoch on
+(seed, epoch); the torch generator is set anew from (seed, step) before every step; and everything else that a step
+changes (weights, banks, BatchNorm statistics, optimiser state, loss sums) is in `resume.pt`, which is replaced in one
+piece between two steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from oshp_lite.data.episode import Episode
+from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.engine.checkpoint import load_state, read_weights, save_state, save_weights
+from oshp_lite.engine.config import RunConfig, identity
+from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
+from oshp_lite.engine.models import about_run, build_parser, initialise
+from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer, set_rate
+from oshp_lite.errors import UserError
+from oshp_lite.files import sha256_json, write_atomic
+
+WEIGHTS, RESUME, HISTORY, CONFIG = "weights.safetensors", "resume.pt", "history.csv", "config.yaml"
+
+
+class Interrupted(UserError):
+    """Training was stopped by Ctrl-C; the message says where it stands and how to go on."""
+
+
+@dataclass
+class Position:
+    """Where a training stands: `batch` batches of `epoch` done, `step` steps in all, loss sums of this epoch so far."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    elapsed: float = 0.0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device "auto", "cpu", "cuda" or "cuda:N" stands for. UserError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"train.device is {name!r}; it must be auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device is cuda, but torch finds no CUDA device here; use auto or cpu")
+    return device
+
+
+@contextmanager
+def threads_set(count: int | None) -> Iterator[None]:
+    """Compute with `count` torch threads inside the block (None: leave them)."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _CtrlC:
+    """Turns the first Ctrl-C into a wish that is granted between two steps; a second one breaks off at once."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: Any = None
+
+    def __enter__(self) -> _CtrlC:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
+def train(
+    config: RunConfig,
+    dataset: OneShotDataset,
+    folder: Path | str,
+    init_weights: Path | str | None = None,
+    progress: bool = True,
+) -> None:
+    """Train a run in `folder`, from wherever an earlier call left it; returns at once when it is finished.
+
+    Writes config.yaml, history.csv (a row per epoch), resume.pt (the state to go on from) and, at the end,
+    weights.safetensors. `init_weights`: checkpoint whose encoder starts the run (see `presets.init_config`).
+    A run killed at any moment and started again ends with the bits of one never killed (CPU, same torch, same number
+    of threads). Raises Interrupted after Ctrl-C, UserError for a folder that holds another run, a diverging loss, a
+    full disk.
+    """
+    training = Training(config, dataset, Path(folder), init_weights)
+    with threads_set(config.train.threads), torch.random.fork_rng():
+        training.run(progress)
+
+
+class Training:
+    """One training: network, optimiser, data and position. `run` does the rest."""
+
+    def __init__(
+        self, config: RunConfig, dataset: OneShotDataset, folder: Path, init_weights: Path | str | None
+    ) -> None:
+        self.config, self.dataset, self.folder = config, dataset, folder
+        self.fold = run_fold(config, dataset)
+        self.device = pick_device(config.train.device)
+        self.key = identity(config, dataset.fingerprint, _file_digest(init_weights))
+        self.position = Position()
+        items = training_set(config, dataset, self.fold)
+        self.batches = TrainingBatches(items, config, pin=self.device.type == "cuda")
+        parser = build_parser(config, self.fold)
+        self.start_from = initialise(parser, config, init_weights)
+        layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+        self.parser = parser.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(config.train, self.parser)
+        self._saved = time.monotonic()
+        self._begun = time.monotonic()
+
+    # ---------------------------------------------------------------------------------------------- the loop
+
+    def run(self, progress: bool) -> None:
+        """Train to the end of the budget, then write the weights."""
+        if self._finished():
+            return
+        self._restore()
+        write_atomic(self.folder / CONFIG, self.config.to_yaml().encode())
+        total = self.config.train.epochs * len(self.batches)
+        bar = tqdm(
+            total=None if self.config.train.minutes else total,
+            initial=self.position.step,
+            desc=f"{self.config.model.method} {self.config.data.dataset} fold {self.config.data.fold}",
+            disable=not progress,
+            mininterval=0.5,
+            leave=False,
+        )
+        with _CtrlC() as ctrl_c, bar:
+            while self._time_left() and (self.config.train.minutes or self.position.epoch < self.config.train.epochs):
+                self._epoch(bar, ctrl_c)
+        self._save()
+        self._write_history()
+        about = about_run(
+            self.config,
+            self.fold,
+            self.dataset.name,
+            data_fingerprint=self.dataset.fingerprint,
+            steps=self.position.step,
+            key=self.key,
+            start=self.start_from,
+        )
+        save_weights(self.folder / WEIGHTS, self.parser.state_dict(), about)
+
+    def _epoch(self, bar: Any, ctrl_c: _CtrlC) -> None:
+        here = self.position
+        if here.batch == 0 and renews_optimizer(self.config.train, here.epoch):
+            self.optimizer = make_optimizer(self.config.train, self.parser)
+        self.parser.train()
+        for batch in self.batches.of(here.epoch, here.batch):
+            losses = self._step(batch)
+            here.batch += 1
+            here.step += 1
+            bar.update()
+            if bar.n == bar.initial + 1 or here.step % 5 == 0:
+                self._tell(bar, losses)
+            if ctrl_c.wanted:
+                self._save()
+                raise Interrupted(
+                    f"training stopped at step {here.step} (epoch {here.epoch + 1} of {self.config.train.epochs}); "
+                    f"its state is saved in {self.folder}, start the same run again to go on"
+                )
+            if self._due():
+                self._save()
+            if not self._time_left():
+                break
+        self._close_epoch()
+        if ctrl_c.wanted:
+            raise Interrupted(
+                f"training stopped after epoch {here.epoch} of {self.config.train.epochs}; its state is saved in "
+                f"{self.folder}, start the same run again to go on"
+            )
+
+    def _step(self, batch: Episode) -> dict[str, Tensor]:
+        """Take one step and add its losses to the epoch's sums."""
+        train, here = self.config.train, self.position
+        batch = batch.to(self.device, non_blocking=True)
+        if train.channels_last:
+            batch = replace(
+                batch,
+                query_image=batch.query_image.contiguous(memory_format=torch.channels_last),
+                support_image=batch.support_image.contiguous(memory_format=torch.channels_last),
+            )
+        torch.manual_seed(train.seed * 1_000_003 + here.step)
+        set_rate(self.optimizer, self.rate())
+        half = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
+        with half:
+            parsing = self.parser(batch, progress=self.progress())
+            losses: dict[str, Tensor] = self.parser.losses(parsing, batch, self.progress())  # type: ignore[operator]
+        total = losses["total"]
+        if self.device.type == "cpu" and not math.isfinite(total.item()):
+            raise UserError(
+                f"the loss became {total.item()} in step {here.step + 1}; lower train.lr or set train.clip"
+            )
+        total.backward()  # type: ignore[no-untyped-call]
+        if train.clip is not None:
+            nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], train.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, value in losses.items():
+            value = value.detach().double()
+            here.sums[name] = here.sums[name] + value if name in here.sums else value
+        return losses
+
+    def _close_epoch(self) -> None:
+        """Turn the sums into a row of the history, evaluate when it is time, and move on."""
+        here, train = self.position, self.config.train
+        row: dict[str, float] = {"epoch": here.epoch + 1, "step": here.step, "progress": self.progress()}
+        row["beta"] = 1 - row["progress"]
+        row["lr"] = self.rate(max(0, here.step - 1))
+        row |= {f"loss_{name}": value.item() / max(1, here.batch) for name, value in sorted(here.sums.items())}
+        if not math.isfinite(row.get("loss_total", 0.0)):
+            raise UserError(f"the loss of epoch {here.epoch + 1} is not a number; lower train.lr or set train.clip")
+        if train.eval_every and ((here.epoch + 1) % train.eval_every == 0):
+            row |= self._evaluate()
+        row["seconds"] = round(self._elapsed(), 2)
+        here.rows.append(row)
+        here.epoch, here.batch, here.sums = here.epoch + 1, 0, {}
+        self._save()
+        self._write_history()
+
+    def _evaluate(self) -> dict[str, float]:
+        from oshp_lite.engine.evaluate import evaluate
+
+        config = replace(self.config, eval=replace(self.config.eval, bootstrap=0, samples=0))
+        scores = evaluate(self.parser, self.dataset, config, progress=False)
+        self.parser.train()
+        return {name: getattr(scores, name) for name in ("human_miou", "novel_miou", "base_miou")}
+
+    # ------------------------------------------------------------------------------------- rates, time, bars
+
+    def progress(self) -> float:
+        """Return epoch / epochs, which shifts the losses' weights (or the share of the minutes used)."""
+        if self.config.train.minutes:
+            return min(0.999, self._elapsed() / (60 * self.config.train.minutes))
+        return self.position.epoch / self.config.train.epochs
+
+    def rate(self, step: int | None = None) -> float:
+        """Return the learning rate of a step (default: the next one)."""
+        share = self.progress() if self.config.train.minutes else None
+        here = self.position
+        return rate(self.config.train, here.epoch, here.step if step is None else step, len(self.batches), share)
+
+    def _elapsed(self) -> float:
+        return self.position.elapsed + time.monotonic() - self._begun
+
+    def _time_left(self) -> bool:
+        minutes = self.config.train.minutes
+        return not minutes or self._elapsed() < 60 * minutes
+
+    def _tell(self, bar: Any, losses: dict[str, Tensor]) -> None:
+        if not bar.disable:
+            told = {name: f"{value.item():.3f}" for name, value in losses.items()}
+            bar.set_postfix({"epoch": self.position.epoch + 1, "beta": f"{1 - self.progress():.2f}", **told})
+
+    # --------------------------------------------------------------------------------------- saving, going on
+
+    def _due(self) -> bool:
+        train = self.config.train
+        if train.save_steps and self.position.step % train.save_steps == 0:
+            return True
+        return time.monotonic() - self._saved > train.save_seconds
+
+    def _save(self) -> None:
+        here = self.position
+        save_state(
+            self.folder / RESUME,
+            {
+                "key": self.key,
+                "model": self.parser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "epoch": here.epoch,
+                "batch": here.batch,
+                "step": here.step,
+                "elapsed": self._elapsed(),
+                "sums": here.sums,
+                "rows": here.rows,
+                "threads": torch.get_num_threads(),
+                "torch": str(torch.__version__),
+            },
+        )
+        self._saved = time.monotonic()
+
+    def _restore(self) -> None:
+        path = self.folder / RESUME
+        if not path.exists():
+            return
+        state = load_state(path)
+        self._same_run(state.get("key"))
+        self.parser.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self.position = Position(
+            state["epoch"], state["batch"], state["step"], state["elapsed"], sums, list(state["rows"])
+        )
+
+    def _finished(self) -> bool:
+        path = self.folder / WEIGHTS
+        if not path.exists():
+            return False
+        from oshp_lite.engine.checkpoint import read_about
+
+        self._same_run(read_about(path).get("key"))
+        return True
+
+    def _same_run(self, key: Any) -> None:
+        if key != self.key:
+            raise UserError(
+                f"{self.folder} holds a run of another configuration, dataset or initialisation; choose another "
+                "folder or remove this one"
+            )
+
+    def _write_history(self) -> None:
+        rows = self.position.rows
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        text.write(",".join(names) + "\n")
+        for row in rows:
+            text.write(",".join(repr(row[name]) if name in row else "" for name in names) + "\n")
+        write_atomic(self.folder / HISTORY, text.getvalue().encode())
+
+
+def read_history(folder: Path | str) -> list[dict[str, float]]:
+    """Return the rows of a run's history.csv; values that an epoch lacks are left out of its row."""
+    import csv
+
+    path = Path(folder) / HISTORY
+    if not path.exists():
+        raise UserError(f"{path} does not exist; the run has not finished its first epoch")
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+
+
+def _file_digest(path: Path | str | None) -> str:
+    """Return what identifies first weights: a hash over the tensors, not over the file's description."""
+    if path is None:
+        return ""
+    if not str(path).endswith(".safetensors"):
+        try:
+            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except OSError:
+            raise UserError(f"checkpoint {path} cannot be read; check the path") from None
+    state = read_weights(path)
+    parts = {name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest() for name, value in state.items()}
+    return sha256_json(parts)
