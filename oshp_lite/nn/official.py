@@ -81,9 +81,9 @@ def official_names(net: nn.Module, table: Iterable[tuple[str, str]]) -> dict[str
     ours = list(net.state_dict(keep_vars=True))
     # the released block 2 lists its last unit first
     last = [name for name in ours if ".block2.units.2." in name]
-    rest = [name for name in ours if ".block2.units.2." not in name]
-    at = next((place for place, name in enumerate(rest) if ".block2.units.0." in name), 0)
-    ours = rest[:at] + last + rest[at:]
+    others = [name for name in ours if ".block2.units.2." not in name]
+    at = next((place for place, name in enumerate(others) if ".block2.units.0." in name), 0)
+    ours = others[:at] + last + others[at:]
     names: dict[str, str] = {}
     for theirs, prefix in table:
         for name in ours:

@@ -41,11 +41,17 @@ class OneShotParser(Protocol):
 
     training: bool
 
-    def __call__(self, batch: Episode, progress: float | None = None) -> Parsing: ...
+    def __call__(self, batch: Episode, progress: float | None = None) -> Parsing:
+        """Parse every query of the batch."""
+        ...
 
-    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]: ...
+    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
+        """Return the terms of the objective; `total` is what the trainer minimises."""
+        ...
 
-    def predict(self, batch: Episode) -> Tensor: ...
+    def predict(self, batch: Episode) -> Tensor:
+        """Answer with ids, int64 [B,H,W]."""
+        ...
 
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
