@@ -65,6 +65,7 @@ def new_figure(
     """
     with style():
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        figure.get_layout_engine().set(h_pad=0.07, w_pad=0.05)  # type: ignore[union-attr]
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
@@ -93,8 +94,9 @@ def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> byte
     if colours is None:
         return buffer.getvalue()
     buffer.seek(0)
+    # Maximum coverage keeps the few pixels of a legend in their own colours; the mean-seeking methods do not.
     with Image.open(buffer) as picture:
-        reduced = picture.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT)
+        reduced = picture.convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=1)
     packed = BytesIO()
     reduced.save(packed, format="png", optimize=True)
     return packed.getvalue()

@@ -107,8 +107,8 @@ class PrototypeState:
         return figure
 
     def png(self) -> bytes:
-        """Return the figure as PNG bytes."""
-        return viz.fig_to_png(self.draw())
+        """Return the figure as PNG bytes, quick rather than small."""
+        return viz.fig_to_png(self.draw(), colours=None)
 
 
 def draw_row(state: PrototypeState, axes: Sequence[Any]) -> None:
