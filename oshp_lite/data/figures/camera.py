@@ -1,0 +1,36 @@
+"""The camera: exposure, white balance, blur, resolution, noise and JPEG."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from oshp_lite.data.figures.dice import Dice
+from oshp_lite.data.figures.textures import noise_tile, tile_crop
+
+
+def photograph(image: np.ndarray, dice: Dice, harsh: float = 0.3) -> np.ndarray:
+    """The picture as a camera would give it: float32 [H, W, 3] -> uint8 [H, W, 3]; `harsh` in 0..1."""
+    h, w = image.shape[:2]
+    gain = np.float32(dice.normal(1.0, 0.10))
+    balance = np.array([dice.normal(1, 0.035), 1.0, dice.normal(1, 0.035)], dtype=np.float32)
+    contrast = np.float32(dice.normal(1.0, 0.08))
+    image = (image * (gain * balance) - np.float32(118)) * contrast + np.float32(118)
+    amount = dice.uniform(0.5, 2.0 + 6.0 * harsh * dice.u())
+    tile = noise_tile(0)
+    noise = tile_crop(tile, dice.integer(0, 255), dice.integer(0, 255), w, h)
+    image = image + noise[..., None] * np.float32(amount)
+    photo = Image.fromarray(np.clip(image + np.float32(0.5), 0, 255).astype(np.uint8))
+    if dice.chance(0.25 + 0.4 * harsh):
+        if dice.chance(harsh):  # taken from afar and enlarged
+            f = dice.uniform(0.45, 0.85)
+            photo = photo.resize((max(int(w * f), 8), max(int(h * f), 8)), Image.Resampling.BILINEAR).resize((w, h), Image.Resampling.BILINEAR)
+        else:
+            photo = photo.filter(ImageFilter.BoxBlur(dice.uniform(0.15, 0.3 + 0.5 * harsh)))
+    if dice.chance(0.5):
+        buffer = io.BytesIO()
+        photo.save(buffer, "JPEG", quality=dice.integer(60 if harsh < 0.5 else 40, 95))
+        photo = Image.open(buffer).convert("RGB")
+    return np.asarray(photo)

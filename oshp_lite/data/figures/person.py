@@ -1,0 +1,204 @@
+"""Drawing one dressed person, back to front."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oshp_lite.data.figures import accessories as acc
+from oshp_lite.data.figures import garments as gar
+from oshp_lite.data.figures.atoms import atom
+from oshp_lite.data.figures.body import Head, arm_shapes, draw_face, hair_back, hair_front, leg_shapes, torso_rows, torso_shape
+from oshp_lite.data.figures.dice import Dice
+from oshp_lite.data.figures.outlines import across
+from oshp_lite.data.figures.raster import Canvas, Paint, Shape
+from oshp_lite.data.figures.skeleton import SIDES, Figure
+from oshp_lite.data.figures.textures import Cloth, Flat, hair_tone, skin_tone
+from oshp_lite.data.figures.wardrobe import Outfit
+
+
+class Person:
+    """One figure in its outfit, ready to be drawn on a canvas."""
+
+    def __init__(self, canvas: Canvas, fig: Figure, outfit: Outfit, dice: Dice) -> None:
+        self.canvas, self.fig, self.outfit, self.dice = canvas, fig, outfit, dice
+        self.head = Head(fig)
+        self.tone = skin_tone(dice)
+        self.skin = Flat(self.tone, 0.012, 2)
+        self.hair = Flat(hair_tone(dice), 0.13, 4)
+        self.s = fig.scale
+        for name in ("top_cloth", "low_cloth", "coat_cloth"):
+            self._place(getattr(outfit, name))
+
+    def _place(self, piece: Cloth) -> None:
+        piece.top, piece.bottom = float(self.fig.at("neck")[1]), float(self.fig.at("ankle", "left")[1])
+
+    def _layer(self, shapes: list[Shape], paint: Paint, soft: float, relief: float = 1.0, folds: list[gar.Fold] | None = None, shadow: float = 0.22) -> None:
+        if any(a for _, a in shapes):
+            self.canvas.layer(shapes, paint, soft=max(soft * self.s, 0.8), relief=relief, folds=folds or (), shadow=shadow)
+
+    def draw(self) -> None:
+        """Everything, the farthest first."""
+        o, fig, head = self.outfit, self.fig, self.head
+        self.behind = {s: self._arm_behind(s) for s in SIDES}
+        self.bag = acc.bag_shapes(fig, o.bag, self.dice.pick(SIDES), self.dice) if o.bag else ([], True)
+        style = o.hair
+        if style and head.facing:
+            self._layer(hair_back(head, style, o.hair_length, self.dice), self.hair, 0.02)
+        if o.coat and o.coat_length > 1.05:
+            self._coat_back()
+        for side in SIDES:
+            if self.behind[side]:
+                self._arm(side)
+        for side in fig.order("knee"):
+            self._leg(side, last=side == fig.order("knee")[1])
+        self._trunk()
+        if o.coat:
+            self._coat()
+        if o.scarf:
+            self._layer(acc.scarf_shapes(fig, self.dice), o.scarf_cloth, 0.012)
+        self._head()
+        bag, under = self.bag
+        if bag and under:
+            self._layer(bag, o.bag_cloth, 0.016, 0.8)
+        for side in fig.order("elbow"):
+            if not self.behind[side]:
+                self._arm(side)
+        if bag and not under:
+            self._layer(bag, o.bag_cloth, 0.016, 0.8)
+
+    def _arm_behind(self, side: str) -> bool:
+        z = self.fig.z
+        trunk = 0.4 * z["neck", ""] + 0.6 * z["pelvis", ""]
+        return 0.6 * z["elbow", side] + 0.4 * z["wrist", side] < trunk - 0.035
+
+    def _arm(self, side: str) -> None:
+        o, fig = self.outfit, self.fig
+        bare = arm_shapes(fig, side)
+        self._layer(bare, self.skin, 0.016, 0.9)
+        angle = self._angle("shoulder", "elbow", side)
+        if o.top and o.top.sleeve:
+            self._layer(gar.sleeve_shapes(fig, side, o.top.material, o.top.sleeve, o.top.width), o.top_cloth.turned(angle), 0.02, folds=gar.sleeve_folds(fig, side, o.top.sleeve, self.dice))
+        if o.gloves:
+            self._layer(acc.glove_shapes(fig, side, bare, o.gloves), o.glove_cloth, 0.014)
+        if o.coat and o.coat.sleeve:
+            self._layer(gar.sleeve_shapes(fig, side, "coat", o.coat.sleeve, o.coat.width), o.coat_cloth.turned(angle), 0.022, folds=gar.sleeve_folds(fig, side, o.coat.sleeve, self.dice))
+
+    def _angle(self, a: str, b: str, side: str) -> float:
+        d = self.fig.at(b, side) - self.fig.at(a, side)
+        return float(np.arctan2(-d[0], max(d[1], 1e-3))) if d[1] > 0 else 0.0
+
+    def _leg(self, side: str, last: bool) -> None:
+        o, fig = self.outfit, self.fig
+        self._layer(leg_shapes(fig, side), self.skin, 0.026, 0.9)
+        if o.socks:
+            self._layer(acc.sock_shapes(fig, side, o.socks), o.sock_cloth, 0.02)
+        trousers = o.core in ("pants", "jumpsuit") or o.leggings
+        boots = o.shoes in ("boot", "ankle-boot")
+        tucked_in = boots and (o.leg_fit[2] < 0.01)
+        shoe = acc.shoe_shapes(fig, side, o.shoes, o.shaft, self.dice) if o.shoes else []
+        if not tucked_in:
+            self._layer(shoe, o.shoe_cloth, 0.014)
+        if trousers:
+            length, fit, paint = o.leg_length, np.array(o.leg_fit), o.low_cloth
+            material = "pants"
+            if o.core == "jumpsuit":
+                material, paint = "jumpsuit", o.top_cloth
+            elif o.core != "pants":
+                length, fit, paint = 1.9, np.array([0.002, 0.002, 0.002]), o.legging_cloth
+            shapes = gar.trouser_leg(fig, side, material, length, fit)
+            folds = gar.trouser_folds(fig, side, length, self.dice)
+            if last and o.core != "skirt" and o.core != "dress":
+                shapes = shapes + gar.seat_shapes(fig, material, max(o.waist, 0.56), 0.003)
+            self._layer(shapes, paint, 0.03, folds=folds)
+        if tucked_in:
+            self._layer(shoe, o.shoe_cloth, 0.016)
+
+    def _neck(self) -> list[Shape]:
+        fig, s = self.fig, self.s
+        neck, chin = fig.at("neck"), fig.at("chin")
+        centre, u, half = torso_rows(fig, np.array([0.0, 0.09]))
+        n = across(neck, chin)
+        if n[0] < 0:
+            n = -n
+        w = (0.029 - 0.005 * fig.build.feminine) * s * fig.build.bulk
+        up = chin + (self.head.centre - chin) * 0.5
+        pts = np.stack([up + n * w, neck + n * w * 1.08, centre[0] + u[0] * half[0], centre[1], centre[0] - u[0] * half[0], neck - n * w * 1.08, up - n * w])
+        return [(pts, atom("skin", "neck"))]
+
+    def _trunk(self) -> None:
+        o, fig, dice = self.outfit, self.fig, self.dice
+        self._layer([(torso_shape(fig, 0.0, 1.0), atom("skin", "torso")), *self._neck()], self.skin, 0.03, 0.9, shadow=0.1)
+        top = o.top
+        if top is None:
+            return
+        if o.core == "dress":
+            self._skirt("dress", o.top_cloth, o.waist, with_top=True)
+        elif o.core == "jumpsuit":
+            shapes = [*gar.top_shapes(fig, top, dice, hem=0.75)]
+            shapes.insert(1, (torso_shape(fig, 0.6, 1.02, 0.004, 8), atom("jumpsuit", "torso")))
+            self._layer(shapes, o.top_cloth, 0.04, folds=gar.trunk_folds(fig, 0.1, 0.9, dice))
+        else:
+            self._two_piece(top)
+        if o.belt and (o.core == "dress" or (o.core == "pants" and o.tucked)):
+            dress = o.core == "dress"
+            v = o.waist if dress else max(o.waist, 0.56) + 0.015
+            self._layer(acc.belt_shapes(fig, "sash" if dress else "belt", v, 0.006), o.belt_cloth, 0.006, 0.6)
+
+    def _two_piece(self, top: gar.Top) -> None:
+        o, fig, dice = self.outfit, self.fig, self.dice
+        hem = max(o.waist, 0.56) + 0.08 if o.tucked else max(top.hem, o.waist + 0.03)
+        upper = gar.top_shapes(fig, top, dice, hem)
+        folds = gar.trunk_folds(fig, 0.05, min(hem, 1.0), dice)
+        first = o.tucked
+        if first:
+            self._layer(upper, o.top_cloth, 0.04, folds=folds)
+        if o.core == "skirt":
+            self._skirt("skirt", o.low_cloth, o.waist, with_top=False)
+        else:
+            self._layer(gar.seat_shapes(fig, "pants", max(o.waist, 0.56), 0.004), o.low_cloth, 0.035, shadow=0.05)
+        if not first:
+            self._layer(upper, o.top_cloth, 0.04, folds=folds)
+
+    def _skirt(self, material: str, paint: Cloth, waist: float, with_top: bool) -> None:
+        o, fig, dice = self.outfit, self.fig, self.dice
+        shapes, folds = gar.skirt_shapes(fig, material, o.skirt_length, 0.006, o.skirt_flare, dice, waist)
+        if with_top and o.top:
+            shapes = [*gar.top_shapes(fig, o.top, dice, hem=waist + 0.03), *shapes]
+            folds += gar.trunk_folds(fig, 0.1, waist, dice)
+        self._layer(shapes, paint, 0.04, folds=folds)
+
+    def _coat_back(self) -> None:
+        o = self.outfit
+        shapes, folds = gar.skirt_shapes(self.fig, "coat", max(o.coat_length - 0.98, 0.3), 0.012, 0.02, self.dice, 0.6)
+        dark = Cloth(**{**o.coat_cloth.__dict__, "colour": o.coat_cloth.colour * np.float32(0.72), "second": o.coat_cloth.second * np.float32(0.72)})
+        self._layer(shapes, dark, 0.04, folds=folds)
+
+    def _coat(self) -> None:
+        o, fig, dice = self.outfit, self.fig, self.dice
+        coat = o.coat
+        assert coat is not None
+        ease = coat.ease * np.linspace(0.4, 1.0, 12) + dice.array(12) * 0.0016
+        v1 = min(o.coat_length, 1.04)
+        shapes: list[Shape] = [(torso_shape(fig, 0.0, v1, ease), atom("coat", "torso"))]
+        folds = gar.trunk_folds(fig, 0.1, v1, dice)
+        bottom = gar.middle(fig, v1) + np.array([0, 0.03 * self.s])
+        if o.coat_length > 1.05:
+            skirt, more = gar.skirt_shapes(fig, "coat", max(o.coat_length - 0.98, 0.3), coat.ease, 0.02, dice, 0.6)
+            shapes += skirt
+            folds += more
+            bottom = np.mean([p[0].mean(0) for p in skirt], axis=0)
+            bottom[1] = max(p[0][:, 1].max() for p in skirt) + 2
+        if fig.facing:
+            gap = o.coat_open or 0.012
+            shapes.append((gar.coat_opening(fig, -0.02, bottom, gap * (0.55 if o.coat_open else 0.0), gap if o.coat_open else 0.0), 0))
+        self._layer(shapes, o.coat_cloth, 0.035, folds=folds)
+
+    def _head(self) -> None:
+        o, head = self.outfit, self.head
+        draw_face(self.canvas, head, self.tone, self.dice)
+        if o.hair:
+            self._layer(hair_front(head, o.hair, o.hair_length, self.dice), self.hair, 0.016, 1.1)
+        if o.sunglasses:
+            self._layer(acc.sunglasses_shapes(head, self.dice), Flat(np.array([26, 24, 30], dtype=np.float32), 0.02), 0.006, 1.2, shadow=0.1)
+        if o.hat:
+            self._layer(acc.hat_shapes(head, o.hat, self.dice), o.hat_cloth, 0.018)
