@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -32,8 +30,10 @@ from oshp_lite.data.layout import (
 from oshp_lite.data.pairs import build_support_index
 from oshp_lite.errors import UserError
 from oshp_lite.files import (
+    cannot_read,
     cannot_write,
     encode_jpeg,
+    picture_size,
     publish_folder,
     read_json,
     read_mask,
@@ -277,13 +277,55 @@ class DatasetWriter:
         write_mask(self.path(CLASSES, stem), mask, self.space.palette, durable=False)
         self._register(phase, stem, mask)
 
-    def register(self, phase: Phase, stem: str, presence: Sequence[int] | None = None) -> None:
-        """List a photo whose files the caller put in place (links), with the kept ids its mask holds if known."""
-        if presence is None:
+    def add_files(
+        self,
+        phase: Phase,
+        stem: str,
+        image: Path,
+        mask: Path,
+        *,
+        mirrored: Path | None = None,
+        instances: Path | None = None,
+        copy: bool = False,
+    ) -> None:
+        """Take over one photo with its masks from other folders, as links or copies; else as `add`.
+
+        Raises UserError when a file is missing or damaged, a mask holds foreign ids or does not fit its photo.
+        """
+        if self.done:
+            return
+        if self.has(stem):
             self.keep(phase, stem)
-        elif not self.done:
-            self._stems[phase].append(stem)
-            self._presence[phase].append(tuple(presence))
+            return
+        ids = read_mask(mask)
+        shape = picture_size(image)
+        if ids.shape != shape:
+            raise UserError(size_mismatch(image, shape, ids.shape))
+        present = self.space.present(ids, f"mask {mask}")
+        self._place(image, self.path(IMAGES, stem), copy)
+        if mirrored is None:
+            write_mask(self.path(MIRRORED, stem), self.space.mirror(ids), self.space.palette, durable=False)
+        else:
+            self._place(mirrored, self.path(MIRRORED, stem), copy)
+        if instances is not None:
+            self._place(instances, self.path(INSTANCES, stem), copy)
+        self._place(mask, self.path(CLASSES, stem), copy)
+        self._stems[phase].append(stem)
+        self._presence[phase].append(present)
+
+    @staticmethod
+    def _place(source: Path, target: Path, copy: bool) -> None:
+        """Put a link to, or a copy of, `source` at `target`."""
+        if copy:
+            try:
+                content = source.read_bytes()
+            except OSError as error:
+                raise cannot_read(source, error) from None
+            write_atomic(target, content, durable=False)
+            return
+        target.parent.mkdir(exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.symlink_to(os.path.abspath(source))
 
     def _register(self, phase: Phase, stem: str, mask: np.ndarray) -> None:
         self._stems[phase].append(stem)
@@ -292,8 +334,3 @@ class DatasetWriter:
     def use_index(self, phase: Phase, index: dict[int, list[int]]) -> None:
         """Use a given support index (the authors' one) instead of counting the masks."""
         self._indexes[phase] = index
-
-    def discard(self) -> None:
-        """Forget a broken-off run."""
-        with suppress(OSError):
-            shutil.rmtree(self.folder)

@@ -110,7 +110,7 @@ def shrink(array: np.ndarray, max_side: int | None) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize(size, how))
 
 
-def annotations(root: Path) -> list[Path]:
+def annotation_files(root: Path) -> list[Path]:
     """The pixel-level annotation files in file order. Raises UserError when `root` is no clone of CCP."""
     folder = root / ANNOTATIONS
     if not folder.is_dir() or not (root / PHOTOS).is_dir():
@@ -159,7 +159,7 @@ def tailor(
     root, out = Path(root), Path(out)
     if max_side is not None and max_side < 32:
         raise UserError(f"--max-side {max_side} is too small to show anything; use at least 32")
-    files = annotations(root)
+    files = annotation_files(root)
     if len(files) <= plan.train:
         raise UserError(f"{root} has only {len(files)} annotations, {plan.train} are for training alone; clone again")
     space = label_space("ccp")

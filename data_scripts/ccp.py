@@ -1,0 +1,13 @@
+"""Clothing Co-Parsing -> CCP-OS: obtain, tailor, verify, pairs. `python data_scripts/ccp.py --help` says how."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from oshp_lite.data.tailor.scripts import ccp_main
+
+if __name__ == "__main__":
+    sys.exit(ccp_main())

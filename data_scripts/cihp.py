@@ -1,0 +1,14 @@
+"""CIHP -> CIHP-OS: tailor, verify, pairs. `python data_scripts/cihp.py --help` says how."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from oshp_lite.data.tailor.cihp import CIHP
+from oshp_lite.data.tailor.scripts import raw_main
+
+if __name__ == "__main__":
+    sys.exit(raw_main(CIHP))
