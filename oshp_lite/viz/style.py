@@ -14,6 +14,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 # The colours differ in lightness and every line has its own dash, so that curves stay apart in a grey print and for
@@ -64,8 +65,8 @@ def new_figure(
     width, height are inches of one cell; `options` go to `Figure.subplots`.
     """
     with style():
-        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-        figure.get_layout_engine().set(h_pad=0.07, w_pad=0.05)  # type: ignore[union-attr]
+        layout = ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.05)
+        figure = Figure(figsize=(width * columns, height * rows), layout=layout)
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
