@@ -258,7 +258,7 @@ def test_journal_13() -> None:
     net = eopnet.EOPNet(eopnet.EOPNetConfig.lite(n_ids=5)).train()
     for progress in (0.0, 0.3):
         terms = {
-            name: float(value) for name, value in net.losses(net(batch, progress=progress), batch, progress).items()
+            name: float(value.detach()) for name, value in net.losses(net(batch, progress=progress), batch, progress).items()
         }
         beta = 1 - progress
         expected = 1.0 * terms["contrast"] + 1.0 * terms["coarse"] + beta * terms["agm"] + (1 - beta) * terms["npm"]

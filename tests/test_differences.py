@@ -1,0 +1,84 @@
+"""The table "paper against code": complete, and never out of step with the presets."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from oshp_lite.engine.presets import variant_config
+from oshp_lite.nn.eopnet_config import EOPNetConfig
+from oshp_lite.papers.differences import DIFFERENCES, VARIANTS, Difference, difference_table, setting
+
+# Fields that are not among the rows: how the unused parts are held, and how a pass is made (no other result).
+NOT_A_DIFFERENCE = {"model.all_branches", "model.trunk_bn"}
+
+
+def test_the_rows_run_from_1_to_45() -> None:
+    assert [entry.row for entry in DIFFERENCES] == list(range(1, 46))
+
+
+@pytest.mark.parametrize("entry", DIFFERENCES, ids=lambda entry: str(entry.row))
+def test_a_row_names_switches_or_takes_a_stance(entry: Difference) -> None:
+    assert bool(entry.fields) != bool(entry.stance)
+    assert entry.item
+    assert entry.paper
+    assert entry.code
+    for variant in VARIANTS:
+        assert set(entry.settings(variant)) == set(entry.fields)
+
+
+def test_every_field_in_which_the_presets_differ_has_a_row() -> None:
+    named = {name for entry in DIFFERENCES for name in entry.fields} | NOT_A_DIFFERENCE
+    official, paper = EOPNetConfig.official(), EOPNetConfig.paper()
+    differing = {f"model.{f.name}" for f in fields(official) if getattr(official, f.name) != getattr(paper, f.name)}
+    for dataset in ("atr", "lip"):
+        runs = variant_config("official", dataset), variant_config("paper", dataset)
+        for group in ("data", "train", "eval"):
+            one, two = (getattr(run, group) for run in runs)
+            differing |= {f"{group}.{f.name}" for f in fields(one) if getattr(one, f.name) != getattr(two, f.name)}
+    assert differing <= named
+
+
+def test_the_bold_values_are_the_official_ones() -> None:
+    bold = {
+        "model.momentum": 0.999,
+        "model.proto_warmup": 25,
+        "model.bank_during_warmup": "overwrite",
+        "model.coarse_proto": "static",
+        "model.coarse_attention": "fg_only",
+        "model.agm_trunk": "plain2+sep1",
+        "model.bg_mean": "all_ids",
+        "model.npm_scale": 10.0,
+        "model.restrict_to_support": False,
+        "model.oneway_head": "code",
+        "model.contrast_bg": True,
+        "model.absent_test": "resized",
+        "data.pre_resize": None,
+        "data.scale": "independent",
+        "data.pad_label": 0,
+        "eval.test_size": None,
+        "eval.screening": True,
+        "data.pairing": "once",
+        "data.cap": 1500,
+        "data.protocol": "journal",
+        "train.poly_step": 10,
+        "train.reset_momentum": True,
+        "model.feature_level": "mid",
+        "model.bn_sync": False,
+        "model.joint_encode": False,
+        "eval.bi_every": 10,
+    }
+    assert {name: setting(name, "official") for name in bold} == bold
+
+
+def test_the_table_has_a_line_for_every_row() -> None:
+    lines = difference_table().splitlines()
+    assert len(lines) == 2 + 45
+    assert all(line.count("|") == 7 for line in lines)
+    assert "`model.proto_warmup` = 25" in lines[3]
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(AttributeError):
+        setting("model.no_such_field", "official")
