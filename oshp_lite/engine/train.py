@@ -221,9 +221,7 @@ class Training:
             losses: dict[str, Tensor] = self.parser.losses(parsing, batch, self.progress())  # type: ignore[operator]
         total = losses["total"]
         if self.device.type == "cpu" and not math.isfinite(total.item()):
-            raise UserError(
-                f"the loss became {total.item()} in step {here.step + 1}; lower train.lr or set train.clip"
-            )
+            raise UserError(f"the loss became {total.item()} in step {here.step + 1}; lower train.lr or set train.clip")
         total.backward()  # type: ignore[no-untyped-call]
         if train.clip is not None:
             nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], train.clip)
