@@ -1,0 +1,37 @@
+"""`oshp-lite data figures | verify`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from oshp_lite.cli.common import table
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="figures|verify")
+    figures = kinds.add_parser("figures", help="draw a dataset of procedural people")
+    figures.add_argument("--name", default="figures-atr", help="figures-atr, figures-lip or figures-cihp")
+    figures.add_argument("--out", required=True, type=Path, metavar="DIR", help="the dataset's folder")
+    figures.add_argument("--train", type=int, default=1200, metavar="N", help="training scenes")
+    figures.add_argument("--test", type=int, default=300, metavar="N", help="test scenes")
+    figures.add_argument("--size", type=int, default=128, metavar="S", help="side in pixels")
+    figures.add_argument("--seed", type=int, default=0)
+    verify = kinds.add_parser("verify", help="count, check sizes, ids and pairs of a dataset on disk")
+    verify.add_argument("folder", type=Path)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it."""
+    if options.kind == "figures":
+        from oshp_lite.reproduce.datasets import draw
+
+        dataset = draw(options.name, options.out, options.train, options.test, options.size, options.seed)
+        print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
+        return 0
+    from oshp_lite.data import verify
+
+    rows = verify(options.folder)
+    print(table(rows))
+    return 0

@@ -1,0 +1,33 @@
+"""`oshp-lite reproduce`: the notebooks of a profile through papermill, then its report."""
+
+from __future__ import annotations
+
+import argparse
+
+from oshp_lite.cli.common import PROFILES, places
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)} (default: quick)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="these notebooks only, e.g. 03 06")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="notebooks at a time (default: one per core)")
+    parser.add_argument("--force", action="store_true", help="execute notebooks again that are finished")
+    parser.add_argument("--out", metavar="DIR", help="folder of reports (default: OSHP_REPORTS or reports/)")
+    places(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it."""
+    from oshp_lite.reproduce.batch import reproduce
+
+    failed = reproduce(
+        options.profile,
+        only=options.only,
+        jobs=options.jobs,
+        data=options.data,
+        runs=options.runs,
+        out=options.out,
+        force=options.force,
+    )
+    return 1 if failed else 0

@@ -1,0 +1,321 @@
+"""From a profile to its notebooks, executed: what is run, with which values, in which order.
+
+Notebook 07 is executed once per training of the profile (each asks the run store, so a finished run costs seconds);
+the others once. The ceiling (the same encoder, supervised with every class visible) and the trivial baselines are made
+beside them, so that the report can say what the scores are worth.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oshp_lite.errors import UserError
+from oshp_lite.files import read_json, write_json_atomic
+from oshp_lite.reproduce.execute import Job, Outcome, run_jobs
+from oshp_lite.reproduce.notebooks import default_parameters, load_notebook
+from oshp_lite.reproduce.places import PACKAGE_PARENT, data_root, project_root, reports_root, runs_root
+
+TRAINING_NOTEBOOK = "07"
+PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
+_FIGURES = ("figures-atr", 1)
+_CCP = ("ccp-os", 1)
+TRAININGS: dict[str, list[tuple[str, int, str]]] = {
+    "smoke": [(*_FIGURES, "k"), (*_FIGURES, "1")],
+    "quick": [(*_FIGURES, "k"), (*_FIGURES, "1"), (*_CCP, "k")],
+    "lite": [(*_FIGURES, "k"), (*_FIGURES, "1"), (*_CCP, "k"), (*_CCP, "1")],
+    "gpu": [(*_CCP, "k"), (*_CCP, "1"), (*_FIGURES, "k")],
+    "paper": [(name, fold, way) for name in ("atr-os", "lip-os", "cihp-os") for fold in (1, 2) for way in ("k", "1")],
+}
+"""What each profile trains: dataset, fold, way. A dataset that is not at hand is listed as not run."""
+
+CELL_TIMEOUT = {"smoke": 600, "quick": 1800, "lite": 4 * 3600, "gpu": 2 * 3600, "paper": 0}
+"""Seconds one cell may take, 0 for no limit."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a profile and whether its data are at hand."""
+
+    dataset: str
+    fold: int
+    way: str
+    missing: str = ""
+
+    @property
+    def name(self) -> str:
+        """A file-safe name."""
+        return f"{self.dataset}-fold{self.fold}-{self.way}way"
+
+
+@dataclass
+class Entry:
+    """One executed notebook of a report."""
+
+    notebook: str
+    title: str
+    file: str
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
+
+
+def notebooks_folder() -> Path:
+    """The checkout's notebooks. Raises UserError when there is no checkout here."""
+    folder = project_root() / "notebooks"
+    if not folder.is_dir():
+        raise UserError("there is no notebooks/ folder here; call this in a clone of the project")
+    return folder
+
+
+def find_notebooks(only: Sequence[str] = ()) -> list[Path]:
+    """The numbered notebooks in order, or those named by number or name. Raises UserError for an unknown one."""
+    found = sorted(path for path in notebooks_folder().glob("*.ipynb") if re.match(r"\d\d_", path.name))
+    if not found:
+        raise UserError(f"{notebooks_folder()} holds no numbered notebooks")
+    if not only:
+        return found
+    chosen = []
+    for word in only:
+        hits = [path for path in found if word in (path.stem, path.name, path.stem[:2], str(int(path.stem[:2])))]
+        if not hits:
+            raise UserError(f"there is no notebook {word!r}; there are {', '.join(path.stem for path in found)}")
+        chosen += hits
+    return sorted(set(chosen))
+
+
+def trainings(profile: str) -> list[Training]:
+    """What the profile trains; real datasets that are not found carry the reason."""
+    from oshp_lite.engine.config import DataConfig
+    from oshp_lite.reproduce.datasets import dataset_folder
+
+    listed = []
+    for dataset, fold, way in TRAININGS[profile]:
+        missing = ""
+        if (
+            not dataset.startswith("figures-")
+            and not (dataset_folder(DataConfig(dataset=dataset)) / "dataset.json").is_file()
+        ):
+            missing = f"the dataset {dataset} is not in the data folder"
+        listed.append(Training(dataset, fold, way, missing))
+    return listed
+
+
+def reproduce(
+    profile: str,
+    *,
+    only: Sequence[str] = (),
+    jobs: int = 0,
+    data: str | None = None,
+    runs: str | None = None,
+    out: str | None = None,
+    force: bool = False,
+    tell: Callable[[str], None] = print,
+) -> int:
+    """Execute a profile's notebooks and write its report. Returns the number of notebooks that failed.
+
+    jobs = 0 takes one per core, at most four. Raises UserError for an unknown profile, notebook or parameter.
+    """
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
+    for variable, place in (("OSHP_DATA", data_root(data)), ("OSHP_RUNS", runs_root(runs))):
+        os.environ[variable] = str(place)  # for this process and for the notebooks it starts
+    folder = reports_root(out) / profile
+    workers = jobs or min(4, _cores())
+    started = time.monotonic()
+    planned, listed = _plan(profile, only, folder, workers)
+    tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
+    trained = [training for training in listed if not training.missing]
+    # the ceiling takes as long as a notebook with a training, so it runs beside them rather than after them
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        references = beside.submit(_references, profile, trained, workers, tell) if trained else None
+        outcomes = run_jobs(
+            [job for job, _ in planned], workers=workers, force=force, tell=lambda outcome: tell(_line(outcome))
+        )
+        notes = references.result() if references is not None else []
+    entries = [_entry(job, outcome, training) for (job, training), outcome in zip(planned, outcomes, strict=True)]
+    entries = _merged(folder, entries)
+    for (_, training), outcome in zip(planned, outcomes, strict=True):
+        if training is not None and outcome.ok:
+            _leave_notebook(profile, training, outcome.job.target)
+    manifest = {
+        "profile": profile,
+        "seconds": round(time.monotonic() - started, 1),
+        "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "entries": [asdict(entry) for entry in entries],
+        "trainings": [asdict(training) for training in listed],
+        "notes": notes,
+    }
+    write_json_atomic(folder / "manifest.json", manifest)
+    from oshp_lite.reproduce.report import write_report
+
+    page = write_report(profile, folder)
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    tell(f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks done in {time.monotonic() - started:.0f} s")
+    for outcome in failed:
+        tell(f"failed: {outcome.job.target.stem}: {outcome.reason}")
+    tell(f"report: {page}")
+    return len(failed) + sum(bool(note) for note in notes)
+
+
+def _plan(
+    profile: str, only: Sequence[str], folder: Path, workers: int
+) -> tuple[list[tuple[Job, Training | None]], list[Training]]:
+    """Jobs, the longest first so that the short ones fill the gaps, and the profile's trainings."""
+    environment = {"OMP_NUM_THREADS": str(max(1, _cores() // workers))}
+    long: list[tuple[Job, Training | None]] = []
+    short: list[tuple[Job, Training | None]] = []
+    listed = trainings(profile)
+    for path in find_notebooks(only):
+        known = default_parameters(load_notebook(path), path.name)
+        cases: list[Training | None] = [None]
+        if path.stem.startswith(TRAINING_NOTEBOOK):
+            cases = [training for training in listed if not training.missing]
+        for training in cases:
+            name = path.stem if training is None else f"{path.stem}-{training.name}"
+            job = Job(
+                source=path,
+                target=folder / "notebooks" / f"{name}.ipynb",
+                parameters=_values(profile, known, training),
+                timeout=CELL_TIMEOUT[profile],
+                identity=_identity(training),
+                environment=environment,
+            )
+            (short if training is None else long).append((job, training))
+    shown = listed if not only or long else []
+    return long + short, shown
+
+
+def _values(profile: str, known: dict[str, Any], training: Training | None) -> dict[str, Any]:
+    """Parameters for a notebook: those of the usual names that it has."""
+    if training is None:
+        # a notebook without a training of its own needs no more than laptop settings
+        return {"profile": "smoke" if profile == "smoke" else "quick"} if "profile" in known else {}
+    return {"profile": profile, "dataset": training.dataset, "fold": training.fold, "way": training.way}
+
+
+def _identity(training: Training | None) -> dict[str, Any]:
+    from oshp_lite.engine.config import DataConfig
+    from oshp_lite.engine.provenance import ROOMS, code_fingerprint
+    from oshp_lite.reproduce.datasets import find_dataset
+
+    told = {"code": code_fingerprint((*ROOMS, "viz", "exercises", "papers", "widgets"))}
+    if training is not None and not training.dataset.startswith("figures-"):
+        told["data"] = find_dataset(DataConfig(dataset=training.dataset)).fingerprint
+    return told
+
+
+def _references(profile: str, trained: list[Training], workers: int, tell: Callable[[str], None]) -> list[str]:
+    """Make the ceiling and the baselines of every dataset and fold, each in a process; returns what went wrong."""
+    notes = []
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")])),
+        "OMP_NUM_THREADS": str(max(1, _cores() // workers)),
+    }
+    for dataset, fold in dict.fromkeys((training.dataset, training.fold) for training in trained):
+        ways = sorted({training.way for training in trained if (training.dataset, training.fold) == (dataset, fold)})
+        same = ["--profile", profile, "--dataset", dataset, "--fold", str(fold)]
+        orders = [["evaluate", *same, "--way", way, "--baseline", "all"] for way in ways]
+        orders.append(["train", *same, "--task", "segment", "--quiet"])
+        for order in orders:
+            before = time.monotonic()
+            done = subprocess.run(
+                [sys.executable, "-m", "oshp_lite", *order],
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            label = "baselines" if order[0] == "evaluate" else "ceiling"
+            state, seconds = "failed" if done.returncode else "done", time.monotonic() - before
+            tell(f"{state:8s} {seconds:6.1f} s  {label} {dataset}")
+            if done.returncode:
+                lines = (done.stderr or done.stdout).strip().splitlines()
+                notes.append(f"{label} of {dataset} fold {fold}: {lines[-1] if lines else done.returncode}")
+    return notes
+
+
+def _entry(job: Job, outcome: Outcome, training: Training | None) -> Entry:
+    return Entry(
+        notebook=job.source.name,
+        title=_title(job.source),
+        file=job.target.name if outcome.ok else (job.failed.name if job.failed.is_file() else ""),
+        status=outcome.status,
+        seconds=_seconds(job, outcome),
+        reason=outcome.reason,
+        parameters=job.parameters,
+        training=asdict(training) if training is not None else None,
+    )
+
+
+def _seconds(job: Job, outcome: Outcome) -> float:
+    """Seconds of this execution, or of the one that is still good."""
+    if outcome.status != "skipped":
+        return round(outcome.seconds, 1)
+    return float(read_json(job.marker).get("seconds", 0.0))
+
+
+def _merged(folder: Path, entries: list[Entry]) -> list[Entry]:
+    """Entries of this call over those of earlier calls of the same profile (`--only` runs a part)."""
+    kept: dict[str, Entry] = {}
+    if (folder / "manifest.json").is_file():
+        for told in read_json(folder / "manifest.json").get("entries", []):
+            entry = Entry(**told)
+            if entry.file and (folder / "notebooks" / entry.file).is_file():
+                kept[_stem(entry.file)] = entry
+    for entry in entries:
+        kept[_stem(entry.file) or entry.notebook] = entry
+    return [kept[name] for name in sorted(kept)]
+
+
+def _stem(file: str) -> str:
+    return file.removesuffix(".ipynb").removesuffix(".failed")
+
+
+def _leave_notebook(profile: str, training: Training, executed: Path) -> None:
+    """Put the executed notebook into the folder of the run it shows."""
+    from oshp_lite.reproduce.store import RunStore
+
+    run = RunStore().find(training_config(profile, training))
+    if run is not None:
+        shutil.copyfile(executed, run.folder / "notebook.ipynb.partial")
+        os.replace(run.folder / "notebook.ipynb.partial", run.folder / "notebook.ipynb")
+
+
+def training_config(profile: str, training: Training) -> Any:
+    """The configuration that notebook 07 uses for this training."""
+    from oshp_lite.engine.presets import load_profile
+
+    return load_profile(profile, {"data.fold": training.fold}, dataset=training.dataset, way=training.way)
+
+
+def _title(path: Path) -> str:
+    from oshp_lite.reproduce.notebooks import source_of
+
+    first = source_of(load_notebook(path)["cells"][0]).splitlines()
+    return first[0].lstrip("# ").strip() if first else path.stem
+
+
+def _line(outcome: Outcome) -> str:
+    tail = f"  {outcome.reason}" if outcome.reason else ""
+    return f"{outcome.status:8s} {outcome.seconds:6.1f} s  {outcome.job.target.stem}{tail}"
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
