@@ -1,0 +1,266 @@
+"""Reading pictures and pickles, writing whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import resource
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from oshp_lite.errors import UserError
+from oshp_lite.files import (
+    atomic_folder,
+    encode_jpeg,
+    encode_png,
+    picture_size,
+    read_image,
+    read_json,
+    read_mask,
+    read_plain_pickle,
+    sha256_json,
+    write_atomic,
+    write_image,
+    write_json_atomic,
+    write_mask,
+)
+from oshp_lite.labels import label_space
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (24, 18, 3)).astype(np.uint8)
+
+
+def test_images_are_rgb(tmp_path: Path, photo: np.ndarray) -> None:
+    write_image(tmp_path / "a.png", photo)
+    assert np.array_equal(read_image(tmp_path / "a.png"), photo)
+    Image.fromarray(photo[..., 0]).save(tmp_path / "grey.png")
+    assert read_image(tmp_path / "grey.png").shape == (24, 18, 3)
+    write_image(tmp_path / "a.jpg", photo)
+    assert read_image(tmp_path / "a.jpg").shape == (24, 18, 3)
+    assert picture_size(tmp_path / "a.jpg") == (24, 18)
+
+
+def test_upright_follows_the_camera(tmp_path: Path, photo: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (24, 18, 3)
+    assert read_image(tmp_path / "a.jpg", upright=True).shape == (18, 24, 3)
+
+
+def test_masks_are_ids_with_or_without_palette(tmp_path: Path) -> None:
+    mask = np.array([[0, 1, 17], [255, 9, 4]], np.uint8)
+    write_mask(tmp_path / "plain.png", mask)
+    write_mask(tmp_path / "indexed.png", mask, label_space("atr").palette)
+    for name, mode in (("plain.png", "L"), ("indexed.png", "P")):
+        assert np.array_equal(read_mask(tmp_path / name), mask)
+        with Image.open(tmp_path / name) as picture:
+            assert picture.mode == mode
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16", "1"])
+def test_other_modes_are_no_masks(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "mask.png"
+    Image.new(mode, (4, 4)).save(path)
+    with pytest.raises(UserError, match=rf"{path} has colour mode .* class ids is expected"):
+        read_mask(path)
+
+
+def test_pictures_that_cannot_be_read(tmp_path: Path, photo: np.ndarray) -> None:
+    jpeg, png = encode_jpeg(photo), encode_png(photo[..., 0])
+    (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (tmp_path / "cut.png").write_bytes(png[: len(png) // 2])
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for name, words in [
+        ("none.jpg", "does not exist"),
+        ("cut.jpg", "cut short"),
+        ("text.jpg", "not a picture"),
+        ("empty.jpg", "not a picture"),
+        ("", "folder"),
+        ("text.jpg/a.jpg", "does not exist"),
+    ]:
+        with pytest.raises(UserError, match=words) as caught:
+            read_image(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="cut short"):
+        read_mask(tmp_path / "cut.png")
+    with pytest.raises(UserError, match="does not exist"):
+        read_mask(tmp_path / "none.png")
+
+
+@settings(max_examples=60, deadline=None)
+@given(where=st.floats(0, 1), value=st.integers(0, 255), cut=st.floats(0, 1))
+def test_damaged_pictures_never_escape_as_other_errors(
+    tmp_path_factory: pytest.TempPathFactory, where: float, value: int, cut: float
+) -> None:
+    content = bytearray(encode_png(np.arange(256, dtype=np.uint8).reshape(16, 16)))
+    content[int(where * (len(content) - 1))] = value
+    path = tmp_path_factory.mktemp("damaged") / "mask.png"
+    path.write_bytes(content[: int(cut * len(content))])
+    try:
+        shape = read_mask(path).shape
+    except UserError as error:
+        shape = (str(error).count("\n"), 0)
+    assert len(shape) == 2
+    assert shape[0] == 0 or shape[1] > 0
+
+
+def test_json(tmp_path: Path) -> None:
+    write_json_atomic(tmp_path / "deep" / "a.json", {"b": [1, 2], "ä": None})
+    assert read_json(tmp_path / "deep" / "a.json") == {"b": [1, 2], "ä": None}
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_sha256_json_ignores_key_order_only() -> None:
+    assert sha256_json({"a": 1, "b": [2]}) == sha256_json({"b": [2], "a": 1})
+    assert sha256_json([1, 2]) != sha256_json([2, 1])
+    assert sha256_json([]) == "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+
+
+# ------------------------------------------------------------------------------------------------ pickles
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch exploded",)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_pickles_are_read(tmp_path: Path, protocol: int) -> None:
+    content = {0: [], 1: [0, 3, 70000], 2: [1.5, -4, 2**70], 3: {4: [True]}}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol))
+    assert read_plain_pickle(tmp_path / "a.pkl") == content
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_code_in_a_pickle_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({1: [Bomb()]}, protocol))
+    with pytest.raises(UserError, match=r"a\.pkl asks for \w+\.system, but only dicts, lists and numbers"):
+        read_plain_pickle(tmp_path / "a.pkl")
+    assert os.listdir(tmp_path) == ["a.pkl"]
+
+
+@pytest.mark.parametrize(
+    "value", [OrderedDict(a=1), np.int64(3), np.zeros(2), {1: (2, 3)}, {1: {2, 3}}, ["text"], [b"bytes"], [None], 1j]
+)
+def test_other_things_in_a_pickle_are_refused(tmp_path: Path, value: object) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
+    with pytest.raises(UserError, match="only dicts, lists and numbers"):
+        read_plain_pickle(tmp_path / "a.pkl")
+
+
+def test_broken_and_endless_pickles(tmp_path: Path) -> None:
+    (tmp_path / "cut.pkl").write_bytes(pickle.dumps({1: [2, 3]})[:-4])
+    (tmp_path / "text.pkl").write_text("hello")
+    (tmp_path / "empty.pkl").write_bytes(b"")
+    for name in ("cut.pkl", "text.pkl", "empty.pkl"):
+        with pytest.raises(UserError, match="damaged or cut short"):
+            read_plain_pickle(tmp_path / name)
+    loop: list[object] = []
+    loop.append(loop)
+    (tmp_path / "loop.pkl").write_bytes(pickle.dumps(loop))
+    assert read_plain_pickle(tmp_path / "loop.pkl")
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def test_written_files_have_ordinary_permissions(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_path_beneath_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="part of its path is a file"):
+        write_atomic(tmp_path / "file" / "a.json", b"1")
+    with pytest.raises(UserError, match="part of its path is a file"), atomic_folder(tmp_path / "file" / "folder"):
+        pytest.fail("must not be entered")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="folder of that name"):
+        write_atomic(tmp_path / "folder", b"1")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomic(tmp_path / "a", b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        write_atomic(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+LIMITED = """
+import sys
+from oshp_lite.errors import UserError
+from oshp_lite.files import write_atomic, atomic_folder
+try:
+    if sys.argv[2] == "file":
+        write_atomic(sys.argv[1], b"x" * 100_000)
+    else:
+        with atomic_folder(sys.argv[1]) as folder:
+            (folder / "small").write_bytes(b"x")
+            (folder / "large").write_bytes(b"x" * 100_000)
+except UserError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_size_limit_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path / "out"), kind],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    assert "file-size limit" in result.stdout
+    assert os.listdir(tmp_path) == []
+
+
+def test_atomic_folder(tmp_path: Path) -> None:
+    target = tmp_path / "made" / "folder"
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+    with pytest.raises(UserError, match="exists already"), atomic_folder(target):
+        pytest.fail("must not be entered")
+    with pytest.raises(ZeroDivisionError), atomic_folder(target, replace=True) as folder:
+        (folder / "b").write_text(str(1 / 0))
+    assert os.listdir(target) == ["a"]
+    with atomic_folder(target, replace=True) as folder:
+        (folder / "b").write_text("2")
+    assert os.listdir(target) == ["b"]
+    assert os.listdir(target.parent) == ["folder"]
+
+
+def test_encode_png_round_trip() -> None:
+    mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    with Image.open(io.BytesIO(encode_png(mask, label_space("lip").palette))) as picture:
+        assert np.array_equal(np.array(picture), mask)
