@@ -184,7 +184,7 @@ class Training:
             here.batch += 1
             here.step += 1
             bar.update()
-            if bar.n == bar.initial + 1 or here.step % 5 == 0:
+            if here.batch == 1 or here.step % 5 == 0:
                 self._tell(bar, losses)
             if ctrl_c.wanted:
                 self._save()

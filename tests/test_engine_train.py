@@ -1,0 +1,279 @@
+"""Training: exact resume after a kill at any moment, Ctrl-C, histories, refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine_fixtures import tiny_config, tiny_dataset
+
+from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.engine import train as train_module
+from oshp_lite.engine.checkpoint import load_parser, load_state, read_weights
+from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.evaluate import evaluate
+from oshp_lite.engine.train import Interrupted, Training, read_history, train
+from oshp_lite.errors import UserError
+
+
+class Killed(BaseException):
+    """Stands in for a kill inside this process: nothing of ours catches it."""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> OneShotDataset:
+    return tiny_dataset(tmp_path_factory.mktemp("engine") / "bars")
+
+
+def ending(folder: Path) -> dict[str, Any]:
+    """Everything of a finished run that has to be the same bit by bit."""
+    state = load_state(folder / "resume.pt")
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in state["rows"]]
+    return {
+        "weights": read_weights(folder / "weights.safetensors"),
+        "model": state["model"],
+        "optimizer": state["optimizer"],
+        "rows": rows,
+        "place": (state["epoch"], state["batch"], state["step"]),
+    }
+
+
+def assert_same(one: Any, other: Any, where: str = "") -> None:
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for index, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{where}[{index}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Make training die right after so many more steps, before anything is saved."""
+    step = Training._step
+    left = [steps]
+
+    def dying(self: Training, batch: Any) -> Any:
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        return step(self, batch)
+
+    monkeypatch.setattr(Training, "_step", dying)
+
+
+CONFIGS = {
+    "adamw k-way": tiny_config(train={"save_steps": 2, "eval_every": 2}),
+    "sgd k-way": tiny_config(
+        train={
+            "optimizer": "sgd",
+            "schedule": "poly",
+            "poly_step": 2,
+            "lr": 0.01,
+            "warmup_steps": 0,
+            "save_steps": 2,
+            "channels_last": False,
+        }
+    ),
+    "1-way, two workers": tiny_config(
+        data={"way": "1", "cap": 3, "workers": 2}, train={"epochs": 2, "save_steps": 3, "clip": None}
+    ),
+    "segment": tiny_config(model={"method": "segment"}, train={"task": "segment", "epochs": 2, "save_steps": 4}),
+}
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(
+    name: str, dataset: OneShotDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIGS[name]
+    train(config, dataset, tmp_path / "whole", progress=False)
+    for steps in (1, 2, 5, 4):
+        with monkeypatch.context() as patched:
+            killed_after(patched, steps)
+            try:
+                train(config, dataset, tmp_path / "killed", progress=False)
+            except Killed:
+                continue
+    train(config, dataset, tmp_path / "killed", progress=False)
+    assert_same(ending(tmp_path / "whole"), ending(tmp_path / "killed"))
+    parsers = [load_parser(tmp_path / run / "weights.safetensors") for run in ("whole", "killed")]
+    one, other = (evaluate(parser, dataset, config, progress=False).as_dict() for parser in parsers)
+    one.pop("details"), other.pop("details")
+    assert one == other
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from engine_fixtures import tiny_config
+from oshp_lite import files
+from oshp_lite.data.layout import open_dataset
+from oshp_lite.engine import train as module
+
+root, folder, where, count = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+left = [count]
+
+def dying(function):
+    def wrapped(*args, **options):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return function(*args, **options)
+    return wrapped
+
+if where == "step":
+    module.Training._step = dying(module.Training._step)
+elif where == "replace":
+    files.os.replace = dying(files.os.replace)
+module.train(tiny_config(train={"save_steps": 2}), open_dataset(root), folder, progress=False)
+"""
+
+
+def test_sigkill_inside_steps_and_inside_writing_changes_nothing(dataset: OneShotDataset, tmp_path: Path) -> None:
+    def child(where: str, count: int) -> int:
+        tests = Path(__file__).parent
+        command = [
+            sys.executable,
+            "-c",
+            CHILD,
+            str(tests),
+            str(dataset.root),
+            str(tmp_path / "killed"),
+            where,
+            str(count),
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(tests.parent), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, env=environment, timeout=120).returncode
+
+    assert child("step", 5) == -signal.SIGKILL
+    assert child("replace", 2) == -signal.SIGKILL  # while a new resume.pt lies beside the old one
+    assert child("never", 0) == 0
+    train(tiny_config(train={"save_steps": 2}), dataset, tmp_path / "whole", progress=False)
+    assert_same(ending(tmp_path / "whole"), ending(tmp_path / "killed"))
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(
+    dataset: OneShotDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config()
+    train(config, dataset, tmp_path / "whole", progress=False)
+    step = Training._step
+    with monkeypatch.context() as patched:
+
+        def interrupted(self: Training, batch: Any) -> Any:
+            if self.position.step == 4:
+                signal.raise_signal(signal.SIGINT)
+            return step(self, batch)
+
+        patched.setattr(Training, "_step", interrupted)
+        with pytest.raises(Interrupted, match="start the same run again"):
+            train(config, dataset, tmp_path / "stopped", progress=False)
+    assert load_state(tmp_path / "stopped" / "resume.pt")["step"] == 5
+    assert not (tmp_path / "stopped" / "weights.safetensors").exists()
+    train(config, dataset, tmp_path / "stopped", progress=False)
+    assert_same(ending(tmp_path / "whole"), ending(tmp_path / "stopped"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_finished_run_is_left_alone_and_another_one_is_refused(
+    dataset: OneShotDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(train={"epochs": 1})
+    train(config, dataset, tmp_path, progress=False)
+    before = (tmp_path / "weights.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        killed_after(patched, 0)
+        train(config, dataset, tmp_path, progress=False)
+    assert (tmp_path / "weights.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="another configuration"):
+        train(tiny_config(train={"epochs": 2}), dataset, tmp_path, progress=False)
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(UserError, match="another configuration"):
+        train(tiny_config(train={"epochs": 2}), dataset, tmp_path, progress=False)
+
+
+def test_the_history_tells_losses_and_beta(dataset: OneShotDataset, tmp_path: Path) -> None:
+    train(tiny_config(train={"epochs": 4, "eval_every": 2}), dataset, tmp_path, progress=False)
+    rows = read_history(tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert [row["beta"] for row in rows] == [1.0, 0.75, 0.5, 0.25]
+    for row in rows:
+        both = row["beta"] * row["loss_agm"] + (1 - row["beta"]) * row["loss_npm"]
+        assert row["loss_total"] == pytest.approx(both + row["loss_coarse"] + row["loss_contrast"], rel=1e-4)
+    assert ["novel_miou" in row for row in rows] == [False, True, False, True]
+
+
+def test_periodic_evaluation_and_saving_do_not_touch_the_weights(dataset: OneShotDataset, tmp_path: Path) -> None:
+    train(tiny_config(train={"epochs": 2}), dataset, tmp_path / "a", progress=False)
+    train(tiny_config(train={"epochs": 2, "eval_every": 1, "save_steps": 1}), dataset, tmp_path / "b", progress=False)
+    assert_same(read_weights(tmp_path / "a/weights.safetensors"), read_weights(tmp_path / "b/weights.safetensors"))
+
+
+def test_the_global_generator_is_left_as_it_was(dataset: OneShotDataset, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    train(tiny_config(train={"epochs": 1}), dataset, tmp_path, progress=False)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_encoder_weights_travel_from_a_segment_run(dataset: OneShotDataset, tmp_path: Path) -> None:
+    from oshp_lite.engine.presets import init_config
+
+    config = tiny_config(train={"epochs": 1}, init={"kind": "segment", "dataset_epochs": 1, "batch_size": 4})
+    first = init_config(config)
+    assert first is not None
+    assert init_config(first) is None
+    train(first, dataset, tmp_path / "init", progress=False)
+    source = tmp_path / "init/weights.safetensors"
+    training = Training(config, dataset, tmp_path / "run", source)
+    encoder = {name: value for name, value in read_weights(source).items() if name.startswith("encoder.")}
+    assert len(encoder) > 10
+    own = training.parser.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in encoder.items())
+    with pytest.raises(UserError, match="encoder"):
+        Training(tiny_config(model={"options": {"width": 12}}), dataset, tmp_path / "other", source)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"lr": 1e30, "optimizer": "sgd", "clip": None, "warmup_steps": 0}}, "lower train.lr"),
+        ({"train": {"device": "cuda:7"}}, "CUDA"),
+        ({"train": {"device": "toaster"}}, "toaster"),
+        ({"data": {"fold": 9}}, "fold"),
+        ({"data": {"split": 400}}, "split"),
+        ({"model": {"method": "oracle"}}, "unknown method"),
+        ({"model": {"options": {"depth": 3}}}, "depth"),
+    ],
+)
+def test_bad_runs_get_a_sentence(
+    changes: dict[str, Any], message: str, dataset: OneShotDataset, tmp_path: Path
+) -> None:
+    if "device" in changes.get("train", {}) and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(UserError, match=message):
+        train(tiny_config(**changes), dataset, tmp_path, progress=False)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_bf16_and_paper_settings_train(dataset: OneShotDataset, tmp_path: Path) -> None:
+    config: RunConfig = tiny_config(
+        data={"augment": "paper", "scale": "independent", "pad_label": 0, "channels": "bgr", "pairing": "once"},
+        train={"epochs": 1, "precision": "bf16", "steps_per_epoch": 2},
+    )
+    train(config, dataset, tmp_path, progress=False)
+    assert load_state(tmp_path / "resume.pt")["step"] == 2
+    assert train_module.read_history(tmp_path)[0]["loss_total"] > 0
