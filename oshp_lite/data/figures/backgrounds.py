@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from oshp_lite.data.figures.dice import Dice
-from oshp_lite.data.figures.textures import cloth, cloth_colour, noise_tile, tile_crop
+from oshp_lite.data.figures.textures import cloth, place_colour, noise_tile, tile_crop
 
 KINDS = {"studio": 3.0, "wall": 2.5, "room": 2.0, "street": 3.0, "nature": 1.5, "clutter": 1.5}
 RGB = tuple[int, int, int]
@@ -40,13 +40,13 @@ def background(dice: Dice, height: int, width: int, kinds: dict[str, float] | No
     light = np.linspace(dice.uniform(-0.14, 0.14), dice.uniform(-0.14, 0.14), width, dtype=np.float32)[None, :]
     light = light + np.linspace(dice.uniform(0, 0.1), dice.uniform(-0.16, 0.05), height, dtype=np.float32)[:, None]
     patch = tile_crop(noise_tile(3), dice.integer(0, 255), dice.integer(0, 255), width, height)
-    light = light + patch * np.float32(dice.uniform(0.0, 0.07))
+    light = light + patch * np.float32(dice.uniform(0.0, 0.03))
     image *= (1 + light)[..., None]
     return image, horizon
 
 
 def _studio(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> None:
-    base = cloth_colour(dice) if dice.chance(0.5) else np.full(3, dice.uniform(150, 245), dtype=np.float32)
+    base = place_colour(dice) if dice.chance(0.5) else np.full(3, dice.uniform(150, 245), dtype=np.float32)
     draw.rectangle((0, 0, w, h), fill=_rgb(base))
     steps = 14
     floor = base * dice.uniform(0.8, 1.1)
@@ -56,7 +56,7 @@ def _studio(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> 
 
 
 def _wall(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> None:
-    wall, floor, joint = cloth_colour(dice), cloth_colour(dice), dice.uniform(0.75, 1.2)
+    wall, floor, joint = place_colour(dice), place_colour(dice), dice.uniform(0.75, 1.2)
     draw.rectangle((0, 0, w, y), fill=_rgb(wall))
     draw.rectangle((0, y, w, h), fill=_rgb(floor))
     if dice.chance(0.6):  # bricks or tiles
@@ -91,7 +91,7 @@ def _room(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> No
     _wall(draw, dice, w, h, y)
     for _ in range(dice.integer(1, 3)):  # windows, doors, pictures
         x, ww, hh, top = dice.uniform(-0.1, 0.9) * w, dice.uniform(0.12, 0.35) * w, dice.uniform(0.2, 0.7) * h, dice.uniform(0.0, 0.3) * h
-        c = cloth_colour(dice)
+        c = place_colour(dice)
         draw.rectangle((x, top, x + ww, min(top + hh, y)), fill=_rgb(c), outline=_rgb(c * 0.6))
         if dice.chance(0.5):
             draw.line((x + ww / 2, top, x + ww / 2, min(top + hh, y)), fill=_rgb(c * 0.6))
@@ -102,7 +102,7 @@ def _boxes(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float, n: i
     for _ in range(n):  # furniture: box with a lit top and a dark side
         x, ww, hh = dice.uniform(-0.15, 0.9) * w, dice.uniform(0.1, 0.35) * w, dice.uniform(0.1, 0.45) * h
         base = y + dice.uniform(0.0, 0.7) * (h - y)
-        c, d = cloth_colour(dice), dice.uniform(0.02, 0.07) * h
+        c, d = place_colour(dice), dice.uniform(0.02, 0.07) * h
         draw.rectangle((x, base - hh, x + ww, base), fill=_rgb(c))
         draw.polygon([(x, base - hh), (x + d, base - hh - d), (x + ww + d, base - hh - d), (x + ww, base - hh)], fill=_rgb(c * 1.2))
         draw.polygon([(x + ww, base - hh), (x + ww + d, base - hh - d), (x + ww + d, base - d), (x + ww, base)], fill=_rgb(c * 0.7))
@@ -112,14 +112,14 @@ def _boxes(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float, n: i
 
 
 def _street(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> None:
-    sky, ground = cloth_colour(dice) * 0.3 + np.float32(dice.uniform(110, 175)), cloth_colour(dice) * 0.4 + np.float32(60)
+    sky, ground = place_colour(dice) * 0.3 + np.float32(dice.uniform(110, 175)), place_colour(dice) * 0.4 + np.float32(60)
     draw.rectangle((0, 0, w, y), fill=_rgb(sky))
     x = dice.uniform(-0.2, 0) * w
     while x < w:
         ww, top = dice.uniform(0.14, 0.45) * w, dice.uniform(-0.2, 0.45) * h
-        c = cloth_colour(dice) * 0.7 + np.float32(40)
+        c = place_colour(dice) * 0.7 + np.float32(40)
         draw.rectangle((x, top, x + ww, y), fill=_rgb(c))
-        glass, lit = _rgb(cloth_colour(dice)), _rgb(c * 1.3)
+        glass, lit = _rgb(place_colour(dice)), _rgb(c * 1.3)
         nx, step = dice.integer(2, 4), dice.uniform(0.08, 0.15) * h
         yy = top + step * 0.4
         while yy < y - step:
@@ -132,7 +132,7 @@ def _street(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> 
     draw.rectangle((0, y, w, y + 0.02 * h), fill=_rgb(ground * 1.25))
     for _ in range(dice.integer(0, 2)):  # a car
         cx, s = dice.uniform(0, 1) * w, dice.uniform(0.1, 0.22) * h
-        c = cloth_colour(dice)
+        c = place_colour(dice)
         draw.rounded_rectangle((cx - 1.4 * s, y - 0.55 * s, cx + 1.4 * s, y + 0.1 * s), 0.2 * s, fill=_rgb(c))
         draw.polygon([(cx - 0.9 * s, y - 0.5 * s), (cx - 0.55 * s, y - 1.0 * s), (cx + 0.5 * s, y - 1.0 * s), (cx + 0.95 * s, y - 0.5 * s)], fill=_rgb(c * 0.6))
         for d in (-0.8, 0.8):
@@ -142,21 +142,21 @@ def _street(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> 
 
 def _poles(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> None:
     for _ in range(dice.integer(0, 3)):  # posts, trunks, passers-by far off
-        x, ww, c = dice.uniform(0, 1) * w, dice.uniform(0.01, 0.05) * w, cloth_colour(dice)
+        x, ww, c = dice.uniform(0, 1) * w, dice.uniform(0.01, 0.05) * w, place_colour(dice)
         top = dice.uniform(-0.1, 0.6) * y
         draw.rectangle((x, top, x + ww, y + dice.uniform(0, 0.5) * (h - y)), fill=_rgb(c * 0.7))
         if dice.chance(0.4):
             r = dice.uniform(0.04, 0.14) * w
-            draw.ellipse((x + ww / 2 - r, top - r, x + ww / 2 + r, top + r), fill=_rgb(cloth_colour(dice)))
+            draw.ellipse((x + ww / 2 - r, top - r, x + ww / 2 + r, top + r), fill=_rgb(place_colour(dice)))
 
 
 def _nature(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> None:
-    far = cloth_colour(dice) * 0.3 + np.float32(130)
-    ground = cloth_colour(dice) * 0.6 + np.array([20, 40, 10], dtype=np.float32)
+    far = place_colour(dice) * 0.3 + np.float32(130)
+    ground = place_colour(dice) * 0.6 + np.array([20, 40, 10], dtype=np.float32)
     draw.rectangle((0, 0, w, y), fill=_rgb(far))
     for _ in range(dice.integer(8, 26)):
         r, x, yy = dice.uniform(0.03, 0.2) * w, dice.u() * w, y - dice.uniform(-0.02, 0.6) * h * dice.u()
-        c = np.array([dice.uniform(20, 120), dice.uniform(60, 150), dice.uniform(10, 80)]) if dice.chance(0.75) else cloth_colour(dice)
+        c = np.array([dice.uniform(20, 120), dice.uniform(60, 150), dice.uniform(10, 80)]) if dice.chance(0.75) else place_colour(dice)
         draw.ellipse((x - r, yy - r * dice.uniform(0.6, 1.2), x + r, yy + r), fill=_rgb(c))
     draw.rectangle((0, y, w, h), fill=_rgb(ground))
     _poles(draw, dice, w, h, y)
@@ -166,7 +166,7 @@ def _clutter(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) ->
     _wall(draw, dice, w, h, y)
     _boxes(draw, dice, w, h, y, dice.integer(3, 8))
     for _ in range(dice.integer(4, 12)):  # things of any shape and colour
-        x, yy, r, c = dice.u() * w, dice.u() * h, dice.uniform(0.02, 0.12) * w, _rgb(cloth_colour(dice))
+        x, yy, r, c = dice.u() * w, dice.u() * h, dice.uniform(0.02, 0.12) * w, _rgb(place_colour(dice))
         if dice.chance(0.5):
             draw.ellipse((x - r, yy - r * 1.3, x + r, yy + r * 1.3), fill=c)
         else:

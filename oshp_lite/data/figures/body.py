@@ -14,7 +14,7 @@ from oshp_lite.data.figures.skeleton import Figure
 from oshp_lite.data.figures.textures import Flat
 
 # Half-widths as fractions of the stature, at equal steps along the bone.
-UPPER_ARM = np.array([0.030, 0.0285, 0.0255, 0.0225])
+UPPER_ARM = np.array([0.0285, 0.0285, 0.0255, 0.0225])
 FOREARM = np.array([0.0225, 0.0240, 0.0195, 0.0145])
 HAND = np.array([0.0135, 0.0185, 0.0190, 0.0130])
 THIGH = np.array([0.0555, 0.0530, 0.0450, 0.0345])
@@ -76,7 +76,7 @@ def arm_shapes(fig: Figure, side: str) -> list[Shape]:
     thumb_tip = wr + (ha - wr) * 0.72 + inward * 0.027 * s
     thumb = limb(thumb_root, thumb_tip, np.array([0.008, 0.008, 0.0065, 0.005]) * s)
     return [
-        (ellipse(sh, 0.031 * k, 0.031 * k), upper),
+        (ellipse(sh, 0.0285 * k, 0.0285 * k), upper),
         (limb(sh, el, UPPER_ARM * k), upper),
         (ellipse(el, 0.0228 * k, 0.0228 * k), lower),
         (limb(el, wr, FOREARM * k), lower),
@@ -178,7 +178,7 @@ def draw_face(canvas: Canvas, head: Head, tone: np.ndarray, dice: Dice) -> None:
     mx, my, mw = head.spot(0.0, dice.uniform(0.6, 0.66))
     w = max(mw, 0.35) * dice.uniform(0.2, 0.27)
     lips.append((smooth(head.points([(mx - w, my), (mx - w * 0.3, my - 0.06), (mx + w * 0.3, my - 0.06), (mx + w, my), (mx, my + 0.085)]), 3), face))
-    flat = {"soft": 0.6, "relief": 0.0, "shadow": 0.0, "mark": False}
+    flat = {"soft": 0.6, "relief": 0.0, "shadow": 0.0, "mark": None}
     canvas.layer(shade, Flat(tone * np.float32(0.87), 0), **flat)
     canvas.layer(white, Flat(tone * np.float32(0.3) + np.float32(165), 0), **flat)
     canvas.layer(dark, Flat(tone * np.float32(0.16) + np.float32(12), 0), **flat)

@@ -40,7 +40,7 @@ def random_top(dice: Dice, material: str) -> Top:
     if neck in ("turtle", "collar") and sleeve < 0.5 and dice.chance(0.7):
         sleeve = 1.95
     ease = dice.pick((0.003, 0.007, 0.014, 0.024))
-    return Top(material, ease, dice.uniform(0.8, 1.16), neck, sleeve, dice.pick((0.004, 0.008, 0.016, 0.03)), dice.pick((0.0, 0.0, 0.012, 0.03)))
+    return Top(material, ease, dice.uniform(0.8, 1.16), neck, sleeve, dice.pick((0.003, 0.006, 0.011, 0.022)), dice.pick((0.0, 0.0, 0.012, 0.03)))
 
 
 def top_shapes(fig: Figure, top: Top, dice: Dice, hem: float | None = None) -> list[Shape]:
@@ -104,12 +104,12 @@ def sleeve_shapes(fig: Figure, side: str, material: str, length: float, width: f
     s, k = fig.scale, fig.scale * fig.build.bulk
     sh, el, wr = (fig.at(n, side) for n in ("shoulder", "elbow", "wrist"))
     up, low = atom(material, "upper-arm", side), atom(material, "lower-arm", side)
-    r1 = UPPER_ARM * k + width * s * np.array([0.35, 0.7, 0.9, 1.0]) + 0.003 * s
+    r1 = UPPER_ARM * k + width * s * np.array([0.12, 0.5, 0.9, 1.0]) + 0.003 * s
     r2 = FOREARM * k + width * s * np.array([1.0, 0.9, 0.75, 0.65]) + flare * s * np.array([0, 0.2, 0.6, 1.0]) + 0.003 * s
     t = min(length, 1.0)
     if length < 1:
         r1 = r1 + flare * s * np.array([0, 0.3, 0.6, 1.0])
-    shapes: list[Shape] = [(ellipse(sh, r1[0] * 1.04, r1[0] * 1.04), up), (limb(sh, el, r1, 0.0, t, hem=0.004 * s), up)]
+    shapes: list[Shape] = [(ellipse(sh, r1[0], r1[0]), up), (limb(sh, el, r1, 0.0, t, hem=0.004 * s), up)]
     if length > 1:
         shapes += [(ellipse(el, r2[0], r2[0]), low), (limb(el, wr, r2, 0.0, length - 1, hem=0.004 * s), low)]
     return shapes
@@ -159,7 +159,7 @@ def trouser_folds(fig: Figure, side: str, length: float, dice: Dice) -> list[Fol
     """Creases at the crotch, the knee and above the hem."""
     s = fig.scale
     hip, kn, an = (fig.at(n, side) for n in ("hip", "knee", "ankle"))
-    out: list[Fold] = []
+    out: list[Fold] = [band_fold(fig, 0.66, 0.004), (np.stack([middle(fig, 0.7), middle(fig, 0.95)]), -0.4)]
     crotch = fig.at("crotch")
     for _ in range(2):
         out.append((np.stack([crotch, hip + (kn - hip) * dice.uniform(0.1, 0.35) + across(hip, kn) * dice.uniform(-0.03, 0.03) * s]), dice.uniform(-0.6, 0.2)))
@@ -244,3 +244,35 @@ def coat_opening(fig: Figure, v0: float, bottom: np.ndarray, gap_top: float, gap
     right = np.stack([a + x * g[0] * s, b + x * g[1] * s, low + x * g[2] * s])
     left = np.stack([a - x * g[0] * s, b - x * g[1] * s, low - x * g[2] * s])
     return strip(right, left)
+
+
+def collar_shapes(fig: Figure, material: str, depth: float, width: float) -> list[Shape]:
+    """The two flaps of a shirt collar or a coat's lapels, laid on top of the garment."""
+    if not fig.facing:
+        return []
+    a = atom(material, "torso")
+    s = fig.scale
+    centre, u, half = torso_rows(fig, np.array([0.0, 0.05]))
+    tip = middle(fig, depth)
+    out: list[Shape] = []
+    for d in (-1.0, 1.0):
+        root = centre[0] + u[0] * half[0] * d * 0.75
+        edge = centre[1] + u[1] * half[1] * d * 0.62
+        low = tip + u[0] * d * width * s
+        mid = middle(fig, depth * 0.55) + u[0] * d * (width + 0.03) * s
+        out.append((np.stack([root, edge, mid, low, middle(fig, 0.02) + u[0] * d * width * s]), a))
+    return out
+
+
+def button_shapes(fig: Figure, v0: float, v1: float, offset: float, n: int) -> list[Shape]:
+    """A row of buttons down the front."""
+    r = max(0.0042 * fig.scale, 0.5)
+    u = torso_rows(fig, np.array([0.5]))[1][0]
+    return [(ellipse(middle(fig, v) + u * offset * fig.scale, r, r, n=8), 1) for v in np.linspace(v0, v1, n)]
+
+
+def band_fold(fig: Figure, v: float, ease: float) -> Fold:
+    """The seam of a waistband or of a cuff around the trunk."""
+    centre, u, half = torso_rows(fig, np.array([v]))
+    r = half[0] + ease * fig.scale
+    return np.stack([centre[0] - u[0] * r, centre[0] + np.array([0, 0.004 * fig.scale]), centre[0] + u[0] * r]), -0.6

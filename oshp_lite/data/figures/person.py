@@ -77,7 +77,7 @@ class Person:
         self._layer(bare, self.skin, 0.016, 0.9)
         angle = self._angle("shoulder", "elbow", side)
         if o.top and o.top.sleeve:
-            self._layer(gar.sleeve_shapes(fig, side, o.top.material, o.top.sleeve, o.top.width), o.top_cloth.turned(angle), 0.02, folds=gar.sleeve_folds(fig, side, o.top.sleeve, self.dice))
+            self._layer(gar.sleeve_shapes(fig, side, o.top.material, o.top.sleeve, 0.001 if o.coat and o.coat.sleeve else o.top.width), o.top_cloth.turned(angle), 0.02, folds=gar.sleeve_folds(fig, side, o.top.sleeve, self.dice))
         if o.gloves:
             self._layer(acc.glove_shapes(fig, side, bare, o.gloves), o.glove_cloth, 0.014)
         if o.coat and o.coat.sleeve:
@@ -158,6 +158,15 @@ class Person:
             self._layer(gar.seat_shapes(fig, "pants", max(o.waist, 0.56), 0.004), o.low_cloth, 0.035, shadow=0.05)
         if not first:
             self._layer(upper, o.top_cloth, 0.04, folds=folds)
+        if top.neck == "collar":
+            self._layer(gar.collar_shapes(fig, top.material, 0.16, 0.004), o.top_cloth, 0.008)
+            self._buttons(0.24, min(hem, 0.95), 0.0)
+
+    def _buttons(self, v0: float, v1: float, offset: float) -> None:
+        if self.fig.facing and v1 > v0 + 0.1:
+            paint = Flat(np.full(3, self.dice.pick((24.0, 110.0, 226.0)), dtype=np.float32), 0)
+            shapes = gar.button_shapes(self.fig, v0, v1, offset, self.dice.integer(3, 6))
+            self.canvas.layer(shapes, paint, soft=0.6, relief=0.0, shadow=0.2, mark=None)
 
     def _skirt(self, material: str, paint: Cloth, waist: float, with_top: bool) -> None:
         o, fig, dice = self.outfit, self.fig, self.dice
@@ -192,6 +201,10 @@ class Person:
             gap = o.coat_open or 0.012
             shapes.append((gar.coat_opening(fig, -0.02, bottom, gap * (0.55 if o.coat_open else 0.0), gap if o.coat_open else 0.0), 0))
         self._layer(shapes, o.coat_cloth, 0.035, folds=folds)
+        if fig.facing and coat.neck in ("collar", "v", "crew"):
+            self._layer(gar.collar_shapes(fig, "coat", dice.uniform(0.2, 0.5), max(o.coat_open * 0.6, 0.006)), o.coat_cloth, 0.01, 0.8)
+        if coat.neck in ("collar", "boat", "v"):
+            self._buttons(0.42, 0.85, o.coat_open * 0.7 + 0.012)
 
     def _head(self) -> None:
         o, head = self.outfit, self.head

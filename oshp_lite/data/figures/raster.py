@@ -17,8 +17,6 @@ from PIL import Image, ImageDraw, ImageFilter
 FINE = 3  # samples per pixel and axis; odd, so that two atoms never tie
 Shape = tuple[np.ndarray, int]  # polygon in pixels [n, 2], atom (0 cuts a hole into this layer)
 
-_COVER = [0] + [255] * 255
-
 
 class Paint(Protocol):
     """What fills a layer: colours for a box of the picture."""
@@ -46,14 +44,15 @@ class Canvas:
         relief: float = 1.0,
         folds: Sequence[tuple[np.ndarray, float]] = (),
         shadow: float = 0.25,
-        mark: bool = True,
+        mark: bool | None = True,
         opacity: float = 1.0,
     ) -> None:
         """Draw one layer: its shapes together, one paint, one relief.
 
         `soft` is the rounding of its relief in pixels, `relief` the strength of the shading, `folds` are polylines
         with a strength (negative: a groove), `shadow` is how much it darkens what lies beneath along the light.
-        `mark=False` paints without touching the masks (a face's features); `opacity=0` casts the shadow only.
+        `mark=None` paints without touching the masks (a face's features), `mark=False` makes the pixels background (a thing
+        in front of people); `opacity=0` casts the shadow only.
         """
         pad = int(soft) + 2
         pts = np.concatenate([s[0] for s in shapes if s[1]])
@@ -68,31 +67,33 @@ class Canvas:
         origin = np.array([x0, y0]) * float(FINE)
         for polygon, atom in shapes:
             draw.polygon((polygon * FINE - origin).ravel().tolist(), fill=atom)
-        if mark:
-            fine = np.asarray(local)
+        fine = np.asarray(local)
+        if mark is not None:
             box = self.codes[y0 * FINE : y1 * FINE, x0 * FINE : x1 * FINE]
-            code = fine if not self.person else fine + np.uint16(self.person << 8)
+            code = fine + np.uint16(self.person << 8) if mark else np.uint16(0)
             np.copyto(box, code, where=fine > 0)
-        cover = local.point(_COVER).reduce(FINE)
+        cover = Image.fromarray(np.multiply(fine > 0, 255, dtype=np.uint8)).reduce(FINE)
         alpha = np.asarray(cover, dtype=np.float32) * np.float32(1 / 255)
         target = self.image[y0:y1, x0:x1]
-        blurred = cover.filter(ImageFilter.BoxBlur(max(soft, 0.6)))
-        bump = np.asarray(blurred, dtype=np.float32) * np.float32(1 / 255)
         lx, ly = self.light
+        if relief or shadow:
+            round_off = ImageFilter.BoxBlur(max(soft * 0.62, 0.5))
+            bump = np.asarray(cover.filter(round_off).filter(round_off), dtype=np.float32) * np.float32(1 / 255)
         if shadow:
             dx, dy = -lx * soft * 0.7, -ly * soft * 0.7
             target *= (1 - np.float32(shadow) * _shifted(bump, round(dx), round(dy)))[..., None]
         if not opacity:
             return
-        shade = np.ones_like(alpha)
+        colours = paint.colours(x0, y0, w, h)
         if relief:
+            bump *= np.float32(relief * soft * 0.66)
             if folds:
-                bump = bump + _crease(folds, x0, y0, w, h)
-            k = np.float32(relief * soft * 0.9)
-            shade[:, 1:-1] -= (bump[:, 2:] - bump[:, :-2]) * (k * np.float32(lx))
-            shade[1:-1] -= (bump[2:] - bump[:-2]) * (k * np.float32(ly))
-            np.clip(shade, 0.45, 1.5, out=shade)
-        colours = paint.colours(x0, y0, w, h) * shade[..., None]
+                bump += _crease(folds, x0, y0, w, h)
+            shade = np.ones_like(alpha)
+            shade[:, 1:-1] -= (bump[:, 2:] - bump[:, :-2]) * np.float32(lx)
+            shade[1:-1] -= (bump[2:] - bump[:-2]) * np.float32(ly * 0.5)
+            np.clip(shade, 0.5, 1.4, out=shade)
+            colours = colours * shade[..., None]
         target += (colours - target) * alpha[..., None]
 
     def masks(self) -> tuple[np.ndarray, np.ndarray]:
@@ -135,11 +136,13 @@ def _shifted(a: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 
 def _crease(folds: Sequence[tuple[np.ndarray, float]], x0: int, y0: int, w: int, h: int) -> np.ndarray:
-    """A height map of fold lines, float32 [h, w]."""
+    """A height map of fold lines, float32 [h, w]; a fold of strength 1 changes the shading by about a quarter."""
     sheet = Image.new("L", (w, h), 128)
     draw = ImageDraw.Draw(sheet)
+    width = 1 if h < 120 else 2
     for line, strength in folds:
         flat = (line - (x0, y0)).ravel().tolist()
-        draw.line(flat, fill=max(0, min(255, 128 + round(strength * 127))), width=1)
-    blurred = sheet.filter(ImageFilter.BoxBlur(1.0))
-    return (np.asarray(blurred, dtype=np.float32) - 128) * np.float32(1 / 127)
+        draw.line(flat, fill=max(0, min(255, 128 + int(strength * 127))), width=width)
+    soften = ImageFilter.BoxBlur(0.8 * width)
+    blurred = sheet.filter(soften).filter(soften)
+    return (np.asarray(blurred, dtype=np.float32) - np.float32(128)) * np.float32(3.6 / 127)

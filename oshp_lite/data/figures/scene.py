@@ -12,11 +12,11 @@ from oshp_lite.data.figures.atoms import merge_table
 from oshp_lite.data.figures.backgrounds import background
 from oshp_lite.data.figures.camera import photograph
 from oshp_lite.data.figures.dice import Dice
-from oshp_lite.data.figures.outlines import ellipse
+from oshp_lite.data.figures.outlines import ellipse, limb
 from oshp_lite.data.figures.person import Person
 from oshp_lite.data.figures.raster import Canvas
 from oshp_lite.data.figures.skeleton import Build, Figure, Pose, fashion_pose, stand_up, strong_pose
-from oshp_lite.data.figures.textures import Flat
+from oshp_lite.data.figures.textures import Flat, cloth
 from oshp_lite.data.figures.wardrobe import Habits, dress_up
 from oshp_lite.errors import UserError
 
@@ -44,7 +44,7 @@ class Spec:
 SPECS: dict[str, Spec] = {
     "figures-atr": Spec("figures-atr", "atr"),
     "figures-lip": Spec(
-        "figures-lip", "lip", strong=0.6, height=(0.6, 1.15), harsh=0.8, truncate=0.4, yaw=45, back=0.1, children=0.12, occluders=0.2,
+        "figures-lip", "lip", strong=0.6, height=(0.8, 1.25), harsh=0.8, truncate=0.4, yaw=45, back=0.1, children=0.12, occluders=0.2,
         habits=Habits(core=(("pants", 0.66), ("skirt", 0.1), ("dress", 0.14), ("jumpsuit", 0.1)), coat=0.4, hat=0.25, bag=0.3, sunglasses=0.12, scarf=0.08, gloves=0.1, barefoot=0.06, bald=0.04),
     ),
     "figures-cihp": Spec(
@@ -96,6 +96,8 @@ def scene(name: str, seed: int, index: int, size: int = 256) -> Scene:
     n = dice.integer(*what.people)
     for k in range(n):
         draw_person(canvas, what, Dice(name, seed, index, "person", k), k + 1, n, size)
+    if dice.chance(what.occluders):
+        _occlude(canvas, dice, size)
     atoms, persons = canvas.masks()
     image = photograph(canvas.image, Dice(name, seed, index, "camera"), what.harsh)
     return Scene(image, atoms, persons)
@@ -107,48 +109,90 @@ def draw_person(canvas: Canvas, what: Spec, dice: Dice, number: int, total: int,
     build = Build.random(dice, child)
     pose = strong_pose(dice, back=what.back) if dice.chance(what.strong) else fashion_pose(dice, what.yaw, what.back)
     scale, foot = _place(what, dice, number, total, size, child)
-    fig = stand_up(build, pose, scale, foot)
     if total == 1:
-        fig = _fit(fig, build, pose, scale, size, what, dice)
+        headroom = -dice.uniform(0, 0.12) if dice.chance(what.harsh * 0.15) else dice.uniform(0.0, 0.05)
+        fig = _fit(build, pose, scale, size, dice, headroom)
+    else:
+        fig = stand_up(build, pose, scale, foot)
     outfit = dress_up(dice, what.habits, fig.scale, build.feminine)
     canvas.person = number
+    if pose.name == "sit":
+        _seat(canvas, fig, dice)
     _ground_shadow(canvas, fig)
     Person(canvas, fig, outfit, dice).draw()
 
 
 def _place(what: Spec, dice: Dice, number: int, total: int, size: int, child: bool) -> tuple[float, tuple[float, float]]:
     """Stature and foot point in pixels."""
-    t = (number - 1) / max(total - 1, 1)
     low, high = what.height
-    tall = low + (high - low) * (0.25 + 0.6 * t) * dice.uniform(0.85, 1.15) if total > 1 else dice.uniform(low, high)
-    if child:
-        tall *= 0.7
-    x = 0.5 + dice.normal(0, 0.06)
-    y = dice.uniform(0.93, 0.985)
-    if total > 1:
-        order = (number * 2 - 1) % total if total % 2 else (number - 1)
-        x = (order + 0.5 + dice.uniform(-0.3, 0.3)) / total
-        y = 0.74 + 0.22 * t + dice.uniform(-0.03, 0.05)
+    if total == 1:
+        tall = dice.uniform(low, high) * (0.8 if child else 1.0)
+        if dice.chance(what.truncate):
+            tall *= dice.uniform(1.1, 1.7)
+        return tall * size, (0.5 * size, 0.97 * size)
+    near = (number - 1) / (total - 1)
+    tall = (low + (high - low) * near) * dice.uniform(0.85, 1.15) * (0.7 if child else 1.0)
+    slot = (number * 2 - 1) % total if total % 2 else number - 1
+    x = (slot + 0.5 + dice.uniform(-0.32, 0.32)) / total
+    y = 0.76 + 0.2 * near + dice.uniform(-0.03, 0.05)
     if dice.chance(what.truncate):
-        tall *= dice.uniform(1.1, 1.9)
-        y = y + (tall - 0.95) * dice.uniform(0.6, 1.0) if tall > 0.95 else y
+        tall *= dice.uniform(1.1, 1.7)
+        y = max(y, tall + dice.uniform(0.0, 0.08))
     return tall * size, (x * size, y * size)
 
 
-def _fit(fig: Figure, build: Build, pose: Pose, scale: float, size: int, what: Spec, dice: Dice) -> Figure:
-    """Move and shrink a lone figure so that its head is in the picture."""
-    top = min(float(p[1]) for p in fig.p.values()) - 0.05 * scale
-    low = max(float(p[1]) for p in fig.p.values())
-    xs = [float(p[0]) for p in fig.p.values()]
-    foot = np.array([0.0, 0.0])
-    foot[1] = low - 0.012 * scale
-    shift = 0.5 * size + dice.normal(0, 0.03) * size - (min(xs) + max(xs)) / 2
-    feet = stand_up(build, pose, scale, (0.0, 0.0))
-    x0 = -(min(float(p[0]) for p in feet.p.values()) + max(float(p[0]) for p in feet.p.values())) / 2
-    if top < 0:
-        foot[1] += -top + 0.01 * size
-    del shift
-    return stand_up(build, pose, scale, (x0 + 0.5 * size + dice.normal(0, 0.05) * size, float(foot[1])))
+def _fit(build: Build, pose: Pose, scale: float, size: int, dice: Dice, headroom: float) -> Figure:
+    """A lone figure in the picture: centred, its feet on the ground, or its head below the upper edge."""
+    fig = stand_up(build, pose, scale, (0.0, 0.0))
+    xy = np.stack(list(fig.p.values()))
+    x0, y0 = xy.min(0)
+    x1, y1 = xy.max(0)
+    x = 0.5 * size - (x0 + x1) / 2 + dice.normal(0, 0.045) * size
+    y = size * dice.uniform(0.94, 0.985) - y1
+    tall = y1 - y0 + 0.04 * scale
+    if tall > 0.95 * size:
+        y = -y0 + 0.04 * scale + headroom * size
+    elif tall < 0.8 * size:  # a crouching figure stands somewhere on the floor
+        y -= (0.8 * size - tall) * dice.uniform(0.1, 0.7)
+    return stand_up(build, pose, scale, (float(x), float(y)))
+
+
+def _seat(canvas: Canvas, fig: Figure, dice: Dice) -> None:
+    """Something to sit on, under the hips: part of the place."""
+    s = fig.scale
+    hips = (fig.at("hip", "left") + fig.at("hip", "right")) / 2
+    low = max(float(fig.at("ankle", k)[1]) for k in ("left", "right"))
+    w, top = dice.uniform(0.12, 0.3) * s, float(hips[1]) + 0.045 * s
+    x = float(hips[0])
+    front = np.array([(x - w, top), (x + w, top), (x + w, low), (x - w, low)])
+    lid = np.array([(x - w, top), (x - w * 0.86, top - 0.05 * s), (x + w * 0.86, top - 0.05 * s), (x + w, top)])
+    canvas.layer([(front, 1), (lid, 1)], cloth(dice, s), soft=0.02 * s, mark=None)
+    if dice.chance(0.4):
+        back = np.array([(x - w, top - 0.3 * s), (x + w, top - 0.3 * s), (x + w, top - 0.04 * s), (x - w, top - 0.04 * s)])
+        canvas.layer([(back, 1)], cloth(dice, s), soft=0.02 * s, mark=None)
+
+
+def _occlude(canvas: Canvas, dice: Dice, size: int) -> None:
+    """A thing of the place in front of the people: a table edge, a post, a plant or a ball."""
+    kind = dice.pick(("table", "post", "plant", "ball"))
+    paint = cloth(dice, size * dice.uniform(0.6, 1.4))
+    x, y = dice.uniform(0.1, 0.9) * size, dice.uniform(0.72, 0.95) * size
+    if kind == "table":
+        w = dice.uniform(0.15, 0.5) * size
+        shapes = [(np.array([(x - w, y), (x + w, y), (x + w * 0.96, size + 2), (x - w * 0.96, size + 2)]), 1)]
+    elif kind == "post":
+        w = dice.uniform(0.012, 0.035) * size
+        shapes = [(np.array([(x - w, -2), (x + w, -2), (x + w, size + 2), (x - w, size + 2)]), 1)]
+    elif kind == "plant":
+        shapes = []
+        for _ in range(dice.integer(5, 11)):
+            tip = np.array([x + dice.normal(0, 0.13) * size, y - dice.uniform(0.05, 0.4) * size])
+            root = np.array([x + dice.uniform(-0.02, 0.02) * size, size + 2.0])
+            shapes.append((limb(root, tip, np.array([0.008, 0.022, 0.016, 0.002]) * size, bow=dice.uniform(-0.06, 0.06) * size), 1))
+    else:
+        r = dice.uniform(0.05, 0.12) * size
+        shapes = [(ellipse(np.array([x, y]), r, r), 1)]
+    canvas.layer(shapes, paint, soft=0.02 * size, mark=False)
 
 
 def _ground_shadow(canvas: Canvas, fig: Figure) -> None:
@@ -157,4 +201,4 @@ def _ground_shadow(canvas: Canvas, fig: Figure) -> None:
     centre = (a + b) / 2 + np.array([-canvas.light[0] * 0.05 * s, 0.025 * s])
     shape = ellipse(centre, 0.1 * s + abs(float(a[0] - b[0])) / 2, 0.03 * s)
     dark = Flat(np.zeros(3, dtype=np.float32), 0)
-    canvas.layer([(shape, 1)], dark, soft=max(0.03 * s, 1), relief=0, shadow=0.5, mark=False, opacity=0.0)
+    canvas.layer([(shape, 1)], dark, soft=max(0.03 * s, 1), relief=0, shadow=0.5, mark=None, opacity=0.0)

@@ -216,11 +216,11 @@ def stand_up(build: Build, pose: Pose, scale: float, foot: tuple[float, float]) 
     lean, bend = radians(pose.lean), radians(pose.bend)
     up = np.array([sin(lean), -cos(lean) * cos(bend), cos(lean) * sin(bend)])
     front = np.array([0.0, sin(bend), cos(bend)])
-    spine = 1.0 - 0.035 - b.head - 0.49 * b.leg - 0.005
+    spine = 1.0 - 0.031 - b.head - 0.49 * b.leg - 0.005
     joints["pelvis", ""] = zero
     joints["neck", ""] = up * spine
     joints["crotch", ""] = -up * 0.028
-    joints["chin", ""] = up * (spine + 0.038) + front * 0.012
+    joints["chin", ""] = up * (spine + 0.034) + front * 0.012
     ht = radians(pose.head_tilt)
     head_up = np.array([up[0] * cos(ht) - up[1] * sin(ht), up[0] * sin(ht) + up[1] * cos(ht), up[2] * 0.6])
     joints["head", ""] = joints["chin", ""] + head_up * b.head * 0.5
@@ -228,7 +228,7 @@ def stand_up(build: Build, pose: Pose, scale: float, foot: tuple[float, float]) 
     for side in SIDES:
         s = SIGN[side]
         st, hp = radians(pose.shoulders), radians(pose.hips)
-        shoulder = up * (spine - 0.034) + s * (b.shoulders - 0.012) * np.array([cos(st), sin(st), 0])
+        shoulder = up * (spine - 0.049) + s * (b.shoulders - 0.012) * np.array([cos(st), sin(st), 0])
         raise_ = max(0.0, pose.arm[side][0] - 60) / 120
         shoulder = shoulder + up * 0.03 * raise_ - s * np.array([0.012 * raise_, 0, 0])
         hip = s * b.hips * np.array([cos(hp), sin(hp), 0]) + np.array([0, 0.008, 0])

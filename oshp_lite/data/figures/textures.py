@@ -20,7 +20,7 @@ PATTERNS: dict[str, float] = {
 
 @cache
 def noise_tile(kind: int) -> np.ndarray:
-    """A periodic noise tile, float32 [256, 256], mean 0, sd 1. kind: 0 fine .. 3 coarse grain; 4 strands of hair."""
+    """A periodic noise tile laid 2 x 2, float32 [512, 512], mean 0, sd 1. kind: 0 fine .. 3 coarse grain; 4 strands of hair."""
     field = Dice("noise tile", kind)._source.random((TILE, TILE)).astype(np.float32)
     field = (field * 255).astype(np.uint8)
     big = Image.fromarray(np.tile(field, (3, 3)))
@@ -32,28 +32,44 @@ def noise_tile(kind: int) -> np.ndarray:
             a = (a - a.mean()) / a.std() * 40 + 128
             big = Image.fromarray(a.clip(0, 255).astype(np.uint8))
     a = np.asarray(big, dtype=np.float32)[TILE : 2 * TILE, TILE : 2 * TILE]
-    a = (a - a.mean()) / a.std()
+    a = np.tile((a - a.mean()) / a.std(), (2, 2))
     a.setflags(write=False)
     return a
 
 
 def tile_crop(tile: np.ndarray, x: int, y: int, w: int, h: int) -> np.ndarray:
-    """A box of the endlessly repeated tile."""
+    """A box of the endlessly repeated tile (a view where it can be)."""
+    x, y = x % TILE, y % TILE
+    if x + w <= 2 * TILE and y + h <= 2 * TILE:
+        return tile[y : y + h, x : x + w]
+    tile = tile[:TILE, :TILE]
     return tile[np.ix_(np.arange(y, y + h) % TILE, np.arange(x, x + w) % TILE)]
 
 
 def cloth_colour(dice: Dice) -> np.ndarray:
     """A colour any garment, shoe, bag or wall may have: float32 [3], 0..255."""
     kind = dice.u()
-    if kind < 0.33:  # black, grey, white
+    if kind < 0.36:  # black, grey, white
         v = dice.pick((0.07, 0.1, 0.16, 0.3, 0.5, 0.68, 0.85, 0.94)) + dice.uniform(-0.03, 0.03)
         return _rgb(dice.u(), dice.uniform(0, 0.06), v)
-    if kind < 0.62:  # navy, brown, beige, olive, wine
+    if kind < 0.68:  # navy, brown, beige, olive, wine
         h, s, v = dice.pick(
             ((0.62, 0.55, 0.32), (0.61, 0.35, 0.55), (0.07, 0.5, 0.4), (0.09, 0.28, 0.8), (0.18, 0.35, 0.42), (0.97, 0.6, 0.42), (0.55, 0.2, 0.7), (0.03, 0.25, 0.85))
         )
         return _rgb(h + dice.uniform(-0.03, 0.03), s + dice.uniform(-0.1, 0.1), v + dice.uniform(-0.1, 0.1))
-    return _rgb(dice.u(), dice.uniform(0.35, 0.9), dice.uniform(0.4, 0.95))
+    hue = dice.u()
+    if 0.74 < hue < 0.9:  # few clothes are purple
+        hue -= dice.pick((0.0, 0.15, 0.7))
+    return _rgb(hue, dice.uniform(0.3, 0.78), dice.uniform(0.35, 0.88))
+
+
+def place_colour(dice: Dice) -> np.ndarray:
+    """A colour for walls, floors and things: a cloth colour, more often than not greyed."""
+    c = cloth_colour(dice)
+    if dice.chance(0.3):
+        return c
+    f = np.float32(dice.uniform(0.3, 0.75))
+    return c + (np.float32(dice.uniform(70, 215)) - c) * f
 
 
 def _rgb(h: float, s: float, v: float) -> np.ndarray:
