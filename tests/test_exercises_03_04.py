@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -157,3 +160,21 @@ def test_the_learner_cannot_spoil_the_checkers_tensors():
 
 def test_a_verdict_says_what_it_is():
     assert repr(Verdict(True, "yes")) == "correct: yes"
+
+
+@pytest.mark.parametrize(("name", "exercises"), [("03_prototype_math", 3), ("04_agm_npm_dml", 4)])
+def test_the_solution_notebook_satisfies_every_checker(name, exercises):
+    path = Path(__file__).parents[1] / "notebooks" / "solutions" / f"{name}.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    space, verdicts = {}, []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        tree = ast.parse("".join(cell["source"]))
+        asks = isinstance(tree.body[-1], ast.Expr)
+        last = ast.Expression(tree.body.pop().value) if asks else None
+        exec(compile(tree, name, "exec"), space)
+        if last is not None:
+            verdicts.append(eval(compile(last, name, "eval"), space))
+    assert len(verdicts) == exercises
+    assert all(verdict.ok for verdict in verdicts), verdicts

@@ -70,13 +70,13 @@ def draw_row(state: DualMetricState, axes: Sequence[Any]) -> None:
     """Draw the state's three panels into three axes."""
     beta, name = state.moment.beta, state.names[state.class_id]
     wanted = viz.enlarge((state.truth == state.class_id).numpy(), state.photo.shape[:2])
-    viz.show_image(axes[0], _ringed(state.photo, wanted), f"true {name} outlined, β = {beta:.2f}")
+    viz.show_image(axes[0], _ringed(state.photo, wanted), f"β = {beta:.2f}: {name}")
     for place, label, weight, answer in (
         (axes[1], "AGM", beta, state.moment.agm),
         (axes[2], "NPM", 1 - beta, state.moment.npm),
     ):
         heat = viz.heat_on_photo(state.photo, answer[state.class_id], low=0.0, high=1.0)
-        title = f"{label}, weight {weight:.2f}, IoU {state.iou(answer):.2f}"
+        title = f"{label} × {weight:.2f}, IoU {state.iou(answer):.2f}"
         viz.show_image(place, _ringed(heat, wanted), title)
 
 
