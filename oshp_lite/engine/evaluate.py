@@ -102,7 +102,7 @@ def run_evaluation(
     with torch.inference_mode(), tqdm(total=len(episodes), desc="meta-test", disable=not progress, leave=False) as bar:
         for positions, batch in batches(episodes, config):
             moved = batch.to(device)
-            answer = parser.predict(moved, **options).cpu()  # type: ignore[operator, union-attr]
+            answer = parser.predict(moved, **options).cpu()  # type: ignore[operator]
             truth = truth_of(batch, n_ids, config) if kway else batch.query_mask
             assert truth is not None
             matrices += [confusion(a, t, n_ids) for a, t in zip(answer, truth, strict=True)]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class SegmentNet(nn.Module):
                 self.encoder = LiteEncoder(config.width, config.lite_channels)
             else:
                 self.encoder = XceptionEncoder(config.feature_level, all_branches=config.all_branches)
-            width = int(cast(int, self.encoder.out_channels))
+            width = self.encoder.out_channels
             self.class_head = nn.Conv2d(width, n_ids, 1)
             self.foreground_head = nn.Conv2d(width, 2, 1)
 
@@ -179,10 +179,7 @@ def initialise(parser: nn.Module, config: RunConfig, init_weights: Path | str | 
         return "random weights"
     if str(path).endswith(".safetensors"):
         return f"{load_encoder(parser, path)} encoder tensors from {Path(path).name}"
-    from oshp_lite.nn import pretrained
-
-    report = pretrained.load_deeplab(parser, path)
-    return str(report)
+    return str(import_module("oshp_lite.nn.pretrained").load_deeplab(parser, path))
 
 
 def about_run(config: RunConfig, fold: Fold, dataset: str, **more: Any) -> dict[str, Any]:

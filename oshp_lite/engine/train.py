@@ -218,11 +218,11 @@ class Training:
         half = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
         with half:
             parsing = self.parser(batch, progress=self.progress())
-            losses: dict[str, Tensor] = self.parser.losses(parsing, batch, self.progress())  # type: ignore[operator]
+            losses: dict[str, Tensor] = self.parser.losses(parsing, batch, self.progress())
         total = losses["total"]
         if self.device.type == "cpu" and not math.isfinite(total.item()):
             raise UserError(f"the loss became {total.item()} in step {here.step + 1}; lower train.lr or set train.clip")
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         if train.clip is not None:
             nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], train.clip)
         self.optimizer.step()

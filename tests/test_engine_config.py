@@ -1,0 +1,237 @@
+"""Configurations: presets, profiles, overrides, identities, refusals; learning rates of the released code."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from oshp_lite.engine.config import RunConfig, from_dict, identity, identity_dict, override
+from oshp_lite.engine.models import known_methods, resolve_encoder
+from oshp_lite.engine.presets import PROFILES, init_config, load_profile, profile_section, variant_config
+from oshp_lite.engine.provenance import ROOMS, code_fingerprint, provenance, source_digest
+from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer
+from oshp_lite.errors import UserError
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("way", ["k", "1"])
+def test_every_profile_loads_and_survives_yaml(name: str, way: str) -> None:
+    for dataset in ("figures-atr", "ccp-os", "atr-os"):
+        config = load_profile(name, dataset=dataset, way=way)
+        assert config.data.dataset == dataset
+        assert config.data.way == way
+        assert from_dict(yaml.safe_load(config.to_yaml())) == config
+    assert isinstance(profile_section(name, "reproduce"), dict)
+
+
+def test_the_default_profile_values_and_the_ceiling() -> None:
+    quick = load_profile("quick")
+    assert quick.data.dataset == "figures-atr"
+    assert quick.data.figures.size >= 128
+    assert quick.eval.queries * quick.eval.repeats >= 30
+    ceiling = load_profile("quick", task="segment")
+    assert ceiling.train.visible == "all"
+    assert ceiling.init.kind == "none"
+    assert load_profile("paper").variant == "official"
+
+
+def test_the_official_preset_states_the_released_values() -> None:
+    official = variant_config("official", "atr-os")
+    assert (official.data.size, official.data.augment, official.data.pairing) == (512, "paper", "once")
+    assert (official.data.channels, official.data.pad_label, official.data.pre_resize) == ("bgr", 0, None)
+    assert (official.data.split, official.data.cap, official.data.scale) == (7500, 1500, "independent")
+    assert (official.train.epochs, official.train.batch_size, official.train.optimizer) == (50, 2, "sgd")
+    assert (official.train.lr, official.train.momentum, official.train.weight_decay) == (1e-3, 0.9, 5e-4)
+    assert (official.train.poly_step, official.train.reset_momentum, official.train.clip) == (10, True, None)
+    assert (official.eval.bi_every, official.eval.test_size, official.eval.screening) == (10, None, True)
+    assert official.eval.absent_test == "resized"
+    paper = variant_config("paper", "lip-os")
+    assert (paper.data.split, paper.data.pre_resize, paper.data.pairing) == (14000, 512, "each epoch")
+    assert (paper.train.poly_step, paper.eval.absent_test, paper.eval.bi_every) == ("iteration", "full", 1)
+    assert variant_config("paper", "atr-os").data.split == 7500
+    assert variant_config("official", "ccp-os").data.split is None
+
+
+def test_the_docstring_table_names_real_fields() -> None:
+    from oshp_lite.engine import config as module
+
+    rows = [line.split("|")[2].strip() for line in (module.__doc__ or "").splitlines() if line.startswith("| ")]
+    names = [row for row in rows if "." in row]
+    assert len(names) >= 14
+    for dotted in names:
+        group, name = dotted.split(".")
+        assert hasattr(getattr(RunConfig(), group), name), dotted
+
+
+def test_the_released_learning_rates() -> None:
+    train = variant_config("official", "atr-os").train
+    found = {epoch: rate(train, epoch, epoch * 100, 100) for epoch in range(50)}
+    for epochs, value in (
+        (range(9), 1.0e-3),
+        (range(9, 19), 8.364e-4),
+        (range(19, 29), 6.504e-4),
+        (range(29, 39), 4.581e-4),
+        (range(39, 49), 2.560e-4),
+        (range(49, 50), 2.958e-5),
+    ):
+        for epoch in epochs:
+            assert found[epoch] == pytest.approx(value, rel=2e-4), epoch
+    assert [epoch for epoch in range(50) if renews_optimizer(train, epoch)] == [9, 19, 29, 39, 49]
+
+
+def test_other_schedules() -> None:
+    train = from_dict({"train": {"epochs": 10, "lr": 1.0, "warmup_steps": 4}}).train
+    assert [rate(train, 0, step, 10) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.003)
+    assert rate(train, 5, 50, 10) == pytest.approx(0.505)
+    assert rate(train, 9, 99, 10) == pytest.approx(0.01, abs=1e-3)
+    poly = dataclasses.replace(train, schedule="poly", poly_step="iteration", warmup_steps=0)
+    assert rate(poly, 5, 50, 10) == pytest.approx(0.5**0.9)
+    assert rate(dataclasses.replace(train, schedule="constant", warmup_steps=0), 9, 99, 10) == 1.0
+    assert not any(renews_optimizer(poly, epoch) for epoch in range(10))
+
+
+def test_optimizer_groups() -> None:
+    from torch import nn
+
+    net = nn.Module()
+    net.encoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    net.head = nn.Conv2d(4, 2, 1)
+    net.bank = nn.Parameter(net.head.weight.detach().clone(), requires_grad=False)
+    adamw = make_optimizer(from_dict({"train": {"encoder_lr": 0.1}}).train, net)
+    assert {(group["factor"], group["weight_decay"]) for group in adamw.param_groups} == {
+        (0.1, 0.01),
+        (0.1, 0.0),
+        (1.0, 0.01),
+        (1.0, 0.0),
+    }
+    assert sum(len(group["params"]) for group in adamw.param_groups) == 6
+    sgd = make_optimizer(variant_config("official", "atr-os").train, net)
+    assert [group["weight_decay"] for group in sgd.param_groups] == [5e-4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["train.lrr=1"], "unknown name 'lrr'"),
+        (["trian.lr=1"], "unknown name 'trian'"),
+        (["train.epochs=ten"], "whole number"),
+        (["train.epochs=0"], "at least 1"),
+        (["train.epochs=1.5"], "whole number"),
+        (["train.clip=true"], "number"),
+        (["data.way=2"], "'k' or '1'"),
+        (["data.size=7"], "at least 16"),
+        (["data.size=[1, 2, 3]"], "whole number or .height, width."),
+        (["data.pad_label=7"], "255"),
+        (["train"], "name=value"),
+        (["train.lr=[1"], "cannot be read"),
+        (["train=3"], "group of names"),
+        (["train.lr.x=3"], "cannot be"),
+        (["init.kind=file"], "init.path"),
+        (["model.options=4"], "group of names"),
+        (["train.lr=.nan"], "at least"),
+    ],
+)
+def test_wrong_overrides_get_a_sentence(changes: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        override(RunConfig(), changes)
+
+
+def test_overrides_reach_every_level() -> None:
+    config = override(
+        RunConfig(),
+        ["train.lr=1e-4", "data.way=1", "data.figures.n_train=9", "model.options.width=32", "data.size=[96,64]"],
+    )
+    assert config.train.lr == 1e-4
+    assert config.data.way == "1"
+    assert config.data.figures.n_train == 9
+    assert config.model.options == {"width": 32}
+    assert config.data.size == (96, 64)
+    assert override(config, {"train.clip": None}).train.clip is None
+    with pytest.raises(UserError, match="unknown profile"):
+        load_profile("huge")
+    with pytest.raises(UserError, match="unknown variant"):
+        variant_config("best")
+
+
+def test_identity_follows_what_a_run_is_and_nothing_else() -> None:
+    base = load_profile("quick")
+    same = override(base, ["data.workers=4", "train.threads=1", "train.save_seconds=5", "train.eval_every=2"])
+    assert identity(base, "d", "c") == identity(same, "d", "c")
+    for change in ("train.seed=1", "data.size=96", "model.options.width=32", "eval.screening=false", "data.fold=2"):
+        assert identity(override(base, [change]), "d", "c") != identity(base, "d", "c"), change
+    assert identity(base, "e", "c") != identity(base, "d", "c") != identity(base, "d", "x")
+    assert "workers" not in identity_dict(base)["data"]
+    real = load_profile("paper", dataset="atr-os")
+    assert identity(real, "d", "c") == identity(override(real, ["data.figures.n_train=9"]), "d", "c")
+
+
+def test_init_runs_form_a_chain_shared_by_ways_and_heads() -> None:
+    kway = load_profile("quick", dataset="ccp-os", way="k")
+    oneway = load_profile("quick", dataset="ccp-os", way="1")
+    chain: list[Any] = []
+    config: RunConfig | None = kway
+    while config is not None:
+        chain.append(config)
+        config = init_config(config)
+    assert [item.data.dataset for item in chain] == ["ccp-os", "ccp-os", "figures-atr"]
+    assert [item.train.task for item in chain] == ["parse", "segment", "segment"]
+    assert all(item.train.visible == "base" for item in chain[1:])
+    assert all(item.data.fold == kway.data.fold for item in chain)
+    assert init_config(oneway) == chain[1]
+    agm = override(kway, ["model.options.agm_trunk=separable", "eval.source=agm", "train.epochs=3"])
+    first = init_config(agm)
+    assert first is not None
+    assert identity(first, "", "") == identity(chain[1], "", "")
+    assert init_config(load_profile("paper")) is None
+    wide = init_config(override(kway, ["model.options.width=32"]))
+    assert wide != chain[1]
+
+
+def test_encoder_options_are_complete() -> None:
+    assert resolve_encoder(load_profile("quick"))["encoder"] == "lite"
+    assert resolve_encoder(load_profile("paper"))["feature_level"] == "mid"
+    assert {"eopnet", "segment"} <= set(known_methods())
+
+
+def test_the_code_fingerprint_ignores_what_does_not_run() -> None:
+    code = 'def f(x):\n    """Doc."""\n    return x + 1  # why\n'
+    plain = "def f(x):\n\n    return (x + 1)\n"
+    assert source_digest(code) == source_digest(plain)
+    assert source_digest(code) != source_digest("def f(x):\n    return x + 2\n")
+    assert source_digest("x = 'a'") != source_digest("x = 'b'")
+    assert source_digest('class A:\n    """D."""\n    x: int = 1\n') == source_digest("class A:\n    x: int = 1\n")
+
+
+def test_the_code_fingerprint_sees_rooms_but_not_the_generator(tmp_path: Path) -> None:
+    (tmp_path / "nn").mkdir()
+    (tmp_path / "data/figures").mkdir(parents=True)
+    (tmp_path / "nn/a.py").write_text("x = 1\n")
+    (tmp_path / "data/figures/b.py").write_text("y = 1\n")
+    from oshp_lite.engine import provenance as module
+
+    def fresh() -> str:
+        module._fingerprint.cache_clear()
+        return code_fingerprint(["nn", "data"], package=tmp_path)
+
+    first = fresh()
+    (tmp_path / "data/figures/b.py").write_text("y = 2\n")
+    assert fresh() == first
+    (tmp_path / "nn/a.py").write_text("# said\nx = 1\n")
+    assert fresh() == first
+    (tmp_path / "nn/a.py").write_text("x = 2\n")
+    assert fresh() != first
+    module._fingerprint.cache_clear()
+
+
+def test_provenance_tells_what_a_reader_needs() -> None:
+    told = provenance("abc", seed=3)
+    assert told["data"] == "abc"
+    assert told["seed"] == 3
+    assert told["code"] == code_fingerprint(ROOMS)
+    assert told["libraries"]["torch"][0].isdigit()
+    assert told["device"].startswith("CPU")
+    assert "/" not in told["device"]
