@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oshp_lite.cli.common import table
-
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -20,6 +18,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     figures.add_argument("--seed", type=int, default=0)
     verify = kinds.add_parser("verify", help="count, check sizes, ids and pairs of a dataset on disk")
     verify.add_argument("folder", type=Path)
+    verify.add_argument("--quick", action="store_true", help="read only the photos' headers")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,8 +29,7 @@ def run(options: argparse.Namespace) -> int:
         dataset = draw(options.name, options.out, options.train, options.test, options.size, options.seed)
         print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
         return 0
-    from oshp_lite.data import verify
+    from oshp_lite.data.tailor.scripts import verify_command
 
-    rows = verify(options.folder)
-    print(table(rows))
+    verify_command([str(options.folder), *(["--quick"] if options.quick else [])])
     return 0

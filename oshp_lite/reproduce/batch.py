@@ -226,9 +226,8 @@ def _references(profile: str, trained: list[Training], workers: int, tell: Calla
     }
     for dataset, fold in dict.fromkeys((training.dataset, training.fold) for training in trained):
         ways = sorted({training.way for training in trained if (training.dataset, training.fold) == (dataset, fold)})
-        same = ["--profile", profile, "--dataset", dataset, "--fold", str(fold)]
-        orders = [["evaluate", *same, "--way", way, "--baseline", "all"] for way in ways]
-        orders.append(["train", *same, "--task", "segment", "--quiet"])
+        same = ["evaluate", "--profile", profile, "--dataset", dataset, "--fold", str(fold), "--quiet"]
+        orders = [[*same, "--way", way, "--baseline", name] for way in ways for name in ("all", "ceiling")]
         for order in orders:
             before = time.monotonic()
             done = subprocess.run(
@@ -239,9 +238,9 @@ def _references(profile: str, trained: list[Training], workers: int, tell: Calla
                 errors="replace",
                 check=False,
             )
-            label = "baselines" if order[0] == "evaluate" else "ceiling"
+            label = "ceiling" if order[-1] == "ceiling" else "baselines"
             state, seconds = "failed" if done.returncode else "done", time.monotonic() - before
-            tell(f"{state:8s} {seconds:6.1f} s  {label} {dataset}")
+            tell(f"{state:8s} {seconds:6.1f} s  {label} of {dataset}, fold {fold}")
             if done.returncode:
                 lines = (done.stderr or done.stdout).strip().splitlines()
                 notes.append(f"{label} of {dataset} fold {fold}: {lines[-1] if lines else done.returncode}")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from oshp_lite.data.layout import OneShotDataset
     from oshp_lite.engine.config import DataConfig
 
+DATASETS = ("figures-atr", "figures-lip", "figures-cihp", "ccp-os", "atr-os", "lip-os", "cihp-os")
+"""The datasets a run may name."""
+
 
 def dataset_folder(data: DataConfig, root: str | Path | None = None) -> Path:
     """Where this dataset lies under the data folder; procedural ones carry their size in the name.
@@ -30,6 +33,15 @@ def dataset_folder(data: DataConfig, root: str | Path | None = None) -> Path:
     return next((base / name for name in spellings if (base / name / "dataset.json").is_file()), base / data.dataset)
 
 
+def check_names(data: DataConfig) -> None:
+    """Raise UserError for a dataset that does not exist or has no such fold, before any time is spent."""
+    from oshp_lite.labels import fold
+
+    if data.dataset not in DATASETS:
+        raise UserError(f"unknown dataset {data.dataset!r}; known: {', '.join(DATASETS)}")
+    fold(data.dataset, data.fold, data.protocol)
+
+
 def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
     """Open the dataset; procedural people are drawn first when they are not there (or by an older generator).
 
@@ -37,6 +49,7 @@ def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: 
     """
     from oshp_lite.data.layout import open_dataset
 
+    check_names(data)
     folder = dataset_folder(data, root)
     if data.dataset.startswith("figures-"):
         spec = data.figures

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,14 @@ STRIDE = 16
 """The encoders' deepest stride: a photo below it has no feature cell of its own."""
 CELL = 4
 """Side of a feature cell in pixels, at the size the network sees."""
-_FREE_COLOURS = ((230, 60, 60), (50, 120, 220), (250, 190, 40), (70, 170, 90), (160, 90, 220), (240, 130, 190))
+_FREE_COLOURS: tuple[tuple[int, int, int], ...] = (
+    (230, 60, 60),
+    (50, 120, 220),
+    (250, 190, 40),
+    (70, 170, 90),
+    (160, 90, 220),
+    (240, 130, 190),
+)
 _FREE_COLOURS += ((30, 160, 170), (200, 120, 60), (140, 150, 170), (120, 190, 60), (90, 70, 160), (220, 160, 130))
 
 
@@ -86,7 +93,7 @@ def parse_pair(
 
     Raises UserError for masks that are empty, do not fit, hold too many ids or too small regions.
     """
-    about: dict[str, Any] = parser.about  # type: ignore[assignment]
+    about = _about(parser)
     if about["method"] == "segment":
         raise UserError("this checkpoint is a plain segmenter, not a one-shot parser; name another with --weights")
     _check(support_image, support_mask, query_image, support_foreground)
@@ -112,6 +119,11 @@ def parse_pair(
     answer = _decide(margins, coarse if screening else None, ids, query_image.shape[:2])
     names = {index: (classes or {}).get(index, f"class {index}") for index in ids}
     return Answer(answer, _palette(ids, slots, classes or {}, space), names, tuple(remarks))
+
+
+def _about(parser: nn.Module) -> dict[str, Any]:
+    """The description that `load_parser` leaves on a network."""
+    return cast(dict[str, Any], parser.about)
 
 
 def _check(
@@ -150,7 +162,7 @@ def _with_slots(
     unknown = sorted(set(classes) - set(ids))
     if unknown:
         raise UserError(f"--classes names id {unknown[0]}, which the support mask does not hold; it holds {ids}")
-    n_ids = int(parser.about["n_ids"])  # type: ignore[index, union-attr, arg-type, call-overload]
+    n_ids = int(_about(parser)["n_ids"])
     slots: dict[int, int] = {}
     for index, name in classes.items():
         slot = space.kept_as[space.id_of(name)]
@@ -169,7 +181,7 @@ def _with_slots(
     if isinstance(bank, Tensor) and any(bool(bank[slots[index]].any()) for index in novel):
         parser = copy.deepcopy(parser)
         with torch.no_grad():
-            parser.bank[[slots[index] for index in novel]] = 0  # type: ignore[index, operator]
+            cast(Tensor, parser.bank)[[slots[index] for index in novel]] = 0
     return parser, slots
 
 
@@ -185,10 +197,11 @@ def _forward(
     """Scores of the user's classes over background, float [K,h,w], and the coarse logits float [2,h,w] or None."""
     options: dict[str, Any] = {}
     if hasattr(parser, "coarse_bank"):
-        if stored and not bool(parser.coarse_bank.rows[1].any()):  # type: ignore[index, union-attr, operator]
+        stored_rows = cast(Any, parser.coarse_bank).rows
+        if stored and not bool(stored_rows[1].any()):
             raise UserError("this checkpoint stores no coarse prototypes; mark the person with --support-foreground")
         options = {"stored_foreground": stored, "compute_agm": False}
-    one_way = parser.about.get("way") == "1"  # type: ignore[union-attr, operator]
+    one_way = _about(parser).get("way") == "1"
     ids = list(slots)
     with torch.no_grad():
         if not one_way:

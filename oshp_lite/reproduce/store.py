@@ -120,7 +120,7 @@ class RunStore:
         """
         say = tell or _say
         dataset = find_dataset(config.data, data, progress=progress)
-        identity, told = self._identity(config, dataset)
+        identity = self._identity(config, dataset)
         name = _folder_name(config, identity)
         found = self._open(self.root / name)
         if found is not None:
@@ -134,7 +134,7 @@ class RunStore:
             if progress:
                 again = "going on with" if (work / "resume.pt").is_file() else "making"
                 say(f"{again} the run {name}")
-            self._make(config, dataset, work, {**told, "init": first.identity if first else None}, first, progress)
+            self._make(config, dataset, work, first, progress)
             publish_folder(work, self.root / name, replace=True)
         made = self._open(self.root / name)
         if made is None:
@@ -144,8 +144,7 @@ class RunStore:
     def find(self, config: RunConfig, data: str | Path | None = None) -> Run | None:
         """The finished run of `config` made by the present code, or None; trains nothing."""
         dataset = find_dataset(config.data, data, progress=False)
-        identity, _ = self._identity(config, dataset)
-        return self._open(self.root / _folder_name(config, identity))
+        return self._open(self.root / _folder_name(config, self._identity(config, dataset)))
 
     def runs(self) -> list[Run]:
         """Every finished run, oldest first; those made by other code than the present carry `older_code`."""
@@ -161,20 +160,20 @@ class RunStore:
         first = init_config(config)
         return None if first is None else self.ensure(first, data, wait=wait, progress=progress, tell=tell)
 
-    def _identity(self, config: RunConfig, dataset: OneShotDataset) -> tuple[str, dict[str, str]]:
+    def _identity(self, config: RunConfig, dataset: OneShotDataset) -> str:
         from oshp_lite.engine.config import identity
 
-        data, code = dataset.fingerprint, present_code()
+        data = dataset.fingerprint
         if config.init.kind == "file" and config.init.path:
             data = f"{data} from {_file_sha(Path(config.init.path))}"
-        return identity(config, data, code), {"data_fingerprint": data, "code_fingerprint": code}
+        return identity(config, data, present_code())
 
     def _open(self, folder: Path) -> Run | None:
         if not (folder / "scores.json").is_file():
             return None
         settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         provenance = read_json(folder / "provenance.json")
-        older = provenance.get("code_fingerprint") != present_code()
+        older = provenance.get("code") != present_code()
         return Run(folder, settings, read_json(folder / "scores.json"), provenance, older)
 
     def _make(
@@ -182,7 +181,6 @@ class RunStore:
         config: RunConfig,
         dataset: OneShotDataset,
         work: Path,
-        told: dict[str, Any],
         first: Run | None,
         progress: bool,
     ) -> None:
@@ -193,7 +191,12 @@ class RunStore:
         finally:
             seconds = round(before + time.monotonic() - started, 1)
             write_json_atomic(work / _SECONDS, seconds)
-        told |= {"identity": work.name.rpartition("-")[2], "seconds": seconds, "finished": _now()}
+        told = {
+            "identity": work.name.rpartition("-")[2],
+            "init": first.identity if first else None,
+            "seconds": seconds,
+            "finished": _now(),
+        }
         write_json_atomic(work / "provenance.json", {**read_json(work / "provenance.json"), **told})
         (work / _SECONDS).unlink()
 

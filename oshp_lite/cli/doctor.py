@@ -1,0 +1,161 @@
+"""`oshp-lite doctor`: what is installed, which data are found, what this machine can run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from oshp_lite.cli.common import PROFILES, places, table
+from oshp_lite.errors import UserError
+
+CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml")
+EXTRAS = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "scipy", "pytest", "playwright")
+DATASETS = ("ccp-os", "atr-os", "lip-os", "cihp-os")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--no-probe", action="store_true", help="skip the speed probe (about ten seconds)")
+    places(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it. Returns 1 when something that is needed is missing."""
+    missing = _installed()
+    _data(options.data)
+    _runs(options.runs)
+    device = _machine()
+    if not options.no_probe and not missing:
+        _times(device)
+    if missing:
+        print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[notebooks,ccp,test]'")
+        return 1
+    return 0
+
+
+def _installed() -> list[str]:
+    from oshp_lite import __version__
+
+    print(f"oshp-lite {__version__}, Python {platform.python_version()} at {sys.executable}")
+    rows, missing = [], []
+    wanted = _ranges()
+    for name in (*CORE, *EXTRAS):
+        try:
+            version, note = metadata.version(name), ""
+            if name in wanted and version not in wanted[name]:
+                note = f"outside {wanted[name]}"
+        except metadata.PackageNotFoundError:
+            version, note = "-", "not installed"
+            if name in CORE:
+                missing.append(name)
+        rows.append([name, version, note])
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    rows.append(["browser", "found" if browser else "-", "" if browser else "the browser test is skipped"])
+    print(table(rows))
+    return missing
+
+
+def _ranges() -> dict[str, Any]:
+    """Version ranges that the installed package asks for; empty when it runs from a plain checkout."""
+    try:
+        from packaging.requirements import Requirement
+
+        told = [Requirement(text) for text in metadata.requires("oshp-lite") or []]
+    except (ImportError, metadata.PackageNotFoundError):
+        return {}
+    return {requirement.name.lower(): requirement.specifier for requirement in told}
+
+
+def _data(given: str | None) -> None:
+    from oshp_lite.data.layout import open_dataset
+    from oshp_lite.reproduce.places import data_root
+
+    root = data_root(given)
+    print(f"\ndata in {root}")
+    rows = []
+    folders = sorted(path.parent for path in root.glob("*/dataset.json")) if root.is_dir() else []
+    if (root / "dataset.json").is_file():
+        folders.append(root)
+    for folder in folders:
+        rows.append([folder.name, _state(folder, open_dataset)])
+    found = {folder.name for folder in folders}
+    rows += [
+        [name, f"not there (data_scripts/{name.removesuffix('-os')}.py makes it)"]
+        for name in DATASETS
+        if name not in found and name.removesuffix("-os") not in found
+    ]
+    rows.append(["figures-*", "procedural people need no data: they are drawn when first asked for"])
+    print(table(rows))
+
+
+def _state(folder: Path, opener: Callable[[Path], Any]) -> str:
+    try:
+        dataset = opener(folder)
+        lacking = [
+            stem
+            for phase in ("train", "test")
+            for stem in dataset.stems(phase)
+            if not (dataset.image_path(stem).is_file() and dataset.mask_path(stem).is_file())
+        ]
+        if lacking:
+            return f"NOT VALID: {len(lacking)} photos or masks are missing, e.g. {lacking[0]}"
+        counts = dataset.counts()
+        for phase in ("train", "test"):
+            dataset.support_index(phase)
+        return f"valid: {counts['train']} training and {counts['test']} test photos, {dataset.space.name}"
+    except UserError as error:
+        return f"NOT VALID: {error}"
+
+
+def _runs(given: str | None) -> None:
+    from oshp_lite.reproduce.places import runs_root
+
+    root = runs_root(given)
+    number = len(list(root.glob("[!.]*/scores.json"))) if root.is_dir() else 0
+    print(f"\n{number} finished runs in {root}")
+
+
+def _machine() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "cpu"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    print(f"\n{cores} CPU cores, {torch.get_num_threads()} torch threads, torch {torch.__version__}")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            told = torch.cuda.get_device_properties(index)
+            print(f"GPU {index}: {told.name}, {told.total_memory / 2**30:.0f} GiB")
+        return "cuda"
+    print("no GPU: smoke, quick and lite run here; gpu and paper want one")
+    return "cpu"
+
+
+def _times(device: str) -> None:
+    import torch
+
+    from oshp_lite.reproduce.speed import estimate
+
+    print("\nrough time of each profile's first training here (data preparation and other notebooks not counted)")
+    rows = []
+    for profile in PROFILES:
+        try:
+            seconds, what = estimate(profile, torch.device(device))
+            rows.append([profile, what, _words(seconds)])
+        except UserError as error:
+            rows.append([profile, "-", str(error)])
+    print(table(rows))
+
+
+def _words(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
