@@ -104,6 +104,23 @@ def picture_size(path: Path | str, kind: str = "image") -> tuple[int, int]:
         return picture.height, picture.width
 
 
+def check_photo(path: Path | str) -> tuple[int, int]:
+    """Height and width of a photo after a cheap look whether it is whole.
+
+    A JPEG that ends with its end marker is taken to be whole; any other picture is decoded. Raises UserError.
+    """
+    size = picture_size(path)
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(-2, os.SEEK_END)
+            whole = stream.read() == b"\xff\xd9"
+    except OSError as error:
+        raise cannot_read(path, error, "image") from None
+    if not whole:
+        read_image(path)
+    return size
+
+
 def read_json(path: Path | str) -> Any:
     """Read a JSON file. Raises UserError when it is missing, unreadable or not JSON."""
     try:

@@ -32,8 +32,8 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import (
     cannot_read,
     cannot_write,
+    check_photo,
     encode_jpeg,
-    picture_size,
     publish_folder,
     read_json,
     read_mask,
@@ -298,7 +298,7 @@ class DatasetWriter:
             self.keep(phase, stem)
             return
         ids = read_mask(mask)
-        shape = picture_size(image)
+        shape = check_photo(image)
         if ids.shape != shape:
             raise UserError(size_mismatch(image, shape, ids.shape))
         present = self.space.present(ids, f"mask {mask}")
