@@ -2,7 +2,7 @@
 
 from oshp_lite.data.figures.atoms import ATOMS, Atom, merge_table, mirror_table
 from oshp_lite.data.figures.generate import bench, generate
-from oshp_lite.data.figures.scene import GENERATOR_VERSION, SPECS, Scene, Spec, scene
+from oshp_lite.data.figures.scenes import GENERATOR_VERSION, SPECS, Scene, Spec, scene
 
 __all__ = [
     "ATOMS",

@@ -27,18 +27,43 @@ def hat_shapes(head: Head, kind: str, dice: Dice) -> list[Shape]:
         high = -1.28 if kind == "beanie" else -1.12
         lop = dice.uniform(0.1, 0.35) * (1 if dice.chance(0.5) else -1) if kind == "beret" else 0.0
         w = 0.8 if kind == "beanie" else 0.98
-        pts = [(-0.78, y + 0.05), (-w + lop * 0.5, -0.75), (-0.42 + lop, high + 0.06), (0.1 + lop, high), (0.5 + lop, high + 0.1), (w + lop * 0.5, -0.75), (0.78, y + 0.05), (0, y + 0.12)]
+        pts = [
+            (-0.78, y + 0.05),
+            (-w + lop * 0.5, -0.75),
+            (-0.42 + lop, high + 0.06),
+            (0.1 + lop, high),
+            (0.5 + lop, high + 0.1),
+            (w + lop * 0.5, -0.75),
+            (0.78, y + 0.05),
+            (0, y + 0.12),
+        ]
         return [(smooth(head.points([(px - t * 0.08, py) for px, py in pts]), 4), a)]
     crown_w = {"cap": 0.8, "fedora": 0.74, "sun": 0.74, "bucket": 0.8}[kind]
     top = {"cap": -1.12, "fedora": -1.32, "sun": -1.2, "bucket": -1.2}[kind]
-    crown = [(-crown_w, y + 0.06), (-crown_w * 0.97, -0.8), (-crown_w * 0.7, top + 0.06), (0, top + (0.1 if kind == "fedora" else -0.02)), (crown_w * 0.7, top + 0.06), (crown_w * 0.97, -0.8), (crown_w, y + 0.06), (0, y + 0.14)]
+    crown = [
+        (-crown_w, y + 0.06),
+        (-crown_w * 0.97, -0.8),
+        (-crown_w * 0.7, top + 0.06),
+        (0, top + (0.1 if kind == "fedora" else -0.02)),
+        (crown_w * 0.7, top + 0.06),
+        (crown_w * 0.97, -0.8),
+        (crown_w, y + 0.06),
+        (0, y + 0.14),
+    ]
     shapes: list[Shape] = [(smooth(head.points([(px - t * 0.1, py) for px, py in crown]), 4), a)]
     at = head.points([(t * 0.1, y)])[0]
     angle = float(np.arctan2(head.right[1], head.right[0]))
     if kind == "cap":
         if head.c > -0.2:
             x, w = t * 0.95, 0.5 + 0.14 * abs(head.c)
-            brim = [(x * 0.55 - w, y - 0.02), (x - w * 0.6, y + 0.22), (x, y + 0.27), (x + w * 0.6, y + 0.22), (x * 0.55 + w, y - 0.02), (x * 0.6, y - 0.06)]
+            brim = [
+                (x * 0.55 - w, y - 0.02),
+                (x - w * 0.6, y + 0.22),
+                (x, y + 0.27),
+                (x + w * 0.6, y + 0.22),
+                (x * 0.55 + w, y - 0.02),
+                (x * 0.6, y - 0.06),
+            ]
             shapes.append((smooth(head.points(brim), 4), a))
     else:
         rx = {"fedora": 1.12, "sun": 1.5, "bucket": 1.05}[kind] * dice.uniform(0.92, 1.1)
@@ -97,7 +122,12 @@ def shoe_shapes(fig: Figure, side: str, kind: str, shaft: float, dice: Dice) -> 
     if kind == "pump":
         n = across(kn, an)
         shapes.append((np.stack([heel + n * 0.008 * s, heel + unit(an - kn) * 0.03 * s, heel - n * 0.008 * s]), a))
-        shapes.append((ellipse(an + (toe - an) * 0.2 - unit(an - kn) * 0.004 * s, 0.013 * s, 0.013 * s, n=12), atom("skin", "lower-leg", side)))
+        shapes.append(
+            (
+                ellipse(an + (toe - an) * 0.2 - unit(an - kn) * 0.004 * s, 0.013 * s, 0.013 * s, n=12),
+                atom("skin", "lower-leg", side),
+            )
+        )
     if kind in ("boot", "ankle-boot"):
         k = SHIN * s * fig.build.bulk + np.array([0.008, 0.007, 0.007, 0.008]) * s
         shapes.append((limb(kn, an, k, 1 - shaft, 1.0), a))
@@ -148,13 +178,26 @@ def scarf_shapes(fig: Figure, dice: Dice) -> list[Shape]:
     neck, chin = fig.at("neck"), fig.at("chin")
     c = neck + (chin - neck) * 0.25
     angle = dice.uniform(-0.2, 0.2)
-    shapes: list[Shape] = [(ellipse(c, 0.058 * s, 0.03 * s, angle), a), (ellipse(c + (neck - chin) * 0.35, 0.05 * s, 0.028 * s, -angle), a)]
+    shapes: list[Shape] = [
+        (ellipse(c, 0.058 * s, 0.03 * s, angle), a),
+        (ellipse(c + (neck - chin) * 0.35, 0.05 * s, 0.028 * s, -angle), a),
+    ]
     if fig.facing:
         for d in (-1, 1):
             if dice.chance(0.6):
                 p, q = middle(fig, 0.03), middle(fig, dice.uniform(0.4, 0.85))
                 x = torso_rows(fig, np.array([0.3]))[1][0] * d
-                shapes.append((limb(p + x * 0.015 * s, q + x * dice.uniform(0.01, 0.04) * s, np.array([0.02, 0.021, 0.023, 0.025]) * s, hem=0.004 * s), a))
+                shapes.append(
+                    (
+                        limb(
+                            p + x * 0.015 * s,
+                            q + x * dice.uniform(0.01, 0.04) * s,
+                            np.array([0.02, 0.021, 0.023, 0.025]) * s,
+                            hem=0.004 * s,
+                        ),
+                        a,
+                    )
+                )
     return shapes
 
 
@@ -162,7 +205,19 @@ def bag_body(at: np.ndarray, w: float, h: float, dice: Dice, angle: float = 0.0)
     """The bag itself, hanging from the point `at`: a soft box, pixels."""
     r = dice.uniform(0.75, 1.0)
     sag = dice.uniform(0.0, 0.12)
-    pts = np.array([(-0.5 * r, 0.02), (0, 0.0 + sag * 0.5), (0.5 * r, 0.02), (0.53, 0.5), (0.5, 0.95), (0.3, 1.0 + sag), (-0.3, 1.0 + sag), (-0.5, 0.95), (-0.53, 0.5)]) * (w, h)
+    pts = np.array(
+        [
+            (-0.5 * r, 0.02),
+            (0, 0.0 + sag * 0.5),
+            (0.5 * r, 0.02),
+            (0.53, 0.5),
+            (0.5, 0.95),
+            (0.3, 1.0 + sag),
+            (-0.3, 1.0 + sag),
+            (-0.5, 0.95),
+            (-0.53, 0.5),
+        ]
+    ) * (w, h)
     c, s = np.cos(angle), np.sin(angle)
     return smooth(pts @ np.array([[c, s], [-s, c]]), 3) + at
 
@@ -185,12 +240,17 @@ def bag_shapes(fig: Figure, kind: str, side: str, dice: Dice) -> tuple[list[Shap
     if kind in ("hand", "clutch"):
         hand = (fig.at("wrist", side) + fig.at("hand", side) * 2) / 3
         if kind == "clutch":
-            return [(bag_body(hand - down * 0.03 * s, 0.14 * s * big, 0.08 * s * big, dice, dice.uniform(-0.3, 0.3)), a)], True
+            return [
+                (bag_body(hand - down * 0.03 * s, 0.14 * s * big, 0.08 * s * big, dice, dice.uniform(-0.3, 0.3)), a)
+            ], True
         top = hand + down * 0.055 * s
         w, h = 0.15 * s * big, 0.125 * s * big
         box = bag_body(top, w, h, dice, dice.uniform(-0.1, 0.1))
         x = np.array([1.0, 0.0])
-        handle = [strap(hand + x * d * 0.004 * s, top + x * d * w * 0.32 + down * 0.012 * s, 0.011 * s, x * d * 0.012 * s) for d in (-1, 1)]
+        handle = [
+            strap(hand + x * d * 0.004 * s, top + x * d * w * 0.32 + down * 0.012 * s, 0.011 * s, x * d * 0.012 * s)
+            for d in (-1, 1)
+        ]
         return [(box, a), *((p, a) for p in handle)], True
     sh = fig.at("shoulder", side)
     centre, u, half = torso_rows(fig, np.array([0.06, 0.85]))
@@ -201,18 +261,35 @@ def bag_shapes(fig: Figure, kind: str, side: str, dice: Dice) -> tuple[list[Shap
         w, h = 0.17 * s * big, 0.16 * s * big
         box = bag_body(top, w, h, dice, dice.uniform(-0.12, 0.12))
         x = np.array([1.0, 0.0])
-        return [(strap(root, top - x * w * 0.3 + down * 0.01 * s, 0.012 * s, x * 0), a), (strap(root, top + x * w * 0.3 + down * 0.01 * s, 0.012 * s, x * 0), a), (box, a)], dice.chance(0.6)
+        return [
+            (strap(root, top - x * w * 0.3 + down * 0.01 * s, 0.012 * s, x * 0), a),
+            (strap(root, top + x * w * 0.3 + down * 0.01 * s, 0.012 * s, x * 0), a),
+            (box, a),
+        ], dice.chance(0.6)
     if kind == "crossbody":
         root = centre[0] - u[0] * out * half[0] * 0.66
         top = centre[1] + u[1] * out * (half[1] * dice.uniform(0.5, 1.05)) + down * dice.uniform(-0.03, 0.05) * s
         w, h = 0.13 * s * big, 0.10 * s * big
         bulge = u[0] * sin(fig.yaw) * 0.02 * s
-        return [(strap(root, top + down * 0.01 * s, dice.uniform(0.008, 0.016) * s, bulge), a), (bag_body(top, w, h, dice, dice.uniform(-0.15, 0.15)), a)], True
+        return [
+            (strap(root, top + down * 0.01 * s, dice.uniform(0.008, 0.016) * s, bulge), a),
+            (bag_body(top, w, h, dice, dice.uniform(-0.15, 0.15)), a),
+        ], True
     shapes: list[Shape] = []  # backpack: two straps in front, the sack behind shows beside the trunk or covers the back
     if fig.facing:
         chest, uu, hh = torso_rows(fig, np.array([0.06, 0.5]))
         for d in (-1, 1):
-            shapes.append((strap(chest[0] + uu[0] * d * hh[0] * 0.62, chest[1] + uu[1] * d * hh[1] * 0.86, 0.019 * s, uu[0] * d * 0.004 * s), a))
+            shapes.append(
+                (
+                    strap(
+                        chest[0] + uu[0] * d * hh[0] * 0.62,
+                        chest[1] + uu[1] * d * hh[1] * 0.86,
+                        0.019 * s,
+                        uu[0] * d * 0.004 * s,
+                    ),
+                    a,
+                )
+            )
     else:
         shapes.append((bag_body(centre[0] + down * 0.01 * s, 0.2 * s * big, 0.25 * s * big, dice), a))
     return shapes, True

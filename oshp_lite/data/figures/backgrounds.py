@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from oshp_lite.data.figures.dice import Dice
-from oshp_lite.data.figures.textures import cloth, place_colour, noise_tile, tile_crop
+from oshp_lite.data.figures.textures import cloth, noise_tile, place_colour, tile_crop
 
 KINDS = {"studio": 3.0, "wall": 2.5, "room": 2.0, "street": 3.0, "nature": 1.5, "clutter": 1.5}
 RGB = tuple[int, int, int]
@@ -37,7 +37,9 @@ def background(dice: Dice, height: int, width: int, kinds: dict[str, float] | No
         if x1 - x0 > 4:
             mix = np.float32(dice.uniform(0.3, 0.9))
             image[:y1, x0:x1] += (paper.colours(x0, 0, x1 - x0, y1) - image[:y1, x0:x1]) * mix
-    light = np.linspace(dice.uniform(-0.14, 0.14), dice.uniform(-0.14, 0.14), width, dtype=np.float32)[None, :]
+    light: np.ndarray = np.linspace(dice.uniform(-0.14, 0.14), dice.uniform(-0.14, 0.14), width, dtype=np.float32)[
+        None, :
+    ]
     light = light + np.linspace(dice.uniform(0, 0.1), dice.uniform(-0.16, 0.05), height, dtype=np.float32)[:, None]
     patch = tile_crop(noise_tile(3), dice.integer(0, 255), dice.integer(0, 255), width, height)
     light = light + patch * np.float32(dice.uniform(0.0, 0.03))
@@ -90,7 +92,12 @@ def _floor(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float, floo
 def _room(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> None:
     _wall(draw, dice, w, h, y)
     for _ in range(dice.integer(1, 3)):  # windows, doors, pictures
-        x, ww, hh, top = dice.uniform(-0.1, 0.9) * w, dice.uniform(0.12, 0.35) * w, dice.uniform(0.2, 0.7) * h, dice.uniform(0.0, 0.3) * h
+        x, ww, hh, top = (
+            dice.uniform(-0.1, 0.9) * w,
+            dice.uniform(0.12, 0.35) * w,
+            dice.uniform(0.2, 0.7) * h,
+            dice.uniform(0.0, 0.3) * h,
+        )
         c = place_colour(dice)
         draw.rectangle((x, top, x + ww, min(top + hh, y)), fill=_rgb(c), outline=_rgb(c * 0.6))
         if dice.chance(0.5):
@@ -104,15 +111,24 @@ def _boxes(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float, n: i
         base = y + dice.uniform(0.0, 0.7) * (h - y)
         c, d = place_colour(dice), dice.uniform(0.02, 0.07) * h
         draw.rectangle((x, base - hh, x + ww, base), fill=_rgb(c))
-        draw.polygon([(x, base - hh), (x + d, base - hh - d), (x + ww + d, base - hh - d), (x + ww, base - hh)], fill=_rgb(c * 1.2))
-        draw.polygon([(x + ww, base - hh), (x + ww + d, base - hh - d), (x + ww + d, base - d), (x + ww, base)], fill=_rgb(c * 0.7))
+        draw.polygon(
+            [(x, base - hh), (x + d, base - hh - d), (x + ww + d, base - hh - d), (x + ww, base - hh)],
+            fill=_rgb(c * 1.2),
+        )
+        draw.polygon(
+            [(x + ww, base - hh), (x + ww + d, base - hh - d), (x + ww + d, base - d), (x + ww, base)],
+            fill=_rgb(c * 0.7),
+        )
         for i in range(1, dice.integer(1, 4)):
             yy = base - hh * i / 4
             draw.line((x, yy, x + ww, yy), fill=_rgb(c * 0.7))
 
 
 def _street(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> None:
-    sky, ground = place_colour(dice) * 0.3 + np.float32(dice.uniform(110, 175)), place_colour(dice) * 0.4 + np.float32(60)
+    sky, ground = (
+        place_colour(dice) * 0.3 + np.float32(dice.uniform(110, 175)),
+        place_colour(dice) * 0.4 + np.float32(60),
+    )
     draw.rectangle((0, 0, w, y), fill=_rgb(sky))
     x = dice.uniform(-0.2, 0) * w
     while x < w:
@@ -134,7 +150,15 @@ def _street(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> 
         cx, s = dice.uniform(0, 1) * w, dice.uniform(0.1, 0.22) * h
         c = place_colour(dice)
         draw.rounded_rectangle((cx - 1.4 * s, y - 0.55 * s, cx + 1.4 * s, y + 0.1 * s), 0.2 * s, fill=_rgb(c))
-        draw.polygon([(cx - 0.9 * s, y - 0.5 * s), (cx - 0.55 * s, y - 1.0 * s), (cx + 0.5 * s, y - 1.0 * s), (cx + 0.95 * s, y - 0.5 * s)], fill=_rgb(c * 0.6))
+        draw.polygon(
+            [
+                (cx - 0.9 * s, y - 0.5 * s),
+                (cx - 0.55 * s, y - 1.0 * s),
+                (cx + 0.5 * s, y - 1.0 * s),
+                (cx + 0.95 * s, y - 0.5 * s),
+            ],
+            fill=_rgb(c * 0.6),
+        )
         for d in (-0.8, 0.8):
             draw.ellipse((cx + d * s - 0.25 * s, y - 0.15 * s, cx + d * s + 0.25 * s, y + 0.32 * s), fill=(25, 25, 28))
     _poles(draw, dice, w, h, y)
@@ -156,7 +180,11 @@ def _nature(draw: ImageDraw.ImageDraw, dice: Dice, w: int, h: int, y: float) -> 
     draw.rectangle((0, 0, w, y), fill=_rgb(far))
     for _ in range(dice.integer(8, 26)):
         r, x, yy = dice.uniform(0.03, 0.2) * w, dice.u() * w, y - dice.uniform(-0.02, 0.6) * h * dice.u()
-        c = np.array([dice.uniform(20, 120), dice.uniform(60, 150), dice.uniform(10, 80)]) if dice.chance(0.75) else place_colour(dice)
+        c = (
+            np.array([dice.uniform(20, 120), dice.uniform(60, 150), dice.uniform(10, 80)])
+            if dice.chance(0.75)
+            else place_colour(dice)
+        )
         draw.ellipse((x - r, yy - r * dice.uniform(0.6, 1.2), x + r, yy + r), fill=_rgb(c))
     draw.rectangle((0, y, w, h), fill=_rgb(ground))
     _poles(draw, dice, w, h, y)

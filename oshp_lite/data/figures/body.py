@@ -140,7 +140,7 @@ class Head:
         return smooth(self.points(pts), 3)
 
     def spot(self, phi: float, y: float) -> tuple[float, float, float]:
-        """Where a feature at the angle phi (radians from the face's middle, to the picture's right) falls: x, y, width factor."""
+        """x, y and width factor of a feature at the angle phi (radians, from the face's middle to the right)."""
         a = self.fig.head_yaw + phi
         return sin(a) * 0.66, y, cos(a)
 
@@ -171,22 +171,50 @@ def draw_face(canvas: Canvas, head: Head, tone: np.ndarray, dice: Dice) -> None:
         at = head.points([(x, y), (x, y - 0.2)])
         white.append((ellipse(at[0], 0.135 * u * w, 0.062 * u, n=12), face))
         dark.append((ellipse(at[0], 0.06 * u, 0.066 * u, n=10), face))
-        dark.append((head.points([(x - 0.17 * w, y - 0.055), (x, y - 0.1), (x + 0.17 * w, y - 0.055), (x, y - 0.06)]), face))
-        dark.append((head.points([(x - 0.19 * w, y - 0.17), (x, y - 0.235), (x + 0.19 * w, y - 0.18), (x, y - 0.185)]), face))
+        dark.append(
+            (head.points([(x - 0.17 * w, y - 0.055), (x, y - 0.1), (x + 0.17 * w, y - 0.055), (x, y - 0.06)]), face)
+        )
+        dark.append(
+            (head.points([(x - 0.19 * w, y - 0.17), (x, y - 0.235), (x + 0.19 * w, y - 0.18), (x, y - 0.185)]), face)
+        )
     nx, ny, nw = head.spot(0.0, 0.4)
-    shade: list[Shape] = [(head.points([(nx * 0.9 - 0.02, 0.0), (nx * 1.12 + 0.1 * nw, ny), (nx - 0.11 * nw, ny + 0.03)]), face)]
+    shade: list[Shape] = [
+        (head.points([(nx * 0.9 - 0.02, 0.0), (nx * 1.12 + 0.1 * nw, ny), (nx - 0.11 * nw, ny + 0.03)]), face)
+    ]
     mx, my, mw = head.spot(0.0, dice.uniform(0.6, 0.66))
     w = max(mw, 0.35) * dice.uniform(0.2, 0.27)
-    lips.append((smooth(head.points([(mx - w, my), (mx - w * 0.3, my - 0.06), (mx + w * 0.3, my - 0.06), (mx + w, my), (mx, my + 0.085)]), 3), face))
-    flat = {"soft": 0.6, "relief": 0.0, "shadow": 0.0, "mark": None}
-    canvas.layer(shade, Flat(tone * np.float32(0.87), 0), **flat)
-    canvas.layer(white, Flat(tone * np.float32(0.3) + np.float32(165), 0), **flat)
-    canvas.layer(dark, Flat(tone * np.float32(0.16) + np.float32(12), 0), **flat)
+    lips.append(
+        (
+            smooth(
+                head.points(
+                    [(mx - w, my), (mx - w * 0.3, my - 0.06), (mx + w * 0.3, my - 0.06), (mx + w, my), (mx, my + 0.085)]
+                ),
+                3,
+            ),
+            face,
+        )
+    )
+    canvas.layer(shade, Flat(tone * np.float32(0.87), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
+    canvas.layer(white, Flat(tone * np.float32(0.3) + np.float32(165), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
+    canvas.layer(dark, Flat(tone * np.float32(0.16) + np.float32(12), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
     red = np.array([dice.uniform(150, 200), 60, 66], dtype=np.float32)
-    canvas.layer(lips, Flat(tone * np.float32(0.55) + red * np.float32(0.4), 0), **flat)
+    canvas.layer(
+        lips, Flat(tone * np.float32(0.55) + red * np.float32(0.4), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None
+    )
 
 
-HAIR_STYLES = {"short": 3.0, "crop": 1.2, "side": 2.2, "bob": 2.2, "long": 4.5, "wavy": 2.5, "pony": 2.0, "bun": 1.6, "afro": 0.9, "fringe": 2.0}
+HAIR_STYLES = {
+    "short": 3.0,
+    "crop": 1.2,
+    "side": 2.2,
+    "bob": 2.2,
+    "long": 4.5,
+    "wavy": 2.5,
+    "pony": 2.0,
+    "bun": 1.6,
+    "afro": 0.9,
+    "fringe": 2.0,
+}
 LONG = ("long", "wavy", "fringe")
 
 
@@ -198,15 +226,65 @@ def hair_back(head: Head, style: str, length: float, dice: Dice) -> list[Shape]:
         n = 0.1 if style == "wavy" else 0.03
         j = dice.array(6) * n
         w = 0.86 + (0.1 if style == "wavy" else 0)
-        pts = [(-0.7 + b, -0.6), (-w + b, 0.1 + j[0]), (-w - 0.06 + b + j[1], length * 0.6), (-0.6 + b + j[2], length), (0.6 + b + j[3], length + j[4]), (w + 0.06 + b + j[5], length * 0.6), (w + b, 0.1), (0.7 + b, -0.6)]
+        pts = [
+            (-0.7 + b, -0.6),
+            (-w + b, 0.1 + j[0]),
+            (-w - 0.06 + b + j[1], length * 0.6),
+            (-0.6 + b + j[2], length),
+            (0.6 + b + j[3], length + j[4]),
+            (w + 0.06 + b + j[5], length * 0.6),
+            (w + b, 0.1),
+            (0.7 + b, -0.6),
+        ]
         return [(smooth(head.points(pts), 4), hair)]
     if style == "bob":
-        return [(smooth(head.points([(-0.75 + b, -0.6), (-0.9 + b, 0.3), (-0.84 + b, 0.95), (0.84 + b, 0.95), (0.9 + b, 0.3), (0.75 + b, -0.6)]), 4), hair)]
+        return [
+            (
+                smooth(
+                    head.points(
+                        [
+                            (-0.75 + b, -0.6),
+                            (-0.9 + b, 0.3),
+                            (-0.84 + b, 0.95),
+                            (0.84 + b, 0.95),
+                            (0.9 + b, 0.3),
+                            (0.75 + b, -0.6),
+                        ]
+                    ),
+                    4,
+                ),
+                hair,
+            )
+        ]
     if style == "pony":
         x = b * 4.2 - 0.12 * (1 if head.s >= 0 else -1)
-        return [(smooth(head.points([(x - 0.2, -0.5), (x - 0.3, 0.3), (x - 0.15, length * 0.8), (x + 0.1, length * 0.8), (x + 0.24, 0.3), (x + 0.2, -0.5)]), 4), hair)]
+        return [
+            (
+                smooth(
+                    head.points(
+                        [
+                            (x - 0.2, -0.5),
+                            (x - 0.3, 0.3),
+                            (x - 0.15, length * 0.8),
+                            (x + 0.1, length * 0.8),
+                            (x + 0.24, 0.3),
+                            (x + 0.2, -0.5),
+                        ]
+                    ),
+                    4,
+                ),
+                hair,
+            )
+        ]
     if style == "bun":
-        return [(ellipse(head.points([(b * 3.4, -1.02 if dice.chance(0.6) else -0.5)])[0], 0.36 * head.unit, 0.34 * head.unit), hair)]
+        return [
+            (
+                ellipse(
+                    head.points([(b * 3.4, -1.02 if dice.chance(0.6) else -0.5)])[0], 0.36 * head.unit, 0.34 * head.unit
+                ),
+                hair,
+            )
+        ]
     if style == "afro":
         return [(smooth(head.points([(x * 1.14 + b, y * 1.12 - 0.24) for x, y in _ring(dice, 11, 0.05)]), 3), hair)]
     return []
@@ -222,7 +300,9 @@ def hair_front(head: Head, style: str, length: float, dice: Dice) -> list[Shape]
     """Hair on the skull, with a window cut out for the face."""
     hair = atom("hair", "head")
     grow = {"crop": 0.035, "afro": 0.3, "short": 0.09, "side": 0.11}.get(style, 0.1)
-    shapes: list[Shape] = [(head.outline(grow, upto=0.25 if style in ("short", "side", "crop", "afro", "bun", "pony") else 0.6), hair)]
+    shapes: list[Shape] = [
+        (head.outline(grow, upto=0.2 if style in ("short", "side", "crop", "afro", "bun", "pony") else 0.6), hair)
+    ]
     if not head.facing:
         if style in LONG:
             return [*hair_back(head, style, length, dice), (head.outline(grow), hair)]
@@ -234,16 +314,42 @@ def hair_front(head: Head, style: str, length: float, dice: Dice) -> list[Shape]
     w = 0.30 + 0.30 * abs(head.c)
     if style in LONG or style == "bob":
         w *= dice.uniform(0.86, 1.0)
-    top = [(fx - w * 0.82, line + 0.26), (fx - w * 0.5, line + 0.06), (fx + part * w, line), (fx + w * 0.5, line + 0.06), (fx + w * 0.82, line + 0.26)]
+    top = [
+        (fx - w * 0.82, line + 0.26),
+        (fx - w * 0.5, line + 0.06),
+        (fx + part * w, line),
+        (fx + w * 0.5, line + 0.06),
+        (fx + w * 0.82, line + 0.26),
+    ]
     if style == "fringe":
-        top = [(fx - w * 0.9, line + 0.12), (fx - w * 0.4, line + dice.uniform(-0.05, 0.05)), (fx, line), (fx + w * 0.4, line + dice.uniform(-0.05, 0.05)), (fx + w * 0.9, line + 0.12)]
-    window = [*top, (fx + w, 0.3), (fx + w * 0.98, 0.9), (fx + w * 0.4, 1.25), (fx - w * 0.4, 1.25), (fx - w * 0.98, 0.9), (fx - w, 0.3)]
+        top = [
+            (fx - w * 0.9, line + 0.12),
+            (fx - w * 0.4, line + dice.uniform(-0.05, 0.05)),
+            (fx, line),
+            (fx + w * 0.4, line + dice.uniform(-0.05, 0.05)),
+            (fx + w * 0.9, line + 0.12),
+        ]
+    window = [
+        *top,
+        (fx + w, 0.3),
+        (fx + w * 0.98, 0.9),
+        (fx + w * 0.4, 1.25),
+        (fx - w * 0.4, 1.25),
+        (fx - w * 0.98, 0.9),
+        (fx - w, 0.3),
+    ]
     shapes.append((smooth(head.points(window), 3), 0))
     if style in LONG and dice.chance(0.55):  # locks in front of the shoulders
         for d in (-1, 1):
             if dice.chance(0.75):
                 reach = length * dice.uniform(0.75, 1.0)
                 x = d * 0.66 - head.s * 0.1
-                lock = [(x - 0.14, 0.0), (x - 0.2, reach * 0.6), (x - 0.02 + 0.1 * d, reach), (x + 0.2, reach * 0.6), (x + 0.14, 0.0)]
+                lock = [
+                    (x - 0.14, 0.0),
+                    (x - 0.2, reach * 0.6),
+                    (x - 0.02 + 0.1 * d, reach),
+                    (x + 0.2, reach * 0.6),
+                    (x + 0.14, 0.0),
+                ]
                 shapes.append((smooth(head.points(lock), 3), hair))
     return shapes

@@ -25,8 +25,10 @@ def photograph(image: np.ndarray, dice: Dice, harsh: float = 0.3) -> np.ndarray:
     photo = Image.fromarray(np.clip(image + np.float32(0.5), 0, 255).astype(np.uint8))
     if dice.chance(0.25 + 0.4 * harsh):
         if dice.chance(harsh):  # taken from afar and enlarged
-            f = dice.uniform(0.45, 0.85)
-            photo = photo.resize((max(int(w * f), 8), max(int(h * f), 8)), Image.Resampling.BILINEAR).resize((w, h), Image.Resampling.BILINEAR)
+            f = 1 - harsh * dice.uniform(0.15, 0.62)
+            photo = photo.resize((max(int(w * f), 8), max(int(h * f), 8)), Image.Resampling.BILINEAR).resize(
+                (w, h), Image.Resampling.BILINEAR
+            )
         else:
             photo = photo.filter(ImageFilter.BoxBlur(dice.uniform(0.15, 0.3 + 0.5 * harsh)))
     if dice.chance(0.5):

@@ -59,6 +59,10 @@ class Dice:
                 return key
         return key
 
+    def field(self, side: int) -> np.ndarray:
+        """Uniform numbers in [0, 1), float64 [side, side], straight from the source."""
+        return self._source.random((side, side))
+
     def array(self, *shape: int) -> np.ndarray:
         """Uniform numbers in [-1, 1), float64, of the given shape."""
         n = math.prod(shape)

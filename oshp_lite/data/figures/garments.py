@@ -15,7 +15,17 @@ from oshp_lite.data.figures.raster import Shape
 from oshp_lite.data.figures.skeleton import LEFT, RIGHT, Figure
 
 Fold = tuple[np.ndarray, float]
-NECKLINES = {"crew": 4.0, "scoop": 2.5, "v": 3.0, "boat": 1.2, "square": 0.8, "turtle": 1.0, "collar": 3.0, "straps": 1.2, "strapless": 0.4}
+NECKLINES = {
+    "crew": 4.0,
+    "scoop": 2.5,
+    "v": 3.0,
+    "boat": 1.2,
+    "square": 0.8,
+    "turtle": 1.0,
+    "collar": 3.0,
+    "straps": 1.2,
+    "strapless": 0.4,
+}
 
 
 @dataclass
@@ -40,7 +50,15 @@ def random_top(dice: Dice, material: str) -> Top:
     if neck in ("turtle", "collar") and sleeve < 0.5 and dice.chance(0.7):
         sleeve = 1.95
     ease = dice.pick((0.003, 0.007, 0.014, 0.024))
-    return Top(material, ease, dice.uniform(0.8, 1.16), neck, sleeve, dice.pick((0.003, 0.006, 0.011, 0.022)), dice.pick((0.0, 0.0, 0.012, 0.03)))
+    return Top(
+        material,
+        ease,
+        dice.uniform(0.8, 1.16),
+        neck,
+        sleeve,
+        dice.pick((0.003, 0.006, 0.011, 0.022)),
+        dice.pick((0.0, 0.0, 0.012, 0.03)),
+    )
 
 
 def top_shapes(fig: Figure, top: Top, dice: Dice, hem: float | None = None) -> list[Shape]:
@@ -49,7 +67,11 @@ def top_shapes(fig: Figure, top: Top, dice: Dice, hem: float | None = None) -> l
     v1 = top.hem if hem is None else hem
     v0 = {"strapless": 0.2, "straps": 0.19, "boat": 0.05}.get(top.neck, 0.01)
     steps = 12
-    ease = top.ease * np.linspace(0.35, 1.0, steps) + top.flare * np.linspace(0, 1, steps) ** 2 + dice.array(steps) * 0.0016
+    ease = (
+        top.ease * np.linspace(0.35, 1.0, steps)
+        + top.flare * np.linspace(0, 1, steps) ** 2
+        + dice.array(steps) * 0.0016
+    )
     shapes: list[Shape] = [(torso_shape(fig, v0, v1, ease, steps), a)]
     if top.neck == "straps":
         shapes += _straps(fig, a, dice)
@@ -70,7 +92,7 @@ def _straps(fig: Figure, a: int, dice: Dice) -> list[Shape]:
 
 def _neckline(fig: Figure, kind: str, a: int, dice: Dice) -> list[Shape]:
     s = fig.scale
-    centre, u, half = torso_rows(fig, np.array([0.0, 0.06]))
+    centre, u, _ = torso_rows(fig, np.array([0.0, 0.06]))
     c, x = centre[0], u[0]
     y = unit(fig.at("crotch") - fig.at("neck"))
     back = not fig.facing
@@ -80,7 +102,9 @@ def _neckline(fig: Figure, kind: str, a: int, dice: Dice) -> list[Shape]:
         n = across(c, chin) * 0.034 * s
         top = c + (chin - c) * 0.7
         return [(np.stack([c + n, top + n * 0.9, top - n * 0.9, c - n]), a)]
-    deep = {"crew": 0.016, "scoop": 0.055, "v": 0.085, "boat": 0.0, "square": 0.06, "collar": 0.06}.get(kind, 0.0) * dice.uniform(0.8, 1.35)
+    deep = {"crew": 0.016, "scoop": 0.055, "v": 0.085, "boat": 0.0, "square": 0.06, "collar": 0.06}.get(
+        kind, 0.0
+    ) * dice.uniform(0.8, 1.35)
     wide = {"crew": 0.034, "scoop": 0.05, "v": 0.036, "boat": 0.0, "square": 0.05, "collar": 0.028}.get(kind, 0.0)
     if back:
         deep = min(deep, 0.012)
@@ -88,16 +112,36 @@ def _neckline(fig: Figure, kind: str, a: int, dice: Dice) -> list[Shape]:
         return []
     wide *= max(abs(cos(fig.yaw)), 0.55)
     tip = c + m + y * deep * s
-    l, r = c - x * wide * s, c + x * wide * s
+    left, right = c - x * wide * s, c + x * wide * s
     above = -y * 0.03 * s
     if kind in ("v", "collar") and not back:
-        return [(np.stack([l + above, l, tip, r, r + above]), 0)]
+        return [(np.stack([left + above, left, tip, right, right + above]), 0)]
     if kind == "square":
-        return [(np.stack([l + above, l + y * deep * s, r + y * deep * s, r + above]), 0)]
-    return [(smooth(np.stack([l + above * 1.6, l, l * 0.35 + tip * 0.65 + y * deep * 0.1 * s, tip, r * 0.35 + tip * 0.65 + y * deep * 0.1 * s, r, r + above * 1.6]), 3), 0)]
+        return [(np.stack([left + above, left + y * deep * s, right + y * deep * s, right + above]), 0)]
+    return [
+        (
+            smooth(
+                np.stack(
+                    [
+                        left + above * 1.6,
+                        left,
+                        left * 0.35 + tip * 0.65 + y * deep * 0.1 * s,
+                        tip,
+                        right * 0.35 + tip * 0.65 + y * deep * 0.1 * s,
+                        right,
+                        right + above * 1.6,
+                    ]
+                ),
+                3,
+            ),
+            0,
+        )
+    ]
 
 
-def sleeve_shapes(fig: Figure, side: str, material: str, length: float, width: float, flare: float = 0.0) -> list[Shape]:
+def sleeve_shapes(
+    fig: Figure, side: str, material: str, length: float, width: float, flare: float = 0.0
+) -> list[Shape]:
     """A sleeve over one arm: length 0 none, 1 elbow, 2 wrist."""
     if length <= 0:
         return []
@@ -105,7 +149,12 @@ def sleeve_shapes(fig: Figure, side: str, material: str, length: float, width: f
     sh, el, wr = (fig.at(n, side) for n in ("shoulder", "elbow", "wrist"))
     up, low = atom(material, "upper-arm", side), atom(material, "lower-arm", side)
     r1 = UPPER_ARM * k + width * s * np.array([0.12, 0.5, 0.9, 1.0]) + 0.003 * s
-    r2 = FOREARM * k + width * s * np.array([1.0, 0.9, 0.75, 0.65]) + flare * s * np.array([0, 0.2, 0.6, 1.0]) + 0.003 * s
+    r2 = (
+        FOREARM * k
+        + width * s * np.array([1.0, 0.9, 0.75, 0.65])
+        + flare * s * np.array([0, 0.2, 0.6, 1.0])
+        + 0.003 * s
+    )
     t = min(length, 1.0)
     if length < 1:
         r1 = r1 + flare * s * np.array([0, 0.3, 0.6, 1.0])
@@ -125,7 +174,9 @@ def sleeve_folds(fig: Figure, side: str, length: float, dice: Dice) -> list[Fold
     for t in (-0.35, -0.15, 0.1, 0.3):
         p = el + ((sh - el) * -t if t < 0 else (wr - el) * t)
         j = unit(sh - el) * dice.uniform(-0.02, 0.02) * fig.scale
-        out.append((np.stack([p - n * dice.uniform(0.3, 1), p + n * dice.uniform(0.2, 1) + j]), dice.uniform(-0.7, 0.5)))
+        out.append(
+            (np.stack([p - n * dice.uniform(0.3, 1), p + n * dice.uniform(0.2, 1) + j]), dice.uniform(-0.7, 0.5))
+        )
     return out
 
 
@@ -137,7 +188,9 @@ def trunk_folds(fig: Figure, v0: float, v1: float, dice: Dice, n: int = 5) -> li
         centre, u, half = torso_rows(fig, np.array([v, min(v + dice.uniform(-0.08, 0.12), 1.1)]))
         a = dice.uniform(-1, 1)
         b = a * dice.uniform(0.1, 0.8)
-        out.append((np.stack([centre[0] + u[0] * half[0] * a, centre[1] + u[1] * half[1] * b]), dice.uniform(-0.6, 0.45)))
+        out.append(
+            (np.stack([centre[0] + u[0] * half[0] * a, centre[1] + u[1] * half[1] * b]), dice.uniform(-0.6, 0.45))
+        )
     return out
 
 
@@ -149,7 +202,10 @@ def trouser_leg(fig: Figure, side: str, material: str, length: float, fit: np.nd
     r1 = THIGH * k + s * np.interp([0, 0.33, 0.67, 1], [0, 1], fit[:2])
     r2 = SHIN * k + s * np.interp([0, 0.33, 0.67, 1], [0, 1], fit[1:])
     r2[1] = max(r2[1], 0.0)
-    shapes: list[Shape] = [(ellipse(hip, r1[0], r1[0]), up), (limb(hip, kn, r1, 0, min(length, 1.0), hem=0.005 * s), up)]
+    shapes: list[Shape] = [
+        (ellipse(hip, r1[0], r1[0]), up),
+        (limb(hip, kn, r1, 0, min(length, 1.0), hem=0.005 * s), up),
+    ]
     if length > 1:
         shapes += [(ellipse(kn, r2[0], r2[0]), low), (limb(kn, an, r2, 0, length - 1, hem=0.006 * s), low)]
     return shapes
@@ -162,12 +218,32 @@ def trouser_folds(fig: Figure, side: str, length: float, dice: Dice) -> list[Fol
     out: list[Fold] = [band_fold(fig, 0.66, 0.004), (np.stack([middle(fig, 0.7), middle(fig, 0.95)]), -0.4)]
     crotch = fig.at("crotch")
     for _ in range(2):
-        out.append((np.stack([crotch, hip + (kn - hip) * dice.uniform(0.1, 0.35) + across(hip, kn) * dice.uniform(-0.03, 0.03) * s]), dice.uniform(-0.6, 0.2)))
+        out.append(
+            (
+                np.stack(
+                    [
+                        crotch,
+                        hip + (kn - hip) * dice.uniform(0.1, 0.35) + across(hip, kn) * dice.uniform(-0.03, 0.03) * s,
+                    ]
+                ),
+                dice.uniform(-0.6, 0.2),
+            )
+        )
     if length > 1.1:
         n = across(kn, an) * 0.035 * s
         for t in (-0.1, 0.08, 0.7, 0.82, 0.9):
             p = kn + (an - kn) * t
-            out.append((np.stack([p - n * dice.uniform(0.2, 1), p + n * dice.uniform(0.2, 1) + unit(an - kn) * dice.uniform(-0.015, 0.015) * s]), dice.uniform(-0.6, 0.4)))
+            out.append(
+                (
+                    np.stack(
+                        [
+                            p - n * dice.uniform(0.2, 1),
+                            p + n * dice.uniform(0.2, 1) + unit(an - kn) * dice.uniform(-0.015, 0.015) * s,
+                        ]
+                    ),
+                    dice.uniform(-0.6, 0.4),
+                )
+            )
     return out
 
 
@@ -183,7 +259,9 @@ def _leg_line(fig: Figure, side: str, t: np.ndarray) -> np.ndarray:
     return hip + np.clip(t, 0, 1)[:, None] * (kn - hip) + low * (an - kn)
 
 
-def skirt_shapes(fig: Figure, material: str, length: float, ease: float, flare: float, dice: Dice, waist: float = 0.62) -> tuple[list[Shape], list[Fold]]:
+def skirt_shapes(
+    fig: Figure, material: str, length: float, ease: float, flare: float, dice: Dice, waist: float = 0.62
+) -> tuple[list[Shape], list[Fold]]:
     """A skirt, or the skirt of a dress or coat: from the waist over both legs to `length` (1 knee, 2 ankle).
 
     Its pixels are shared out to the torso (above the hips) and to the two legs (split half-way between them).
@@ -211,7 +289,9 @@ def skirt_shapes(fig: Figure, material: str, length: float, ease: float, flare: 
     down = unit(mid[-1] - mid[0])
     sag = down * dice.uniform(0.004, 0.014) * s
     knee = int(np.searchsorted(t, 1.0))
-    shapes: list[Shape] = [(strip(np.concatenate([top_r, edge_r[:2]]), np.concatenate([top_l, edge_l[:2]])), atom(material, "torso"))]
+    shapes: list[Shape] = [
+        (strip(np.concatenate([top_r, edge_r[:2]]), np.concatenate([top_l, edge_l[:2]])), atom(material, "torso"))
+    ]
     for side, edge, e0 in ((who, edge_r, top_r[-1]), (other, edge_l, top_l[-1])):
         del e0
         stop = min(knee + 1, 7)

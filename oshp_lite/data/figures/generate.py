@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from oshp_lite.data.figures.scene import GENERATOR_VERSION, SPECS, Scene, scene, spec
+from oshp_lite.data.figures.scenes import GENERATOR_VERSION, SPECS, Scene, scene, spec
 from oshp_lite.data.layout import OneShotDataset, Phase, open_dataset
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError

@@ -87,7 +87,9 @@ def limb(
     left, right = axis + n * r[:, None], axis - n * r[:, None]
     if hem:
         tip = axis[-1] + unit(b - a) * hem
-        mid = np.stack([(left[-1] + tip) / 2 + unit(b - a) * hem * 0.3, tip, (right[-1] + tip) / 2 + unit(b - a) * hem * 0.3])
+        mid = np.stack(
+            [(left[-1] + tip) / 2 + unit(b - a) * hem * 0.3, tip, (right[-1] + tip) / 2 + unit(b - a) * hem * 0.3]
+        )
         return np.concatenate([left, mid, right[::-1]])
     return np.concatenate([left, right[::-1]])
 

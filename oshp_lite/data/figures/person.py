@@ -7,7 +7,16 @@ import numpy as np
 from oshp_lite.data.figures import accessories as acc
 from oshp_lite.data.figures import garments as gar
 from oshp_lite.data.figures.atoms import atom
-from oshp_lite.data.figures.body import Head, arm_shapes, draw_face, hair_back, hair_front, leg_shapes, torso_rows, torso_shape
+from oshp_lite.data.figures.body import (
+    Head,
+    arm_shapes,
+    draw_face,
+    hair_back,
+    hair_front,
+    leg_shapes,
+    torso_rows,
+    torso_shape,
+)
 from oshp_lite.data.figures.dice import Dice
 from oshp_lite.data.figures.outlines import across
 from oshp_lite.data.figures.raster import Canvas, Paint, Shape
@@ -32,9 +41,19 @@ class Person:
     def _place(self, piece: Cloth) -> None:
         piece.top, piece.bottom = float(self.fig.at("neck")[1]), float(self.fig.at("ankle", "left")[1])
 
-    def _layer(self, shapes: list[Shape], paint: Paint, soft: float, relief: float = 1.0, folds: list[gar.Fold] | None = None, shadow: float = 0.22) -> None:
+    def _layer(
+        self,
+        shapes: list[Shape],
+        paint: Paint,
+        soft: float,
+        relief: float = 1.0,
+        folds: list[gar.Fold] | None = None,
+        shadow: float = 0.22,
+    ) -> None:
         if any(a for _, a in shapes):
-            self.canvas.layer(shapes, paint, soft=max(soft * self.s, 0.8), relief=relief, folds=folds or (), shadow=shadow)
+            self.canvas.layer(
+                shapes, paint, soft=max(soft * self.s, 0.8), relief=relief, folds=folds or (), shadow=shadow
+            )
 
     def draw(self) -> None:
         """Everything, the farthest first."""
@@ -77,11 +96,23 @@ class Person:
         self._layer(bare, self.skin, 0.016, 0.9)
         angle = self._angle("shoulder", "elbow", side)
         if o.top and o.top.sleeve:
-            self._layer(gar.sleeve_shapes(fig, side, o.top.material, o.top.sleeve, 0.001 if o.coat and o.coat.sleeve else o.top.width), o.top_cloth.turned(angle), 0.02, folds=gar.sleeve_folds(fig, side, o.top.sleeve, self.dice))
+            self._layer(
+                gar.sleeve_shapes(
+                    fig, side, o.top.material, o.top.sleeve, 0.001 if o.coat and o.coat.sleeve else o.top.width
+                ),
+                o.top_cloth.turned(angle),
+                0.02,
+                folds=gar.sleeve_folds(fig, side, o.top.sleeve, self.dice),
+            )
         if o.gloves:
             self._layer(acc.glove_shapes(fig, side, bare, o.gloves), o.glove_cloth, 0.014)
         if o.coat and o.coat.sleeve:
-            self._layer(gar.sleeve_shapes(fig, side, "coat", o.coat.sleeve, o.coat.width), o.coat_cloth.turned(angle), 0.022, folds=gar.sleeve_folds(fig, side, o.coat.sleeve, self.dice))
+            self._layer(
+                gar.sleeve_shapes(fig, side, "coat", o.coat.sleeve, o.coat.width),
+                o.coat_cloth.turned(angle),
+                0.022,
+                folds=gar.sleeve_folds(fig, side, o.coat.sleeve, self.dice),
+            )
 
     def _angle(self, a: str, b: str, side: str) -> float:
         d = self.fig.at(b, side) - self.fig.at(a, side)
@@ -104,7 +135,7 @@ class Person:
             if o.core == "jumpsuit":
                 material, paint = "jumpsuit", o.top_cloth
             elif o.core != "pants":
-                length, fit, paint = 1.9, np.array([0.002, 0.002, 0.002]), o.legging_cloth
+                length, fit, paint = 1.97, np.array([0.002, 0.002, 0.002]), o.legging_cloth
             shapes = gar.trouser_leg(fig, side, material, length, fit)
             folds = gar.trouser_folds(fig, side, length, self.dice)
             if last and o.core != "skirt" and o.core != "dress":
@@ -122,12 +153,24 @@ class Person:
             n = -n
         w = (0.029 - 0.005 * fig.build.feminine) * s * fig.build.bulk
         up = chin + (self.head.centre - chin) * 0.5
-        pts = np.stack([up + n * w, neck + n * w * 1.08, centre[0] + u[0] * half[0], centre[1], centre[0] - u[0] * half[0], neck - n * w * 1.08, up - n * w])
+        pts = np.stack(
+            [
+                up + n * w,
+                neck + n * w * 1.08,
+                centre[0] + u[0] * half[0],
+                centre[1],
+                centre[0] - u[0] * half[0],
+                neck - n * w * 1.08,
+                up - n * w,
+            ]
+        )
         return [(pts, atom("skin", "neck"))]
 
     def _trunk(self) -> None:
         o, fig, dice = self.outfit, self.fig, self.dice
-        self._layer([(torso_shape(fig, 0.0, 1.0), atom("skin", "torso")), *self._neck()], self.skin, 0.03, 0.9, shadow=0.1)
+        self._layer(
+            [(torso_shape(fig, 0.0, 1.0), atom("skin", "torso")), *self._neck()], self.skin, 0.03, 0.9, shadow=0.1
+        )
         top = o.top
         if top is None:
             return
@@ -179,7 +222,13 @@ class Person:
     def _coat_back(self) -> None:
         o = self.outfit
         shapes, folds = gar.skirt_shapes(self.fig, "coat", max(o.coat_length - 0.98, 0.3), 0.012, 0.02, self.dice, 0.6)
-        dark = Cloth(**{**o.coat_cloth.__dict__, "colour": o.coat_cloth.colour * np.float32(0.72), "second": o.coat_cloth.second * np.float32(0.72)})
+        dark = Cloth(
+            **{
+                **o.coat_cloth.__dict__,
+                "colour": o.coat_cloth.colour * np.float32(0.72),
+                "second": o.coat_cloth.second * np.float32(0.72),
+            }
+        )
         self._layer(shapes, dark, 0.04, folds=folds)
 
     def _coat(self) -> None:
@@ -199,10 +248,22 @@ class Person:
             bottom[1] = max(p[0][:, 1].max() for p in skirt) + 2
         if fig.facing:
             gap = o.coat_open or 0.012
-            shapes.append((gar.coat_opening(fig, -0.02, bottom, gap * (0.55 if o.coat_open else 0.0), gap if o.coat_open else 0.0), 0))
+            shapes.append(
+                (
+                    gar.coat_opening(
+                        fig, -0.02, bottom, gap * (0.55 if o.coat_open else 0.0), gap if o.coat_open else 0.0
+                    ),
+                    0,
+                )
+            )
         self._layer(shapes, o.coat_cloth, 0.035, folds=folds)
         if fig.facing and coat.neck in ("collar", "v", "crew"):
-            self._layer(gar.collar_shapes(fig, "coat", dice.uniform(0.2, 0.5), max(o.coat_open * 0.6, 0.006)), o.coat_cloth, 0.01, 0.8)
+            self._layer(
+                gar.collar_shapes(fig, "coat", dice.uniform(0.2, 0.5), max(o.coat_open * 0.6, 0.006)),
+                o.coat_cloth,
+                0.01,
+                0.8,
+            )
         if coat.neck in ("collar", "boat", "v"):
             self._buttons(0.42, 0.85, o.coat_open * 0.7 + 0.012)
 
@@ -212,6 +273,12 @@ class Person:
         if o.hair:
             self._layer(hair_front(head, o.hair, o.hair_length, self.dice), self.hair, 0.016, 1.1)
         if o.sunglasses:
-            self._layer(acc.sunglasses_shapes(head, self.dice), Flat(np.array([26, 24, 30], dtype=np.float32), 0.02), 0.006, 1.2, shadow=0.1)
+            self._layer(
+                acc.sunglasses_shapes(head, self.dice),
+                Flat(np.array([26, 24, 30], dtype=np.float32), 0.02),
+                0.006,
+                1.2,
+                shadow=0.1,
+            )
         if o.hat:
             self._layer(acc.hat_shapes(head, o.hat, self.dice), o.hat_cloth, 0.018)

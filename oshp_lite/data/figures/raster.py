@@ -51,8 +51,8 @@ class Canvas:
 
         `soft` is the rounding of its relief in pixels, `relief` the strength of the shading, `folds` are polylines
         with a strength (negative: a groove), `shadow` is how much it darkens what lies beneath along the light.
-        `mark=None` paints without touching the masks (a face's features), `mark=False` makes the pixels background (a thing
-        in front of people); `opacity=0` casts the shadow only.
+        `mark=None` paints without touching the masks (a face's features), `mark=False` makes the pixels
+        background (a thing in front of people); `opacity=0` casts the shadow only.
         """
         pad = int(soft) + 2
         pts = np.concatenate([s[0] for s in shapes if s[1]])

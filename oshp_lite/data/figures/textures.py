@@ -20,8 +20,8 @@ PATTERNS: dict[str, float] = {
 
 @cache
 def noise_tile(kind: int) -> np.ndarray:
-    """A periodic noise tile laid 2 x 2, float32 [512, 512], mean 0, sd 1. kind: 0 fine .. 3 coarse grain; 4 strands of hair."""
-    field = Dice("noise tile", kind)._source.random((TILE, TILE)).astype(np.float32)
+    """Periodic noise laid 2 x 2, float32 [512, 512], mean 0, sd 1. kind: 0 fine .. 3 coarse; 4 strands of hair."""
+    field = Dice("noise tile", kind).field(TILE).astype(np.float32)
     field = (field * 255).astype(np.uint8)
     big = Image.fromarray(np.tile(field, (3, 3)))
     radius: tuple[float, float] = ((0, 0), (1, 1), (3, 3), (9, 9), (0.4, 6))[kind]
@@ -54,7 +54,16 @@ def cloth_colour(dice: Dice) -> np.ndarray:
         return _rgb(dice.u(), dice.uniform(0, 0.06), v)
     if kind < 0.68:  # navy, brown, beige, olive, wine
         h, s, v = dice.pick(
-            ((0.62, 0.55, 0.32), (0.61, 0.35, 0.55), (0.07, 0.5, 0.4), (0.09, 0.28, 0.8), (0.18, 0.35, 0.42), (0.97, 0.6, 0.42), (0.55, 0.2, 0.7), (0.03, 0.25, 0.85))
+            (
+                (0.62, 0.55, 0.32),
+                (0.61, 0.35, 0.55),
+                (0.07, 0.5, 0.4),
+                (0.09, 0.28, 0.8),
+                (0.18, 0.35, 0.42),
+                (0.97, 0.6, 0.42),
+                (0.55, 0.2, 0.7),
+                (0.03, 0.25, 0.85),
+            )
         )
         return _rgb(h + dice.uniform(-0.03, 0.03), s + dice.uniform(-0.1, 0.1), v + dice.uniform(-0.1, 0.1))
     hue = dice.u()
@@ -94,7 +103,18 @@ class Cloth:
 
     def turned(self, angle: float) -> Cloth:
         """The same fabric cut at another angle (radians), as for a sleeve."""
-        return Cloth(self.pattern, self.colour, self.second, self.period, self.angle, self.phase, self.grain, self.top, self.bottom, angle)
+        return Cloth(
+            self.pattern,
+            self.colour,
+            self.second,
+            self.period,
+            self.angle,
+            self.phase,
+            self.grain,
+            self.top,
+            self.bottom,
+            angle,
+        )
 
     def colours(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         """float32 [h, w, 3], 0..255."""
@@ -110,7 +130,13 @@ class Cloth:
     def _mix(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         px, py = self.phase
         if self.pattern == "denim":
-            return np.clip(tile_crop(noise_tile(0), x + px, y + py, w, h) * 0.16 + tile_crop(noise_tile(2), px + x, py + y, w, h) * 0.16 + 0.3, 0, 1)
+            return np.clip(
+                tile_crop(noise_tile(0), x + px, y + py, w, h) * 0.16
+                + tile_crop(noise_tile(2), px + x, py + y, w, h) * 0.16
+                + 0.3,
+                0,
+                1,
+            )
         if self.pattern == "floral":
             return np.clip((tile_crop(noise_tile(2), x + px, y + py, w, h) - 0.7) * 3, 0, 1)
         if self.pattern == "camo":
@@ -184,8 +210,30 @@ class Picture:
         return self.pixels[np.ix_(rows, cols)]
 
 
-SKIN = ((241, 207, 184), (233, 189, 160), (222, 172, 138), (203, 150, 115), (176, 122, 88), (146, 96, 66), (110, 72, 50), (82, 54, 40))
-HAIR = ((30, 24, 22), (46, 33, 27), (70, 48, 34), (98, 66, 42), (140, 96, 58), (186, 144, 92), (214, 182, 128), (122, 54, 34), (120, 116, 114), (196, 192, 188))
+SKIN = (
+    (241, 207, 184),
+    (233, 189, 160),
+    (222, 172, 138),
+    (203, 150, 115),
+    (176, 122, 88),
+    (146, 96, 66),
+    (110, 72, 50),
+    (82, 54, 40),
+)
+HAIR = (
+    (30, 24, 22),
+    (46, 33, 27),
+    (70, 48, 34),
+    (98, 66, 42),
+    (140, 96, 58),
+    (186, 144, 92),
+    (214, 182, 128),
+    (122, 54, 34),
+    (58, 40, 30),
+    (84, 56, 36),
+    (38, 28, 24),
+    (150, 146, 142),
+)
 
 
 def skin_tone(dice: Dice) -> np.ndarray:

@@ -15,7 +15,7 @@ from oshp_lite.data.figures.textures import Cloth, cloth
 class Habits:
     """How often things are worn in a dataset (probabilities)."""
 
-    core: tuple[tuple[str, float], ...] = (("pants", 0.45), ("skirt", 0.26), ("dress", 0.26), ("jumpsuit", 0.03))
+    core: tuple[tuple[str, float], ...] = (("pants", 0.40), ("skirt", 0.31), ("dress", 0.26), ("jumpsuit", 0.03))
     coat: float = 0.34
     hat: float = 0.2
     bag: float = 0.53
@@ -88,7 +88,13 @@ def dress_up(dice: Dice, habits: Habits, scale: float, feminine: float) -> Outfi
         top.ease = min(top.ease, 0.012)
         top.hem = dice.uniform(0.56, 0.7)
     wide = dice.weighted({"skinny": 3, "straight": 3, "wide": 1.6, "flared": 1.0, "tapered": 1.4})
-    fit = {"skinny": (0.002, 0.002, 0.002), "straight": (0.006, 0.010, 0.014), "wide": (0.016, 0.026, 0.036), "flared": (0.003, 0.005, 0.034), "tapered": (0.018, 0.014, 0.004)}[wide]
+    fit = {
+        "skinny": (0.002, 0.002, 0.002),
+        "straight": (0.004, 0.010, 0.014),
+        "wide": (0.008, 0.024, 0.036),
+        "flared": (0.002, 0.005, 0.034),
+        "tapered": (0.009, 0.014, 0.004),
+    }[wide]
     shoes = "" if dice.chance(habits.barefoot) else dice.weighted(SHOES)
     socks = dice.weighted({0.0: 6, 0.25: 1.2, 0.6: 0.6, 0.92: 0.6, 1.9: 1.0})
     hair = "" if dice.chance(habits.bald) else _hair(dice, feminine)
@@ -103,9 +109,11 @@ def dress_up(dice: Dice, habits: Habits, scale: float, feminine: float) -> Outfi
         coat_open=dice.weighted({0.0: 0.9, 0.05: 1.6, 0.075: 1.6, 0.1: 0.8}),
         coat_length=coat_length + dice.uniform(-0.06, 0.06),
         tucked=dice.chance(0.45),
-        leg_length=dice.weighted({0.45: 0.8, 0.7: 0.7, 1.05: 0.5, 1.5: 0.6, 1.82: 1.6, 1.98: 6.5}) + dice.uniform(-0.05, 0.02),
+        leg_length=dice.weighted({0.45: 0.8, 0.7: 0.6, 1.05: 0.5, 1.5: 0.5, 1.84: 1.0, 2.1: 7.0})
+        + dice.uniform(-0.04, 0.02),
         leg_fit=fit,
-        skirt_length=dice.weighted({0.45: 1.5, 0.65: 2.2, 0.9: 2.2, 1.2: 1.0, 1.6: 0.9, 1.92: 0.9}) + dice.uniform(-0.08, 0.06),
+        skirt_length=dice.weighted({0.45: 1.5, 0.65: 2.2, 0.9: 2.2, 1.2: 1.0, 1.6: 0.9, 1.92: 0.9})
+        + dice.uniform(-0.08, 0.06),
         skirt_flare=dice.weighted({0.0: 1.5, 0.015: 2.0, 0.04: 1.8, 0.075: 0.8}),
         waist=dice.uniform(0.54, 0.72),
         leggings=dice.chance(habits.leggings),

@@ -44,14 +44,53 @@ class Spec:
 SPECS: dict[str, Spec] = {
     "figures-atr": Spec("figures-atr", "atr"),
     "figures-lip": Spec(
-        "figures-lip", "lip", strong=0.6, height=(0.8, 1.25), harsh=0.8, truncate=0.4, yaw=45, back=0.1, children=0.12, occluders=0.2,
-        habits=Habits(core=(("pants", 0.66), ("skirt", 0.1), ("dress", 0.14), ("jumpsuit", 0.1)), coat=0.4, hat=0.25, bag=0.3, sunglasses=0.12, scarf=0.08, gloves=0.1, barefoot=0.06, bald=0.04),
+        "figures-lip",
+        "lip",
+        strong=0.6,
+        height=(0.8, 1.25),
+        harsh=0.8,
+        truncate=0.4,
+        yaw=45,
+        back=0.1,
+        children=0.12,
+        occluders=0.2,
+        habits=Habits(
+            core=(("pants", 0.66), ("skirt", 0.1), ("dress", 0.14), ("jumpsuit", 0.1)),
+            coat=0.4,
+            hat=0.25,
+            bag=0.3,
+            sunglasses=0.12,
+            scarf=0.08,
+            gloves=0.1,
+            barefoot=0.06,
+            bald=0.04,
+        ),
     ),
     "figures-cihp": Spec(
-        "figures-cihp", "cihp", people=(2, 6), strong=0.3, height=(0.45, 0.95), harsh=0.6, truncate=0.25, yaw=40, back=0.08, children=0.15, occluders=0.15,
-        habits=Habits(core=(("pants", 0.62), ("skirt", 0.14), ("dress", 0.2), ("jumpsuit", 0.04)), coat=0.4, hat=0.22, bag=0.25, sunglasses=0.14, scarf=0.08, gloves=0.07, barefoot=0.04, bald=0.03),
+        "figures-cihp",
+        "cihp",
+        people=(2, 6),
+        strong=0.3,
+        height=(0.45, 0.95),
+        harsh=0.6,
+        truncate=0.25,
+        yaw=40,
+        back=0.08,
+        children=0.15,
+        occluders=0.15,
+        habits=Habits(
+            core=(("pants", 0.62), ("skirt", 0.14), ("dress", 0.2), ("jumpsuit", 0.04)),
+            coat=0.4,
+            hat=0.22,
+            bag=0.25,
+            sunglasses=0.14,
+            scarf=0.08,
+            gloves=0.07,
+            barefoot=0.04,
+            bald=0.03,
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -84,23 +123,32 @@ def spec(name: str) -> Spec:
 
 
 def scene(name: str, seed: int, index: int, size: int = 256) -> Scene:
-    """Scene `index` of the dataset `name` drawn with `seed`: the same alone or in a batch. `size` is the side in pixels."""
+    """Scene `index` of the dataset `name` drawn with `seed`: the same alone or in a batch (`size` pixels square)."""
     what = spec(name)
     if not 32 <= size <= 1024:
         raise UserError(f"a scene's size must be between 32 and 1024 pixels, not {size}; choose one in that range")
-    dice = Dice(name, seed, index, "scene")
-    place, _ = background(Dice(name, seed, index, "place"), size, size)
+    for attempt in range(8):  # rarely, people hide one another so well that too few are left: then once more
+        drawn = _attempt(what, (name, seed, index) if not attempt else (name, seed, index, attempt), size)
+        if int(drawn.persons.max()) >= what.people[0]:
+            break
+    return drawn
+
+
+def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
+    dice = Dice(*key, "scene")
+    place, _ = background(Dice(*key, "place"), size, size)
     angle = dice.uniform(-2.6, -0.5)
-    light = (cos(angle), sin(angle))
-    canvas = Canvas(place, light)
+    canvas = Canvas(place, (cos(angle), sin(angle)))
     n = dice.integer(*what.people)
     for k in range(n):
-        draw_person(canvas, what, Dice(name, seed, index, "person", k), k + 1, n, size)
+        draw_person(canvas, what, Dice(*key, "person", k), k + 1, n, size)
     if dice.chance(what.occluders):
         _occlude(canvas, dice, size)
     atoms, persons = canvas.masks()
-    image = photograph(canvas.image, Dice(name, seed, index, "camera"), what.harsh)
-    return Scene(image, atoms, persons)
+    seen = np.unique(persons)
+    number = np.zeros(256, dtype=np.uint8)  # those who can be seen are numbered 1, 2, ... from far to near
+    number[seen[seen > 0]] = np.arange(1, int((seen > 0).sum()) + 1)
+    return Scene(photograph(canvas.image, Dice(*key, "camera"), what.harsh), atoms, number[persons])
 
 
 def draw_person(canvas: Canvas, what: Spec, dice: Dice, number: int, total: int, size: int) -> None:
@@ -122,7 +170,9 @@ def draw_person(canvas: Canvas, what: Spec, dice: Dice, number: int, total: int,
     Person(canvas, fig, outfit, dice).draw()
 
 
-def _place(what: Spec, dice: Dice, number: int, total: int, size: int, child: bool) -> tuple[float, tuple[float, float]]:
+def _place(
+    what: Spec, dice: Dice, number: int, total: int, size: int, child: bool
+) -> tuple[float, tuple[float, float]]:
     """Stature and foot point in pixels."""
     low, high = what.height
     if total == 1:
@@ -149,9 +199,9 @@ def _fit(build: Build, pose: Pose, scale: float, size: int, dice: Dice, headroom
     x1, y1 = xy.max(0)
     x = 0.5 * size - (x0 + x1) / 2 + dice.normal(0, 0.045) * size
     y = size * dice.uniform(0.94, 0.985) - y1
-    tall = y1 - y0 + 0.04 * scale
+    tall = y1 - y0 + 0.05 * scale
     if tall > 0.95 * size:
-        y = -y0 + 0.04 * scale + headroom * size
+        y = -y0 + 0.035 * scale + headroom * size
     elif tall < 0.8 * size:  # a crouching figure stands somewhere on the floor
         y -= (0.8 * size - tall) * dice.uniform(0.1, 0.7)
     return stand_up(build, pose, scale, (float(x), float(y)))
@@ -168,7 +218,9 @@ def _seat(canvas: Canvas, fig: Figure, dice: Dice) -> None:
     lid = np.array([(x - w, top), (x - w * 0.86, top - 0.05 * s), (x + w * 0.86, top - 0.05 * s), (x + w, top)])
     canvas.layer([(front, 1), (lid, 1)], cloth(dice, s), soft=0.02 * s, mark=None)
     if dice.chance(0.4):
-        back = np.array([(x - w, top - 0.3 * s), (x + w, top - 0.3 * s), (x + w, top - 0.04 * s), (x - w, top - 0.04 * s)])
+        back = np.array(
+            [(x - w, top - 0.3 * s), (x + w, top - 0.3 * s), (x + w, top - 0.04 * s), (x - w, top - 0.04 * s)]
+        )
         canvas.layer([(back, 1)], cloth(dice, s), soft=0.02 * s, mark=None)
 
 
@@ -188,7 +240,14 @@ def _occlude(canvas: Canvas, dice: Dice, size: int) -> None:
         for _ in range(dice.integer(5, 11)):
             tip = np.array([x + dice.normal(0, 0.13) * size, y - dice.uniform(0.05, 0.4) * size])
             root = np.array([x + dice.uniform(-0.02, 0.02) * size, size + 2.0])
-            shapes.append((limb(root, tip, np.array([0.008, 0.022, 0.016, 0.002]) * size, bow=dice.uniform(-0.06, 0.06) * size), 1))
+            shapes.append(
+                (
+                    limb(
+                        root, tip, np.array([0.008, 0.022, 0.016, 0.002]) * size, bow=dice.uniform(-0.06, 0.06) * size
+                    ),
+                    1,
+                )
+            )
     else:
         r = dice.uniform(0.05, 0.12) * size
         shapes = [(ellipse(np.array([x, y]), r, r), 1)]
