@@ -168,7 +168,7 @@ def compare(way: str, level: str, training: bool, epoch: int, **sizes: Any) -> N
 def official_pairs(net: EOPNet) -> dict[str, str]:
     from oshp_lite.nn import official
 
-    return official._all_names(net)
+    return official.our_names(net)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class EOPNetConfig:
     | coarse_weight       | 1            | 1                | weight of the coarse term |
     | contrast_weight     | 1            | 1                | weight of the contrastive term |
 
+    Two rows are two fields each: `proto_warmup` with `warmup_inclusive`, `npm_scale` with `npm_scale_learnable`.
     (1) not stated in the journal, the released code's value. (2) the released code computes it and throws it away;
     the NPM's answer is the same. contrast_bg False also takes the mean over the rows both images have, as Eq. 12 does.
 

@@ -93,7 +93,8 @@ def official_names(net: nn.Module, table: Iterable[tuple[str, str]]) -> dict[str
     return names
 
 
-def _all_names(net: nn.Module) -> dict[str, str]:
+def our_names(net: nn.Module) -> dict[str, str]:
+    """Official name -> our name for the whole state of an `official` network. Raises ValueError for any other."""
     config: Any = net.config
     names = official_names(net, _table(config.way))
     missing = sorted(set(net.state_dict(keep_vars=True)) - set(names.values()))
@@ -106,7 +107,7 @@ def _all_names(net: nn.Module) -> dict[str, str]:
 def export(net: nn.Module) -> dict[str, Tensor]:
     """A copy of the network's state under the released code's names, in its order."""
     state = net.state_dict()
-    return {theirs: state[ours].clone() for theirs, ours in _all_names(net).items()}
+    return {theirs: state[ours].clone() for theirs, ours in our_names(net).items()}
 
 
 def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
@@ -166,7 +167,7 @@ def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Raises UserError when names or shapes differ. BatchNorm counters, which very old files lack, are taken as 0.
     """
-    names = _all_names(net)
+    names = our_names(net)
     shapes = {name: value.shape for name, value in net.state_dict(keep_vars=True).items()}
     filled = dict(state)
     for name in names:

@@ -98,6 +98,7 @@ class PrototypeBank(nn.Module):
         Outside training nothing is written and every sample meets the same bank.
         """
         static = static.to(self.rows.dtype)
+        static = static * (static.sum(-1) != 0)[..., None]  # a sum of exactly zero counts as absent, as released
         if not self.training:
             return static if use_static else self._blend(static)
         if not use_static:
