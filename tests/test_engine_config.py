@@ -36,6 +36,9 @@ def test_the_default_profile_values_and_the_ceiling() -> None:
     ceiling = load_profile("quick", task="segment")
     assert ceiling.train.visible == "all"
     assert ceiling.init.kind == "none"
+    assert ceiling.model.method == "segment"
+    assert ceiling.model.options == resolve_encoder(quick)
+    assert load_profile("quick", ["train.task=segment"]) == ceiling
     assert load_profile("paper").variant == "official"
 
 
@@ -131,6 +134,7 @@ def test_optimizer_groups() -> None:
         (["train=3"], "group of names"),
         (["train.lr.x=3"], "cannot be"),
         (["init.kind=file"], "init.path"),
+        (["train.task=segment"], "model.method"),
         (["model.options=4"], "group of names"),
         (["train.lr=.nan"], "at least"),
     ],

@@ -47,7 +47,11 @@ def test_items_depend_on_seed_epoch_and_position_alone(way: Any, dataset: OneSho
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_four_workers_load_what_none_loads(dataset: OneShotDataset) -> None:
-    for changes in ({"data": {"way": "k"}}, {"data": {"way": "1"}}, {"train": {"task": "segment"}}):
+    for changes in (
+        {"data": {"way": "k"}},
+        {"data": {"way": "1"}},
+        {"train": {"task": "segment"}, "model": {"method": "segment"}},
+    ):
         found = []
         for workers in (0, 4):
             config = tiny_config(**{**changes, "data": {**changes.get("data", {}), "workers": workers}})

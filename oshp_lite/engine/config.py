@@ -197,9 +197,14 @@ def _plain(value: Any) -> Any:
 
 def from_dict(values: Mapping[str, Any], base: RunConfig | None = None, where: str = "configuration") -> RunConfig:
     """Lay nested `values` over `base` (default: the dataclass defaults). UserError for unknown names or wrong types."""
-    config = _lay_over(base or RunConfig(), values, where)
+    config = lay(base or RunConfig(), values, where)
     check(config)
     return config
+
+
+def lay(config: RunConfig, values: Mapping[str, Any], where: str = "configuration") -> RunConfig:
+    """Like `from_dict`, for one layer of several: names and types are checked, ranges are not yet."""
+    return _lay_over(config, values, where)
 
 
 def override(config: RunConfig, overrides: Mapping[str, Any] | Sequence[str]) -> RunConfig:
@@ -207,8 +212,16 @@ def override(config: RunConfig, overrides: Mapping[str, Any] | Sequence[str]) ->
 
     Raises UserError for an unknown name, a wrong type or a value outside its range.
     """
-    if not isinstance(overrides, Mapping):
-        overrides = dict(_parse(item) for item in overrides)
+    return from_dict(nest(parse_overrides(overrides)), config, "override")
+
+
+def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    """Return {dotted name: value} of either form of overrides. UserError for an item that is no name=value."""
+    return dict(overrides) if isinstance(overrides, Mapping) else dict(_parse(item) for item in overrides)
+
+
+def nest(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn {"train.lr": 1} into {"train": {"lr": 1}}. UserError when two names contradict each other."""
     nested: dict[str, Any] = {}
     for dotted, value in overrides.items():
         *path, last = dotted.split(".")
@@ -218,7 +231,7 @@ def override(config: RunConfig, overrides: Mapping[str, Any] | Sequence[str]) ->
             if not isinstance(place, dict):
                 raise UserError(f"override {dotted!r} contradicts another override of {name!r}; give only one of them")
         place[last] = value
-    return from_dict(nested, config, "override")
+    return nested
 
 
 def _parse(item: str) -> tuple[str, Any]:
@@ -338,6 +351,11 @@ def check(config: RunConfig) -> None:
             raise UserError(f"{name} is {size}; both sides must be at least 16 pixels")
     if data.pad_label not in (0, 255):
         raise UserError(f"data.pad_label is {data.pad_label}; it must be 0 (background) or 255 (ignored)")
+    if train.task == "segment" and config.model.method != "segment":
+        raise UserError(
+            f"train.task is segment but model.method is {config.model.method}; set model.method=segment (its options "
+            "are those of the encoder)"
+        )
     if init.kind == "file" and not init.path:
         raise UserError("init.kind is 'file' but init.path is empty; give the checkpoint's path")
 

@@ -9,7 +9,16 @@ from typing import Any
 
 import yaml
 
-from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, from_dict, override
+from oshp_lite.engine.config import (
+    InitConfig,
+    ModelConfig,
+    RunConfig,
+    check,
+    from_dict,
+    lay,
+    nest,
+    parse_overrides,
+)
 from oshp_lite.errors import UserError
 
 PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
@@ -116,10 +125,11 @@ def load_profile(
 
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
     `datasets: {name: ...}`, `ways: {"1": ...}`, `tasks: {segment: ...}`. Which of them apply is decided by the given
-    dataset, way and task (or by the overrides of the same names). Raises UserError for unknown names or wrong values.
+    dataset, way and task (or by the overrides of the same names). The task "segment" trains the method "segment" with
+    the encoder that the profile's own method has. Raises UserError for unknown names or wrong values.
     """
     content = _read_profile(name)
-    pairs = overrides if isinstance(overrides, Mapping) else _as_mapping(overrides)
+    pairs = parse_overrides(overrides)
     run = dict(content["run"])
     run_data = dict(run.get("data", {}))
     chosen = dataset or pairs.get("data.dataset") or run_data.get("dataset", "figures-atr")
@@ -137,14 +147,12 @@ def load_profile(
         {"data": {"dataset": chosen, "way": chosen_way}, "train": {"task": chosen_task}},
     )
     for layer in layers:
-        config = from_dict(layer, config, where)
-    return override(config, pairs)
-
-
-def _as_mapping(overrides: Sequence[str]) -> dict[str, Any]:
-    from oshp_lite.engine.config import _parse
-
-    return dict(_parse(item) for item in overrides)
+        config = lay(config, layer, where)
+    config = lay(config, nest(pairs), "override")
+    if config.train.task == "segment" and config.model.method != "segment":
+        config = replace(config, model=ModelConfig("segment", encoder_options(config)))
+    check(config)
+    return config
 
 
 def profile_section(name: str, section: str) -> dict[str, Any]:
