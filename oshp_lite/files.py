@@ -264,7 +264,11 @@ def write_image(path: Path | str, image: np.ndarray, quality: int = 95) -> None:
 
 
 def _discard(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder (or just the link, when it is one); a leftover does no harm."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_folder(finished: Path, path: Path, *, replace: bool = False) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from oshp_lite.labels import (
     CCP_TAGS,
     GROUPS,
     IGNORE,
+    LabelSpace,
     colour_of,
     fold,
     label_space,
@@ -99,6 +102,27 @@ def test_groups_are_a_partition_of_the_classes(space: str) -> None:
     members = [index for ids in found.groups.values() for index in ids]
     assert sorted(members) == sorted(found.foreground_classes)
     assert sorted(found.test_order) == sorted(found.foreground_classes)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_parents(space: str) -> None:
+    found = label_space(space)
+    mask = np.array([*found.classes, IGNORE])
+    expected = [0, *([*found.groups].index(_group_of(found, index)) + 1 for index in found.foreground_classes), IGNORE]
+    assert found.parents(mask).tolist() == expected
+    with pytest.raises(UserError, match="holds id 3"):
+        label_space("atr").parents(np.array([[3]]))  # a dropped id has no parent
+
+
+def _group_of(space: LabelSpace, index: int) -> str:
+    return next(name for name, ids in space.groups.items() if index in ids)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_spaces_and_folds_travel_between_processes(space: str) -> None:
+    assert pickle.loads(pickle.dumps(label_space(space))) is label_space(space)
+    assert copy.deepcopy(fold("ccp", 2)) == fold("ccp", 2)
+    assert len({fold("atr", 1), fold("figures-atr", 1), fold("atr", 2)}) == 2
 
 
 @pytest.mark.parametrize("space", ["atr", "lip", "cihp"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -76,6 +77,13 @@ def test_what_was_written_is_read(dataset: OneShotDataset) -> None:
         dataset.stems("val")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="unknown test protocol"):
         dataset.test_pairs("x")
+
+
+def test_a_dataset_travels_between_processes(dataset: OneShotDataset) -> None:
+    there = pickle.loads(pickle.dumps(dataset))
+    assert there.space is dataset.space
+    assert there.stems("test") == dataset.stems("test")
+    assert np.array_equal(there.mask("p-1"), dataset.mask("p-1"))
 
 
 def test_optional_masks(tmp_path: Path) -> None:

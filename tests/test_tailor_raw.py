@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -198,6 +199,7 @@ def test_official_pairs_by_script(official_lists: Path, tmp_path: Path) -> None:
     assert ATR_TEST_PAIRS in result.stdout
     assert "1650 pairs" in result.stdout
     assert sha256_json(read_json(tmp_path / "pairs.json")) == ATR_TEST_PAIRS
+    assert hashlib.sha256((tmp_path / "pairs.json").read_bytes()).hexdigest() == ATR_TEST_PAIRS
     inside = script("atr", "pairs", "--lists", official_lists / "ATR_OS")
     assert inside.stdout.splitlines()[-1] == f"SHA-256 {ATR_TEST_PAIRS}"
     assert_refused(script("lip", "pairs", "--lists", official_lists), "no meta_test_lip_supports.pkl", "download")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,11 @@ class LabelSpace:
     _merge: np.ndarray = field(repr=False)
     _foreground: np.ndarray = field(repr=False)
     _swap: np.ndarray = field(repr=False)
+    _parents: np.ndarray = field(repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name: every process keeps one object per space (worker processes rely on it)."""
+        return label_space, (self.name,)
 
     @property
     def n_raw(self) -> int:
@@ -125,6 +131,10 @@ class LabelSpace:
         """Raise UserError when the mask holds an id outside this space."""
         self._look_up(self._merge, mask, what)
 
+    def parents(self, mask: np.ndarray, what: str = "the mask") -> np.ndarray:
+        """Kept ids -> 0 background, 1.. head, body, arms, legs in the order of `groups`; same dtype, 255 passes."""
+        return self._look_up(self._parents, mask, what)
+
     def present(self, mask: np.ndarray, what: str = "the mask") -> tuple[int, ...]:
         """Kept foreground ids with at least one pixel in a raw mask, ascending; 0 and 255 do not count. Facts A.4."""
         found = np.unique(self.merge(mask, what))
@@ -167,6 +177,8 @@ def _build(spec: tables.SpaceSpec) -> LabelSpace:
     swap = {index: index for index in raw}
     for left, right in spec.sides:
         swap[left], swap[right] = right, left
+    parent = {BACKGROUND: BACKGROUND}
+    parent |= {index: number for number, ids in enumerate(spec.groups.values(), start=1) for index in ids}
     by_id = ["accessory"] * spec.n_ids
     for index, name in zip(classes, spec.class_names, strict=True):
         by_id[index] = name
@@ -185,6 +197,7 @@ def _build(spec: tables.SpaceSpec) -> LabelSpace:
         _merge=_table(kept_as),
         _foreground=_table({index: int(index != BACKGROUND) for index in raw}),
         _swap=_table(swap),
+        _parents=_table(parent),
     )
 
 

@@ -86,6 +86,8 @@ def _subfolders(root: Path, depth: int = _DEPTH) -> list[Path]:
     for _ in range(depth):
         below: list[Path] = []
         for folder in level:
+            if not os.access(folder, os.R_OK | os.X_OK):
+                continue
             with os.scandir(folder) as entries:
                 below += sorted(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
         everything += below

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from oshp_lite.data.tailor import ccp
 from oshp_lite.data.tailor.raw import OFFICIAL, RawLayout, official_index, official_list, tailor
 from oshp_lite.data.verify import verify
 from oshp_lite.errors import UserError
-from oshp_lite.files import sha256_json, write_json_atomic
+from oshp_lite.files import sha256_json, write_atomic
 from oshp_lite.labels import LabelSpace, label_space
 
 Command = Callable[[Sequence[str]], None]
@@ -93,7 +94,9 @@ def pairs_command(layout: RawLayout | None, argv: Sequence[str]) -> None:
     if layout is not None:
         parser.add_argument("--lists", type=Path, help="folder with the authors' list files; no image is needed")
     parser.add_argument("--data", type=Path, help="a tailored dataset")
-    parser.add_argument("--out", type=Path, help="also write the list as JSON: [query line, support line, class id]")
+    parser.add_argument(
+        "--out", help="also write the list, [query line, support line, class id] each, as compact JSON (- for stdout)"
+    )
     options = parser.parse_args(argv)
     lists: Path | None = getattr(options, "lists", None)
     if (lists is None) == (options.data is None):
@@ -115,8 +118,12 @@ def pairs_command(layout: RawLayout | None, argv: Sequence[str]) -> None:
         pairs = journal_pairs(index, space.test_order)
     print_pairs(pairs, space)
     if options.out is not None:
-        write_json_atomic(options.out, pairs)
-        print(f"written to {options.out}")
+        compact = json.dumps(pairs, separators=(",", ":"))  # just the bytes that the SHA-256 is taken of
+        if options.out == "-":
+            print(compact)
+        else:
+            write_atomic(options.out, compact.encode())
+            print(f"written to {options.out}")
 
 
 # ----------------------------------------------------------------------------------------------- tailoring
