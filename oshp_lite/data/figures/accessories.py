@@ -237,6 +237,9 @@ def bag_shapes(fig: Figure, kind: str, side: str, dice: Dice) -> tuple[list[Shap
     s = fig.scale
     down = np.array([0.0, 1.0])
     big = dice.uniform(0.85, 1.25)
+    if kind in ("hand", "clutch") and fig.at("hand", side)[1] < fig.at("elbow", side)[1]:
+        side = "left" if side == "right" else "right"  # a raised hand gives the bag to the other one
+        kind = kind if fig.at("hand", side)[1] > fig.at("elbow", side)[1] else "crossbody"
     if kind in ("hand", "clutch"):
         hand = (fig.at("wrist", side) + fig.at("hand", side) * 2) / 3
         if kind == "clutch":

@@ -158,12 +158,13 @@ def draw_face(canvas: Canvas, head: Head, tone: np.ndarray, dice: Dice) -> None:
         d = 1.0 if head.s > 0 else -1.0
         shapes.append((head.points([(0.66 * d, 0.02), (0.9 * d, 0.34), (0.64 * d, 0.42)]), face))
     canvas.layer(shapes, Flat(tone), soft=u * 0.34, relief=0.8, shadow=0.25)
+    eye_y, gap = dice.uniform(-0.02, 0.06), dice.uniform(0.44, 0.5)
+    mouth_y, mouth_w, red_r = dice.uniform(0.6, 0.66), dice.uniform(0.2, 0.27), dice.uniform(150, 200)
     if head.c < 0.05 or u < 4:
         return
     dark: list[Shape] = []
     white: list[Shape] = []
     lips: list[Shape] = []
-    eye_y, gap = dice.uniform(-0.02, 0.06), dice.uniform(0.44, 0.5)
     for phi in (-gap, gap):
         x, y, w = head.spot(phi, eye_y)
         if w < 0.2:
@@ -181,8 +182,8 @@ def draw_face(canvas: Canvas, head: Head, tone: np.ndarray, dice: Dice) -> None:
     shade: list[Shape] = [
         (head.points([(nx * 0.9 - 0.02, 0.0), (nx * 1.12 + 0.1 * nw, ny), (nx - 0.11 * nw, ny + 0.03)]), face)
     ]
-    mx, my, mw = head.spot(0.0, dice.uniform(0.6, 0.66))
-    w = max(mw, 0.35) * dice.uniform(0.2, 0.27)
+    mx, my, mw = head.spot(0.0, mouth_y)
+    w = max(mw, 0.35) * mouth_w
     lips.append(
         (
             smooth(
@@ -197,7 +198,7 @@ def draw_face(canvas: Canvas, head: Head, tone: np.ndarray, dice: Dice) -> None:
     canvas.layer(shade, Flat(tone * np.float32(0.87), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
     canvas.layer(white, Flat(tone * np.float32(0.3) + np.float32(165), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
     canvas.layer(dark, Flat(tone * np.float32(0.16) + np.float32(12), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
-    red = np.array([dice.uniform(150, 200), 60, 66], dtype=np.float32)
+    red = np.array([red_r, 60, 66], dtype=np.float32)
     canvas.layer(
         lips, Flat(tone * np.float32(0.55) + red * np.float32(0.4), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None
     )
@@ -341,7 +342,7 @@ def hair_front(head: Head, style: str, length: float, dice: Dice) -> list[Shape]
     shapes.append((smooth(head.points(window), 3), 0))
     if style in LONG and dice.chance(0.55):  # locks in front of the shoulders
         for d in (-1, 1):
-            if dice.chance(0.75):
+            if dice.chance(0.75) and d * head.s < 0.3:
                 reach = length * dice.uniform(0.75, 1.0)
                 x = d * 0.66 - head.s * 0.1
                 lock = [

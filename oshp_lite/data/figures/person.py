@@ -18,7 +18,7 @@ from oshp_lite.data.figures.body import (
     torso_shape,
 )
 from oshp_lite.data.figures.dice import Dice
-from oshp_lite.data.figures.outlines import across
+from oshp_lite.data.figures.outlines import across, ellipse
 from oshp_lite.data.figures.raster import Canvas, Paint, Shape
 from oshp_lite.data.figures.skeleton import SIDES, Figure
 from oshp_lite.data.figures.textures import Cloth, Flat, hair_tone, skin_tone
@@ -176,6 +176,8 @@ class Person:
             return
         if o.core == "dress":
             self._skirt("dress", o.top_cloth, o.waist, with_top=True)
+            if dice.chance(0.14):
+                self._print(o.belt_cloth)
         elif o.core == "jumpsuit":
             shapes = [*gar.top_shapes(fig, top, dice, hem=0.75)]
             shapes.insert(1, (torso_shape(fig, 0.6, 1.02, 0.004, 8), atom("jumpsuit", "torso")))
@@ -201,9 +203,28 @@ class Person:
             self._layer(gar.seat_shapes(fig, "pants", max(o.waist, 0.56), 0.004), o.low_cloth, 0.035, shadow=0.05)
         if not first:
             self._layer(upper, o.top_cloth, 0.04, folds=folds)
+        if dice.chance(0.14):
+            self._print(o.belt_cloth)
         if top.neck == "collar":
             self._layer(gar.collar_shapes(fig, top.material, 0.16, 0.004), o.top_cloth, 0.008)
             self._buttons(0.24, min(hem, 0.95), 0.0)
+
+    def _print(self, paint: Cloth) -> None:
+        """A picture or letters on the chest, or a contrasting panel: any garment may have one."""
+        dice, s = self.dice, self.s
+        w, h, v = dice.uniform(0.02, 0.055) * s, dice.uniform(0.015, 0.06) * s, dice.uniform(0.28, 0.5)
+        kind, seed = dice.integer(0, 2), dice.array(5, 2)
+        if not self.fig.facing:
+            return
+        at = gar.middle(self.fig, v)
+        w *= max(abs(np.cos(self.fig.yaw)), 0.4)
+        if kind == 0:
+            shapes = [(ellipse(at, w, h), 1)]
+        elif kind == 1:
+            shapes = [(at + seed * (w, h), 1)]
+        else:
+            shapes = [(at + np.array([(-w, y), (w, y), (w, y + h * 0.3), (-w, y + h * 0.3)]), 1) for y in (0, h * 0.5)]
+        self.canvas.layer(shapes, paint, soft=0.8, relief=0.0, shadow=0.0, mark=None)
 
     def _buttons(self, v0: float, v1: float, offset: float) -> None:
         if self.fig.facing and v1 > v0 + 0.1:

@@ -92,7 +92,7 @@ class Canvas:
             shade = np.ones_like(alpha)
             shade[:, 1:-1] -= (bump[:, 2:] - bump[:, :-2]) * np.float32(lx)
             shade[1:-1] -= (bump[2:] - bump[:-2]) * np.float32(ly * 0.5)
-            np.clip(shade, 0.5, 1.4, out=shade)
+            np.clip(shade, 0.5, 1.28, out=shade)
             colours = colours * shade[..., None]
         target += (colours - target) * alpha[..., None]
 

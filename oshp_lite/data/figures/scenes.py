@@ -20,7 +20,7 @@ from oshp_lite.data.figures.textures import Flat, cloth
 from oshp_lite.data.figures.wardrobe import Habits, dress_up
 from oshp_lite.errors import UserError
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Spec:
 
 
 SPECS: dict[str, Spec] = {
-    "figures-atr": Spec("figures-atr", "atr"),
+    "figures-atr": Spec("figures-atr", "atr", strong=0.05),
     "figures-lip": Spec(
         "figures-lip",
         "lip",

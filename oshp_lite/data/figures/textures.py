@@ -132,7 +132,7 @@ class Cloth:
         if self.pattern == "denim":
             return np.clip(
                 tile_crop(noise_tile(0), x + px, y + py, w, h) * 0.16
-                + tile_crop(noise_tile(2), px + x, py + y, w, h) * 0.16
+                + tile_crop(noise_tile(2), px + x, py + y, w, h) * 0.09
                 + 0.3,
                 0,
                 1,
