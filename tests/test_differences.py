@@ -8,7 +8,7 @@ import pytest
 
 from oshp_lite.engine.presets import variant_config
 from oshp_lite.nn.eopnet_config import EOPNetConfig
-from oshp_lite.papers.differences import DIFFERENCES, VARIANTS, Difference, difference_table, setting
+from oshp_lite.papers.differences import DIFFERENCES, VARIANTS, Difference, difference_table, preset_table, setting
 
 # Fields that are not among the rows: how the unused parts are held, and how a pass is made (no other result).
 NOT_A_DIFFERENCE = {"model.all_branches", "model.trunk_bn"}
@@ -82,3 +82,12 @@ def test_the_table_has_a_line_for_every_row() -> None:
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(AttributeError):
         setting("model.no_such_field", "official")
+
+
+@pytest.mark.parametrize("group", ["model", "data", "train", "eval"])
+def test_all_fields_of_a_group_are_tabulated(group: str) -> None:
+    names = {
+        f.name for f in fields(EOPNetConfig.official() if group == "model" else getattr(variant_config("paper"), group))
+    }
+    lines = preset_table(group).splitlines()
+    assert {line.split("`")[1] for line in lines[2:]} == names

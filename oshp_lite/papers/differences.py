@@ -6,7 +6,8 @@ Every row that leaves a choice names fields of the model's configuration (`model
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from oshp_lite.engine.presets import variant_config
@@ -275,4 +276,22 @@ def difference_table(dataset: str = "atr") -> str:
         else:
             columns = [entry.stance, ""]
         lines.append(f"| {entry.row} | {entry.item} | {entry.paper} | {entry.code} | {columns[0]} | {columns[1]} |")
+    return "\n".join(lines)
+
+
+def preset_table(
+    group: str = "model", variants: Sequence[str] = ("official", "paper", "lite"), dataset: str = "atr"
+) -> str:
+    """Return every field of one group (model, data, train or eval) under the presets, as a Markdown table."""
+    names = [field.name for field in fields(EOPNetConfig)]
+    if group != "model":
+        names = [field.name for field in fields(getattr(variant_config("official", dataset), group))]
+    lines = [
+        f"| {group} | " + " | ".join(f"`{variant}`" for variant in variants) + " |",
+        "|---" * (1 + len(variants)) + "|",
+    ]
+    for name in names:
+        values = [_words(setting(f"{group}.{name}", variant, dataset)) for variant in variants]
+        marked = [value if value == values[0] else f"**{value}**" for value in values]
+        lines.append(f"| `{name}` | " + " | ".join(marked) + " |")
     return "\n".join(lines)
