@@ -86,6 +86,20 @@ CONFIGS = {
             "channels_last": False,
         }
     ),
+    "official heads": tiny_config(
+        variant="official",
+        model={"options": {"encoder": "lite"}},
+        train={
+            "optimizer": "sgd",
+            "schedule": "poly",
+            "poly_step": 3,
+            "epochs": 2,
+            "batch_size": 2,
+            "clip": None,
+            "warmup_steps": 0,
+            "save_steps": 2,
+        },
+    ),
     "1-way, two workers": tiny_config(
         data={"way": "1", "cap": 3, "workers": 2}, train={"epochs": 2, "save_steps": 3, "clip": None}
     ),
@@ -277,3 +291,61 @@ def test_bf16_and_paper_settings_train(dataset: OneShotDataset, tmp_path: Path) 
     train(config, dataset, tmp_path, progress=False)
     assert load_state(tmp_path / "resume.pt")["step"] == 2
     assert train_module.read_history(tmp_path)[0]["loss_total"] > 0
+
+
+def test_a_limit_in_minutes_ends_training(dataset: OneShotDataset, tmp_path: Path) -> None:
+    config = tiny_config(train={"minutes": 0.02, "epochs": 1})
+    train(config, dataset, tmp_path, progress=False)
+    rows = read_history(tmp_path)
+    assert len(rows) > 1
+    assert rows[-1]["seconds"] >= 1.2
+    assert rows[0]["beta"] > rows[-1]["beta"]
+    assert (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_full_disk_leaves_the_last_good_state(dataset: OneShotDataset, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    config = tiny_config(train={"epochs": 2, "save_steps": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    folder = tmp_path / "run"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UserError, match="file-size limit"):
+            train(config, dataset, folder, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {path.name for path in folder.iterdir()} <= {"config.yaml"}
+    train(config, dataset, folder, progress=False)
+    assert (folder / "weights.safetensors").exists()
+
+
+def test_an_output_beneath_a_file_and_a_damaged_state_get_a_sentence(dataset: OneShotDataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="cannot write"):
+        train(tiny_config(train={"epochs": 1}), dataset, tmp_path / "file" / "run", progress=False)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/resume.pt").write_bytes(b"PK no zip at all")
+    with pytest.raises(UserError, match="damaged"):
+        train(tiny_config(train={"epochs": 1}), dataset, tmp_path / "run", progress=False)
+
+
+class Evil:
+    """Would run a command if anyone unpickled it."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.marker,)
+
+
+def test_a_state_with_code_in_it_is_not_run(tmp_path: Path) -> None:
+    torch.save({"key": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="more than tensors"):
+        load_state(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match="no dictionary"):
+        load_state(tmp_path / "list.pt")
+    with pytest.raises(UserError, match="does not exist"):
+        load_state(tmp_path / "none.pt")

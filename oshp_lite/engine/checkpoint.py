@@ -102,7 +102,7 @@ def load_state(path: Path | str) -> dict[str, Any]:
         TypeError,
         zipfile.BadZipFile,
     ) as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if "GLOBAL" in str(error) or "Unsupported class" in str(error):
             raise UserError(
                 f"checkpoint {path} holds more than tensors and plain values, so it is not opened; "
                 "save its state_dict alone"
