@@ -28,8 +28,8 @@ FRONT_F = np.array([0.030, 0.053, 0.082, 0.098, 0.096, 0.084, 0.077, 0.062, 0.08
 DEPTH = np.array([0.034, 0.044, 0.052, 0.060, 0.066, 0.068, 0.064, 0.058, 0.066, 0.070, 0.062])
 
 
-def torso_rows(fig: Figure, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre [n, 2], direction across (to the right of the picture) [n, 2] and half-width [n] at the heights v."""
+def _torso(fig: Figure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What all rows of a figure's torso share: its ends, the direction across, half-widths at ROWS (pixels)."""
     b = fig.build
     neck, crotch = fig.at("neck"), fig.at("crotch")
     c, s = abs(cos(fig.yaw)), abs(sin(fig.yaw))
@@ -40,9 +40,14 @@ def torso_rows(fig: Figure, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     base = np.array([down[1], -down[0]])
     if base[0] < 0:
         base = -base
+    return neck, crotch, base, half
+
+
+def torso_rows(fig: Figure, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre [n, 2], direction across (to the right of the picture) [n, 2] and half-width [n] at the heights v."""
+    neck, crotch, base, half = fig.once("torso", _torso)
     vv = np.clip(v, 0, 1)
     tilt = np.radians(fig.pose.shoulders + (fig.pose.hips - fig.pose.shoulders) * vv) * cos(fig.yaw)
-    tilt -= np.radians(fig.pose.lean) * abs(cos(fig.yaw)) * 0
     u = np.stack([base[0] * np.cos(tilt) - base[1] * np.sin(tilt), base[0] * np.sin(tilt) + base[1] * np.cos(tilt)], 1)
     belly = np.sin(np.pi * vv) * 0.010 * fig.scale * sin(fig.yaw)
     centre = neck + v[:, None] * (crotch - neck) + u * belly[:, None]

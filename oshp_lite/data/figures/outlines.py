@@ -44,6 +44,11 @@ def _circle(n: int) -> np.ndarray:
     return np.stack([np.cos(a), np.sin(a)], 1)
 
 
+@cache
+def _steps(n: int) -> np.ndarray:
+    return np.linspace(0.0, 1.0, n)
+
+
 def ellipse(center: np.ndarray, rx: float, ry: float, angle: float = 0.0, n: int = 20) -> np.ndarray:
     """An ellipse as a polygon [n, 2]; `angle` in radians turns it clockwise on the picture."""
     p = _circle(n) * (rx, ry)
@@ -80,8 +85,8 @@ def limb(
     the far end bulge along the axis (pixels), as the round opening of a sleeve or trouser leg does.
     """
     fine = smooth_values(radii, 3)
-    t = np.linspace(t0, t1, 9)
-    r = np.interp(t, np.linspace(0, 1, len(fine)), fine)
+    t = t0 + (t1 - t0) * _steps(9)
+    r = np.interp(t, _steps(len(fine)), fine)
     n = across(a, b)
     axis = a + t[:, None] * (b - a) + (bow * np.sin(np.pi * t))[:, None] * n
     left, right = axis + n * r[:, None], axis - n * r[:, None]

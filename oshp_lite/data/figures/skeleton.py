@@ -7,8 +7,10 @@ swings it out to its own side, flexion to the front; hanging down is (0, 0).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import cos, radians, sin
+from typing import Any
 
 import numpy as np
 
@@ -204,6 +206,13 @@ class Figure:
     z: dict[tuple[str, str], float]
     yaw: float
     head_yaw: float
+    _known: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[Figure], Any]) -> Any:
+        """A value computed from this figure at its first use only."""
+        if name not in self._known:
+            self._known[name] = make(self)
+        return self._known[name]
 
     @property
     def facing(self) -> bool:
