@@ -138,6 +138,9 @@ def run_job(job: Job, *, force: bool = False) -> Outcome:
             "log_output": False,
         }
         code, told = _child(order, job.environment)
+        if code > 0 and not _any_cell_ran(made):
+            # two kernels that start at the same moment can choose the same port; the second try is alone
+            code, told = _child(order, job.environment)
         return _judge(job, key, made, code, told, time.monotonic() - started)
 
 
@@ -188,6 +191,10 @@ def _judge(job: Job, key: str, made: Path, code: int, told: str, seconds: float)
         job.target.parent.mkdir(parents=True, exist_ok=True)
         save_notebook(job.failed, executed)
     return Outcome(job, "failed", seconds, _reason(executed, errors, code, told))
+
+
+def _any_cell_ran(made: Path) -> bool:
+    return made.is_file() and any(cell.get("execution_count") for cell in load_notebook(made)["cells"])
 
 
 def _reason(executed: dict[str, Any], errors: list[tuple[int, str]], code: int, told: str) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from oshp_lite.errors import UserError
+from oshp_lite.files import cannot_write
 
 
 class Busy(UserError):
@@ -28,11 +29,11 @@ def locked(
     block anyone; the file itself stays (removing it would let two owners in). `wait=False` raises Busy instead of
     waiting. The owner's process, host and start time stand in the file for people to read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"the lock {path} cannot be opened ({error.strerror}); choose a writable folder") from None
+        raise cannot_write(path, error) from None
     with handle:
         waited = False
         while True:

@@ -1,0 +1,259 @@
+"""The run store: found again, never half there, one maker at a time, older code still shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from oshp_lite.engine.config import InitConfig, RunConfig
+from oshp_lite.engine.presets import load_profile
+from oshp_lite.errors import UserError
+from oshp_lite.reproduce import store as store_module
+from oshp_lite.reproduce.lock import Busy, locked
+from oshp_lite.reproduce.store import RunStore
+
+FAKE = textwrap.dedent(
+    """
+    import json, os, sys, time
+    from pathlib import Path
+    from types import SimpleNamespace
+    from oshp_lite.reproduce import store
+
+    def find_dataset(data, root=None, progress=True):
+        return SimpleNamespace(fingerprint="data of " + data.dataset)
+
+    def execute(config, dataset, folder, init_weights, progress):
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder.parent.parent / "made.txt", "a") as stream:
+            stream.write(f"{config.train.task} {config.data.way} {init_weights}\\n")
+        (folder / "config.yaml").write_text(config.to_yaml())
+        (folder / "resume.pt").write_text("half way")
+        while os.environ.get("GO") and not Path(os.environ["GO"]).exists():
+            time.sleep(0.05)
+        (folder / "history.csv").write_text("epoch,loss_total,note\\n1,2.5,\\n2,1.5,x\\n")
+        (folder / "weights.safetensors").write_bytes(b"weights")
+        (folder / "scores.json").write_text(json.dumps({"way": config.data.way, "human_miou": 0.5}))
+        (folder / "provenance.json").write_text(json.dumps({"code": store.present_code(), "data": dataset.fingerprint}))
+
+    store.find_dataset, store.execute = find_dataset, execute
+    """
+)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    """A store whose trainings are quick pretences."""
+    monkeypatch.setattr(store_module, "find_dataset", store_module.find_dataset)  # restored afterwards
+    monkeypatch.setattr(store_module, "execute", store_module.execute)
+    monkeypatch.setattr(store_module, "present_code", lambda: "this code")
+    exec(FAKE, {})
+    return RunStore(tmp_path / "runs")
+
+
+def made(runs: RunStore) -> list[str]:
+    path = runs.root / "made.txt"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def config(**changes: object) -> RunConfig:
+    return replace(load_profile("smoke"), **changes)
+
+
+PLAIN = InitConfig(kind="none")
+
+
+def test_a_second_call_finds_the_run_and_does_not_train(runs: RunStore) -> None:
+    first = runs.ensure(config(init=PLAIN), progress=False)
+    again = runs.ensure(config(init=PLAIN), progress=False)
+    assert first.folder == again.folder
+    assert len(made(runs)) == 1
+    assert first.scores["human_miou"] == 0.5
+    assert first.history == [{"epoch": 1.0, "loss_total": 2.5}, {"epoch": 2.0, "loss_total": 1.5}]
+    assert first.config == config(init=PLAIN)
+    assert not first.older_code
+    assert first.provenance["identity"] == first.folder.name.rpartition("-")[2]
+
+
+def test_another_configuration_is_another_run(runs: RunStore) -> None:
+    base = config(init=PLAIN)
+    runs.ensure(base, progress=False)
+    runs.ensure(replace(base, train=replace(base.train, seed=1)), progress=False)
+    assert len(made(runs)) == 2
+    assert len(runs.runs()) == 2
+
+
+def test_what_only_affects_speed_is_the_same_run(runs: RunStore) -> None:
+    base = config(init=PLAIN)
+    runs.ensure(base, progress=False)
+    runs.ensure(replace(base, data=replace(base.data, workers=3)), progress=False)
+    assert len(made(runs)) == 1
+
+
+def test_the_initialisation_is_a_run_shared_by_both_ways(runs: RunStore) -> None:
+    kway = load_profile("smoke", way="k")
+    oneway = load_profile("smoke", way="1")
+    one, other = runs.ensure(kway, progress=False), runs.ensure(oneway, progress=False)
+    assert [line.split()[0] for line in made(runs)] == ["segment", "parse", "parse"]
+    assert made(runs)[1].endswith("weights.safetensors")
+    assert one.provenance["init"] == other.provenance["init"] is not None
+
+
+def test_a_failed_training_shows_nothing_and_goes_on_later(runs: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = store_module.execute
+
+    def breaks(config: RunConfig, dataset: object, folder: Path, weights: Path | None, progress: bool) -> None:
+        folder.mkdir(parents=True)
+        (folder / "resume.pt").write_text("half way")
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(store_module, "execute", breaks)
+    with pytest.raises(UserError, match="disk is full"):
+        runs.ensure(config(init=PLAIN), progress=False)
+    assert runs.runs() == []
+    assert not list(runs.root.glob("[!.]*/scores.json"))
+    partial = next((runs.root / ".partial").iterdir())
+    assert (partial / "resume.pt").read_text() == "half way", "kept, so that training can go on"
+    monkeypatch.setattr(store_module, "execute", good)
+    assert runs.ensure(config(init=PLAIN), progress=False).seconds >= 0
+    assert not partial.exists()
+
+
+def test_a_run_of_older_code_is_shown_and_marked_and_not_used(runs: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.ensure(config(init=PLAIN), progress=False)
+    monkeypatch.setattr(store_module, "present_code", lambda: "newer code")
+    assert [run.older_code for run in runs.runs()] == [True]
+    assert runs.find(config(init=PLAIN)) is None
+    runs.ensure(config(init=PLAIN), progress=False)
+    assert sorted(run.older_code for run in runs.runs()) == [False, True]
+
+
+def test_a_run_whose_settings_have_other_names_is_still_listed(runs: RunStore) -> None:
+    run = runs.ensure(config(init=PLAIN), progress=False)
+    path = run.folder / "config.yaml"
+    path.write_text(path.read_text() + "gone: 1\n")
+    (listed,) = runs.runs()
+    assert listed.settings["gone"] == 1
+    with pytest.raises(UserError, match="gone"):
+        _ = listed.config
+
+
+def test_an_initial_checkpoint_counts_by_its_content(runs: RunStore, tmp_path: Path) -> None:
+    weights = tmp_path / "first.pth"
+    from_file = config(init=InitConfig(kind="file", path=str(weights)))
+    with pytest.raises(UserError, match=r"first\.pth"):
+        runs.ensure(from_file, progress=False)
+    for content in (b"one", b"two", b"one"):
+        weights.write_bytes(content)
+        runs.ensure(from_file, progress=False)
+    assert len(made(runs)) == 2
+
+
+# --------------------------------------------------------------------------------------------- two processes
+
+WORKER = FAKE + textwrap.dedent(
+    """
+    from dataclasses import replace
+    from oshp_lite.engine.config import InitConfig
+    from oshp_lite.engine.presets import load_profile
+    from oshp_lite.errors import UserError
+    config = replace(load_profile("smoke"), init=InitConfig(kind="none"))
+    try:
+        run = store.RunStore(Path(sys.argv[1])).ensure(config, wait="nowait" not in sys.argv, progress=False)
+        print("has", run.folder.name, flush=True)
+    except UserError as error:
+        print(type(error).__name__, error, flush=True)
+    """
+)
+
+
+def start(root: Path, *words: str, go: Path | None = None) -> subprocess.Popen[str]:
+    """A process that wants the run; its training lasts until the file `go` appears."""
+    command = [sys.executable, "-c", WORKER, str(root), *words]
+    environment = {**os.environ, "GO": str(go or "")}
+    cwd = Path(__file__).resolve().parents[1]
+    return subprocess.Popen(
+        command, env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path, pattern: str, seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    while not list(path.glob(pattern)):
+        assert time.monotonic() < limit, f"{pattern} did not appear"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_one_trains_the_other_waits_or_skips(tmp_path: Path) -> None:
+    root, go = tmp_path / "runs", tmp_path / "go"
+    first = start(root, go=go)
+    wait_for(root, ".partial/*/resume.pt")
+    waiting = start(root)
+    told, _ = start(root, "nowait").communicate(timeout=120)
+    assert told.startswith("Busy")
+    assert f"process {first.pid}" in told
+    assert waiting.stderr is not None
+    assert "waiting" in waiting.stderr.readline()
+    go.touch()
+    answers = [child.communicate(timeout=120)[0] for child in (first, waiting)]
+    assert answers[0].startswith("has")
+    assert answers[0] == answers[1]
+    assert len((root / "made.txt").read_text().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_dead_owner_holds_nothing_up(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    first = start(root, go=tmp_path / "never")
+    wait_for(root, ".partial/*/resume.pt")
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    told, _ = start(root).communicate(timeout=120)
+    assert told.startswith("has")
+
+
+def test_the_lock_names_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    with locked(path, "the thing"):
+        told = json.loads(path.read_text())
+        assert told["pid"] == os.getpid()
+        with (
+            pytest.raises(Busy, match=f"the thing is being made by process {os.getpid()}"),
+            locked(path, "the thing", wait=False),
+        ):
+            pass
+    with locked(path, "the thing", wait=False) as waited:
+        assert not waited
+
+
+def test_a_store_beneath_a_file_is_refused(runs: RunStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="file"):
+        RunStore(tmp_path / "file" / "runs").ensure(config(init=PLAIN), progress=False)
+
+
+@pytest.mark.slow
+def test_a_real_run_from_nothing(tmp_path: Path) -> None:
+    small = load_profile(
+        "smoke",
+        {"train.epochs": 1, "train.steps_per_epoch": 2, "data.figures.n_train": 16, "data.figures.n_test": 16},
+    )
+    runs = RunStore(tmp_path / "runs")
+    run = runs.ensure(small, tmp_path / "data", progress=False)
+    names = {path.name for path in run.folder.iterdir()}
+    assert {"config.yaml", "history.csv", "weights.safetensors", "resume.pt", "scores.json", "provenance.json"} <= names
+    assert run.samples
+    assert run.parser().training is False
+    before = run.weights.stat().st_mtime_ns
+    assert runs.ensure(small, tmp_path / "data", progress=False).weights.stat().st_mtime_ns == before
+    assert isinstance(SimpleNamespace(run=run).run.seconds, float)
