@@ -130,7 +130,9 @@ def test_a_stack_and_a_list_give_the_same_scores() -> None:
     generator = torch.Generator().manual_seed(3)
     predictions = torch.randint(0, 8, (4, 9, 7), generator=generator)
     labels = torch.randint(0, 8, (4, 9, 7), generator=generator).to(torch.uint8)
-    assert score_kway(predictions, labels, FOLD) == score_kway(list(predictions), iter(labels), FOLD)
+    stacked = score_kway(predictions, labels, FOLD).as_dict()
+    assert stacked == score_kway(list(predictions), iter(labels), FOLD).as_dict()
+    assert stacked == score_kway(predictions.numpy(), labels.numpy(), FOLD).as_dict()
 
 
 def test_perfect_answers_score_one_and_dropped_ids_do_not_matter() -> None:

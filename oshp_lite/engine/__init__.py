@@ -1,1 +1,1 @@
-"""Placeholder, filled by its room."""
+"""Floor 4: what a run is, how it is trained, judged and kept."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from oshp_lite.labels import Fold
 
-Masks = Tensor | Iterable[Tensor]
+Masks = Tensor | np.ndarray | Iterable[Tensor | np.ndarray]
 
 
 class Confusion:
@@ -36,11 +36,12 @@ class Confusion:
         return iou_of(self.matrix)
 
 
-def confusion(prediction: Tensor, truth: Tensor, n_ids: int) -> Tensor:
-    """Return the int64 [C,C] confusion matrix of two integer label tensors of one shape.
+def confusion(prediction: Tensor | np.ndarray, truth: Tensor | np.ndarray, n_ids: int) -> Tensor:
+    """Return the int64 [C,C] confusion matrix of two integer label tensors (or arrays) of one shape.
 
     Raises ValueError when the shapes differ or a prediction at a counted pixel is not an id below C.
     """
+    prediction, truth = torch.as_tensor(prediction), torch.as_tensor(truth)
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} differ in shape")
     counted = (truth >= 0) & (truth < n_ids)
