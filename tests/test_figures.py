@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oshp_lite.data.figures import ATOMS, SPECS, generate, merge_table, mirror_table, scene
+from oshp_lite.data.figures import ATOMS, GENERATOR_VERSION, SPECS, generate, merge_table, mirror_table, scene
 from oshp_lite.data.figures.atoms import atom
 from oshp_lite.data.figures.dice import Dice
 from oshp_lite.data.figures.generate import TEST_FROM, recipe
@@ -45,6 +45,31 @@ def test_scenes_differ_by_name_seed_and_index():
     base = scene("figures-atr", 0, 0, 64).image
     for other in (("figures-lip", 0, 0), ("figures-atr", 1, 0), ("figures-atr", 0, 1)):
         assert (scene(*other, 64).image != base).mean() > 0.5
+
+
+def test_a_scene_keeps_its_composition_at_any_size():
+    for name in SPECS:
+        for i in range(8):
+            small, large = scene(name, 2, i, 64).atoms > 0, scene(name, 2, i, 192).atoms[1::3, 1::3] > 0
+            assert (small & large).sum() / (small | large).sum() > 0.85
+
+
+REMEMBERED = {
+    "figures-atr": (3, [7855, 109, 387, 120, 183, 252, 310], 91.6),
+    "figures-lip": (3, [7476, 164, 480, 270, 261, 139, 426], 129.4),
+    "figures-cihp": (3, [5177, 426, 1091, 403, 443, 523, 1153], 115.9),
+}
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_the_version_is_raised_when_pictures_change(name):
+    version, areas, brightness = REMEMBERED[name]
+    s = scene(name, 0, 1, 96)
+    found = [int((s.mask("pascal") == k).sum()) for k in range(7)]
+    advice = "scenes changed: raise GENERATOR_VERSION and write the new numbers here"
+    assert version == GENERATOR_VERSION, advice
+    assert np.abs(np.subtract(found, areas)).max() <= 6, advice  # another platform may move a few edge pixels
+    assert abs(float(s.image.mean()) - brightness) < 1.0, advice
 
 
 def test_dice_do_not_depend_on_the_process():

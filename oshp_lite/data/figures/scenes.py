@@ -20,7 +20,7 @@ from oshp_lite.data.figures.textures import Flat, cloth
 from oshp_lite.data.figures.wardrobe import Habits, dress_up
 from oshp_lite.errors import UserError
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ SPECS: dict[str, Spec] = {
         "cihp",
         people=(2, 6),
         strong=0.3,
-        height=(0.45, 0.95),
+        height=(0.5, 0.95),
         harsh=0.6,
         truncate=0.25,
         yaw=40,
@@ -140,8 +140,9 @@ def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
     angle = dice.uniform(-2.6, -0.5)
     canvas = Canvas(place, (cos(angle), sin(angle)))
     n = dice.integer(*what.people)
+    stage = Stage.random(dice, what, n)
     for k in range(n):
-        draw_person(canvas, what, Dice(*key, "person", k), k + 1, n, size)
+        draw_person(canvas, what, stage, Dice(*key, "person", k), k + 1, size)
     if dice.chance(what.occluders):
         _occlude(canvas, dice, size)
     atoms, persons = canvas.masks()
@@ -151,12 +152,13 @@ def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
     return Scene(photograph(canvas.image, Dice(*key, "camera"), what.harsh), atoms, number[persons])
 
 
-def draw_person(canvas: Canvas, what: Spec, dice: Dice, number: int, total: int, size: int) -> None:
-    """Draw person `number` of `total` (the farther ones first)."""
+def draw_person(canvas: Canvas, what: Spec, stage: Stage, dice: Dice, number: int, size: int) -> None:
+    """Draw person `number` of a scene (the farther ones first)."""
+    total = len(stage.slots)
     child = dice.chance(what.children)
     build = Build.random(dice, child)
     pose = strong_pose(dice, back=what.back) if dice.chance(what.strong) else fashion_pose(dice, what.yaw, what.back)
-    scale, foot = _place(what, dice, number, total, size, child)
+    scale, foot = _place(what, stage, dice, number, total, size, child)
     if total == 1:
         headroom = -dice.uniform(0, 0.12) if dice.chance(what.harsh * 0.15) else dice.uniform(0.0, 0.05)
         fig = _fit(build, pose, scale, size, dice, headroom)
@@ -170,8 +172,22 @@ def draw_person(canvas: Canvas, what: Spec, dice: Dice, number: int, total: int,
     Person(canvas, fig, outfit, dice).draw()
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What the people of one scene share: how tall they are on the whole, and who stands where from left to right."""
+
+    height: float
+    slots: tuple[int, ...]
+
+    @classmethod
+    def random(cls, dice: Dice, what: Spec, n: int) -> Stage:
+        """Heights by the dataset's range, places shuffled."""
+        order = sorted(range(n), key=lambda _: dice.u())
+        return cls(dice.uniform(*what.height), tuple(order))
+
+
 def _place(
-    what: Spec, dice: Dice, number: int, total: int, size: int, child: bool
+    what: Spec, stage: Stage, dice: Dice, number: int, total: int, size: int, child: bool
 ) -> tuple[float, tuple[float, float]]:
     """Stature and foot point in pixels."""
     low, high = what.height
@@ -181,13 +197,14 @@ def _place(
             tall *= dice.uniform(1.1, 1.7)
         return tall * size, (0.5 * size, 0.97 * size)
     near = (number - 1) / (total - 1)
-    tall = (low + (high - low) * near) * dice.uniform(0.85, 1.15) * (0.7 if child else 1.0)
-    slot = (number * 2 - 1) % total if total % 2 else number - 1
-    x = (slot + 0.5 + dice.uniform(-0.32, 0.32)) / total
-    y = 0.76 + 0.2 * near + dice.uniform(-0.03, 0.05)
+    tall = stage.height * (0.78 + 0.3 * near) * dice.uniform(0.9, 1.1) * (0.7 if child else 1.0)
+    x = (stage.slots[number - 1] + 0.5 + dice.uniform(-0.32, 0.32)) / total
+    y = 0.78 + 0.18 * near + dice.uniform(-0.03, 0.05)
+    cut = dice.chance(0.06)  # a few lose their heads at the upper edge
     if dice.chance(what.truncate):
-        tall *= dice.uniform(1.1, 1.7)
-        y = max(y, tall + dice.uniform(0.0, 0.08))
+        tall *= dice.uniform(1.1, 1.5)
+    if not cut:
+        y = max(y, tall + dice.uniform(-0.01, 0.06))
     return tall * size, (x * size, y * size)
 
 
