@@ -60,7 +60,8 @@ def smooth_prototypes(static: Tensor, bank: Tensor, momentum: float) -> tuple[Te
     taken = seen.cumsum(1)  # how many samples a row has taken in after sample b
     empty = (bank.sum(-1) == 0)[:, None]
     power = torch.full((), momentum, dtype=static.dtype, device=static.device).pow
-    gain = torch.where(empty & (taken == 1), 1.0, 1 - momentum).to(static.dtype) * seen
+    # masked_fill, not where: two plain numbers would be chosen between in float32, whatever the prototypes' type
+    gain = torch.full_like(taken, 1 - momentum, dtype=static.dtype).masked_fill(empty & (taken == 1), 1.0) * seen
     age = taken[:, :, None] - taken[:, None, :]  # [C,b,j]: updates between sample j and sample b
     weight = torch.tril(gain[:, None] * power(age.clamp(min=0)))
     left = torch.where(empty, (taken == 0).to(static.dtype), power(taken))  # what remains of the bank itself
