@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from oshp_lite import EOPNet, Episode
 from oshp_lite.errors import UserError
+from oshp_lite.nn import EOPNetConfig, official
 
 DATA = Path(__file__).parent / "data"
 
@@ -128,67 +130,72 @@ def small_batch(way: str, *, query: tuple[int, int], support: tuple[int, int], n
     return batch
 
 
-def compare(way: str, level: str, training: bool, epoch: int, **sizes: Any) -> None:
-    epochs = 50
-    state = small_state(way)
-    batch = small_batch(way, **sizes)
-    net = EOPNet.from_official(state, feature_level=level)  # type: ignore[arg-type]
-    net.train(training)
-    names = {ours: theirs for theirs, ours in official_pairs(net).items()}
-    frozen = ("prototype", "s1_prototype")
-    truth = {n: v.clone() for n, v in state.items()}
+def compare(net: EOPNet, epoch: int, names: dict[str, str], batch: dict[str, Tensor]) -> None:
+    """Run the network and the oracle from the same state; compare answers, losses, state afterwards and gradients.
+
+    `names` gives official -> our name of what the oracle holds; an encoder it does not cover is copied into it.
+    """
+    epochs, config = 50, net.config
+    truth = {theirs: net.state_dict()[ours].clone() for theirs, ours in names.items()}
     for name, value in truth.items():
-        if value.is_floating_point() and "running" not in name and name not in frozen:
+        if value.is_floating_point() and "running" not in name and name not in ("prototype", "s1_prototype"):
             value.requires_grad_()
-    oracle = nn_reference.Reference(truth, way == "1", level, training)
+    stand_in = None if config.encoder == "xception" else copy.deepcopy(net.encoder)
+    oracle = nn_reference.Reference(truth, config.way == "1", config.feature_level, net.training, encoder=stand_in)
     want = oracle(batch, epoch, epochs)
     episode = Episode(**batch)
     parsing = net(episode, progress=epoch / epochs)
     losses = net.losses(parsing, episode, epoch / epochs)
-    torch.testing.assert_close(parsing.npm, want["npm"], atol=1e-8, rtol=1e-8)
-    torch.testing.assert_close(parsing.agm, want["agm"], atol=1e-8, rtol=1e-8)
-    torch.testing.assert_close(parsing.coarse, want["coarse"], atol=1e-8, rtol=1e-8)
+    for name in ("npm", "agm", "coarse"):
+        torch.testing.assert_close(getattr(parsing, name), want[name], atol=1e-8, rtol=1e-8)
     assert torch.equal(net.target(episode), want["target"])
     for term in ("agm", "npm", "coarse", "contrast", "total"):
         torch.testing.assert_close(losses[term], want[f"loss_{term}"], atol=1e-9, rtol=1e-9, msg=term)
-    # banks, running statistics and everything else after the step
-    after = net.to_official()
-    for name, value in truth.items():
-        assert bool(((after[name] - value.detach()).abs() < 1e-9).all()), name
+    after = net.state_dict()
+    for theirs, ours in names.items():
+        assert bool(((after[ours] - truth[theirs].detach()).abs() < 1e-9).all()), theirs
     losses["total"].backward()
     want["loss_total"].backward()
+    expected = {ours: truth[theirs].grad for theirs, ours in names.items()}
+    if stand_in is not None:
+        expected.update({f"encoder.{name}": p.grad for name, p in stand_in.named_parameters()})
     for name, parameter in net.named_parameters():
-        expected = truth[names[name]].grad
-        assert (parameter.grad is None) == (expected is None), name
-        if expected is not None:
-            scale = float(expected.norm()) + 1e-6
-            assert float((parameter.grad - expected).norm()) / scale < 1e-6, name
+        assert (parameter.grad is None) == (expected[name] is None), name
+        if parameter.grad is not None:
+            scale = float(expected[name].norm()) + 1e-6
+            assert float((parameter.grad - expected[name]).norm()) / scale < 1e-6, name
 
 
-def official_pairs(net: EOPNet) -> dict[str, str]:
-    from oshp_lite.nn import official
-
-    return official.our_names(net)
+@pytest.mark.parametrize("way", ["k", "1"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("epoch", [0, 1, 25, 26, 49])
+@pytest.mark.parametrize("sizes", [((49, 67), (60, 44)), ((64, 48), (64, 48))])
+def test_heads_agree_with_the_literal_reference(
+    way: str, training: bool, epoch: int, sizes: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    config = EOPNetConfig.official(n_ids=6, width=16, encoder="lite", lite_channels=(4, 8, 8, 8), way=way)
+    net = EOPNet(config, seed=epoch).double().train(training)
+    with torch.no_grad():  # some rows of the bank are filled already
+        net.bank[[1, 3]] = torch.tensor(np.random.RandomState(1).randn(2, 16))
+        net.coarse_bank.rows[0] = torch.tensor(np.random.RandomState(2).randn(16))
+    names = official.official_names(net, official.table(way))
+    compare(net, epoch, names, small_batch(way, query=sizes[0], support=sizes[1]))
 
 
 @pytest.mark.parametrize(
     ("way", "level", "training", "epoch"),
-    [
-        ("k", "mid", True, 0),
-        ("1", "mid", True, 30),
-        pytest.param("k", "mid", True, 30, marks=pytest.mark.slow),
-        pytest.param("k", "high", True, 3, marks=pytest.mark.slow),
-        pytest.param("k", "high", False, 30, marks=pytest.mark.slow),
-        pytest.param("1", "high", True, 0, marks=pytest.mark.slow),
-    ],
+    [("k", "mid", True, 0), ("k", "high", True, 3), ("1", "mid", True, 30)],
 )
-def test_agrees_with_the_literal_reference(way: str, level: str, training: bool, epoch: int) -> None:
-    compare(way, level, training, epoch, query=(49, 67), support=(60, 44))
+@pytest.mark.slow
+def test_whole_network_agrees_with_the_literal_reference(way: str, level: Any, training: bool, epoch: int) -> None:
+    net = EOPNet.from_official(small_state(way), feature_level=level).train(training)
+    compare(net, epoch, official.our_names(net), small_batch(way, query=(49, 67), support=(60, 44)))
 
 
 @pytest.mark.slow
-def test_agrees_with_the_literal_reference_at_odd_sizes() -> None:
-    compare("k", "mid", True, 26, query=(97, 131), support=(120, 88))
+def test_whole_network_agrees_with_the_literal_reference_at_odd_sizes() -> None:
+    net = EOPNet.from_official(small_state("k")).train()
+    compare(net, 26, official.our_names(net), small_batch("k", query=(97, 131), support=(120, 88)))
 
 
 def test_foreign_and_damaged_checkpoints_are_told(tmp_path: Path, kway_state: dict[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.errors import UserError
 from oshp_lite.nn import official
 from oshp_lite.nn.eopnet_config import EOPNetConfig
 from oshp_lite.nn.layers import resize
@@ -115,6 +116,7 @@ class EOPNet(nn.Module):
         size = batch.query_image.shape[-2:]
         coarse = self._coarse(query, support, batch, static_prototypes, epoch, stored_foreground)
         fine_query, fine_support = self.fine_projection(query), self.fine_projection(support)
+        compute_agm = compute_agm and not (self.training and self.config.fixed_beta == 0)  # nothing would learn from it
         head = self._one_way if self.config.way == "1" else self._k_way
         npm, agm = head(fine_query, fine_support, batch, static_prototypes, compute_agm)
         return Parsing(
@@ -311,13 +313,14 @@ class EOPNet(nn.Module):
         if source not in ("npm", "agm"):
             raise ValueError(f"source is {source!r}, expected npm or agm")
         screening = self.config.screening if screening is None else screening
-        was_training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with_agm = source == "agm" or not self.config.skip_agm_at_test
             parsing = self(batch, compute_agm=with_agm, stored_foreground=stored_foreground)
         finally:
-            self.train(was_training)
+            for module, mode in modes:  # one by one: a caller may hold some of them frozen
+                module.training = mode
         answer = (parsing.fine if source == "npm" else cast(Tensor, parsing.agm)).argmax(1)
         if screening:
             answer = answer * (cast(Tensor, parsing.coarse).argmax(1) == 1)
@@ -364,6 +367,8 @@ class EOPNet(nn.Module):
         Way, number of ids and width are read off the shapes; a `module.` prefix and a wrapping dict are accepted.
         Raises UserError for a file that is missing, damaged, not such a checkpoint, or holds code.
         """
+        if feature_level == "block20":
+            raise UserError("released checkpoints hold no weights for feature level block20; choose mid or high")
         state = official.read_state(source)
         size = official.infer_size(state)
         config = EOPNetConfig.official(**{**size, "feature_level": feature_level, **changes})

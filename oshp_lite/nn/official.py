@@ -41,7 +41,8 @@ _HEADS = {
 }
 
 
-def _table(way: str) -> tuple[tuple[str, str], ...]:
+def table(way: str) -> tuple[tuple[str, str], ...]:
+    """(official prefix, our prefix) of every part of an `official` network, in the released order."""
     return (
         ("scaler", "scale"),
         ("prototype", "fine_bank.rows"),
@@ -76,8 +77,8 @@ def official_block_name(name: str) -> str:
     return re.sub(r"(block\d+)\.units\.(\d)\.", position, name)
 
 
-def official_names(net: nn.Module, table: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Official name -> our name for every entry of a network's state that the table covers, in the table's order."""
+def official_names(net: nn.Module, prefixes: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Official name -> our name for every entry of a network's state that the prefixes cover, in their order."""
     ours = list(net.state_dict(keep_vars=True))
     # the released block 2 lists its last unit first
     last = [name for name in ours if ".block2.units.2." in name]
@@ -85,7 +86,7 @@ def official_names(net: nn.Module, table: Iterable[tuple[str, str]]) -> dict[str
     at = next((place for place, name in enumerate(others) if ".block2.units.0." in name), 0)
     ours = others[:at] + last + others[at:]
     names: dict[str, str] = {}
-    for theirs, prefix in table:
+    for theirs, prefix in prefixes:
         for name in ours:
             if name == prefix or (prefix.endswith(".") and name.startswith(prefix)):
                 rest = name[len(prefix) :]
@@ -96,7 +97,7 @@ def official_names(net: nn.Module, table: Iterable[tuple[str, str]]) -> dict[str
 def our_names(net: nn.Module) -> dict[str, str]:
     """Official name -> our name for the whole state of an `official` network. Raises ValueError for any other."""
     config: Any = net.config
-    names = official_names(net, _table(config.way))
+    names = official_names(net, table(config.way))
     missing = sorted(set(net.state_dict(keep_vars=True)) - set(names.values()))
     plain = config.encoder == "xception" and config.all_branches and config.agm_trunk == "plain2+sep1"
     if missing or not plain or (config.way == "1" and config.oneway_head != "code"):
