@@ -25,7 +25,7 @@ import yaml
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import publish_folder, read_json, write_json_atomic
-from oshp_lite.reproduce.datasets import find_dataset
+from oshp_lite.reproduce.datasets import check_names, find_dataset
 from oshp_lite.reproduce.lock import locked
 from oshp_lite.reproduce.places import runs_root
 
@@ -119,6 +119,7 @@ class RunStore:
         process is making the run, wait for it, or raise Busy if `wait` is False. Raises UserError for missing data.
         """
         say = tell or _say
+        _check(config)
         dataset = find_dataset(config.data, data, progress=progress)
         identity = self._identity(config, dataset)
         name = _folder_name(config, identity)
@@ -215,6 +216,15 @@ def present_code() -> str:
     from oshp_lite.engine.provenance import code_fingerprint
 
     return str(code_fingerprint())
+
+
+def _check(config: RunConfig) -> None:
+    """Raise UserError for a method, dataset or fold that does not exist, before any data are drawn."""
+    from oshp_lite.engine.models import known_methods
+
+    check_names(config.data)
+    if config.model.method not in known_methods():
+        raise UserError(f"unknown method {config.model.method!r}; known: {', '.join(known_methods())}")
 
 
 def _folder_name(config: RunConfig, identity: str) -> str:

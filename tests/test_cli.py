@@ -1,0 +1,137 @@
+"""The command line: thin, quick to start, one sentence for bad input, exit codes that mean something."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oshp_lite import __version__
+from oshp_lite.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must leave with 2 and one sentence; returns the sentence."""
+    try:
+        code = main(list(words))
+    except SystemExit as left:
+        code = int(left.code or 0)
+    told = capsys.readouterr()
+    assert code == 2, told.out
+    lines = told.err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert len([line for line in lines if line.startswith("error: ")]) == 1
+    assert "Traceback" not in told.err
+    return lines[-1]
+
+
+def test_module_and_version() -> None:
+    command = [sys.executable, "-m", "oshp_lite", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == f"oshp-lite {__version__}"
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    told = capsys.readouterr().out
+    assert all(command in told for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    assert f"oshp-lite {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+        (["train", "--profil"], "--profil"),
+        (["train", "--profile", "huge"], "unknown profile 'huge'"),
+        (["train", "--dataset", "modanet"], "unknown dataset 'modanet'"),
+        (["train", "--profile", "smoke", "--fold", "3"], "fold 3"),
+        (["train", "--profile", "smoke", "--way", "2"], "--way"),
+        (["train", "--profile", "smoke", "--method", "magic"], "magic"),
+        (["train", "--set", "train.epoch=3"], "unknown name 'epoch'"),
+        (["train", "--set", "train.epochs=many"], "train.epochs"),
+        (["train", "--set", "train.epochs"], "name=value"),
+        (["train", "--set", "train.epochs=0"], "at least 1"),
+        (["train", "--profile", "quick", "--dataset", "ccp-os"], "data_scripts/ccp.py"),
+        (["evaluate"], "--run"),
+        (["evaluate", "--baseline", "luck"], "unknown baseline 'luck'"),
+        (["evaluate", "--run", "nowhere"], "no run"),
+        (["evaluate", "--weights", "nowhere.safetensors"], "does not exist"),
+        (["reproduce", "--profile", "huge"], "unknown profile 'huge'"),
+        (["reproduce", "--only", "77"], "'77'"),
+        (["report", "--profile", "paper"], "reproduce"),
+        (["data", "verify", "nowhere"], "nowhere"),
+        (["data", "figures", "--name", "figures-cats", "--out", "x"], "figures-cats"),
+        (["bench", "model", "--device", "tpu7"], "tpu7"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_sentence(
+    words: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("DATA", "RUNS", "REPORTS"):
+        monkeypatch.setenv(f"OSHP_{name}", str(tmp_path / name.lower()))
+    assert expected in fails(capsys, *words)
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert not left, "nothing is written for bad input"
+
+
+def test_no_cuda_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    assert "no CUDA device" in fails(capsys, "bench", "--device", "cuda")
+
+
+def test_ctrl_c_leaves_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from oshp_lite.cli import doctor
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "run", interrupted)
+    assert main(["doctor"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_data_figures_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "people"
+    order = ["data", "figures", "--out", str(folder), "--train", "8", "--test", "8", "--size", "64"]
+    assert main(order) == 0
+    assert "8 training and 8 test scenes" in capsys.readouterr().out
+    assert main(["data", "verify", str(folder)]) == 0
+    next((folder / "trainval_images").glob("*.jpg")).unlink()
+    assert "error" in fails(capsys, "data", "verify", str(folder))
+
+
+def test_doctor_tells_about_data_and_versions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "ccp-os"
+    broken.mkdir()
+    (broken / "dataset.json").write_text("{")
+    assert main(["doctor", "--no-probe", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]) == 0
+    told = capsys.readouterr().out
+    assert "NOT VALID" in told
+    assert "data_scripts/atr.py" in told
+    assert "torch" in told

@@ -1,0 +1,186 @@
+"""A profile from end to end on a small book: executed, skipped when fresh, failures isolated, report written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from oshp_lite.cli import main
+from oshp_lite.errors import UserError
+from oshp_lite.reproduce import batch, places
+from oshp_lite.reproduce.datasets import dataset_folder
+from oshp_lite.reproduce.notebooks import load_notebook, save_notebook
+from oshp_lite.reproduce.pages import math_svg, write_page
+
+pytest.importorskip("papermill")
+pytest.importorskip("nbconvert")
+
+TOUR = ["# 00 A tour with $\\alpha$", 'profile = "smoke"', "print(profile)"]
+BROKEN = ["# 03 Broken", "seed = 0", "raise RuntimeError('no luck')"]
+TRAIN = [
+    "# 07 Train",
+    'profile = "smoke"\ndataset = "figures-atr"\nfold = 1\nway = "k"\nseed = 0',
+    "from oshp_lite.engine.presets import load_profile\n"
+    "from oshp_lite.reproduce.store import RunStore\n"
+    "config = load_profile(profile, {'data.fold': fold}, dataset=dataset, way=way)\n"
+    "run = RunStore().ensure(config, progress=False)\n"
+    "print(round(run.scores['human_miou'], 3))",
+]
+
+
+def small_book(folder: Path, **books: list[str]) -> Path:
+    """A checkout with these notebooks: title, parameters, code cells."""
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text("")
+    for name, (title, parameters, *code) in books.items():
+        cells: list[dict] = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": title}]
+        for number, source in enumerate([parameters, *code]):
+            tags = {"tags": ["parameters"]} if number == 0 else {}
+            cells.append(
+                {
+                    "cell_type": "code",
+                    "id": f"c{number}",
+                    "metadata": tags,
+                    "source": source,
+                    "outputs": [],
+                    "execution_count": None,
+                }
+            )
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        save_notebook(
+            folder / "notebooks" / f"{name[1:]}.ipynb",
+            {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5},
+        )
+    return folder
+
+
+@pytest.fixture
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small checkout that is the working folder; data, runs and reports lie inside it."""
+    root = small_book(tmp_path / "book", _00_tour=TOUR, _03_broken=BROKEN, _07_train=TRAIN)
+    monkeypatch.chdir(root)
+    for name in ("DATA", "RUNS", "REPORTS"):
+        monkeypatch.setenv(f"OSHP_{name}", str(root / name.lower()))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return root
+
+
+def remote(text: str) -> list[str]:
+    """Addresses that a browser would fetch when the page is opened."""
+    return re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)\s*=\s*[\"']https?:[^\"']*", text)
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_a_profile_from_end_to_end(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--profile", "smoke", "--jobs", "2"]) == 1, "one notebook fails"
+    told = capsys.readouterr().out
+    assert "RuntimeError: no luck" in told
+    folder = book / "reports" / "smoke"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {entry["notebook"]: entry["status"] for entry in manifest["entries"]} == {
+        "00_tour.ipynb": "done",
+        "03_broken.ipynb": "failed",
+        "07_train.ipynb": "done",
+    }
+    page = (folder / "index.html").read_text()
+    assert not remote(page)
+    for words in ("EOP-Net", "trivial: copy", "ceiling", "no luck", "data:image/png", "1-way", "Provenance"):
+        assert words in page
+    for link in re.findall(r'href="(notebooks/[^"]+)"', page):
+        assert (folder / link).is_file()
+        assert not remote((folder / link).read_text())
+    results = json.loads((folder / "results.json").read_text())
+    assert [group["training"]["way"] for group in results["groups"]] == ["k", "1"]
+    assert set(results["groups"][0]["baselines"]) == {"background", "copy", "mean map", "colour"}
+    runs = [path.parent for path in (book / "runs").glob("eopnet*/scores.json")]
+    assert len(runs) == 2
+    assert all((run / "notebook.ipynb").is_file() for run in runs)
+
+    # a second call skips what is finished and runs the failed one again; a mended notebook is not stale for long
+    save_notebook(book / "notebooks/03_broken.ipynb", load_notebook(book / "notebooks/00_tour.ipynb"))
+    assert main(["reproduce", "--profile", "smoke"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("skipped") == 3
+    assert main(["reproduce", "--profile", "smoke", "--only", "3"]) == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert len(manifest["entries"]) == 4, "entries of the other notebooks stay"
+    assert main(["report", "--profile", "smoke"]) == 0
+
+
+def test_plan_of_a_profile(book: Path) -> None:
+    jobs, listed = batch._plan("quick", [], book / "out", 2)
+    names = [job.target.stem for job, _ in jobs]
+    assert names[:2] == ["07_train-figures-atr-fold1-kway", "07_train-figures-atr-fold1-1way"], "the long ones first"
+    assert [training.dataset for training in listed if training.missing] == ["ccp-os"]
+    assert jobs[0][0].parameters == {"profile": "quick", "dataset": "figures-atr", "fold": 1, "way": "k"}
+    (tour,) = [job for job, _ in jobs if job.source.stem == "00_tour"]
+    assert tour.parameters == {"profile": "quick"}
+
+
+@pytest.mark.parametrize("word", ["03", "3", "03_broken", "03_broken.ipynb"])
+def test_notebooks_are_named_by_number_or_name(book: Path, word: str) -> None:
+    assert [path.stem for path in batch.find_notebooks([word])] == ["03_broken"]
+
+
+def test_unknown_notebook_and_no_checkout(book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"'09'.*00_tour"):
+        batch.find_notebooks(["09"])
+    shutil.rmtree(book / "notebooks")
+    (book / "notebooks").mkdir()
+    with pytest.raises(UserError, match="no numbered notebooks"):
+        batch.find_notebooks()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "PACKAGE_PARENT", tmp_path)
+    with pytest.raises(UserError, match="clone"):
+        batch.notebooks_folder()
+
+
+def test_a_dataset_folder_may_be_named_itself(tmp_path: Path) -> None:
+    from oshp_lite.engine.config import DataConfig
+
+    wanted = DataConfig(dataset="ccp-os")
+    assert dataset_folder(wanted, tmp_path) == tmp_path / "ccp-os"
+    (tmp_path / "ccp").mkdir()
+    (tmp_path / "ccp" / "dataset.json").write_text("{}")
+    assert dataset_folder(wanted, tmp_path) == tmp_path / "ccp"
+    (tmp_path / "dataset.json").write_text("{}")
+    assert dataset_folder(wanted, tmp_path) == tmp_path
+
+
+def test_equations_are_drawn_and_code_is_left_alone(tmp_path: Path) -> None:
+    source = small_book(
+        tmp_path / "b",
+        _00_math=["# T\n\nInline $p_c$, `$code$`, \\$5.\n\n$$x = \\frac{1}{2}\\tag{1}$$\n", "a = 1"],
+    )
+    write_page(source / "notebooks" / "00_math.ipynb", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('class="math"') == 3, "two pictures, one of them in a paragraph of its own"
+    assert 'alt="p_c"' in page
+    assert "$code$" in page
+    assert not remote(page)
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r"p_c = \frac{\sum_{x,y} \mathbb{1}[m=c]\, z}{\max(1, \sum \mathbb{1}[m=c])} \tag{1}",
+        r"\mathcal{L}_{\mathrm{con}} = -\log\frac{\exp(\cos(q_i, s_i)/\tau)}{\sum_j \exp(\cos(q_i, s_j)/\tau)}",
+        r"\bar p_c \leftarrow \alpha \bar p_c + (1-\alpha) p_c",
+        r"\left\lVert a \right\rVert \le \lVert b \rVert",
+        r"\operatorname{softmax}(\hat{r}_c) \in \mathbb{R}^{H \times W}",
+    ],
+)
+def test_the_papers_kind_of_equation_can_be_drawn(source: str) -> None:
+    drawn = math_svg(source, 13)
+    assert drawn is not None
+    assert drawn[0].startswith("data:image/svg+xml")
+
+
+def test_what_cannot_be_drawn_is_told() -> None:
+    assert math_svg(r"\begin{cases} a \\ b \end{cases}", 13) is None
