@@ -52,11 +52,12 @@ def write_report(profile: str, folder: Path) -> Path:
     }
     write_json_atomic(folder / "results.json", _results(profile, manifest, groups, runs))
     page = folder / "index.html"
-    write_atomic(page, _render(context).encode("utf-8"))
+    write_atomic(page, render(context).encode("utf-8"))
     return page
 
 
-def _render(context: dict[str, Any]) -> str:
+def render(context: dict[str, Any]) -> str:
+    """The page as HTML, from all that stands in it."""
     import jinja2
 
     source = resources.files("oshp_lite.reproduce").joinpath("templates", "report.html").read_text(encoding="utf-8")

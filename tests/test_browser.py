@@ -1,0 +1,196 @@
+"""In a real browser: the slider of notebook 03 moves its figure, and the report asks the network for nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+SWITCHES += ["--disable-background-networking", "--disable-component-update"]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (a package of the distribution)"),
+]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Any]:
+    """A page of a fresh headless Chromium; `page.asked` lists requests that leave the machine."""
+    with playwright_api.sync_playwright() as tools:
+        context = tools.chromium.launch_persistent_context(
+            str(tmp_path / "profile"), executable_path=CHROMIUM, headless=True, args=SWITCHES
+        )
+        opened = context.new_page()
+        opened.set_default_timeout(120_000)
+        opened.asked = []
+        local = ("http://127.0.0.1", "ws://127.0.0.1", "file:", "data:", "blob:")
+        opened.on("request", lambda request: request.url.startswith(local) or opened.asked.append(request.url))
+        yield opened
+        context.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[str]:
+    """Address of a JupyterLab whose root holds copies of the notebooks; it knows nothing of the user's settings."""
+    pytest.importorskip("jupyterlab")
+    place = tmp_path / "notebooks"
+    place.mkdir()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(path, place)
+    port = free_port()
+    home = tmp_path / "home"
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_PLATFORM_DIRS": "0",
+        "PYTHONPATH": str(ROOT),
+        "OSHP_DATA": str(tmp_path / "data"),
+        "OSHP_RUNS": str(tmp_path / "runs"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--port-retries=0", f"--ServerApp.root_dir={place}", "--IdentityProvider.token=T"]
+    with open(tmp_path / "lab.log", "wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=place)
+    try:
+        limit = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=T", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "lab.log").read_text()[-2000:]
+                assert time.monotonic() < limit, "JupyterLab did not start"
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def test_the_figure_of_notebook_03_follows_its_slider(lab: str, page: Any) -> None:
+    name = next((path.name for path in (ROOT / "notebooks").glob("03_*.ipynb")), None)
+    assert name is not None, "there is no notebook 03"
+    page.goto(f"{lab}/lab/tree/{name}?token=T&reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    # the notebook's own indicator says idle before there is a kernel; the status bar does not
+    page.wait_for_function("() => document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    # the notebook shows only the cells in view; the widget appears once its cell ran and is scrolled to
+    slider = page.locator(".jp-OutputArea .widget-slider .noUi-handle").first
+    limit = time.monotonic() + 240
+    while not slider.count():
+        assert time.monotonic() < limit, "no slider appeared"
+        page.locator(".jp-WindowedPanel-outer, .jp-Notebook").first.hover()
+        page.mouse.wheel(0, 600)
+        page.wait_for_timeout(300)
+    slider.scroll_into_view_if_needed()
+    picture = page.locator(".jp-OutputArea .widget-image").first
+    before = picture.get_attribute("src")
+    assert before
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "before => document.querySelector('.jp-OutputArea .widget-image')?.getAttribute('src') !== before", arg=before
+    )
+    assert not page.asked, f"asked the network for {page.asked}"
+
+
+def example() -> dict[str, Any]:
+    """What a report is rendered from, with made-up numbers."""
+    from oshp_lite.reproduce.report import _curves, _png
+
+    history = [
+        {"epoch": e, "loss_total": 5 / e, "loss_agm": 2 / e, "loss_npm": 3 / e, "beta": 1 - e / 9} for e in (1, 2, 3)
+    ]
+    curves = _png(_curves(history))
+    values = {
+        "novel": "25.0 [22.1, 27.9]",
+        "base": "60.1",
+        "human": "50.2",
+        "other": "93.0",
+        "pairs": 330,
+        "time": "7.0 min",
+    }
+    rows = [{"name": name, "kind": kind, **values} for name, kind in (("EOP-Net", "own"), ("trivial: copy", "other"))]
+    run = {
+        "anchor": "run",
+        "title": "EOP-Net, figures-atr, fold 1, k-way, 128 px",
+        "older": True,
+        "identity": "0123456789abcdef",
+        "curves": curves,
+        "curves_text": "3 epochs.",
+        "classes": [{"name": "skirt", "role": "novel", "iou": "25.0"}],
+        "samples": [curves, curves],
+        "provenance": [("code", "0123456789abcdef"), ("libraries", "torch 2, numpy 2")],
+        "config": "variant: lite",
+    }
+    notebook = {
+        "name": "03_x",
+        "title": "X",
+        "detail": "",
+        "page": "",
+        "seconds": "5",
+        "status": "done",
+        "words": "executed",
+    }
+    return {
+        "profile": "quick",
+        "made": "today",
+        "summary": "1 notebook executed.",
+        "notes": ["a note"],
+        "groups": [{"title": "figures-atr, fold 1, k-way", "way": "k", "rows": rows, "lines": ["Twice the best."]}],
+        "runs": [run],
+        "notebooks": [notebook],
+        "not_run": ["ccp-os: not there."],
+        "others": [{"name": "x" * 80, "human": "1.0", "older": True}],
+        "code": "c",
+        "commit": "",
+        "device": "a CPU",
+        "torch": "2",
+    }
+
+
+def test_a_report_shows_itself_offline(page: Any, tmp_path: Path) -> None:
+    from oshp_lite.reproduce.report import render
+
+    path = tmp_path / "index.html"
+    path.write_text(render(example()), encoding="utf-8")
+    page.goto(path.as_uri())
+    assert page.locator("h1").inner_text().startswith("One-shot human parsing")
+    assert page.locator("table").count() >= 2
+    broken = page.evaluate("() => [...document.images].filter(i => !(i.complete && i.naturalWidth)).length")
+    assert broken == 0
+    wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, "nothing sticks out of the page"
+    assert len(page.screenshot(path=str(tmp_path / "report.png"))) > 10_000
+    assert not page.asked
