@@ -7,7 +7,7 @@ Every row that leaves a choice names fields of the model's configuration (`model
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from oshp_lite.engine.presets import variant_config
@@ -282,7 +282,7 @@ def difference_table(dataset: str = "atr") -> str:
 def preset_table(
     group: str = "model", variants: Sequence[str] = ("official", "paper", "lite"), dataset: str = "atr"
 ) -> str:
-    """Return every field of one group (model, data, train or eval) under the presets, as a Markdown table."""
+    """Return every plain field of one group (model, data, train or eval) under the presets, as a Markdown table."""
     names = [field.name for field in fields(EOPNetConfig)]
     if group != "model":
         names = [field.name for field in fields(getattr(variant_config("official", dataset), group))]
@@ -291,6 +291,8 @@ def preset_table(
         "|---" * (1 + len(variants)) + "|",
     ]
     for name in names:
+        if is_dataclass(setting(f"{group}.{name}", variants[0], dataset)):
+            continue  # a group of its own (the procedural people), the same in every preset
         values = [_words(setting(f"{group}.{name}", variant, dataset)) for variant in variants]
         marked = [value if value == values[0] else f"**{value}**" for value in values]
         lines.append(f"| `{name}` | " + " | ".join(marked) + " |")
