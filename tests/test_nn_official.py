@@ -246,3 +246,8 @@ def test_reads_a_file_and_tells_way_ids_and_width(tmp_path: Path) -> None:
 def test_configurations_without_an_official_form_say_so() -> None:
     with pytest.raises(ValueError, match="no counterpart"):
         EOPNet(variant="lite", n_ids=5).to_official()
+
+
+def test_block20_cannot_come_from_a_released_checkpoint() -> None:
+    with pytest.raises(UserError, match="block20"):
+        EOPNet.from_official({}, feature_level="block20")
