@@ -25,7 +25,7 @@ def ids(space: str, *names: str) -> set[int]:
 
 @pytest.fixture(scope="module")
 def crowd():
-    return {name: [scene(name, 3, i, 96) for i in range(60)] for name in SPECS}
+    return {name: [scene(name, 3, i, 96) for i in range(36)] for name in SPECS}
 
 
 # ------------------------------------------------------------------------------------------------ determinism
@@ -55,9 +55,9 @@ def test_a_scene_keeps_its_composition_at_any_size():
 
 
 REMEMBERED = {
-    "figures-atr": (3, [7855, 109, 387, 120, 183, 252, 310], 91.6),
-    "figures-lip": (3, [7476, 164, 480, 270, 261, 139, 426], 129.4),
-    "figures-cihp": (3, [5177, 426, 1091, 403, 443, 523, 1153], 115.9),
+    "figures-atr": (4, [7611, 141, 405, 145, 191, 397, 326], 99.5),
+    "figures-lip": (4, [7416, 185, 624, 267, 189, 277, 258], 125.5),
+    "figures-cihp": (4, [5177, 426, 1091, 403, 443, 523, 1153], 115.9),
 }
 
 
@@ -155,7 +155,7 @@ def test_left_and_right_are_the_persons_own(crowd):
         m = s.mask("atr")
         if (m == left).any() and (m == right).any():
             ahead += np.nonzero(m == left)[1].mean() > np.nonzero(m == right)[1].mean()
-    assert ahead > 45  # facing us, the person's left is on the picture's right
+    assert ahead > 26  # facing us, the person's left is on the picture's right
 
 
 # ------------------------------------------------------------------------------------------------ exact masks
@@ -228,6 +228,7 @@ def test_any_seed_and_index_gives_a_person(name, seed, index):
 # ------------------------------------------------------------------------------------------------ on disk
 
 
+@pytest.mark.slow
 def test_generate_writes_the_same_scenes_with_and_without_helpers(tmp_path):
     one = generate("figures-cihp", tmp_path / "a", 56, 8, 48, 5, False)
     two = generate("figures-cihp", tmp_path / "b", 56, 8, 48, 5, False, workers=2)

@@ -11,7 +11,7 @@ from oshp_lite.labels import label_space
 
 @pytest.fixture(scope="module")
 def report():
-    return audit("figures-atr", n=200, size=64)
+    return audit("figures-atr", n=150, size=64)
 
 
 def test_colour_is_near_chance_among_garments(report):

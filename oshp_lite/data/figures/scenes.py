@@ -20,7 +20,7 @@ from oshp_lite.data.figures.textures import Flat, cloth
 from oshp_lite.data.figures.wardrobe import Habits, dress_up
 from oshp_lite.errors import UserError
 
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Spec:
     label_space: str
     people: tuple[int, int] = (1, 1)
     strong: float = 0.0
-    height: tuple[float, float] = (0.84, 0.99)
+    height: tuple[float, float] = (0.92, 1.02)
     harsh: float = 0.2
-    truncate: float = 0.12
+    truncate: float = 0.17
     yaw: float = 20.0
     back: float = 0.004
     children: float = 0.0
@@ -212,12 +212,18 @@ def _fit(build: Build, pose: Pose, scale: float, size: int, dice: Dice, headroom
     """A lone figure in the picture: centred, its feet on the ground, or its head below the upper edge."""
     fig = stand_up(build, pose, scale, (0.0, 0.0))
     xy = np.stack(list(fig.p.values()))
+    tall = float(np.ptp(xy[:, 1])) + 0.05 * scale
+    room = dice.uniform(0.945, 0.985) * size
+    if scale <= 1.03 * size and tall > room:  # meant to be seen whole
+        scale *= room / tall
+        fig = stand_up(build, pose, scale, (0.0, 0.0))
+        xy = np.stack(list(fig.p.values()))
+        tall = room
     x0, y0 = xy.min(0)
     x1, y1 = xy.max(0)
     x = 0.5 * size - (x0 + x1) / 2 + dice.normal(0, 0.045) * size
-    y = size * dice.uniform(0.94, 0.985) - y1
-    tall = y1 - y0 + 0.05 * scale
-    if tall > 0.95 * size:
+    y = size * dice.uniform(0.95, 0.985) - y1
+    if tall > 0.985 * size:
         y = -y0 + 0.035 * scale + headroom * size
     elif tall < 0.8 * size:  # a crouching figure stands somewhere on the floor
         y -= (0.8 * size - tall) * dice.uniform(0.1, 0.7)
