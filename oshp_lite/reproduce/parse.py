@@ -66,7 +66,10 @@ def load_any_parser(path: str | Path, device: str = "cpu") -> nn.Module:
         return load_parser(path, device)
     from oshp_lite.nn.eopnet import EOPNet
 
-    net = EOPNet.from_official(path)
+    try:
+        net = EOPNet.from_official(path)
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path} cannot be used: {error}") from None
     space = {18: "atr"}.get(net.config.n_ids, "lip")
     about = {"method": "eopnet", "channels": "bgr", "size": 512, "space": space, "way": net.config.way}
     net.about = {**about, "n_ids": net.config.n_ids}  # type: ignore[assignment]

@@ -1,0 +1,267 @@
+"""`oshp-lite parse`: what it writes, whose ids it answers with, and what bad input gets."""
+
+from __future__ import annotations
+
+import pickle
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from oshp_lite.cli import main
+from oshp_lite.data.figures import scene
+from oshp_lite.engine.checkpoint import save_weights
+from oshp_lite.engine.models import about_run, build_parser
+from oshp_lite.engine.presets import load_profile
+from oshp_lite.errors import UserError
+from oshp_lite.files import read_mask
+from oshp_lite.labels import fold, label_space
+from oshp_lite.reproduce.parse import load_any_parser, parse_pair
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Untrained k-way and 1-way checkpoints whose banks hold something, as after training."""
+    folder = tmp_path_factory.mktemp("weights")
+    made = {}
+    for way in ("k", "1"):
+        config = load_profile("smoke", way=way)
+        chosen = fold("atr", 1)
+        parser = build_parser(config, chosen)
+        source = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            parser.coarse_bank.rows.copy_(torch.randn(parser.coarse_bank.rows.shape, generator=source))
+            for index in chosen.training[1:]:
+                parser.bank[index] = torch.randn(parser.bank.shape[1], generator=source)
+        path = folder / f"{way}.safetensors"
+        save_weights(path, parser.state_dict(), about_run(config, chosen, "figures-atr"))
+        made[way] = path
+    return made
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> dict[str, Path]:
+    """Two photos, a mask with the user's own ids (1 = what ATR calls upper-clothes or dress, 2 = hair), the person."""
+    space = label_space("atr")
+    support, query = scene("figures-atr", 5, 0, 96), scene("figures-atr", 5, 1, 128)
+    raw = support.mask("atr")
+    mask = np.zeros_like(raw)
+    mask[np.isin(raw, [space.id_of("upper-clothes"), space.id_of("dress")])] = 1
+    mask[raw == space.id_of("hair")] = 2
+    assert {1, 2} <= set(np.unique(mask))
+    paths = {name: tmp_path / f"{name}.png" for name in ("support", "mask", "query", "person")}
+    for name, array in (("support", support.image), ("mask", mask), ("query", query.image)):
+        Image.fromarray(array).save(paths[name])
+    Image.fromarray((raw > 0).astype(np.uint8)).save(paths["person"])
+    return paths
+
+
+def words(pair: dict[str, Path], weights: Path, out: Path, *more: str) -> list[str]:
+    told = ["parse", "--weights", weights, "--support", pair["support"], "--support-mask", pair["mask"]]
+    return [str(word) for word in [*told, "--query", pair["query"], "--out", out, *more]]
+
+
+@pytest.mark.parametrize("way", ["k", "1"])
+def test_writes_the_users_ids_and_an_overlay(
+    way: str, checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answer" / "pred.png"
+    assert main(words(pair, checkpoints[way], out, "--no-screening")) == 0
+    answer = read_mask(out)
+    assert answer.shape == (128, 128)
+    assert set(np.unique(answer)) <= {0, 1, 2}
+    assert Image.open(out).mode == "P"
+    with Image.open(out.with_name("pred_overlay.png")) as beside:
+        assert beside.size == (128, 128)
+    told = capsys.readouterr().out
+    assert "1: class 1" in told
+
+
+def test_says_where_the_foreground_comes_from(
+    checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(pair, checkpoints["k"], tmp_path / "a.png")) == 0
+    assert "stored coarse prototypes" in capsys.readouterr().out
+    assert main(words(pair, checkpoints["k"], tmp_path / "b.png", "--support-foreground", str(pair["person"]))) == 0
+    assert "stored coarse prototypes" not in capsys.readouterr().out
+
+
+def arrays(pair: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return tuple(np.array(Image.open(pair[name])) for name in ("support", "mask", "query"))  # type: ignore[return-value]
+
+
+def test_ids_are_names_only(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
+    """Calling the classes 7 and 200 instead of 1 and 2 changes nothing but the numbers in the answer."""
+    parser = load_any_parser(checkpoints["k"])
+    support, mask, query = arrays(pair)
+    plain = parse_pair(parser, support, mask, query, screening=False).mask
+    other = np.zeros(256, np.uint8)
+    other[1], other[2] = 7, 200
+    assert np.array_equal(parse_pair(parser, support, other[mask], query, screening=False).mask, other[plain])
+
+
+def test_a_mapped_class_meets_its_stored_prototype_and_a_novel_one_does_not(
+    checkpoints: dict[str, Path], pair: dict[str, Path]
+) -> None:
+    support, mask, query = arrays(pair)
+    parser = load_any_parser(checkpoints["k"])
+    bank = parser.bank.detach().clone()
+    novel = parse_pair(parser, support, mask, query, screening=False)
+    mapped = parse_pair(parser, support, mask, query, screening=False, classes={2: "hair"})
+    assert not np.array_equal(novel.mask, mapped.mask)
+    assert mapped.names == {1: "class 1", 2: "hair"}
+    assert np.array_equal(mapped.palette[2], label_space("atr").class_palette[label_space("atr").id_of("hair")])
+    assert torch.equal(parser.bank, bank), "parsing writes nothing into the network"
+
+
+def test_more_classes_than_empty_prototypes(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
+    support, mask, query = arrays(pair)
+    rows = np.arange(mask.shape[0])[:, None] * 12 // mask.shape[0] + 1
+    parser = load_any_parser(checkpoints["k"])
+    answer = parse_pair(parser, support, np.broadcast_to(rows, mask.shape).astype(np.uint8), query, screening=False)
+    assert len(answer.names) == 12
+    many = np.broadcast_to(np.arange(mask.shape[0])[:, None] * 24 // mask.shape[0] + 1, mask.shape).astype(np.uint8)
+    with pytest.raises(UserError, match="use fewer"):
+        parse_pair(parser, support, many, query)
+
+
+def test_screening_only_takes_away(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
+    support, mask, query = arrays(pair)
+    parser = load_any_parser(checkpoints["k"])
+    free = parse_pair(parser, support, mask, query, screening=False).mask
+    screened = parse_pair(parser, support, mask, query, screening=True).mask
+    assert np.array_equal(screened[screened > 0], free[screened > 0])
+
+
+# ---------------------------------------------------------------------------------------------------- refusals
+
+
+def edit_mask(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, Path]], list[str]]:
+    def apply(pair: dict[str, Path]) -> list[str]:
+        Image.fromarray(change(np.array(Image.open(pair["mask"])))).save(pair["mask"])
+        return []
+
+    return apply
+
+
+def rgb_mask(pair: dict[str, Path]) -> list[str]:
+    Image.open(pair["mask"]).convert("RGB").save(pair["mask"])
+    return []
+
+
+def one_pixel(mask: np.ndarray) -> np.ndarray:
+    mask = np.where(mask == 2, 0, mask)
+    mask[1, 1] = 2
+    return mask.astype(np.uint8)
+
+
+def truncated(pair: dict[str, Path]) -> list[str]:
+    path = pair["query"].with_suffix(".jpg")
+    Image.open(pair["query"]).save(path)
+    path.write_bytes(path.read_bytes()[:700])
+    return ["--query", str(path)]
+
+
+def tiny_query(pair: dict[str, Path]) -> list[str]:
+    Image.open(pair["query"]).resize((9, 40)).save(pair["query"])
+    return []
+
+
+def white_person(pair: dict[str, Path]) -> list[str]:
+    Image.fromarray(np.array(Image.open(pair["person"])) * 255).save(pair["person"])
+    return ["--support-foreground", str(pair["person"])]
+
+
+def damaged(pair: dict[str, Path]) -> list[str]:
+    path = pair["query"].with_name("damaged.safetensors")
+    path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00not a header at all")
+    return ["--weights", str(path)]
+
+
+def foreign(pair: dict[str, Path]) -> list[str]:
+    path = pair["query"].with_name("foreign.pth")
+    torch.save({"layer.weight": torch.zeros(3)}, path)
+    return ["--weights", str(path)]
+
+
+class Surprise:
+    """A pickle of this would run code."""
+
+    def __reduce__(self) -> tuple:
+        return (print, ("code ran",))
+
+
+def with_code(pair: dict[str, Path]) -> list[str]:
+    path = pair["query"].with_name("code.pth")
+    path.write_bytes(pickle.dumps(Surprise()))
+    return ["--weights", str(path)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda pair: ["--query", str(pair["query"]) + ".gone"], "does not exist"),
+        (lambda pair: ["--query", str(pair["query"].parent)], "folder"),
+        (truncated, "damaged or cut short"),
+        (edit_mask(lambda mask: mask[:-1]), "same size"),
+        (rgb_mask, "colour mode RGB"),
+        (edit_mask(lambda mask: mask * 0), "empty"),
+        (edit_mask(lambda mask: np.full_like(mask, 255)), "empty"),
+        (edit_mask(one_pixel), "class 2 of the support mask is smaller than one feature cell"),
+        (tiny_query, "stride"),
+        (white_person, "no pixel of value 1"),
+        (lambda pair: ["--support-foreground", str(pair["query"])], "colour mode RGB"),
+        (lambda pair: ["--classes", "hat"], "ID=NAME"),
+        (lambda pair: ["--classes", "1=cloak"], "no class named 'cloak'"),
+        (lambda pair: ["--classes", "9=hat"], "does not hold"),
+        (lambda pair: ["--classes", "1=hat", "2=hat"], "named twice"),
+        (lambda pair: ["--weights", "nowhere.safetensors"], "does not exist"),
+        (damaged, "damaged"),
+        (foreign, "foreign.pth"),
+        (with_code, "code.pth"),
+        (lambda pair: ["--out", str(pair["query"] / "pred.png")], "is a file"),
+        (lambda pair: ["--out", "pred.jpg"], ".png"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    spoil: Callable[[dict[str, Path]], list[str]],
+    expected: str,
+    checkpoints: dict[str, Path],
+    pair: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = spoil(pair)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(words(pair, checkpoints["k"], tmp_path / "pred.png", *more)) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("error: ")
+    assert expected in told.err
+    assert len(told.err.strip().splitlines()) == 1
+    assert "code ran" not in told.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_is_one_sentence(
+    checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file-size limit stands in for the full disk."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    import signal
+
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        code = main(words(pair, checkpoints["k"], tmp_path / "pred.png"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert code == 2
+    assert "error: cannot write" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*pred*"))
