@@ -53,7 +53,8 @@ def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: 
     folder = dataset_folder(data, root)
     if data.dataset.startswith("figures-"):
         spec = data.figures
-        return draw(data.dataset, folder, spec.n_train, spec.n_test, spec.size, spec.seed, progress=progress)
+        with locked(folder.parent / ".locks" / f"{folder.name}.lock", f"the dataset {folder.name}"):
+            return draw(data.dataset, folder, spec.n_train, spec.n_test, spec.size, spec.seed, progress=progress)
     if not (folder / "dataset.json").is_file():
         script = data.dataset.removesuffix("-os")
         raise UserError(
@@ -70,12 +71,11 @@ def draw(
     from oshp_lite.data.figures.generate import generate, recipe
     from oshp_lite.data.writer import finished_dataset
 
-    with locked(folder.parent / ".locks" / f"{folder.name}.lock", f"the dataset {folder.name}"):
-        there = finished_dataset(folder, recipe(name, n_train, n_test, size, seed))
-        if there is not None:
-            return there
-        stale = _is_generated(folder)
-        return generate(name, folder, n_train, n_test, size, seed, progress, workers=_workers(), force=stale)
+    there = finished_dataset(folder, recipe(name, n_train, n_test, size, seed))
+    if there is not None:
+        return there
+    stale = _is_generated(folder)
+    return generate(name, folder, n_train, n_test, size, seed, progress, workers=_workers(), force=stale)
 
 
 def _is_generated(folder: Path) -> bool:
