@@ -28,7 +28,7 @@ TRAIN = [
     "from oshp_lite.reproduce.store import RunStore\n"
     "config = load_profile(profile, {'data.fold': fold}, dataset=dataset, way=way)\n"
     "run = RunStore().ensure(config, progress=False)\n"
-    "print(round(run.scores['human_miou'], 3))",
+    "print(run.scores['human_miou'])",
 ]
 
 

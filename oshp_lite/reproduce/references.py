@@ -23,7 +23,7 @@ def ceiling_config(profile: str, dataset: str, fold: int) -> RunConfig:
     """The run that marks the ceiling: the same encoder, supervised with every class visible."""
     from oshp_lite.engine.presets import load_profile
 
-    return load_profile(profile, {"data.fold": fold}, dataset=dataset, way="k", task="segment")
+    return load_profile(profile, {"data.fold": fold, "train.visible": "all"}, dataset=dataset, way="k", task="segment")
 
 
 def baseline_scores(
