@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+import json
+from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
+from torch import Tensor
+
+from oshp_lite import EOPNet
+from oshp_lite.errors import UserError
+from oshp_lite.nn.official import read_state
 from oshp_lite.nn.prototypes import smooth_prototypes
 
 
@@ -26,3 +35,40 @@ def test_momentum_is_as_exact_as_the_prototypes() -> None:
     share[0, 2] = 1
     assert static.grad is not None
     torch.testing.assert_close(static.grad, share, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "best": torch.tensor(0.3)},
+        lambda state: {"checkpoint": {"model": state}, "epoch": 3},
+        lambda state: {"optimizer": {"state": {0: {"momentum": torch.ones(1)}}}, "weights_of_net": state},
+        lambda state: {"ema": {name: -value for name, value in state.items()}, "model": state},
+    ],
+)
+def test_weights_are_found_in_whatever_dict_wraps_them(wrap: Any) -> None:
+    """A tensor beside the wrapped state hid it, and only some names of a wrapping dict were known."""
+    state = {"prototype": torch.ones(3, 2), "scaler": torch.tensor(10.0)}
+    found = read_state(wrap({f"module.{name}": value for name, value in state.items()}))
+    assert list(found) == list(state)
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def test_tensors_that_cannot_be_weights_are_told() -> None:
+    """They ended in a RuntimeError of several lines, or were taken and failed in the first forward pass."""
+    names = json.loads((Path(__file__).parent / "data" / "official_names.json").read_text())["kway"]
+    state = {name: torch.zeros(shape) for name, shape in names.items()}
+    bias = torch.zeros(256)
+    wrong: list[tuple[Tensor, str]] = [
+        (bias.long(), "int64"),
+        (bias.to(torch.complex64), "complex64"),
+        (bias.to_sparse(), "sparse"),
+        (bias.to("meta"), "without data"),
+    ]
+    for value, words in wrong:
+        with pytest.raises(UserError, match=words) as caught:
+            EOPNet.from_official({**state, "s2_trans.bias": value})
+        assert "s2_trans.bias" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="block20"):
+        EOPNet.from_official(state, feature_level="block20")

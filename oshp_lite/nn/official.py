@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,24 +114,33 @@ def export(net: nn.Module) -> dict[str, Tensor]:
 def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     """Read a state dict from a file (or take it as given): unwrapped, without a `module.` prefix.
 
-    Files are loaded with `weights_only=True`, so nothing in them can run. Raises UserError.
+    Of nested dicts the one with the most tensors counts, so an optimiser's state or a score beside the weights does no
+    harm. Files are loaded with `weights_only=True`, so nothing in them can run. Raises UserError.
     """
     what = "the given state dict"
     content: Any = source
     if not isinstance(source, Mapping):
         what = str(source)
         content = _load_file(Path(source))
-    for _ in range(4):
-        if not isinstance(content, Mapping) or any(isinstance(value, Tensor) for value in content.values()):
-            break
-        inner = [content[name] for name in _WRAPPERS if name in content]
-        content = next((value for value in inner if isinstance(value, Mapping)), None)
-    if not isinstance(content, Mapping):
+    content = max(_mappings(content), key=_tensors, default={})
+    if not _tensors(content):
         raise UserError(f"{what} holds no network weights; give a checkpoint that is a state dict")
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state
+
+
+def _tensors(content: Mapping[Any, Any]) -> int:
+    return sum(isinstance(value, Tensor) for value in content.values())
+
+
+def _mappings(content: Any, depth: int = 3) -> Iterator[Mapping[Any, Any]]:
+    """Yield a checkpoint's dict and those inside it, usual names of a wrapped state first."""
+    if isinstance(content, Mapping):
+        yield content
+        for name in sorted(content, key=lambda name: name not in _WRAPPERS) if depth else ():
+            yield from _mappings(content[name], depth - 1)
 
 
 def _load_file(path: Path) -> Any:
@@ -166,8 +175,12 @@ def infer_size(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy an official state into a network (also one on the meta device).
 
-    Raises UserError when names or shapes differ. BatchNorm counters, which very old files lack, are taken as 0.
+    Raises UserError when names, shapes or kinds of tensor differ. BatchNorm counters, which very old files lack, are
+    taken as 0.
     """
+    config: Any = net.config
+    if config.feature_level == "block20":
+        raise UserError("released checkpoints have no weights for feature_level block20; choose mid or high")
     names = our_names(net)
     shapes = {name: value.shape for name, value in net.state_dict(keep_vars=True).items()}
     filled = dict(state)
@@ -186,6 +199,11 @@ def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         if filled[theirs].shape != shapes[ours]:
             got, want = tuple(filled[theirs].shape), tuple(shapes[ours])
             raise UserError(f"the checkpoint's {theirs} has shape {got}, EOP-Net needs {want}")
+        value = filled[theirs]
+        whole = theirs.endswith("num_batches_tracked")
+        if value.layout != torch.strided or value.is_meta or not (value.is_floating_point() or whole):
+            kind = "without data" if value.is_meta else f"{value.layout} {value.dtype}".replace("torch.", "")
+            raise UserError(f"the checkpoint's {theirs} is a tensor {kind}; plain floating-point weights are needed")
     # cloned, so that training the network never writes into the caller's tensors
     ours_state = {ours: filled[theirs].detach().clone() for theirs, ours in names.items()}
     net.load_state_dict(ours_state, assign=True)
