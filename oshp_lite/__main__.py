@@ -4,4 +4,5 @@ import sys
 
 from oshp_lite.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes that draw scenes import this module again
+    sys.exit(main())

@@ -137,6 +137,7 @@ def reproduce(
     planned, listed = _plan(profile, only, folder, workers)
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
     trained = [training for training in listed if not training.missing]
+    _draw_first(profile, trained, tell)
     # the ceiling takes as long as a notebook with a training, so it runs beside them rather than after them
     with ThreadPoolExecutor(max_workers=1) as beside:
         references = beside.submit(_references, profile, trained, workers, tell) if trained else None
@@ -167,6 +168,17 @@ def reproduce(
         tell(f"failed: {outcome.job.target.stem}: {outcome.reason}")
     tell(f"report: {page}")
     return len(failed) + sum(bool(note) for note in notes)
+
+
+def _draw_first(profile: str, trained: list[Training], tell: Callable[[str], None]) -> None:
+    """Draw the procedural datasets with the whole machine, before the notebooks share it."""
+    from oshp_lite.reproduce.datasets import dataset_folder, find_dataset
+
+    wanted = [training_config(profile, training).data for training in trained]
+    for data in {dataset_folder(data): data for data in wanted if data.dataset.startswith("figures-")}.values():
+        before = time.monotonic()
+        dataset = find_dataset(data, progress=sys.stderr.isatty())
+        tell(f"data     {time.monotonic() - before:6.1f} s  {dataset.root.name}")
 
 
 def _plan(
