@@ -1,0 +1,103 @@
+"""Contact sheets, fold charts and pair charts: data sets at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from oshp_lite.labels import Fold
+from oshp_lite.viz.images import IGNORE, mask_to_rgb, overlay
+from oshp_lite.viz.panels import Space, add_legend, ids_in
+from oshp_lite.viz.style import INK, new_figure, show_image, style
+
+Array = NDArray[Any]
+
+
+def contact_sheet(
+    photos: Sequence[Array], masks: Sequence[Array], space: Space, *, columns: int = 6, cell: float = 1.2
+) -> Figure:
+    """Draw photos, `columns` a row, each with its overlaid mask below it.
+
+    photos uint8 [H,W,3]; masks integer [H,W] of ids that `space` names
+    cell   inches of one picture
+    """
+    rows = -(-len(photos) // columns)
+    figure, axes = new_figure(2 * rows, columns, width=cell, height=cell)
+    figure.get_layout_engine().set(h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)  # type: ignore[union-attr]
+    for place in axes.flat:
+        place.set_axis_off()
+    for index, (photo, mask) in enumerate(zip(photos, masks, strict=True)):
+        row, column = divmod(index, columns)
+        show_image(axes[2 * row, column], photo)
+        show_image(axes[2 * row + 1, column], overlay(photo, mask, space, edges=False))
+    add_legend(figure, space, ids_in(*masks), columns=7)
+    return figure
+
+
+def many_colours(ids: Array) -> Array:
+    """Paint a map of many ids, integer [H,W], so that neighbouring ids stay apart: uint8 [H,W,3]; id 0 is dark."""
+    palette = np.zeros((256, 3), np.uint8)
+    turns = np.arange(1, 256) * 0.618034 % 1.0  # golden-ratio steps round the colour circle
+    light = 150 + 90 * (np.arange(1, 256) % 3 - 1)
+    for channel, shift in enumerate((0.0, 1 / 3, 2 / 3)):
+        wave = 0.5 + 0.5 * np.cos(2 * np.pi * (turns + shift))
+        palette[1:, channel] = np.clip(40 + wave * light, 0, 255)
+    palette[0] = (28, 30, 38)
+    palette[IGNORE] = (236, 236, 236)
+    return mask_to_rgb(ids, palette)
+
+
+def fold_chart(folds: Sequence[Fold], titles: Sequence[str]) -> Figure:
+    """Draw one row a fold and one column a class: novel classes dark and lettered N, base ones pale, absent ones empty.
+
+    titles  one for each fold
+    """
+    names: list[str] = []
+    for chosen in folds:
+        names += [name for name in chosen.names(chosen.foreground) if name not in names]
+    figure, axes = new_figure(width=7.4, height=0.9 + 0.27 * len(folds))
+    chart: Axes = axes[0, 0]
+    grid = np.full((len(folds), len(names), 3), 255, np.uint8)
+    with style():
+        for row, chosen in enumerate(folds):
+            for class_id in chosen.foreground:
+                column = names.index(chosen.names((class_id,))[0])
+                novel = class_id in chosen.novel
+                grid[row, column] = (179, 54, 30) if novel else (205, 221, 235)
+                if novel:
+                    chart.text(column, row, "N", ha="center", va="center", color="white", fontsize=8, weight="bold")
+        chart.imshow(grid, aspect="auto")
+        chart.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+        chart.set_yticks(range(len(folds)), titles)
+        chart.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+        chart.set_yticks(np.arange(len(folds) + 1) - 0.5, minor=True)
+        chart.grid(False)
+        chart.grid(True, which="minor", color="white", linewidth=2)
+        chart.tick_params(which="both", length=0)
+        for side in chart.spines.values():
+            side.set_visible(False)
+    return figure
+
+
+def pair_chart(pairs: Sequence[Sequence[int]], class_names: dict[int, str], *, title: str) -> Figure:
+    """Draw every (query, support, class) as a point: query line number to the right, support line number up."""
+    figure, axes = new_figure(width=6.6, height=2.9)
+    chart: Axes = axes[0, 0]
+    marks = "osv^D<>Pp*Xh8d"
+    with style():
+        for turn, class_id in enumerate(dict.fromkeys(pair[2] for pair in pairs)):
+            mine = np.array([pair[:2] for pair in pairs if pair[2] == class_id])
+            chart.scatter(
+                mine[:, 0], mine[:, 1], s=5, marker=marks[turn % len(marks)], color=INK[turn % len(INK)],
+                label=class_names[class_id], linewidths=0,
+            )  # fmt: skip
+        chart.set_xlabel("line number of the query")
+        chart.set_ylabel("line number of the support")
+        chart.set_title(title)
+        chart.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=2)
+    return figure
