@@ -109,6 +109,7 @@ def test_a_profile_from_end_to_end(book: Path, capsys: pytest.CaptureFixture[str
     assert main(["reproduce", "--profile", "smoke", "--only", "3"]) == 0
     manifest = json.loads((folder / "manifest.json").read_text())
     assert len(manifest["entries"]) == 4, "entries of the other notebooks stay"
+    assert "trivial: copy" in (folder / "index.html").read_text(), "and so do the scores"
     assert main(["report", "--profile", "smoke"]) == 0
 
 

@@ -136,7 +136,7 @@ def reproduce(
     started = time.monotonic()
     planned, listed = _plan(profile, only, folder, workers)
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
-    trained = [training for training in listed if not training.missing]
+    trained = [training for _, training in planned if training is not None]
     _draw_first(profile, trained, tell)
     # the ceiling takes as long as a notebook with a training, so it runs beside them rather than after them
     with ThreadPoolExecutor(max_workers=1) as beside:
@@ -205,8 +205,7 @@ def _plan(
                 environment=environment,
             )
             (short if training is None else long).append((job, training))
-    shown = listed if not only or long else []
-    return long + short, shown
+    return long + short, listed
 
 
 def _values(profile: str, known: dict[str, Any], training: Training | None) -> dict[str, Any]:
