@@ -214,14 +214,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         "parameters",
         "42.5 M; POPNet 85.8 M",
         "44.22 M held, 41.12 M used",
-        stance="both reported (section 8 of this notebook)",
+        stance="both reported (section 6 of this notebook)",
     ),
     _row(
         41,
         "MACs at 512 px, 5 classes",
         "129.3 G",
         "243.6 G, or 120.9 G without what is thrown away",
-        stance="reported with its definition (section 8 of this notebook)",
+        stance="reported with its definition (section 6 of this notebook)",
     ),
     _row(
         42,
