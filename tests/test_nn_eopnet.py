@@ -180,7 +180,8 @@ def test_empty_support_and_ignored_pixels_stay_finite(variant: str, way: str) ->
         assert all(bool(value.isfinite()) for value in losses.values())
         assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in net.parameters())
     target = net.target(empty)
-    assert set(target.unique().tolist()) == {0, 255}
+    leftover = net.config.way == "k" and net.config.unlabelled_foreground == "class"
+    assert set(target.unique().tolist()) == {0, 255} | ({net.config.n_ids} if leftover else set())
 
 
 def test_ignored_pixels_take_no_part() -> None:
@@ -247,3 +248,27 @@ def test_predict_leaves_frozen_parts_frozen() -> None:
     net.predict(episode())
     assert net.training
     assert not net.encoder.stem.training  # type: ignore[union-attr]
+
+
+def test_unlabelled_person_pixels_are_one_more_class_in_training_only() -> None:
+    net, batch = tiny("lite", way="k"), episode("k")
+    support = batch.support_mask.clone()
+    support[0][batch.support_foreground[0] == 1] = 0  # sample 0 shows unlabelled person pixels, sample 1 does not
+    batch = replace(batch, support_mask=support)
+    hidden = (batch.query_mask == 0) & (batch.query_foreground == 1)
+    shown = ((batch.support_mask == 0) & (batch.support_foreground == 1)).flatten(1).any(1)
+    assert bool(hidden.any())
+    assert bool(shown.any())
+    net.train()
+    target = net.target(batch)
+    for sample in range(len(batch)):
+        named = set(target[sample][hidden[sample]].tolist())
+        assert named <= ({net.config.n_ids} if shown[sample] else {255})
+    before = net.bank.clone()
+    parsing = net(batch, progress=0.5)
+    assert parsing.npm.shape[1] == net.config.n_ids
+    net.losses(parsing, batch, 0.5)["total"].backward()
+    assert net.bank.shape == before.shape  # the extra class has no memory
+    net.eval()
+    assert not bool((net.target(batch) >= net.config.n_ids).logical_and(batch.query_mask != 255).any())
+    assert int(net.predict(batch).max()) < net.config.n_ids

@@ -71,6 +71,7 @@ SWITCHES: list[tuple[str, dict[str, Any], dict[str, Any], set[str], set[str]]] =
     ("fixed_beta", {}, {"fixed_beta": 0.5}, {"loss_total"}, {"loss_agm", "loss_npm"}),
     ("trunk_bn", {}, {"trunk_bn": "joint"}, {"loss_agm", "agm"}, {"npm", "loss_npm", "coarse"}),
     ("unlabelled_foreground", {}, {"unlabelled_foreground": "ignore"}, {"target", "loss_npm"}, {"npm", "loss_coarse"}),
+    ("unlabelled_foreground", {}, {"unlabelled_foreground": "class"}, {"target", "loss_npm"}, {"loss_coarse"}),
     ("predict_from", {"screening": False}, {"predict_from": "agm"}, {"answer"}, {"npm", "agm"}),
     ("scalar_init", {}, {"scalar_init": "unit"}, {"npm"}, {"coarse"}),
     ("lite_channels", {}, {"lite_channels": (4, 4, 8, 8)}, {"npm"}, set()),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.errors import UserError
 from oshp_lite.nn import official
+from oshp_lite.nn.checks import checked
 from oshp_lite.nn.eopnet_config import EOPNetConfig
 from oshp_lite.nn.layers import resize
 from oshp_lite.nn.lite import LiteEncoder
@@ -108,23 +109,27 @@ class EOPNet(nn.Module):
         Returns logits at the query's size: `.fine` = `.npm` and `.agm` float [B,C,H,W] (C raw ids; 2 in 1-way),
         `.coarse` float [B,2,H,W]. In training mode the banks are updated. Raises ValueError for masks that do not fit.
         """
-        batch = self._checked(batch)
+        batch = checked(batch, self.config)
         query, support = self._encode(batch.query_image, batch.support_image)
         epoch = None if progress is None else math.floor(progress * self.config.epochs + 1e-6)
         if static_prototypes is None:
             static_prototypes = epoch is not None and epoch < self.config.warmup_epochs
+        if self._leftover:
+            batch = replace(batch, support_mask=self._name_leftover(batch.support_mask, batch.support_foreground))
         size = batch.query_image.shape[-2:]
         coarse = self._coarse(query, support, batch, static_prototypes, epoch, stored_foreground)
         fine_query, fine_support = self.fine_projection(query), self.fine_projection(support)
         compute_agm = compute_agm and not (self.training and self.config.fixed_beta == 0)  # nothing would learn from it
         head = self._one_way if self.config.way == "1" else self._k_way
         npm, agm = head(fine_query, fine_support, batch, static_prototypes, compute_agm)
-        return Parsing(
-            fine=resize(npm, size),
-            agm=None if agm is None else resize(agm, size),
-            coarse=resize(coarse, size),
-            extras={"query_features": query, "fine_query": fine_query, "fine_support": fine_support},
-        )
+        extras = {"query_features": query, "fine_query": fine_query, "fine_support": fine_support}
+        npm, agm = resize(npm, size), None if agm is None else resize(agm, size)
+        if self._leftover:  # the answer keeps to the raw ids; the losses put the channel back
+            channels = self.config.channels
+            extras["npm_leftover"], npm = npm[:, channels:], npm[:, :channels]
+            if agm is not None:
+                extras["agm_leftover"], agm = agm[:, channels:], agm[:, :channels]
+        return Parsing(fine=npm, agm=agm, coarse=resize(coarse, size), extras=extras)
 
     def _encode(self, query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
         """Encode both images, apart unless `joint_encode` says otherwise (their BatchNorm statistics then mix)."""
@@ -164,10 +169,12 @@ class EOPNet(nn.Module):
         self, query: Tensor, support: Tensor, batch: Episode, static: bool, compute_agm: bool
     ) -> tuple[Tensor, Tensor | None]:
         """NPM and AGM logits over all raw ids at stride 4."""
-        means = masked_average(support, batch.support_mask, self.config.n_ids)
+        n_ids = self.config.n_ids
+        means = masked_average(support, batch.support_mask, n_ids + self._leftover)
         # the fine space has no background prototype: a zero row is neither used nor stored
         means = torch.cat([torch.zeros_like(means[:, :1]), means[:, 1:]], 1)
-        used = self.fine_bank(means, use_static=static)[:, 1:]
+        used = self.fine_bank(means[:, :n_ids], use_static=static)
+        used = torch.cat([used, means[:, n_ids:].to(used.dtype)], 1)[:, 1:]
         shown = self._shown(batch, support.shape[-2:])
         return self._dual(query, used, shown, compute_agm)
 
@@ -223,10 +230,19 @@ class EOPNet(nn.Module):
         scores = scores.index_put((plain[:, None], every[None]), absent)
         return scores.index_put((sample, k), answers[: len(sample)])
 
+    @property
+    def _leftover(self) -> bool:
+        """Whether the person's unlabelled pixels count as one more class, behind the raw ids (training only)."""
+        return self.training and self.config.way == "k" and self.config.unlabelled_foreground == "class"
+
+    def _name_leftover(self, mask: Tensor, foreground: Tensor) -> Tensor:
+        """Give the unlabelled pixels of the person the id behind the raw ids; int64, shape kept."""
+        return torch.where((mask == 0) & (foreground == 1), self.config.n_ids, mask)
+
     def _shown(self, batch: Episode, size: torch.Size) -> Tensor:
         """Which foreground ids the support shows, bool [B,C-1], on the shrunk or the full mask (`absent_test`)."""
         mask = batch.support_mask if self.config.absent_test == "full" else shrink_mask(batch.support_mask, size)
-        return present_ids(mask, self.config.channels)[:, 1:]
+        return present_ids(mask, self.config.channels + self._leftover)[:, 1:]
 
     def _closed(self, logits: Tensor, shown: Tensor) -> Tensor:
         """Close the channels of ids the support does not show (`restrict_to_support`); float [B,K+1,h,w]."""
@@ -244,7 +260,7 @@ class EOPNet(nn.Module):
         (journal, Eqs. 10 and 13). `contrast` is 0 outside training mode and in 1-way. A term whose pixels are all 255
         is 0. Raises ValueError when the batch has no query masks or the AGM's logits are missing but have a weight.
         """
-        batch = self._checked(batch)
+        batch = checked(batch, self.config)
         if batch.query_mask is None or batch.query_foreground is None:
             raise ValueError("losses need query_mask and query_foreground in the episode")
         config = self.config
@@ -254,9 +270,13 @@ class EOPNet(nn.Module):
         zero = parsing.fine.new_zeros((), dtype=precision)
         if parsing.agm is None and beta > 0:
             raise ValueError("the AGM term has a weight but the parsing was made with compute_agm=False")
+        npm, agm = parsing.fine, parsing.agm
+        if self._leftover:
+            npm = torch.cat([npm, parsing.extras["npm_leftover"]], 1)
+            agm = None if agm is None else torch.cat([agm, parsing.extras["agm_leftover"]], 1)
         terms = {
-            "agm": zero if parsing.agm is None else pixel_loss(parsing.agm, target),
-            "npm": pixel_loss(parsing.fine, target),
+            "agm": zero if agm is None else pixel_loss(agm, target),
+            "npm": pixel_loss(npm, target),
             "coarse": pixel_loss(cast(Tensor, parsing.coarse), batch.query_foreground),
             "contrast": self._contrast(parsing, batch) if self.training and config.way == "k" else zero,
         }
@@ -267,16 +287,21 @@ class EOPNet(nn.Module):
     def target(self, batch: Episode) -> Tensor:
         """The fine space's target int64 [B,H,W]: the query mask with ids the support does not show as background.
 
-        255 stays; with unlabelled_foreground="ignore" person pixels without a class become 255 too.
+        255 stays. Unlabelled pixels of the person follow `unlabelled_foreground`: background, 255, or in training one
+        more class (255 where the support has no such pixels). In 1-way they are always background.
         """
-        batch = self._checked(batch)
-        label = cast(Tensor, batch.query_mask)
-        if self.config.unlabelled_foreground == "ignore":
-            label = torch.where((label == 0) & (cast(Tensor, batch.query_foreground) == 1), IGNORE, label)
-        mask = batch.support_mask
+        batch = checked(batch, self.config)
+        label, mask = cast(Tensor, batch.query_mask), batch.support_mask
+        unlabelled = torch.zeros_like(label, dtype=torch.bool)
+        if self.config.way == "k" and self.config.unlabelled_foreground != "background":
+            unlabelled = (label == 0) & (cast(Tensor, batch.query_foreground) == 1)
+        if self._leftover:
+            label = self._name_leftover(label, cast(Tensor, batch.query_foreground))
+            mask = self._name_leftover(mask, batch.support_foreground)
         if self.config.absent_test == "resized":
             mask = shrink_mask(mask, [math.ceil(side / 4) for side in mask.shape[-2:]])
-        return restrict_target(label, mask, self.config.channels)
+        target = restrict_target(label, mask, self.config.channels + self._leftover)
+        return torch.where(unlabelled & (target == 0), IGNORE, target)
 
     def _contrast(self, parsing: Parsing, batch: Episode) -> Tensor:
         """The prototype-level contrastive term (journal, Eq. 12)."""
@@ -287,9 +312,10 @@ class EOPNet(nn.Module):
         ):
             size = features.shape[-2:]
             mask, foreground = shrink_mask(cast(Tensor, mask), size), shrink_mask(cast(Tensor, foreground), size)
-            both.append(
-                contrast_prototypes(features, mask, foreground, self.config.n_ids, background=self.config.contrast_bg)
-            )
+            if self._leftover:
+                mask = self._name_leftover(mask, foreground)
+            rows = self.config.n_ids + self._leftover
+            both.append(contrast_prototypes(features, mask, foreground, rows, background=self.config.contrast_bg))
         return prototype_contrast(both[0], both[1], self.config.temperature, both_sides=not self.config.contrast_bg)
 
     # ------------------------------------------------------------------------------------------------ predict
@@ -326,37 +352,7 @@ class EOPNet(nn.Module):
             answer = answer * (cast(Tensor, parsing.coarse).argmax(1) == 1)
         return answer
 
-    # ------------------------------------------------------------------------------------- checks, checkpoints
-
-    def _checked(self, batch: Episode) -> Episode:
-        """Batch the episode and check that masks fit images and ids fit the network. Raises ValueError."""
-        batch = batch.batched()
-        channels = self.config.channels
-        pairs = (
-            ("support_mask", batch.support_image, channels),
-            ("support_foreground", batch.support_image, 2),
-            ("query_mask", batch.query_image, channels),
-            ("query_foreground", batch.query_image, 2),
-        )
-        whole: dict[str, Any] = {}
-        for name, image, limit in pairs:
-            mask: Tensor | None = getattr(batch, name)
-            if mask is None:
-                continue
-            if mask.shape != (image.shape[0], *image.shape[-2:]):
-                raise ValueError(f"{name} has shape {tuple(mask.shape)}, its image {tuple(image.shape)}")
-            whole[name] = mask = mask.long()
-            wrong = mask[(mask != IGNORE) & ((mask < 0) | (mask >= limit))]
-            if len(wrong):
-                raise ValueError(f"{name} holds id {int(wrong[0])}; ids below {limit} and 255 (ignore) are allowed")
-        if self.config.way == "1":
-            asked = batch.class_ids
-            if asked is None:
-                raise ValueError("a 1-way network needs class_ids, the raw id each episode asks for")
-            if len(asked) != len(batch) or bool(((asked < 1) | (asked >= self.config.n_ids)).any()):
-                raise ValueError(f"class_ids must be one id in 1..{self.config.n_ids - 1} per episode")
-            return replace(batch, **whole, class_ids=asked.long())
-        return replace(batch, **whole)
+    # -------------------------------------------------------------------------------------------- checkpoints
 
     @classmethod
     def from_official(

@@ -56,8 +56,10 @@ class EOPNetConfig:
     Ours, in neither source:
     trunk_bn               "per_id": in training the fine trunk runs once per id, absent ones too, as released;
                            "joint": one pass over what the support shows. Without training both give the same.
-    unlabelled_foreground  "background" (both sources) or "ignore": fine-space target of pixels that are person in the
-                           coarse mask and background in the class mask (where novel garments hide in training)
+    unlabelled_foreground  what a k-way network makes of training pixels that are person in the coarse mask and
+                           background in the class mask, where novel garments hide: "background" (both sources),
+                           "ignore", or "class": one more class that support and query share, so that such pixels are
+                           matched too. Nothing but the coarse mask is used, which EOP-Net gets anyway
     predict_from           "npm" or "agm"
     fixed_beta             None shifts the weight from AGM to NPM over training; a number in [0,1] keeps beta there
     scalar_init            "random" (released code, N(0, 2): any sign) or "unit": affine maps start as identity
@@ -94,7 +96,7 @@ class EOPNetConfig:
     coarse_weight: float = 1.0
     contrast_weight: float = 1.0
     trunk_bn: Literal["per_id", "joint"] = "per_id"
-    unlabelled_foreground: Literal["background", "ignore"] = "background"
+    unlabelled_foreground: Literal["background", "ignore", "class"] = "background"
     predict_from: Literal["npm", "agm"] = "npm"
     fixed_beta: float | None = None
     scalar_init: Literal["random", "unit"] = "random"
@@ -188,6 +190,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "restrict_to_support": True,
         "oneway_head": "kway",
         "trunk_bn": "joint",
+        "unlabelled_foreground": "class",
         "scalar_init": "unit",
     },
 }
