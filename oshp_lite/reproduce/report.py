@@ -175,6 +175,7 @@ def _curves(history: list[dict[str, float]]) -> bytes:
             if any(row.get(f"loss_{name}") for row in history):
                 left.plot(epochs, [row.get(f"loss_{name}", float("nan")) for row in history], label=name)
         left.set_xlabel("epoch")
+        left.xaxis.get_major_locator().set_params(integer=True)
         left.set_ylabel("loss")
         left.set_title("Training losses")
         if any(row.get("loss_agm") for row in history):
@@ -192,6 +193,7 @@ def _curves(history: list[dict[str, float]]) -> bytes:
                 points = [(epoch, row[name]) for epoch, row in zip(epochs, history, strict=True) if name in row]
                 right.plot(*zip(*points, strict=True), marker="o", label=name.removesuffix("_miou"))
             right.set_xlabel("epoch")
+            right.xaxis.get_major_locator().set_params(integer=True)
             right.set_ylabel("mIoU")
             right.set_title("Test pairs during training")
             right.legend()
