@@ -213,7 +213,9 @@ def _values(profile: str, known: dict[str, Any], training: Training | None) -> d
     if training is None:
         # a notebook without a training of its own needs no more than laptop settings
         return {"profile": "smoke" if profile == "smoke" else "quick"} if "profile" in known else {}
-    return {"profile": profile, "dataset": training.dataset, "fold": training.fold, "way": training.way}
+    values = {"profile": profile, "dataset": training.dataset, "fold": training.fold, "way": training.way}
+    # the ceiling is being made beside the notebook, which then waits for it rather than leave it out
+    return values | ({"with_ceiling": True} if "with_ceiling" in known else {})
 
 
 def _identity(training: Training | None) -> dict[str, Any]:
