@@ -28,7 +28,7 @@ def contact_sheet(
     """
     rows = -(-len(photos) // columns)
     figure, axes = new_figure(2 * rows, columns, width=cell, height=cell)
-    figure.get_layout_engine().set(h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
     for place in axes.flat:
         place.set_axis_off()
     for index, (photo, mask) in enumerate(zip(photos, masks, strict=True)):
