@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def contact_sheet(
-    photos: Sequence[Array], masks: Sequence[Array], space: Space, *, columns: int = 6, cell: float = 1.2
+    photos: Sequence[Array], masks: Sequence[Array], space: Space, *, columns: int = 6, cell: float = 1.3
 ) -> Figure:
     """Draw photos, `columns` a row, each with its overlaid mask below it.
 
@@ -27,7 +27,7 @@ def contact_sheet(
     cell   inches of one picture
     """
     rows = -(-len(photos) // columns)
-    figure, axes = new_figure(2 * rows, columns, width=cell, height=cell)
+    figure, axes = new_figure(2 * rows, columns, width=cell, height=cell + 0.45 / (2 * rows))  # room for the legend
     figure.set_layout_engine("constrained", h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
     for place in axes.flat:
         place.set_axis_off()
