@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0.0,
     "files": 0.1,
     "labels": 0.2,
+    "assets": 0.2,
     "data": 1,
     "viz": 1.5,
     "nn": 2,

@@ -33,10 +33,11 @@ def run(options: argparse.Namespace) -> int:
     support, query = read_image(options.support, upright=True), read_image(options.query, upright=True)
     mask = read_mask(options.support_mask)
     foreground = read_mask(options.support_foreground) if options.support_foreground else None
-    from oshp_lite.reproduce.parse import load_any_parser, parse_pair, shipped_weights
+    from oshp_lite.assets import checkpoint
+    from oshp_lite.reproduce.parse import load_any_parser, parse_pair
     from oshp_lite.viz import overlay
 
-    parser = load_any_parser(options.weights or shipped_weights(), options.device)
+    parser = load_any_parser(options.weights or checkpoint(), options.device)
     answer = parse_pair(
         parser,
         support,

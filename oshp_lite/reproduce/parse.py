@@ -49,14 +49,6 @@ class Answer:
     remarks: tuple[str, ...]
 
 
-def shipped_weights() -> Path:
-    """The small checkpoint inside the package. Raises UserError when this copy has none."""
-    found = sorted(Path(__file__).resolve().parents[1].rglob("*.safetensors"))
-    if not found:
-        raise UserError("this copy of the package ships no checkpoint; name one with --weights")
-    return found[0]
-
-
 def load_any_parser(path: str | Path, device: str = "cpu") -> nn.Module:
     """A checkpoint of ours (safetensors), or one in the official code's form (.pth, .pt, .tar), ready to predict.
 
