@@ -25,6 +25,7 @@ SWITCHES += ["--disable-background-networking", "--disable-component-update"]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (a package of the distribution)"),
 ]
 

@@ -156,6 +156,7 @@ def test_is_a_valid_notebook(path: Path) -> None:
 
 @pytest.mark.notebook
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @every
 def test_runs_under_papermill(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("papermill")
@@ -164,7 +165,7 @@ def test_runs_under_papermill(path: Path, tmp_path: Path) -> None:
         source=path,
         target=tmp_path / path.name,
         parameters={"profile": "smoke"} if "profile" in known else {},
-        timeout=400,
+        timeout=900,
         environment={
             "OSHP_DATA": str(tmp_path / "data"),
             "OSHP_RUNS": str(tmp_path / "runs"),

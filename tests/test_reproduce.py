@@ -76,6 +76,7 @@ def remote(text: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.notebook
+@pytest.mark.timeout(1800)
 def test_a_profile_from_end_to_end(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "--profile", "smoke", "--jobs", "2"]) == 1, "one notebook fails"
     told = capsys.readouterr().out
