@@ -178,9 +178,6 @@ def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises UserError when names, shapes or kinds of tensor differ. BatchNorm counters, which very old files lack, are
     taken as 0.
     """
-    config: Any = net.config
-    if config.feature_level == "block20":
-        raise UserError("released checkpoints have no weights for feature_level block20; choose mid or high")
     names = our_names(net)
     shapes = {name: value.shape for name, value in net.state_dict(keep_vars=True).items()}
     filled = dict(state)
