@@ -1,4 +1,4 @@
-"""A map of the book: which notebook builds on which, and where the package's rooms come in."""
+"""A map of the book (which notebook builds on which) and the life of a run, drawn by code."""
 
 from __future__ import annotations
 
@@ -73,3 +73,32 @@ def _left(name: str) -> tuple[float, float]:
 def _right(name: str) -> tuple[float, float]:
     column, y, height, _ = _PLACES[name]
     return _X + _STEP * column + _WIDTH - 0.6, y + height / 2
+
+
+def run_life() -> Figure:
+    """Draw how a run comes about: from profile and parameters to an identity, and from there to a finished folder."""
+    board = Board(92, 27)
+    board.box(1, 17.5, 13, 6, "profile\n(a YAML file)", fill=SHARED)
+    board.box(1, 9.0, 13, 6, "your parameters\nand overrides", fill=SHARED)
+    board.box(20, 13.2, 13, 6, "configuration", fill=FINE_DEEP, bold=True)
+    board.arrow((14, 20.5), (17, 20.5), (17, 17.2), (19.8, 17.2))
+    board.arrow((14, 12.0), (17, 12.0), (17, 15.2), (19.8, 15.2))
+    board.box(20, 4.4, 13, 5.4, "data and code\n(fingerprints)", fill=SHARED)
+    board.box(39, 12.2, 12, 8, "identity\n(one hash)", fill=MIDDLE_DEEP, bold=True)
+    board.arrow((33, 16.2), (38.8, 16.2))
+    board.arrow((33, 7.1), (45, 7.1), (45, 12.0))
+    board.box(57, 12.2, 12, 8, "is it in\nthe store?", fill=BANK, bold=True)
+    board.arrow((51, 16.2), (56.8, 16.2))
+    board.box(76, 12.2, 15.4, 8, "the run\nweights, history,\nscores, pairs, samples", fill=COARSE_DEEP, size=8)
+    board.arrow((69, 17.4), (75.8, 17.4))
+    board.text(72.3, 18.9, "yes", size=8.5, style="italic")
+    board.box(52, 1.4, 10.6, 5.4, "initialisation\n(a run, too)", fill=SHARED, size=8)
+    board.box(65.6, 1.4, 9.4, 5.4, "training", fill=SHARED, size=8.5)
+    board.box(78.4, 1.4, 10.2, 5.4, "test", fill=SHARED, size=8.5)
+    board.arrow((60, 12.2), (60, 9.4), (57.3, 9.4), (57.3, 7.0))
+    board.text(62.2, 10.4, "no", size=8.5, style="italic")
+    board.arrow((62.6, 4.1), (65.4, 4.1))
+    board.arrow((75, 4.1), (78.2, 4.1))
+    board.arrow((83.5, 6.8), (83.5, 12.0))
+    board.text(89.0, 9.4, "whole or\nnot at all", size=7.5, style="italic")
+    return board.figure

@@ -1,0 +1,240 @@
+"""The checkers of notebooks 00 and 07: the solution passes, typical mistakes fail with an explanation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oshp_lite.exercises import nb00, nb07
+from oshp_lite.exercises.common import NOT_ATTEMPTED, Verdict
+from oshp_lite.viz.book import book_map, run_life
+
+Answer = Callable[..., Any]
+SOLUTIONS_FOLDER = Path(__file__).parents[1] / "notebooks" / "solutions"
+
+
+# ------------------------------------------------------------------------------------------------ notebook 00
+
+
+def overlap(prediction, truth, class_id, parts=("hits", "missed", "wrong")):
+    known = truth != 255
+    asked, answered = (truth == class_id) & known, (prediction == class_id) & known
+    counts = {
+        "hits": (asked & answered).sum(),
+        "missed": (asked & ~answered).sum(),
+        "wrong": (~asked & answered).sum(),
+    }
+    whole = sum(counts[name] for name in parts)
+    return counts["hits"] / whole if whole else float("nan")
+
+
+def careless_overlap(prediction, truth, class_id):
+    asked, answered = truth == class_id, prediction == class_id
+    return (asked & answered).sum() / (asked | answered).sum()
+
+
+def dice(prediction, truth, class_id):
+    value = overlap(prediction, truth, class_id)
+    return 2 * value / (1 + value)
+
+
+def own_mask(mask, wanted):
+    result = np.zeros_like(mask)
+    for number, class_id in enumerate(wanted, start=1):
+        result[mask == class_id] = number
+    result[mask == 255] = 255
+    return result
+
+
+def own_mask_in_place(mask, wanted):
+    mask = mask.copy()
+    for number, class_id in enumerate(wanted, start=1):
+        mask[mask == class_id] = number
+    return np.where((mask <= len(wanted)) | (mask == 255), mask, 0)
+
+
+def training_labels(mask, novel):
+    return np.where(np.isin(mask, novel), 0, mask)
+
+
+# ------------------------------------------------------------------------------------------------ notebook 07
+
+
+def iou(matrix):
+    hits = np.diag(matrix).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return hits / (matrix.sum(0) + matrix.sum(1) - hits)
+
+
+def miou(matrices, ids):
+    return np.nanmean(iou(matrices.sum(0))[list(ids)])
+
+
+def miou_zero_for_absent(matrices, ids):
+    return np.nan_to_num(iou(matrices.sum(0)))[list(ids)].mean()
+
+
+def miou_over_pairs(matrices, ids):
+    return np.nanmean([iou(matrix)[list(ids)] for matrix in matrices])
+
+
+def over(matrices, ids, whole):
+    total = matrices.sum(0)
+    return (np.diag(total) / np.maximum(whole(total), 1))[list(ids)].mean()
+
+
+def interval(matrices, ids, draws, ends=(2.5, 97.5)):
+    return tuple(np.percentile([miou(matrices[rows], ids) for rows in draws], ends))
+
+
+def normal_interval(matrices, ids, draws, shrink=False):
+    values = np.array([miou(matrices[rows], ids) for rows in draws])
+    half = 1.96 * values.std() / (len(values) ** 0.5 if shrink else 1)
+    return values.mean() - half, values.mean() + half
+
+
+def interval_of_means(matrices, ids, draws):
+    single = np.array([iou(matrix)[list(ids)].mean() for matrix in matrices])
+    return tuple(np.percentile([single[rows].mean() for rows in draws], [2.5, 97.5]))
+
+
+def asked_for(truth, support):
+    return np.where(np.isin(truth, support) | (truth == 255) | (truth == 0), truth, 0)
+
+
+def asked_for_in_place(truth, support):
+    truth[~(np.isin(truth, support) | (truth == 255))] = 0
+    return truth
+
+
+def reading(own, trivial, ceiling, of=max):
+    best = of([scores["novel_miou"] for scores in trivial.values()])
+    return own["novel_miou"] / best, own["human_miou"] / ceiling["human_miou"]
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
+    (nb00.check_iou, overlap),
+    (nb00.check_own_mask, own_mask),
+    (nb00.check_training_labels, training_labels),
+    (nb07.check_miou, miou),
+    (nb07.check_interval, interval),
+    (nb07.check_asked_for, asked_for),
+    (nb07.check_reading, reading),
+]
+
+MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
+    (nb00.check_iou, lambda p, t, c: float((p == t)[t != 255].mean()), "accuracy"),
+    (nb00.check_iou, lambda p, t, c: overlap(p, t, c, ("hits", "missed")), "recall"),
+    (nb00.check_iou, lambda p, t, c: overlap(p, t, c, ("hits", "wrong")), "precision"),
+    (nb00.check_iou, dice, "Dice"),
+    (nb00.check_iou, careless_overlap, "255"),
+    (nb00.check_own_mask, lambda m, w: np.where(np.isin(m, w), m, 0), "still the old ids"),
+    (nb00.check_own_mask, lambda m, w: np.where(m == 255, 255, np.isin(m, w)), "all have the value 1"),
+    (nb00.check_own_mask, lambda m, w: np.where(m == 255, 0, own_mask(m, w)), "255"),
+    (nb00.check_own_mask, own_mask_in_place, "mixed up"),
+    (nb00.check_own_mask, lambda m, w: np.where(own_mask(m, w) == 255, 255, own_mask(m, w) - 1), "counts from 1"),
+    (nb00.check_training_labels, lambda m, n: np.where(np.isin(m, n), 255, m), "ignored"),
+    (nb00.check_training_labels, lambda m, n: np.where(np.isin(m, n), m, 0), "wrong way round"),
+    (nb00.check_training_labels, lambda m, n: m, "give the secret away"),
+    (nb00.check_training_labels, lambda m, n: np.where(np.isin(m, n) | (m == 255), 0, m), "255"),
+    (nb07.check_miou, lambda m, i: over(m, i, lambda t: t.sum(1)), "recall"),
+    (nb07.check_miou, lambda m, i: over(m, i, lambda t: t.sum(0)), "precision"),
+    (nb07.check_miou, lambda m, i: over(m, i, lambda t: t.sum(0) + t.sum(1)), "counts the hits twice"),
+    (nb07.check_miou, lambda m, i: 2 * over(m, i, lambda t: t.sum(0) + t.sum(1)), "Dice"),
+    (nb07.check_miou, miou_over_pairs, "averaged over pairs"),
+    (nb07.check_miou, lambda m, i: iou(m.sum(0))[list(i)].mean(), "nan"),
+    (nb07.check_miou, miou_zero_for_absent, "counted it as 0"),
+    (nb07.check_miou, lambda m, i: np.nanmean(iou(m.sum(0))), "given ids"),
+    (nb07.check_miou, lambda m, i: iou(m.sum(0))[list(i)], "one number"),
+    (nb07.check_interval, lambda m, i, d: interval(m, i, d, (0, 100)), "whole range"),
+    (nb07.check_interval, lambda m, i, d: interval(m, i, d, (5, 95)), "90 %"),
+    (nb07.check_interval, normal_interval, "normal law"),
+    (nb07.check_interval, lambda m, i, d: normal_interval(m, i, d, shrink=True), "vanish"),
+    (nb07.check_interval, interval_of_means, "added first"),
+    (nb07.check_interval, lambda m, i, d: interval(m, i, d)[::-1], "lower end comes first"),
+    (nb07.check_interval, lambda m, i, d: interval(m, i, [np.unique(rows) for rows in d]), "counts twice"),
+    (nb07.check_interval, lambda m, i, d: miou(m, i), "two numbers"),
+    (nb07.check_asked_for, lambda t, s: t, "nothing has changed"),
+    (nb07.check_asked_for, lambda t, s: np.where(np.isin(t, s), t, 0), "255"),
+    (nb07.check_asked_for, lambda t, s: np.where(np.isin(t, s), t, 255), "not as ignored"),
+    (nb07.check_asked_for, lambda t, s: np.isin(t, s), "True and False"),
+    (nb07.check_asked_for, lambda t, s: np.where(np.isin(t, s), 0, t), "must stay"),
+    (nb07.check_asked_for, asked_for_in_place, "in place"),
+    (nb07.check_reading, lambda o, t, c: reading(o, t, c)[::-1], "wrong order"),
+    (nb07.check_reading, lambda o, t, c: reading(o, t, c, mean), "mean of the trivial"),
+    (nb07.check_reading, lambda o, t, c: (3.0, 0.75), "best on all classes"),
+    (nb07.check_reading, lambda o, t, c: (0.12, 0.75), "difference"),
+    (nb07.check_reading, lambda o, t, c: (2.0, 0.24 / 0.55), "not on the novel"),
+    (nb07.check_reading, lambda o, t, c: (2.0, 0.60 / 0.45), "over the ceiling"),
+]
+
+CHECKS = [check for check, _ in SOLUTIONS]
+
+
+@pytest.mark.parametrize(("check", "answer"), SOLUTIONS)
+def test_the_solution_passes(check: Callable[[Any], Verdict], answer: Answer) -> None:
+    verdict = check(answer)
+    assert verdict.ok, verdict
+
+
+@pytest.mark.parametrize(("check", "answer", "hint"), MISTAKES)
+def test_a_typical_mistake_is_explained(check: Callable[[Any], Verdict], answer: Answer, hint: str) -> None:
+    verdict = check(answer)
+    assert not verdict.ok
+    assert hint in verdict.message, verdict.message
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_untouched_stub_is_not_a_mistake(check: Callable[[Any], Verdict]) -> None:
+    verdict = check(lambda *given: NOT_ATTEMPTED)
+    assert not verdict.ok
+    assert not verdict.attempted
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_odd_answers_are_explained(check: Callable[[Any], Verdict]) -> None:
+    for odd in (lambda *given: None, lambda *given: "words", lambda: 1, 3):
+        verdict = check(odd)
+        assert not verdict.ok
+        assert verdict.attempted
+        assert verdict.message
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_each_checker_knows_three_mistakes(check: Callable[[Any], Verdict]) -> None:
+    assert sum(known is check for known, _, _ in MISTAKES) >= 3
+
+
+@pytest.mark.parametrize(("name", "exercises"), [("00_tour", 3), ("07_train_and_evaluate", 4)])
+def test_the_solution_notebook_satisfies_every_checker(name: str, exercises: int) -> None:
+    notebook = json.loads((SOLUTIONS_FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))
+    space: dict[str, Any] = {}
+    verdicts = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), space)
+            verdicts += [space.pop("verdict")] if "verdict" in space else []
+    assert len(verdicts) == exercises
+    assert all(verdict.ok for verdict in verdicts), verdicts
+
+
+def test_the_map_of_the_book_names_every_notebook_of_the_first_part() -> None:
+    written = " ".join(text.get_text() for text in book_map().axes[0].texts)
+    numbers = [path.name[:2] for path in SOLUTIONS_FOLDER.parent.glob("0[1-7]_*.ipynb")]
+    assert numbers
+    assert all(number in written for number in numbers)
+
+
+def test_the_life_of_a_run_ends_in_the_store() -> None:
+    written = " ".join(text.get_text() for text in run_life().axes[0].texts)
+    for word in ("configuration", "identity", "initialisation", "training", "weights"):
+        assert word in written
