@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from oshp_lite.cli import main
 from oshp_lite.errors import UserError
-from oshp_lite.reproduce import batch, places
+from oshp_lite.reproduce import batch, places, references
 from oshp_lite.reproduce.datasets import dataset_folder
 from oshp_lite.reproduce.notebooks import load_notebook, save_notebook
 from oshp_lite.reproduce.pages import math_svg, write_page
@@ -122,6 +123,20 @@ def test_plan_of_a_profile(book: Path) -> None:
     assert jobs[0][0].parameters == {"profile": "quick", "dataset": "figures-atr", "fold": 1, "way": "k"}
     (tour,) = [job for job, _ in jobs if job.source.stem == "00_tour"]
     assert tour.parameters == {"profile": "quick"}
+
+
+def test_settings_reach_the_trainings_and_their_references(book: Path) -> None:
+    jobs, listed = batch._plan("smoke", ["07"], book / "out", 1, ["train.minutes=0.5", "data.size=48"])
+    (kway, oneway) = listed
+    assert batch.training_config("smoke", kway).train.minutes == 0.5
+    assert kway.of_references == ["data.size=48"]
+    assert batch.Training.read(json.loads(json.dumps(asdict(kway)))) == kway
+    assert kway.name != batch.Training("figures-atr", 1, "k").name, "kept apart from the profile's own"
+    assert {job.target.stem for job, _ in jobs} == {f"07_train-{kway.name}", f"07_train-{oneway.name}"}
+    top = references.ceiling_config("smoke", "figures-atr", 1, kway.overrides)
+    assert (top.data.size, top.train.minutes, top.train.visible) == (48, 0.0, "all")
+    with pytest.raises(UserError, match="unknown name 'minuets'"):
+        batch._plan("smoke", [], book / "out", 1, ["train.minuets=1"])
 
 
 @pytest.mark.parametrize("word", ["03", "3", "03_broken", "03_broken.ipynb"])

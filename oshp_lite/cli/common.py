@@ -28,6 +28,7 @@ def configuration(parser: argparse.ArgumentParser, profile: str = "quick") -> No
     parser.add_argument("--method", help="a registered method (default: eopnet)")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", help="auto, cpu or cuda")
+    parser.add_argument("--minutes", type=float, metavar="N", help="end training after N minutes (not repeatable)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=VALUE", help="any other setting, e.g. train.epochs=5"
     )
@@ -42,6 +43,7 @@ def chosen_config(options: argparse.Namespace) -> RunConfig:
         "model.method": options.method,
         "train.seed": options.seed,
         "train.device": options.device,
+        "train.minutes": options.minutes,
     }
     overrides = [f"{name}={value}" for name, value in named.items() if value is not None] + list(options.set)
     task = getattr(options, "task", None)

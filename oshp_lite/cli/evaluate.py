@@ -53,7 +53,7 @@ def _references(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
     config, progress = chosen_config(options), not options.quiet
     if options.baseline == "ceiling":
-        top = references.ceiling_config(options.profile, config.data.dataset, config.data.fold)
+        top = references.ceiling_config(options.profile, config.data.dataset, config.data.fold, options.set)
         return {"ceiling": references.ceiling_scores(config, top, options.data, progress=progress)}
     names = references.TRIVIAL if options.baseline == "all" else (options.baseline.replace("-", " "),)
     return references.baseline_scores(config, names, options.data, progress=progress)

@@ -12,6 +12,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)} (default: quick)")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="these notebooks only, e.g. 03 06")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="notebooks at a time (default: one per core)")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="a setting of the trainings")
+    parser.add_argument("--minutes", type=float, metavar="N", help="end each training after N minutes")
     parser.add_argument("--force", action="store_true", help="execute notebooks again that are finished")
     parser.add_argument("--out", metavar="DIR", help="folder of reports (default: OSHP_REPORTS or reports/)")
     places(parser)
@@ -29,5 +31,6 @@ def run(options: argparse.Namespace) -> int:
         runs=options.runs,
         out=options.out,
         force=options.force,
+        overrides=options.set + ([f"train.minutes={options.minutes}"] if options.minutes else []),
     )
     return 1 if failed else 0

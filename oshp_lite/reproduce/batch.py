@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json, write_json_atomic
+from oshp_lite.files import read_json, sha256_json, write_json_atomic
 from oshp_lite.reproduce.execute import Job, Outcome, run_jobs
 from oshp_lite.reproduce.notebooks import default_parameters, load_notebook
 from oshp_lite.reproduce.places import PACKAGE_PARENT, data_root, project_root, reports_root, runs_root
@@ -50,11 +50,23 @@ class Training:
     fold: int
     way: str
     missing: str = ""
+    overrides: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """A file-safe name."""
-        return f"{self.dataset}-fold{self.fold}-{self.way}way"
+        """A file-safe name; other settings than the profile's get a name of their own."""
+        changed = f"-{sha256_json(list(self.overrides))[:8]}" if self.overrides else ""
+        return f"{self.dataset}-fold{self.fold}-{self.way}way{changed}"
+
+    @property
+    def of_references(self) -> list[str]:
+        """Those overrides that concern the ceiling and the trivial answers too: data, evaluation, the model's size."""
+        return [item for item in self.overrides if item.startswith(("data.", "eval.", "model.options."))]
+
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> Training:
+        """Rebuild a training from a manifest."""
+        return cls(**{**told, "overrides": tuple(told.get("overrides", ()))})
 
 
 @dataclass
@@ -95,7 +107,7 @@ def find_notebooks(only: Sequence[str] = ()) -> list[Path]:
     return sorted(set(chosen))
 
 
-def trainings(profile: str) -> list[Training]:
+def trainings(profile: str, overrides: Sequence[str] = ()) -> list[Training]:
     """What the profile trains; real datasets that are not found carry the reason."""
     from oshp_lite.engine.config import DataConfig
     from oshp_lite.reproduce.datasets import dataset_folder
@@ -108,7 +120,7 @@ def trainings(profile: str) -> list[Training]:
             and not (dataset_folder(DataConfig(dataset=dataset)) / "dataset.json").is_file()
         ):
             missing = f"the dataset {dataset} is not in the data folder"
-        listed.append(Training(dataset, fold, way, missing))
+        listed.append(Training(dataset, fold, way, missing, tuple(overrides)))
     return listed
 
 
@@ -121,11 +133,13 @@ def reproduce(
     runs: str | None = None,
     out: str | None = None,
     force: bool = False,
+    overrides: Sequence[str] = (),
     tell: Callable[[str], None] = print,
 ) -> int:
     """Execute a profile's notebooks and write its report. Returns the number of notebooks that failed.
 
-    jobs = 0 takes one per core, at most four. Raises UserError for an unknown profile, notebook or parameter.
+    jobs = 0 takes one per core, at most four. overrides ("train.epochs=5") change the profile's trainings.
+    Raises UserError for an unknown profile, notebook, parameter or setting.
     """
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
@@ -134,7 +148,7 @@ def reproduce(
     folder = reports_root(out) / profile
     workers = jobs or min(4, _cores())
     started = time.monotonic()
-    planned, listed = _plan(profile, only, folder, workers)
+    planned, listed = _plan(profile, only, folder, workers, overrides)
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
     trained = [training for _, training in planned if training is not None]
     _draw_first(profile, trained, tell)
@@ -182,13 +196,15 @@ def _draw_first(profile: str, trained: list[Training], tell: Callable[[str], Non
 
 
 def _plan(
-    profile: str, only: Sequence[str], folder: Path, workers: int
+    profile: str, only: Sequence[str], folder: Path, workers: int, overrides: Sequence[str] = ()
 ) -> tuple[list[tuple[Job, Training | None]], list[Training]]:
     """Jobs, the longest first so that the short ones fill the gaps, and the profile's trainings."""
     environment = {"OMP_NUM_THREADS": str(max(1, _cores() // workers))}
     long: list[tuple[Job, Training | None]] = []
     short: list[tuple[Job, Training | None]] = []
-    listed = trainings(profile)
+    listed = trainings(profile, overrides)
+    for one in listed:
+        training_config(profile, one)  # a misspelt setting is told now, not by a notebook
     for path in find_notebooks(only):
         known = default_parameters(load_notebook(path), path.name)
         cases: list[Training | None] = [None]
@@ -215,7 +231,8 @@ def _values(profile: str, known: dict[str, Any], training: Training | None) -> d
         return {"profile": "smoke" if profile == "smoke" else "quick"} if "profile" in known else {}
     values = {"profile": profile, "dataset": training.dataset, "fold": training.fold, "way": training.way}
     # the ceiling is being made beside the notebook, which then waits for it rather than leave it out
-    return values | ({"with_ceiling": True} if "with_ceiling" in known else {})
+    more = {"with_ceiling": True, **({"overrides": list(training.overrides)} if training.overrides else {})}
+    return values | {name: value for name, value in more.items() if name in known}
 
 
 def _identity(training: Training | None) -> dict[str, Any]:
@@ -238,8 +255,10 @@ def _references(profile: str, trained: list[Training], workers: int, tell: Calla
         "OMP_NUM_THREADS": str(max(1, _cores() // workers)),
     }
     for dataset, fold in dict.fromkeys((training.dataset, training.fold) for training in trained):
-        ways = sorted({training.way for training in trained if (training.dataset, training.fold) == (dataset, fold)})
+        here = [training for training in trained if (training.dataset, training.fold) == (dataset, fold)]
         same = ["evaluate", "--profile", profile, "--dataset", dataset, "--fold", str(fold), "--quiet"]
+        same += [word for item in here[0].of_references for word in ("--set", item)]
+        ways = sorted({training.way for training in here})
         orders = [[*same, "--way", way, "--baseline", name] for way in ways for name in ("all", "ceiling")]
         for order in orders:
             before = time.monotonic()
@@ -311,7 +330,8 @@ def training_config(profile: str, training: Training) -> Any:
     """The configuration that notebook 07 uses for this training."""
     from oshp_lite.engine.presets import load_profile
 
-    return load_profile(profile, {"data.fold": training.fold}, dataset=training.dataset, way=training.way)
+    wanted = [f"data.fold={training.fold}", *training.overrides]
+    return load_profile(profile, wanted, dataset=training.dataset, way=training.way)
 
 
 def _title(path: Path) -> str:

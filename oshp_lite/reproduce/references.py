@@ -19,11 +19,16 @@ TRIVIAL = ("background", "copy", "mean map", "colour")
 """All background; the support mask laid on the query; the mean label map; the nearest mean colour."""
 
 
-def ceiling_config(profile: str, dataset: str, fold: int) -> RunConfig:
-    """The run that marks the ceiling: the same encoder, supervised with every class visible."""
+def ceiling_config(profile: str, dataset: str, fold: int, overrides: Iterable[str] = ()) -> RunConfig:
+    """The run that marks the ceiling: the same encoder, supervised with every class visible.
+
+    Of `overrides` only those of data, evaluation and the model's own options count.
+    """
     from oshp_lite.engine.presets import load_profile
 
-    return load_profile(profile, {"data.fold": fold, "train.visible": "all"}, dataset=dataset, way="k", task="segment")
+    same = [item for item in overrides if item.startswith(("data.", "eval.", "model.options."))]
+    wanted = [f"data.fold={fold}", "train.visible=all", *same]
+    return load_profile(profile, wanted, dataset=dataset, way="k", task="segment")
 
 
 def baseline_scores(

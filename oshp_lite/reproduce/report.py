@@ -73,14 +73,14 @@ def _groups(profile: str, manifest: dict[str, Any], store: RunStore) -> tuple[li
     groups: list[dict[str, Any]] = []
     runs: list[Run] = []
     for told in manifest["trainings"]:
-        training = Training(**told)
+        training = Training.read(told)
         if training.missing:
             continue
         config = training_config(profile, training)
         run = store.find(config)
         if run is None:
             continue
-        top = references.ceiling_config(profile, training.dataset, training.fold)
+        top = references.ceiling_config(profile, training.dataset, training.fold, training.overrides)
         ceiling, ceiling_run = references.known_ceiling(config, top), store.find(top)
         trivial = references.known_baselines(config)
         rows = [_row(_method(run), run.scores, "own", run.seconds)]
