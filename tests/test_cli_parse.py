@@ -120,6 +120,23 @@ def test_a_mapped_class_meets_its_stored_prototype_and_a_novel_one_does_not(
     assert torch.equal(parser.bank, bank), "parsing writes nothing into the network"
 
 
+def test_the_shipped_checkpoint_finds_clothes(pair: dict[str, Path], tmp_path: Path) -> None:
+    """Without --weights; judged on people it was not trained on, with ids that are no dataset's."""
+    space = label_space("atr")
+    wanted = space.id_of("upper-clothes")
+    hits = total = 0
+    for number in (2, 6, 8):
+        support, query = scene("figures-atr", 5, number, 128), scene("figures-atr", 5, number + 1, 128)
+        for name, array in (("support", support.image), ("query", query.image)):
+            Image.fromarray(array).save(pair[name])
+        Image.fromarray((support.mask("atr") == wanted).astype(np.uint8) * 9).save(pair["mask"])
+        told = ["parse", "--support", pair["support"], "--support-mask", pair["mask"], "--query", pair["query"]]
+        assert main([str(word) for word in [*told, "--out", tmp_path / "out.png", "--classes", "9=upper-clothes"]]) == 0
+        answer, truth = read_mask(tmp_path / "out.png") == 9, query.mask("atr") == wanted
+        hits, total = hits + int((answer & truth).sum()), total + int((answer | truth).sum())
+    assert hits / total > 0.35
+
+
 def test_more_classes_than_empty_prototypes(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
     support, mask, query = arrays(pair)
     rows = np.arange(mask.shape[0])[:, None] * 12 // mask.shape[0] + 1

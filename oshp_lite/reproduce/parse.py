@@ -233,7 +233,7 @@ def _decide(margins: Tensor, coarse: Tensor | None, ids: list[int], size: tuple[
 def _picture(image: np.ndarray, size: int, channels: str) -> Tensor:
     """Photo as float [3,h,w] in [-1,1], its longer side at most `size`, sides at least one stride."""
     array = image[:, :, ::-1] if channels == "bgr" else image
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].float()
+    tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None].float()
     height, width = image.shape[:2]
     factor = size / max(height, width)
     shape = (max(STRIDE, round(height * factor)), max(STRIDE, round(width * factor)))
@@ -244,7 +244,7 @@ def _picture(image: np.ndarray, size: int, channels: str) -> Tensor:
 
 def _resized(mask: np.ndarray, shape: torch.Size) -> Tensor:
     """Mask as int64 [h,w], nearest neighbour."""
-    tensor = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+    tensor = torch.from_numpy(np.array(mask)).float()[None, None]
     return F.interpolate(tensor, size=tuple(shape), mode="nearest-exact")[0, 0].long()
 
 
