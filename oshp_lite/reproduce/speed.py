@@ -124,10 +124,10 @@ def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tup
     if init.kind == "segment":
         seen += 0.5 * photos * init.dataset_epochs + 0.5 * data.figures.n_train * init.figures_epochs
     side = data.size if isinstance(data.size, int) else int((data.size[0] * data.size[1]) ** 0.5)
-    probe_side = min(side, 128) // 16 * 16
     model = EOPNetConfig.preset(config.variant, **_model_options(config.model.options))
-    batch = 1 if model.encoder == "xception" and device.type == "cpu" else 4
-    speed = measure(model, size=probe_side, batch=max(2, batch), device=device, seconds=seconds)
+    heavy = model.encoder == "xception" and device.type == "cpu"
+    probe_side = min(side, 64 if heavy else 128) // 16 * 16
+    speed = measure(model, size=probe_side, batch=2 if heavy else 4, device=device, seconds=0 if heavy else seconds)
     scale = (side / probe_side) ** 2
     return scale * (speed.train * seen + speed.parse * TEST_PAIRS), f"{dataset} fold {fold} {way}-way"
 
