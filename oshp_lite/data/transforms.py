@@ -174,7 +174,7 @@ def _resampled(array: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarr
 
 
 def resize_labels(labels: Tensor, size: Size) -> Tensor:
-    """Resize integer labels [...,H,W] by nearest neighbour at pixel centres: source floor((i + 1/2) in / out). Same dtype."""
+    """Resize integer labels [...,H,W], same dtype, by nearest neighbour at pixel centres: floor((i + 1/2) in / out)."""
     rows, columns = (
         (2 * torch.arange(out, device=labels.device) + 1) * inside // (2 * out)
         for inside, out in zip(labels.shape[-2:], size, strict=True)
