@@ -198,10 +198,16 @@ def _draw_first(profile: str, trained: list[Training], tell: Callable[[str], Non
 def _plan(
     profile: str, only: Sequence[str], folder: Path, workers: int, overrides: Sequence[str] = ()
 ) -> tuple[list[tuple[Job, Training | None]], list[Training]]:
-    """Jobs, the longest first so that the short ones fill the gaps, and the profile's trainings."""
+    """Jobs in their order, and the profile's trainings.
+
+    The first training of a dataset and fold starts at once, the notebooks without a training fill the gaps, and the
+    other trainings come last: they start from the same initialisation and would only wait for it.
+    """
     environment = {"OMP_NUM_THREADS": str(max(1, _cores() // workers))}
-    long: list[tuple[Job, Training | None]] = []
+    first: list[tuple[Job, Training | None]] = []
     short: list[tuple[Job, Training | None]] = []
+    later: list[tuple[Job, Training | None]] = []
+    begun: set[tuple[str, int]] = set()
     listed = trainings(profile, overrides)
     for one in listed:
         training_config(profile, one)  # a misspelt setting is told now, not by a notebook
@@ -220,8 +226,13 @@ def _plan(
                 identity=_identity(training),
                 environment=environment,
             )
-            (short if training is None else long).append((job, training))
-    return long + short, listed
+            if training is None:
+                short.append((job, training))
+            else:
+                same = (training.dataset, training.fold)
+                (later if same in begun else first).append((job, training))
+                begun.add(same)
+    return first + short + later, listed
 
 
 def _values(profile: str, known: dict[str, Any], training: Training | None) -> dict[str, Any]:
