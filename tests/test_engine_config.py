@@ -174,8 +174,9 @@ def test_identity_follows_what_a_run_is_and_nothing_else() -> None:
 
 
 def test_init_runs_form_a_chain_shared_by_ways_and_heads() -> None:
-    kway = load_profile("quick", dataset="ccp-os", way="k")
-    oneway = load_profile("quick", dataset="ccp-os", way="1")
+    people_first = ["init.figures_epochs=4"]
+    kway = load_profile("quick", people_first, dataset="ccp-os", way="k")
+    oneway = load_profile("quick", people_first, dataset="ccp-os", way="1")
     chain: list[Any] = []
     config: RunConfig | None = kway
     while config is not None:
