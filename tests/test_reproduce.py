@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -202,3 +204,29 @@ def test_the_papers_kind_of_equation_can_be_drawn(source: str) -> None:
 
 def test_what_cannot_be_drawn_is_told() -> None:
     assert math_svg(r"\begin{cases} a \\ b \end{cases}", 13) is None
+
+
+def test_notebooks_share_the_machine_with_other_work(
+    book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oshp_lite.reproduce import execute
+
+    running, most, guard = 0, 0, threading.Lock()
+
+    def counted(job: execute.Job, *, force: bool = False) -> execute.Outcome:
+        nonlocal running, most
+        with guard:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        with guard:
+            running -= 1
+        return execute.Outcome(job, "done", 0.0)
+
+    monkeypatch.setattr(execute, "run_job", counted)
+    jobs = [job for job, _ in batch._plan("smoke", [], tmp_path, 3)[0]]
+    slots = threading.Semaphore(2)
+    with slots:  # the other work holds one of the two places
+        outcomes = execute.run_jobs(jobs, workers=3, slots=slots)
+    assert most == 1
+    assert [outcome.job for outcome in outcomes] == jobs

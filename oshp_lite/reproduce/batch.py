@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -152,11 +153,17 @@ def reproduce(
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
     trained = [training for _, training in planned if training is not None]
     _draw_first(profile, trained, tell)
-    # the ceiling takes as long as a notebook with a training, so it runs beside them rather than after them
+    # The ceiling takes as long as a notebook with a training, so it runs among them rather than after them; it takes
+    # one of their places, since a third heavy process on two cores would slow the longest of them.
+    slots = threading.Semaphore(workers)
     with ThreadPoolExecutor(max_workers=1) as beside:
-        references = beside.submit(_references, profile, trained, workers, tell) if trained else None
+        references = beside.submit(_references, profile, trained, workers, tell, slots) if trained else None
         outcomes = run_jobs(
-            [job for job, _ in planned], workers=workers, force=force, tell=lambda outcome: tell(_line(outcome))
+            [job for job, _ in planned],
+            workers=workers,
+            force=force,
+            tell=lambda outcome: tell(_line(outcome)),
+            slots=slots,
         )
         notes = references.result() if references is not None else []
     entries = [_entry(job, outcome, training) for (job, training), outcome in zip(planned, outcomes, strict=True)]
@@ -257,7 +264,9 @@ def _identity(training: Training | None) -> dict[str, Any]:
     return told
 
 
-def _references(profile: str, trained: list[Training], workers: int, tell: Callable[[str], None]) -> list[str]:
+def _references(
+    profile: str, trained: list[Training], workers: int, tell: Callable[[str], None], slots: threading.Semaphore
+) -> list[str]:
     """Make the ceiling and the baselines of every dataset and fold, each in a process; returns what went wrong."""
     notes = []
     environment = {
@@ -272,15 +281,16 @@ def _references(profile: str, trained: list[Training], workers: int, tell: Calla
         ways = sorted({training.way for training in here})
         orders = [[*same, "--way", way, "--baseline", name] for way in ways for name in ("all", "ceiling")]
         for order in orders:
-            before = time.monotonic()
-            done = subprocess.run(
-                [sys.executable, "-m", "oshp_lite", *order],
-                env=environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-            )
+            with slots:
+                before = time.monotonic()
+                done = subprocess.run(
+                    [sys.executable, "-m", "oshp_lite", *order],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    check=False,
+                )
             label = "ceiling" if order[-1] == "ceiling" else "baselines"
             state, seconds = "failed" if done.returncode else "done", time.monotonic() - before
             tell(f"{state:8s} {seconds:6.1f} s  {label} of {dataset}, fold {fold}")

@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -145,17 +146,28 @@ def run_job(job: Job, *, force: bool = False) -> Outcome:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, workers: int = 1, force: bool = False, tell: Callable[[Outcome], None] | None = None
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    force: bool = False,
+    tell: Callable[[Outcome], None] | None = None,
+    slots: threading.Semaphore | None = None,
 ) -> list[Outcome]:
     """Execute notebooks, `workers` at a time; one that fails does not stop the others. Outcomes come in jobs' order.
 
+    `slots` are places on the machine shared with other work of the caller: each notebook holds one while it runs.
     All parameters are checked before the first notebook starts, so a misspelt name costs no time (UserError).
     """
     for job in jobs:
         check_parameters(load_notebook(job.source), job.parameters, job.source.name)
     outcomes: dict[int, Outcome] = {}
+
+    def one(job: Job) -> Outcome:
+        with slots or contextlib.nullcontext():
+            return run_job(job, force=force)
+
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        waiting = {pool.submit(run_job, job, force=force): position for position, job in enumerate(jobs)}
+        waiting = {pool.submit(one, job): position for position, job in enumerate(jobs)}
         try:
             for future in as_completed(waiting):
                 outcome = future.result()
