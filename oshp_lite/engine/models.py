@@ -17,16 +17,12 @@ from oshp_lite.engine.checkpoint import read_weights
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold, label_space
+from oshp_lite.nn.encoders import ENCODER_OPTIONS, build_encoder
 from oshp_lite.nn.eopnet_config import EOPNetConfig
 from oshp_lite.nn.layers import resize
-from oshp_lite.nn.lite import LiteEncoder
 from oshp_lite.nn.losses import pixel_loss
 from oshp_lite.nn.parser import Parsing, build, methods, register
 from oshp_lite.nn.prototypes import present_ids
-from oshp_lite.nn.xception import XceptionEncoder
-
-ENCODER_OPTIONS = ("encoder", "width", "feature_level", "all_branches", "lite_channels")
-"""Those options of a model that describe its encoder; every method names them alike."""
 
 
 class SegmentNet(nn.Module):
@@ -42,15 +38,10 @@ class SegmentNet(nn.Module):
         unknown = sorted(set(options) - set(ENCODER_OPTIONS))
         if unknown:
             raise UserError(f"unknown option {unknown[0]!r} of method segment; known: {', '.join(ENCODER_OPTIONS)}")
-        config = EOPNetConfig.preset(variant, n_ids=n_ids, **options)
         self.n_ids = n_ids
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder: LiteEncoder | XceptionEncoder
-            if config.encoder == "lite":
-                self.encoder = LiteEncoder(config.width, config.lite_channels)
-            else:
-                self.encoder = XceptionEncoder(config.feature_level, all_branches=config.all_branches)
+            self.encoder = build_encoder(variant, **options)
             width = self.encoder.out_channels
             self.class_head = nn.Conv2d(width, n_ids, 1)
             self.foreground_head = nn.Conv2d(width, 2, 1)
@@ -144,6 +135,7 @@ def resolve_encoder(config: RunConfig) -> dict[str, Any]:
         kept["lite_channels"] = list(kept["lite_channels"])
     else:
         kept.pop("lite_channels")
+        kept.pop("lite_depth")
     return kept
 
 

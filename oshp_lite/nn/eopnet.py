@@ -16,14 +16,14 @@ from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.errors import UserError
 from oshp_lite.nn import official
 from oshp_lite.nn.checks import checked
+from oshp_lite.nn.encoders import encoder_of
 from oshp_lite.nn.eopnet_config import EOPNetConfig
 from oshp_lite.nn.layers import resize
-from oshp_lite.nn.lite import LiteEncoder
 from oshp_lite.nn.losses import contrast_prototypes, pixel_loss, prototype_contrast, restrict_target, shift_weights
 from oshp_lite.nn.metric import AttentionGuidance, NearestPrototype, ScalarAffine, attend, class_mean, cosine_maps
 from oshp_lite.nn.parser import Parsing, register
 from oshp_lite.nn.prototypes import PrototypeBank, masked_average, present_ids, shrink_mask
-from oshp_lite.nn.xception import FeatureLevel, XceptionEncoder
+from oshp_lite.nn.xception import FeatureLevel
 
 _CLOSED = -1.0e4  # logit of an id that may not be answered; finite, so that resampling it stays finite
 
@@ -52,11 +52,7 @@ class EOPNet(nn.Module):
 
     def _build(self, config: EOPNetConfig) -> None:
         width = config.width
-        self.encoder: XceptionEncoder | LiteEncoder
-        if config.encoder == "xception":
-            self.encoder = XceptionEncoder(config.feature_level, all_branches=config.all_branches)
-        else:
-            self.encoder = LiteEncoder(width, config.lite_channels)
+        self.encoder = encoder_of(config)
         self.coarse_projection = nn.Conv2d(self.encoder.out_channels, width, 1)
         self.fine_projection = nn.Conv2d(self.encoder.out_channels, width, 1)
         self.coarse_guidance = AttentionGuidance(width, config.agm_trunk)

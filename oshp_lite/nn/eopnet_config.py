@@ -49,7 +49,8 @@ class EOPNetConfig:
     the NPM's answer is the same. contrast_bg False also takes the mean over the rows both images have, as Eq. 12 does.
 
     Size: `n_ids` raw ids, `way` "k" or "1", `width` D of the metric spaces, `encoder` "xception" or "lite",
-    `all_branches` holds the unused parts of the encoder too, `lite_channels` (strides 2, 4, 8, 16).
+    `all_branches` holds the unused parts of the encoder too, `lite_channels` (strides 2, 4, 8, 16), `lite_depth`
+    residual blocks at stride 16.
     `epochs` turns progress (epoch / epochs) back into the epoch the warm-up is counted in; a run of any length may keep
     50, warm-up then lasts the same share of it.
 
@@ -71,6 +72,7 @@ class EOPNetConfig:
     encoder: Literal["xception", "lite"] = "xception"
     all_branches: bool = True
     lite_channels: tuple[int, int, int, int] = (24, 48, 96, 144)
+    lite_depth: int = 2
     epochs: int = 50
     momentum: float = 0.999
     proto_warmup: int = 25
@@ -112,7 +114,7 @@ class EOPNetConfig:
             if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, int | kind)):
                 raise UserError(f"model option {name} is {value!r}; it must be a number of type {kind.__name__}")
         object.__setattr__(self, "lite_channels", tuple(self.lite_channels))
-        positive = ("width", "epochs", "temperature", "npm_scale")
+        positive = ("width", "lite_depth", "epochs", "temperature", "npm_scale")
         wrong = [name for name in positive if not getattr(self, name) > 0]
         if self.n_ids < 2 or self.n_ids > 255:
             raise UserError(f"model option n_ids is {self.n_ids}; a label space has between 2 and 255 ids")

@@ -50,17 +50,20 @@ class LiteEncoder(nn.Module):
 
     float [B,3,H,W] -> [B,width,ceil(H/4),ceil(W/4)]. Encoder to stride 16, context there, decoder back to stride 4
     with lateral connections. Plain convolutions because depthwise ones have a slow backward pass on CPUs.
-    `channels` are those at strides 2, 4, 8 and 16.
+    `channels` are those at strides 2, 4, 8 and 16, `depth` is the number of residual blocks at stride 16.
     """
 
-    def __init__(self, width: int = 64, channels: tuple[int, int, int, int] = (24, 48, 96, 144)) -> None:
+    def __init__(
+        self, width: int = 64, channels: tuple[int, int, int, int] = (24, 48, 96, 144), depth: int = 2
+    ) -> None:
         super().__init__()
         c2, c4, c8, c16 = channels
         self.out_channels = width
         self.stem = conv_bn_relu(3, c2, stride=2)
         self.stage4 = nn.Sequential(ResidualBlock(c2, c4, stride=2))
         self.stage8 = nn.Sequential(ResidualBlock(c4, c8, stride=2), ResidualBlock(c8, c8))
-        self.stage16 = nn.Sequential(ResidualBlock(c8, c16, stride=2), ResidualBlock(c16, c16))
+        deeper = [ResidualBlock(c16, c16) for _ in range(depth - 1)]
+        self.stage16 = nn.Sequential(ResidualBlock(c8, c16, stride=2), *deeper)
         self.context = Context(c16)
         self.lateral8 = conv_bn(c8, c8, kernel=1)
         self.from16 = conv_bn(c16, c8, kernel=1)
