@@ -118,6 +118,7 @@ def test_a_runs_folder_explains_itself(dataset: OneShotDataset, tmp_path: Path) 
         "config.yaml",
         "history.csv",
         "weights.safetensors",
+        "answers.npz",
         "resume.pt",
         "scores.json",
         "pairs.npz",

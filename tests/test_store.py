@@ -55,7 +55,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
     """A store whose trainings are quick pretences."""
     monkeypatch.setattr(store_module, "find_dataset", store_module.find_dataset)  # restored afterwards
     monkeypatch.setattr(store_module, "execute", store_module.execute)
-    monkeypatch.setattr(store_module, "present_code", lambda: "this code")
+    monkeypatch.setattr(store_module, "present_code", lambda method="": "this code")
     exec(FAKE, {})
     return RunStore(tmp_path / "runs")
 
@@ -130,7 +130,7 @@ def test_a_failed_training_shows_nothing_and_goes_on_later(runs: RunStore, monke
 
 def test_a_run_of_older_code_is_shown_and_marked_and_not_used(runs: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.ensure(config(init=PLAIN), progress=False)
-    monkeypatch.setattr(store_module, "present_code", lambda: "newer code")
+    monkeypatch.setattr(store_module, "present_code", lambda method="": "newer code")
     assert [run.older_code for run in runs.runs()] == [True]
     assert runs.find(config(init=PLAIN)) is None
     runs.ensure(config(init=PLAIN), progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import cannot_read, write_atomic
+from oshp_lite.files import cannot_read, sha256_json, write_atomic
 
 KEY = "oshp_lite"
 """The metadata entry of our safetensors files; it holds JSON."""
@@ -131,3 +132,17 @@ def load_parser(path: Path | str, device: torch.device | str = "cpu") -> nn.Modu
     put_weights(parser, read_weights(path), path)
     parser.about = about  # type: ignore[assignment]
     return parser.to(device).eval()
+
+
+def file_digest(path: Path | str | None) -> str:
+    """Return what identifies first weights: a hash over the tensors, not over the file's description."""
+    if path is None:
+        return ""
+    if not str(path).endswith(".safetensors"):
+        try:
+            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except OSError:
+            raise UserError(f"checkpoint {path} cannot be read; check the path") from None
+    state = read_weights(path)
+    parts = {name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest() for name, value in state.items()}
+    return sha256_json(parts)

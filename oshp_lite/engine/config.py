@@ -63,7 +63,7 @@ class DataConfig:
 
     dataset: str = "figures-atr"
     fold: int = 1
-    protocol: Literal["journal", "aaai"] = "journal"
+    protocol: Literal["journal", "aaai", "tuning"] = "journal"
     way: Literal["k", "1"] = "k"
     size: int | tuple[int, int] = 128
     augment: Literal["paper", "mild", "none"] = "mild"

@@ -7,7 +7,7 @@ import io
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,12 +52,17 @@ class Predictor(Protocol):
 
 @dataclass
 class Evaluation:
-    """Scores with what they were made from: per-pair matrices int64 [N,C,C], class ids [N], the first few pictures."""
+    """Scores with what they were made from: per-pair matrices int64 [N,C,C], class ids [N], the first few pictures.
+
+    answers: every pair's ids, uint8 [H,W]; persons: the person masks behind them, bool [H,W], for methods with one.
+    """
 
     scores: Scores
     matrices: Tensor
     class_ids: list[int]
     samples: list[tuple[Episode, Tensor, Tensor]]
+    answers: list[Tensor] = field(default_factory=list)
+    persons: list[Tensor] = field(default_factory=list)
 
 
 def evaluate(
@@ -97,16 +102,20 @@ def run_evaluation(
     matrices: list[Tensor] = []
     coarse = torch.zeros(2, 2, dtype=torch.int64)
     samples: list[tuple[Episode, Tensor, Tensor]] = []
+    answers: list[Tensor] = []
+    persons: list[Tensor] = []
     wanted = _sample_positions(episodes, config.eval.samples)
     began = time.monotonic()
     with torch.inference_mode(), tqdm(total=len(episodes), desc="meta-test", disable=not progress, leave=False) as bar:
         for positions, batch in batches(episodes, config):
             moved = batch.to(device)
-            answer = parser.predict(moved, **options).cpu()  # type: ignore[operator]
+            answer, person = _answer(parser, moved, options)
             truth = truth_of(batch, n_ids, config) if kway else batch.query_mask
             assert truth is not None
             matrices += [confusion(a, t, n_ids) for a, t in zip(answer, truth, strict=True)]
-            coarse += _coarse_confusion(parser, moved, positions)
+            coarse += _coarse_confusion(person, batch, positions)
+            answers += list(answer.to(torch.uint8))
+            persons += [] if person is None else list(person)
             for row, position in enumerate(positions):
                 if position in wanted:
                     samples.append((_rows(batch, [row]), truth[row].clone(), answer[row].clone()))
@@ -127,7 +136,7 @@ def run_evaluation(
         "seconds": round(time.monotonic() - began, 2),
         "pairs_per_second": round(len(stacked) / max(1e-9, time.monotonic() - began), 2),
     }
-    return Evaluation(scores, stacked, class_ids, samples)
+    return Evaluation(scores, stacked, class_ids, samples, answers, persons)
 
 
 def _scores(matrices: Tensor, class_ids: Sequence[int], fold: Fold, config: RunConfig) -> Scores:
@@ -196,17 +205,20 @@ def _predict_options(parser: Any, config: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in known}
 
 
-def _coarse_confusion(parser: Any, batch: Episode, positions: Sequence[int]) -> Tensor:
-    """Return the scene-against-person matrix int64 [2,2] of every 10th pair; zeros for parsers without coarse space."""
+def _answer(parser: Any, batch: Episode, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """Return ids int64 [B,H,W] and the person mask bool [B,H,W] of methods that tell it (`answer`); on the CPU."""
+    if hasattr(parser, "answer"):
+        ids, person = parser.answer(batch, **options)
+        return ids.cpu(), person.cpu()
+    return parser.predict(batch, **options).cpu(), None
+
+
+def _coarse_confusion(person: Tensor | None, batch: Episode, positions: Sequence[int]) -> Tensor:
+    """Return the scene-against-person matrix int64 [2,2] of every 10th pair; zeros without a person mask."""
     rows = [row for row, position in enumerate(positions) if position % COARSE_EVERY == 0]
-    if not rows or not isinstance(parser, nn.Module) or batch.query_foreground is None:
+    if not rows or person is None or batch.query_foreground is None:
         return torch.zeros(2, 2, dtype=torch.int64)
-    few = _rows(batch, rows)
-    known = inspect.signature(parser.forward).parameters
-    parsing = parser(few, **({"compute_agm": False} if "compute_agm" in known else {}))
-    if parsing.coarse is None or few.query_foreground is None:
-        return torch.zeros(2, 2, dtype=torch.int64)
-    return confusion(parsing.coarse.argmax(1).cpu(), few.query_foreground.cpu(), 2)
+    return confusion(person[rows].long(), batch.query_foreground[rows], 2)
 
 
 def _rows(batch: Episode, rows: Sequence[int]) -> Episode:
@@ -238,6 +250,27 @@ def save_pairs(path: Path | str, evaluation: Evaluation) -> None:
         class_ids=np.array(evaluation.class_ids, np.int16),
     )
     write_atomic(path, buffer.getvalue())
+
+
+def save_answers(path: Path | str, evaluation: Evaluation) -> None:
+    """Write every pair's ids (`answer_00000`, uint8 [H,W]) and person mask (`person_00000`), compressed, atomically."""
+    arrays = {f"answer_{n:05d}": answer.numpy() for n, answer in enumerate(evaluation.answers)}
+    arrays |= {f"person_{n:05d}": person.numpy().astype(np.uint8) for n, person in enumerate(evaluation.persons)}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, buffer.getvalue())
+
+
+def load_answers(path: Path | str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Read what `save_answers` wrote: ids and person masks, uint8 [H,W] each. UserError when missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            names = sorted(found.files)
+            kinds = ("answer_", "person_")
+            ids, persons = ([found[name] for name in names if name.startswith(kind)] for kind in kinds)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a run's answers ({type(error).__name__}); evaluate again") from None
+    return ids, persons
 
 
 def load_pairs(path: Path | str) -> tuple[Tensor, list[int]]:

@@ -58,6 +58,13 @@ def iou_of(matrix: Tensor) -> Tensor:
     return hits / (matrix.sum(-1) + matrix.sum(-2) - hits)
 
 
+def mean_accuracy(matrix: Tensor, ids: Sequence[int]) -> float:
+    """Return the mean over ids of the share of their pixels answered right, [0,1]; ids without pixels are left out."""
+    matrix = matrix.double()
+    accuracy = (matrix.diagonal() / matrix.sum(-1))[list(ids)]
+    return float(accuracy.nanmean())
+
+
 @dataclass
 class Scores:
     """What an evaluation found. Read as attributes, as `scores["human_miou"]`, or as JSON through `as_dict()`.

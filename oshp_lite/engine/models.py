@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from oshp_lite.nn.encoders import ENCODER_OPTIONS, build_encoder
 from oshp_lite.nn.eopnet_config import EOPNetConfig
 from oshp_lite.nn.layers import resize
 from oshp_lite.nn.losses import pixel_loss
-from oshp_lite.nn.parser import Parsing, build, methods, register
+from oshp_lite.nn.parser import Parsing, build, builder, methods, register
 from oshp_lite.nn.prototypes import present_ids
 
 
@@ -67,20 +67,24 @@ class SegmentNet(nn.Module):
     @torch.no_grad()
     def predict(self, batch: Episode, *, screening: bool = False) -> Tensor:
         """Answer with ids int64 [B,H,W] among those the support shows (1-way: 0/1)."""
+        return self.answer(batch, screening=screening)[0]
+
+    @torch.no_grad()
+    def answer(self, batch: Episode, *, screening: bool = False) -> tuple[Tensor, Tensor]:
+        """Return `predict`'s ids int64 [B,H,W] and the person mask bool [B,H,W] that screening goes by."""
         batch = batch.batched()
         was_training = self.training
         self.eval()
         parsing = self(batch)
         self.train(was_training)
+        person = cast(Tensor, parsing.coarse).argmax(1) == 1
         if batch.class_ids is not None:
             answer = (parsing.fine.argmax(1) == batch.class_ids[:, None, None]).long()
         else:
             shown = present_ids(batch.support_mask, self.n_ids)
             shown[:, 0] = True
             answer = parsing.fine.masked_fill(~shown[:, :, None, None], -torch.inf).argmax(1)
-        if screening and parsing.coarse is not None:
-            answer = answer * parsing.coarse.argmax(1)
-        return answer
+        return (answer * person if screening else answer), person
 
 
 @register("segment")
@@ -95,6 +99,13 @@ def known_methods() -> tuple[str, ...]:
         if find_spec(room) is not None:
             import_module(room)
     return methods()
+
+
+def method_module(method: str) -> str:
+    """Return the name of the module that a registered method comes from. UserError for an unknown method."""
+    if method not in known_methods():
+        raise UserError(f"unknown method {method!r}; known: {', '.join(known_methods())}")
+    return builder(method).__module__
 
 
 def model_options(config: RunConfig, n_ids: int) -> dict[str, Any]:
@@ -140,24 +151,27 @@ def resolve_encoder(config: RunConfig) -> dict[str, Any]:
 
 
 def load_encoder(parser: nn.Module, path: Path | str) -> int:
-    """Copy the encoder of a checkpoint of ours into `parser.encoder`, by name; returns the number of tensors.
+    """Copy the encoder of a checkpoint of ours into the parser's, by name; returns the number of tensors copied.
 
+    A method of several stages lists its encoders as `encoders()` and gets the weights in each; others have `encoder`.
     Raises UserError when the file has no such encoder or its shapes differ.
     """
-    encoder = getattr(parser, "encoder", None)
-    if not isinstance(encoder, nn.Module):
+    own = parser.encoders() if hasattr(parser, "encoders") else [getattr(parser, "encoder", None)]  # type: ignore[operator]
+    encoders = [encoder for encoder in own if isinstance(encoder, nn.Module)]
+    if not encoders:
         raise UserError("this method has no encoder that could be initialised; use init.kind=none")
     prefix = "encoder."
     found = {name.removeprefix(prefix): value for name, value in read_weights(path).items() if name.startswith(prefix)}
-    own = encoder.state_dict()
-    wrong = [name for name, value in own.items() if name not in found or found[name].shape != value.shape]
-    if wrong:
-        raise UserError(
-            f"checkpoint {path} does not hold this run's encoder (for example {wrong[0]} is missing or differs); "
-            "use a run with the same encoder options"
-        )
-    encoder.load_state_dict({name: found[name] for name in own})
-    return len(own)
+    for encoder in encoders:
+        own_state = encoder.state_dict()
+        wrong = [name for name, value in own_state.items() if name not in found or found[name].shape != value.shape]
+        if wrong:
+            raise UserError(
+                f"checkpoint {path} does not hold this run's encoder (for example {wrong[0]} is missing or differs); "
+                "use a run with the same encoder options"
+            )
+        encoder.load_state_dict({name: found[name] for name in own_state})
+    return sum(len(encoder.state_dict()) for encoder in encoders)
 
 
 def initialise(parser: nn.Module, config: RunConfig, init_weights: Path | str | None) -> str:

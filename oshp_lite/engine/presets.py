@@ -124,9 +124,10 @@ def load_profile(
     """Return the configuration of profile `smoke`, `quick`, `lite`, `gpu` or `paper`, with dotted overrides laid over.
 
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
-    `datasets: {name: ...}`, `ways: {"1": ...}`, `tasks: {segment: ...}`. Which of them apply is decided by the given
-    dataset, way and task (or by the overrides of the same names). The task "segment" trains the method "segment" with
-    the encoder that the profile's own method has. Raises UserError for unknown names or wrong values.
+    `datasets: {name: ...}`, `ways: {"1": ...}`, `tasks: {segment: ...}`, `methods: {name: ...}` (what was tuned for a
+    method). Which of them apply is decided by the given dataset, way and task (or by the overrides of the same names).
+    The task "segment" trains the method "segment" with the encoder that the profile's own method has. Raises UserError
+    for unknown names or wrong values.
     """
     content = _read_profile(name)
     pairs = parse_overrides(overrides)
@@ -135,6 +136,7 @@ def load_profile(
     chosen = dataset or pairs.get("data.dataset") or run_data.get("dataset", "figures-atr")
     chosen_way = str(way or pairs.get("data.way") or run_data.get("way", "k"))
     chosen_task = task or pairs.get("train.task") or run.get("train", {}).get("task", "parse")
+    method = pairs.get("model.method") or run.get("model", {}).get("method", "eopnet")
     variant = pairs.get("variant") or run.get("variant", "lite")
     config = variant_config(str(variant), str(chosen))
     where = f"profile {name}"
@@ -144,6 +146,7 @@ def load_profile(
         content.get("datasets", {}).get(chosen, {}),
         content.get("ways", {}).get(chosen_way, {}),
         content.get("tasks", {}).get(chosen_task, {}),
+        content.get("methods", {}).get(method, {}) if chosen_task == "parse" else {},
         {"data": {"dataset": chosen, "way": chosen_way}, "train": {"task": chosen_task}},
     )
     for layer in layers:

@@ -36,6 +36,45 @@ def code_fingerprint(rooms: Iterable[str] = ROOMS, *, package: Path = PACKAGE) -
     return _fingerprint(tuple(sorted(set(rooms))), package)
 
 
+def code_of(method: str) -> str:
+    """Return 16 hex digits over the code that a run of a registered method can reach: its own file and all it imports.
+
+    Another method's file is not among it, so a new contender leaves the old runs as they are.
+    """
+    from oshp_lite.engine.models import method_module
+
+    return _fingerprint(reached(("engine/run.py", *_files_of(method_module(method)))), PACKAGE)
+
+
+def reached(starts: Iterable[str], *, package: Path = PACKAGE) -> tuple[str, ...]:
+    """Return the package's files that these import, at any depth (imports inside functions too), with themselves."""
+    found: set[str] = set()
+    waiting = list(starts)
+    while waiting:
+        inside = waiting.pop()
+        if inside in found:
+            continue
+        found.add(inside)
+        for node in ast.walk(ast.parse((package / inside).read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                waiting += _files_of(name, package)
+    return tuple(sorted(found))
+
+
+def _files_of(module: str, package: Path = PACKAGE) -> list[str]:
+    """Return the file of a module of ours, relative to the package; nothing for other modules and bare packages."""
+    parts = module.split(".")
+    if parts[0] != package.name or len(parts) < 2:
+        return []
+    places = (Path(*parts[1:]).with_suffix(".py"), Path(*parts[1:], "__init__.py"))
+    return [place.as_posix() for place in places if (package / place).is_file()]
+
+
 @cache
 def _fingerprint(rooms: tuple[str, ...], package: Path) -> str:
     total = hashlib.sha256()
@@ -87,11 +126,16 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     ]
 
 
-def provenance(data_fingerprint: str = "", *, device: str = "cpu", seed: int | None = None) -> dict[str, Any]:
-    """Return what a reader must know to trust a number: code, data, device, versions, threads, date (UTC), seed."""
+def provenance(
+    data_fingerprint: str = "", *, device: str = "cpu", seed: int | None = None, method: str | None = None
+) -> dict[str, Any]:
+    """Return what a reader must know to trust a number: code, data, device, versions, threads, date (UTC), seed.
+
+    `code` is that of `method` when one is named, else that of all rooms a run can depend on.
+    """
     return {
         "package": oshp_lite.__version__,
-        "code": code_fingerprint(),
+        "code": code_fingerprint() if method is None else code_of(method),
         "commit": _commit(),
         "data": data_fingerprint,
         "device": device_name(device),

@@ -8,7 +8,6 @@ piece between two steps.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import signal
@@ -17,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,14 @@ from tqdm.auto import tqdm
 
 from oshp_lite.data.episode import Episode
 from oshp_lite.data.layout import OneShotDataset
-from oshp_lite.engine.checkpoint import load_state, read_weights, save_state, save_weights
+from oshp_lite.engine.checkpoint import file_digest, load_state, save_state, save_weights
 from oshp_lite.engine.config import RunConfig, identity
 from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
+from oshp_lite.engine.metrics import mean_accuracy
 from oshp_lite.engine.models import about_run, build_parser, initialise
 from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer, set_rate
 from oshp_lite.errors import UserError
-from oshp_lite.files import sha256_json, write_atomic
+from oshp_lite.files import write_atomic
 
 WEIGHTS, RESUME, HISTORY, CONFIG = "weights.safetensors", "resume.pt", "history.csv", "config.yaml"
 
@@ -129,7 +130,7 @@ class Training:
         self.config, self.dataset, self.folder = config, dataset, folder
         self.fold = run_fold(config, dataset)
         self.device = pick_device(config.train.device)
-        self.key = identity(config, dataset.fingerprint, _file_digest(init_weights))
+        self.key = identity(config, dataset.fingerprint, file_digest(init_weights))
         self.position = Position()
         items = training_set(config, dataset, self.fold)
         self.batches = TrainingBatches(items, config, pin=self.device.type == "cuda")
@@ -150,6 +151,8 @@ class Training:
         self._restore()
         write_atomic(self.folder / CONFIG, self.config.to_yaml().encode())
         total = self.config.train.epochs * len(self.batches)
+        if self.training_free:
+            self._save()
         bar = tqdm(
             total=None if self.config.train.minutes else total,
             initial=self.position.step,
@@ -159,7 +162,7 @@ class Training:
             leave=False,
         )
         with _CtrlC() as ctrl_c, bar:
-            while self._time_left() and (self.config.train.minutes or self.position.epoch < self.config.train.epochs):
+            while not self.training_free and self._more():
                 self._epoch(bar, ctrl_c)
         self._save()
         self._write_history()
@@ -174,9 +177,18 @@ class Training:
         )
         save_weights(self.folder / WEIGHTS, self.parser.state_dict(), about)
 
+    @property
+    def training_free(self) -> bool:
+        """Whether the method has nothing to learn: its weights are those it starts with."""
+        return bool(getattr(self.parser, "training_free", False))
+
+    def _more(self) -> bool:
+        return self._time_left() and bool(self.config.train.minutes or self.position.epoch < self.config.train.epochs)
+
     def _epoch(self, bar: Any, ctrl_c: _CtrlC) -> None:
         here = self.position
-        if here.batch == 0 and renews_optimizer(self.config.train, here.epoch):
+        begins = here.epoch > 0 and here.epoch in self._stage_starts
+        if here.batch == 0 and (begins or renews_optimizer(self.config.train, here.epoch)):
             self.optimizer = make_optimizer(self.config.train, self.parser)
         self.parser.train()
         for batch in self.batches.of(here.epoch, here.batch):
@@ -250,12 +262,18 @@ class Training:
         self._write_history()
 
     def _evaluate(self) -> dict[str, float]:
-        from oshp_lite.engine.evaluate import evaluate
+        """Scores on the test pairs, to draw curves with: mIoUs, and mean class accuracies in k-way."""
+        from oshp_lite.engine.evaluate import run_evaluation
 
         config = replace(self.config, eval=replace(self.config.eval, bootstrap=0, samples=0))
-        scores = evaluate(self.parser, self.dataset, config, progress=False)
+        found = run_evaluation(self.parser, self.dataset, config, progress=False)
         self.parser.train()
-        return {name: getattr(scores, name) for name in ("human_miou", "novel_miou", "base_miou")}
+        told = {name: getattr(found.scores, name) for name in ("human_miou", "novel_miou", "base_miou")}
+        if self.config.data.way == "k":
+            total = found.matrices.sum(0)
+            told["base_accuracy"] = mean_accuracy(total, self.fold.base)
+            told["novel_accuracy"] = mean_accuracy(total, self.fold.novel)
+        return told
 
     # ------------------------------------------------------------------------------------- rates, time, bars
 
@@ -268,8 +286,20 @@ class Training:
     def rate(self, step: int | None = None) -> float:
         """Return the learning rate of a step (default: the next one)."""
         share = self.progress() if self.config.train.minutes else None
-        here = self.position
-        return rate(self.config.train, here.epoch, here.step if step is None else step, len(self.batches), share)
+        here, train, per_epoch = self.position, self.config.train, len(self.batches)
+        first = max(start for start in self._stage_starts if start <= here.epoch)
+        last = min([start for start in self._stage_starts if start > here.epoch], default=train.epochs)
+        if step is None:
+            step = here.step
+        if last - first < train.epochs:  # a method trained in stages begins its schedule anew with each of them
+            train = replace(train, epochs=last - first)
+        return rate(train, here.epoch - first, step - first * per_epoch, per_epoch, share)
+
+    @cached_property
+    def _stage_starts(self) -> list[int]:
+        """First epochs of the stages that a method trained in sequence announces as `stage_ends`; else just 0."""
+        ends = getattr(self.parser, "stage_ends", (1.0,))
+        return sorted({0, *(math.ceil(end * self.config.train.epochs - 1e-9) for end in ends[:-1])})
 
     def _elapsed(self) -> float:
         return self.position.elapsed + time.monotonic() - self._begun
@@ -359,17 +389,3 @@ def read_history(folder: Path | str) -> list[dict[str, float]]:
         raise UserError(f"{path} does not exist; the run has not finished its first epoch")
     with path.open(encoding="utf-8", newline="") as stream:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
-
-
-def _file_digest(path: Path | str | None) -> str:
-    """Return what identifies first weights: a hash over the tensors, not over the file's description."""
-    if path is None:
-        return ""
-    if not str(path).endswith(".safetensors"):
-        try:
-            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        except OSError:
-            raise UserError(f"checkpoint {path} cannot be read; check the path") from None
-    state = read_weights(path)
-    parts = {name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest() for name, value in state.items()}
-    return sha256_json(parts)

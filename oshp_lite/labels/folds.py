@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -94,9 +94,13 @@ class Fold:
 def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
     """Fold 1 or 2 of "atr", "lip", "cihp" or "ccp" (also "figures-atr", "atr-os", ...).
 
-    protocol: "journal" (all datasets) or "aaai" (ATR only). Raises UserError for a combination that does not exist.
+    protocol: "journal" (all datasets), "aaai" (ATR only) or "tuning": the journal fold's base classes alone, every
+    third of them (rarest first) playing novel, so that settings can be chosen without a look at a novel class. Raises
+    UserError for a combination that does not exist.
     """
     short = canonical(dataset)
+    if protocol == "tuning":
+        return _tuning_fold(fold(dataset, number))
     key = (protocol, short, number)
     if key not in tables.TRAINING_IDS:
         known = ", ".join(f"{name} {count} ({rule})" for rule, name, count in tables.TRAINING_IDS)
@@ -110,4 +114,17 @@ def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
         classes=space.classes,
         training=tables.TRAINING_IDS[key],
         novel=tables.NOVEL_IDS[key],
+    )
+
+
+def _tuning_fold(whole: Fold) -> Fold:
+    """The base classes of a fold as a fold of their own; see `fold`."""
+    base = [index for index in whole.space.test_order if index in whole.base_foreground]
+    played = tuple(base[::3])
+    return replace(
+        whole,
+        protocol="tuning",
+        classes=whole.training,
+        training=tuple(index for index in whole.training if index not in played),
+        novel=played,
     )

@@ -316,7 +316,6 @@ class EOPNet(nn.Module):
 
     # ------------------------------------------------------------------------------------------------ predict
 
-    @torch.no_grad()
     def predict(
         self,
         batch: Episode,
@@ -325,7 +324,19 @@ class EOPNet(nn.Module):
         screening: bool | None = None,
         stored_foreground: bool = False,
     ) -> Tensor:
-        """Answer with ids, int64 [B,H,W]: raw ids in k-way, 0 / 1 in 1-way.
+        """Answer with ids, int64 [B,H,W]: raw ids in k-way, 0 / 1 in 1-way; see `answer`."""
+        return self.answer(batch, source=source, screening=screening, stored_foreground=stored_foreground)[0]
+
+    @torch.no_grad()
+    def answer(
+        self,
+        batch: Episode,
+        *,
+        source: str | None = None,
+        screening: bool | None = None,
+        stored_foreground: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the ids int64 [B,H,W] and the person mask bool [B,H,W] that screening goes by.
 
         The argmax of the NPM (or of the AGM: `source`, else the configuration's predict_from) over the ids the variant
         lets win; with screening, pixels that the coarse space does not call a person become 0. Runs in evaluation mode
@@ -344,9 +355,8 @@ class EOPNet(nn.Module):
             for module, mode in modes:  # one by one: a caller may hold some of them frozen
                 module.training = mode
         answer = (parsing.fine if source == "npm" else cast(Tensor, parsing.agm)).argmax(1)
-        if screening:
-            answer = answer * (cast(Tensor, parsing.coarse).argmax(1) == 1)
-        return answer
+        person = cast(Tensor, parsing.coarse).argmax(1) == 1
+        return (answer * person if screening else answer), person
 
     # -------------------------------------------------------------------------------------------- checkpoints
 

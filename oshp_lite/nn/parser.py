@@ -74,8 +74,13 @@ def methods() -> tuple[str, ...]:
     return tuple(sorted(_BUILDERS))
 
 
-def build(name: str, **options: object) -> nn.Module:
-    """Build the method `name` with its own options. Raises KeyError for an unknown name."""
+def builder(name: str) -> Callable[..., nn.Module]:
+    """The builder registered under a method's name. Raises KeyError for an unknown name."""
     if name not in _BUILDERS:
         raise KeyError(f"unknown method {name!r}; known: {', '.join(methods())}")
-    return _BUILDERS[name](**options)
+    return _BUILDERS[name]
+
+
+def build(name: str, **options: object) -> nn.Module:
+    """Build the method `name` with its own options. Raises KeyError for an unknown name."""
+    return builder(name)(**options)

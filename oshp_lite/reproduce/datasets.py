@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,14 @@ def check_names(data: DataConfig) -> None:
 def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
     """Open the dataset; procedural people are drawn first when they are not there (or by an older generator).
 
+    Under the protocol "tuning" the answer is what `hold_out` makes of the dataset's training part, beside the dataset.
     Raises UserError naming the folder and the script to run when a real dataset is missing.
     """
     from oshp_lite.data.layout import open_dataset
 
     check_names(data)
+    if data.protocol == "tuning":
+        return _tuning_dataset(data, root, progress=progress)
     folder = dataset_folder(data, root)
     if data.dataset.startswith("figures-"):
         spec = data.figures
@@ -62,6 +66,16 @@ def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: 
             "by --data"
         )
     return open_dataset(folder)
+
+
+def _tuning_dataset(data: DataConfig, root: str | Path | None, *, progress: bool) -> OneShotDataset:
+    from oshp_lite.data.tailor.held_out import hold_out
+    from oshp_lite.labels import fold
+
+    whole = find_dataset(replace(data, protocol="journal"), root, progress=progress)
+    folder = whole.root.with_name(f"{whole.root.name}-tuning-fold{data.fold}")
+    with locked(folder.parent / ".locks" / f"{folder.name}.lock", f"the dataset {folder.name}"):
+        return hold_out(whole, fold(data.dataset, data.fold), folder, progress=progress)
 
 
 def draw(

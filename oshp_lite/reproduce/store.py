@@ -4,7 +4,8 @@ A run's identity is the hash of its configuration, its data's fingerprint and th
 (comments and docstrings do not count). Its folder appears under its final name only when everything is in it:
 
     config.yaml   history.csv      weights.safetensors      resume.pt
-    scores.json   provenance.json  sample_NN.png  notebook.ipynb  (and pairs.npz: each test pair's confusion matrix)
+    scores.json   provenance.json  sample_NN.png  notebook.ipynb
+    pairs.npz     answers.npz      (each test pair's confusion matrix, and its answer)
 
 Until then the work lies in `.partial/`, from where a killed training goes on.
 """
@@ -167,14 +168,14 @@ class RunStore:
         data = dataset.fingerprint
         if config.init.kind == "file" and config.init.path:
             data = f"{data} from {_file_sha(Path(config.init.path))}"
-        return identity(config, data, present_code())
+        return identity(config, data, present_code(config.model.method))
 
     def _open(self, folder: Path) -> Run | None:
         if not (folder / "scores.json").is_file():
             return None
         settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         provenance = read_json(folder / "provenance.json")
-        older = provenance.get("code") != present_code()
+        older = provenance.get("code") != _code_now(settings)
         return Run(folder, settings, read_json(folder / "scores.json"), provenance, older)
 
     def _make(
@@ -211,11 +212,19 @@ def execute(
     run.execute(config, dataset, folder, init_weights, progress)
 
 
-def present_code() -> str:
-    """Fingerprint of the code that decides a run's numbers, comments and docstrings left out."""
-    from oshp_lite.engine.provenance import code_fingerprint
+def present_code(method: str = "segment") -> str:
+    """Fingerprint of the code that decides the numbers of a method's runs, comments and docstrings left out."""
+    from oshp_lite.engine.provenance import code_of
 
-    return str(code_fingerprint())
+    return str(code_of(method))
+
+
+def _code_now(settings: dict[str, Any]) -> str:
+    """The present code of a run's method; empty when the method is no more."""
+    try:
+        return present_code(str(settings["model"]["method"]))
+    except (UserError, KeyError, TypeError):
+        return ""
 
 
 def _check(config: RunConfig) -> None:
