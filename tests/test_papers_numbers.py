@@ -121,7 +121,7 @@ _NUMBER = re.compile(r"-|\d+(\.\d+)?")
 
 
 def _ends_in_number(line: str) -> bool:
-    return bool(_NUMBER.fullmatch(([""] + _tokens(line))[-1]))
+    return bool(_NUMBER.fullmatch(["", *_tokens(line)][-1]))
 
 
 def _section(table: PrintedTable) -> list[list[str]]:
@@ -140,7 +140,7 @@ def _section(table: PrintedTable) -> list[list[str]]:
             start = next(i for i, line in enumerate(lines) if line.startswith("Parsing framework"))
         else:
             start = next(i for i, line in enumerate(lines) if line.strip() == caption)
-        end = next(i for i in range(start, len(lines)) if not lines[i] and _ends_in_number(lines[i - 1]))
+        end = next(i for i in range(start + 2, len(lines)) if not lines[i] and _ends_in_number(lines[i - 1]))
     return [tokens for line in lines[start:end] if (tokens := _tokens(line))]
 
 

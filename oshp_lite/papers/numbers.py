@@ -1,6 +1,6 @@
 """Every number that the papers and the released code's README print, as data, each with the place it stands at.
 
-The values stand in `papers/data/*.yaml` exactly as printed. What does not add up is flagged here by code, never
+The values stand in `papers/as_printed/*.yaml` exactly as printed. What does not add up is flagged here by code, never
 corrected: averages that cannot be the mean of their folds, one quantity printed with two values, and base scores that
 the novel and human scores beside them rule out.
 """
@@ -262,7 +262,7 @@ def _load() -> _Data:
     prose: dict[str, Prose] = {}
     files: dict[str, str] = {}
     for source in SOURCES:
-        text = (resources.files("oshp_lite.papers") / "data" / f"{source}.yaml").read_text(encoding="utf-8")
+        text = (resources.files("oshp_lite.papers") / "as_printed" / f"{source}.yaml").read_text(encoding="utf-8")
         content = yaml.safe_load(text)
         files[source] = content["file"]
         for name, entry in content["tables"].items():
