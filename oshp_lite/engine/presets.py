@@ -108,6 +108,8 @@ def _read_profile(name: str) -> dict[str, Any]:
         raise UserError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     text = resources.files("oshp_lite.engine").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
+    if isinstance(content, dict) and "like" in content:
+        content = {**_read_profile(content.pop("like")), **content}
     if not isinstance(content, dict) or "run" not in content:
         raise UserError(f"the profile file {name}.yaml holds no 'run' section; reinstall the package")
     return content
@@ -126,8 +128,9 @@ def load_profile(
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
     `datasets: {name: ...}`, `ways: {"1": ...}`, `tasks: {segment: ...}`, `methods: {name: ...}` (what was tuned for a
     method). Which of them apply is decided by the given dataset, way and task (or by the overrides of the same names).
-    The task "segment" trains the method "segment" with the encoder that the profile's own method has. Raises UserError
-    for unknown names or wrong values.
+    A dataset's section may hold `tasks` of its own, and `like: NAME` takes the sections that are not given from another
+    profile. The task "segment" trains the method "segment" with the encoder that the profile's own method has. Raises
+    UserError for unknown names or wrong values.
     """
     content = _read_profile(name)
     pairs = parse_overrides(overrides)
@@ -141,11 +144,14 @@ def load_profile(
     config = variant_config(str(variant), str(chosen))
     where = f"profile {name}"
     run.pop("variant", None)
+    of_dataset = dict(content.get("datasets", {}).get(chosen, {}))
+    of_dataset_task = of_dataset.pop("tasks", {}).get(chosen_task, {})
     layers = (
         run,
-        content.get("datasets", {}).get(chosen, {}),
+        of_dataset,
         content.get("ways", {}).get(chosen_way, {}),
         content.get("tasks", {}).get(chosen_task, {}),
+        of_dataset_task,
         content.get("methods", {}).get(method, {}) if chosen_task == "parse" else {},
         {"data": {"dataset": chosen, "way": chosen_way}, "train": {"task": chosen_task}},
     )
@@ -156,12 +162,6 @@ def load_profile(
         config = replace(config, model=ModelConfig("segment", encoder_options(config)))
     check(config)
     return config
-
-
-def profile_section(name: str, section: str) -> dict[str, Any]:
-    """Return another section of a profile's file (such as `reproduce`), empty when it has none."""
-    found = _read_profile(name).get(section) or {}
-    return dict(found)
 
 
 def init_config(config: RunConfig) -> RunConfig | None:
