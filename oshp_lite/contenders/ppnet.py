@@ -211,7 +211,7 @@ class PPNet(Contender):
     scale          factor on the cosines (20)
     par_weight     weight of the alignment loss: the query's own answer parses the support (1)
     sampling       "grid": the paper's refined grids and its rule for small classes; "mask": every mask pixel
-    project        width of the linear 1x1 projection behind the encoder (ours), 0 leaves it out
+    projection     width of the linear 1x1 projection behind the encoder (ours), 0 leaves it out
 
     k-way and 1-way; further options are those of Contender. Raises UserError for a bad option.
     """
@@ -227,7 +227,7 @@ class PPNet(Contender):
         scale: float = 20.0,
         par_weight: float = 1.0,
         sampling: str = "grid",
-        project: int | None = None,
+        projection: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -237,7 +237,7 @@ class PPNet(Contender):
         self.scale = number("scale", scale, 1e-3)
         self.par_weight = number("par_weight", par_weight, 0)
         self.sampling = choice("sampling", sampling, ("grid", "mask"))
-        width = self.config.width if project is None else number("project", project, 0, whole=True)
+        width = self.config.width if projection is None else number("projection", projection, 0, whole=True)
         with seeded(self.seed + 1):
             self.projection = nn.Conv2d(self.encoder.out_channels, width, 1) if width else nn.Identity()
 
