@@ -220,7 +220,7 @@ def test_a_failed_execution_in_place_leaves_the_notebook_as_it_was(tmp_path: Pat
 
 
 def test_parameters_are_checked_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "_child", lambda *_: pytest.fail("nothing may run"))
+    monkeypatch.setattr(execute, "run_child", lambda *_, **__: pytest.fail("nothing may run"))
     good = Job(written(tmp_path, name="good.ipynb"), tmp_path / "out/good.ipynb")
     bad = Job(written(tmp_path, name="bad.ipynb"), tmp_path / "out/bad.ipynb", {"sed": 1})
     with pytest.raises(UserError, match="'sed'"):

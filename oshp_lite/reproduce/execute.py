@@ -45,8 +45,12 @@ from oshp_lite.reproduce.notebooks import (
     source_of,
     tidy,
     with_defaults,
+    without_cells,
 )
 from oshp_lite.reproduce.places import PACKAGE_PARENT
+
+OVERTIME = 124
+"""Exit code of a process that was ended because it took too long (as `timeout` tells it)."""
 
 CELL_TIMEOUT = 1800
 """Seconds a single cell may take unless told otherwise."""
@@ -56,8 +60,9 @@ CELL_TIMEOUT = 1800
 class Job:
     """One notebook to execute: where from, where to, with which values.
 
-    `identity` is what else its outputs depend on (code and data fingerprints); `timeout` is seconds per cell, 0 for no
-    limit. The kernel works in `cwd`, by default the source notebook's folder, as in JupyterLab.
+    `identity` is what else its outputs depend on (code and data fingerprints); `timeout` is seconds per cell and
+    `limit` seconds for all, 0 for none. Cells with a tag in `without` are left out. The kernel works in `cwd`, by
+    default the source notebook's folder, as in JupyterLab.
     """
 
     source: Path
@@ -67,6 +72,8 @@ class Job:
     identity: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    limit: float = 0
+    without: tuple[str, ...] = ()
 
     @property
     def in_place(self) -> bool:
@@ -83,9 +90,13 @@ class Job:
         """Where the outputs of a failed execution are kept for reading."""
         return self.target.with_name(f"{self.target.stem}.failed.ipynb")
 
+    def notebook(self) -> dict[str, Any]:
+        """The source without the cells that are left out."""
+        return without_cells(load_notebook(self.source), self.without)
+
     def key(self) -> str:
         """Hash of all that decides the outputs: the source's cells, the parameters, the code, the data."""
-        cells = notebook_sha(load_notebook(self.source))
+        cells = notebook_sha(self.notebook())
         return str(sha256_json({"cells": cells, "parameters": self.parameters, "identity": self.identity}))
 
 
@@ -117,7 +128,7 @@ def is_finished(job: Job) -> bool:
 
 def run_job(job: Job, *, force: bool = False) -> Outcome:
     """Execute one notebook in a child process, unless it is finished. Raises UserError for bad parameters only."""
-    source = load_notebook(job.source)
+    source = job.notebook()
     parameters = check_parameters(source, job.parameters, job.source.name)
     if not force and is_finished(job):
         return Outcome(job, "skipped")
@@ -138,10 +149,10 @@ def run_job(job: Job, *, force: bool = False) -> Outcome:
             "progress_bar": False,
             "log_output": False,
         }
-        code, told = _child(order, job.environment)
+        code, told = run_child(order, job.environment, limit=job.limit)
         if code > 0 and not _any_cell_ran(made):
             # two kernels that start at the same moment can choose the same port; the second try is alone
-            code, told = _child(order, job.environment)
+            code, told = run_child(order, job.environment, limit=job.limit)
         return _judge(job, key, made, code, told, time.monotonic() - started)
 
 
@@ -185,7 +196,7 @@ def run_jobs(
 def _judge(job: Job, key: str, made: Path, code: int, told: str, seconds: float) -> Outcome:
     """Decide by exit code and error outputs; put the executed notebook where it belongs."""
     if not made.is_file():
-        return Outcome(job, "failed", seconds, _last_line(told) or f"the process left with {code} before any cell ran")
+        return Outcome(job, "failed", seconds, last_line(told) or f"the process left with {code} before any cell ran")
     executed = tidy(load_notebook(made))
     errors = error_outputs(executed)
     if code == 0 and not errors:
@@ -210,16 +221,19 @@ def _any_cell_ran(made: Path) -> bool:
 
 
 def _reason(executed: dict[str, Any], errors: list[tuple[int, str]], code: int, told: str) -> str:
+    if code == OVERTIME:
+        return last_line(told)
     if errors:
         position, error = errors[0]
         first = next((line for line in source_of(executed["cells"][position]).splitlines() if line.strip()), "")
         return f"cell {position} ({first.strip()[:60]}): {error[:300]}"
     if code < 0:
         return f"the process was ended by signal {-code}"
-    return _last_line(told) or f"the process left with {code}"
+    return last_line(told) or f"the process left with {code}"
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The line of a process's output that says most: the last with an error's name in it, else the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line]
     return (named or lines or [""])[-1][:300]
@@ -235,8 +249,14 @@ def stop_children() -> None:
             os.killpg(child.pid, signal.SIGTERM)
 
 
-def _child(order: dict[str, Any], environment: dict[str, str]) -> tuple[int, str]:
-    """Run papermill in a new process; returns its exit code and what it said."""
+def run_child(
+    order: dict[str, Any], environment: dict[str, str], *, limit: float = 0, module: str = "oshp_lite.reproduce.execute"
+) -> tuple[int, str]:
+    """Have `python -m module --order` obey in a new process; returns its exit code and what it said.
+
+    It is ended when it takes more than `limit` seconds (0: none; the code is then OVERTIME), and it ends itself when
+    this process dies, whatever killed it: its standard input is a pipe that only this process holds open.
+    """
     paths = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
     settings = {
         **os.environ,
@@ -244,22 +264,56 @@ def _child(order: dict[str, Any], environment: dict[str, str]) -> tuple[int, str
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         **environment,
     }
-    child = subprocess.Popen(
-        [sys.executable, "-m", "oshp_lite.reproduce.execute", "--order", json.dumps(order)],
-        env=settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # so that the whole group can be ended, and Ctrl-C reaches us first
-    )
+    watched, held = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, "--order", json.dumps(order)],
+            env=settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=watched,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that the whole group can be ended, and Ctrl-C reaches us first
+        )
+    except BaseException:
+        os.close(held)
+        raise
+    finally:
+        os.close(watched)
     _CHILDREN.add(child)
     try:
-        told, _ = child.communicate()
+        told, _ = child.communicate(timeout=limit or None)
+    except subprocess.TimeoutExpired:
+        told = _end(child) + f"\nit took longer than {limit:.0f} seconds and was ended"
+        return OVERTIME, told
     finally:
         _CHILDREN.discard(child)
+        os.close(held)
     return child.returncode, told
+
+
+def _end(child: subprocess.Popen[str]) -> str:
+    """End a process and its group, first politely; returns what it said."""
+    told = ""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            told, _ = child.communicate(timeout=10)
+            break
+    return told
+
+
+def leave_with_parent() -> None:
+    """End this process and its group as soon as the one that started it (by `run_child`) is gone."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            os.read(0, 1)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _obey(order: dict[str, Any]) -> int:
@@ -302,6 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.order:
+        leave_with_parent()
         return _obey(json.loads(options.order))
     if not options.notebooks:
         parser.error("name at least one notebook")

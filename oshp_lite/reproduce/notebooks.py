@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,12 @@ def with_defaults(notebook: dict[str, Any], values: dict[str, Any]) -> dict[str,
         lines[first : last + 1] = [head + _spelled(values[target]) + tail]
     cell["source"] = "\n".join(lines).splitlines(keepends=True)
     return copy
+
+
+def without_cells(notebook: dict[str, Any], tags: Collection[str]) -> dict[str, Any]:
+    """A copy without the cells that carry one of the tags."""
+    kept = [cell for cell in notebook["cells"] if not set(tags) & set(tags_of(cell))]
+    return {**notebook, "cells": kept}
 
 
 def source_sha(cell: dict[str, Any]) -> str:

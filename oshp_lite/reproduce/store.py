@@ -145,7 +145,10 @@ class RunStore:
 
     def find(self, config: RunConfig, data: str | Path | None = None) -> Run | None:
         """The finished run of `config` made by the present code, or None; trains nothing."""
-        dataset = find_dataset(config.data, data, progress=False)
+        return self.find_in(config, find_dataset(config.data, data, progress=False))
+
+    def find_in(self, config: RunConfig, dataset: OneShotDataset) -> Run | None:
+        """The same for a dataset that is open already."""
         return self._open(self.root / _folder_name(config, self._identity(config, dataset)))
 
     def runs(self) -> list[Run]:

@@ -1,0 +1,177 @@
+"""The run matrix as work: each declared run with its configuration, its first weights, and what is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oshp_lite.errors import UserError
+from oshp_lite.files import sha256_json
+from oshp_lite.papers import experiments
+from oshp_lite.papers.measured import RunKey
+from oshp_lite.reproduce.store import Run, RunStore
+
+if TYPE_CHECKING:
+    from oshp_lite.engine.config import DataConfig, RunConfig
+
+CURVE_POINTS = 10
+"""Evaluations during the trainings whose curve is drawn."""
+
+LIMIT_MINUTES = {"smoke": 10, "quick": 60, "lite": 180, "gpu": 180, "paper": 0}
+"""Minutes one run may take, 0 for no limit."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run to make.
+
+    key     what the tables call it; None for an initialisation, which other rows start from
+    needs   names of the initialisations that have to be there first, in order
+    reason  why it cannot be run here; empty when it can
+    """
+
+    name: str
+    config: RunConfig = field(repr=False)
+    key: RunKey | None = None
+    needs: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def config_of(key: RunKey, profile: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the configuration of a declared run under a profile. UserError for settings that do not exist."""
+    from oshp_lite.engine.presets import load_profile
+
+    wanted = [*experiments.overrides_of(key, profile), *overrides]
+    config = load_profile(profile, wanted, dataset=key.dataset, way=key.way)
+    if experiments.needs_curve(key) and not config.train.eval_every:
+        every = max(1, config.train.epochs // CURVE_POINTS)
+        config = replace(config, train=replace(config.train, eval_every=every))
+    return config
+
+
+def rows_of(keys: Iterable[RunKey], profile: str, overrides: Sequence[str] = ()) -> list[Row]:
+    """Return the rows of some runs in order, each initialisation before the first row that starts from it."""
+    rows: dict[str, Row] = {}
+    for key in keys:
+        try:
+            config = config_of(key, profile, overrides)
+        except UserError as error:
+            rows[key.slug] = Row(key.slug, _nothing(), key, (), str(error))
+            continue
+        reason = why_not(key, config)
+        needs: list[str] = []
+        for first in [] if reason else _chain(config):
+            name = _initial_name(first)
+            rows.setdefault(name, Row(name, first, None, tuple(needs)))
+            needs.append(name)
+        rows[key.slug] = Row(key.slug, config, key, tuple(needs), reason)
+    return list(rows.values())
+
+
+def _nothing() -> RunConfig:
+    from oshp_lite.engine.config import RunConfig
+
+    return RunConfig()
+
+
+def _chain(config: RunConfig) -> list[RunConfig]:
+    """Return the initialisations of a run, the earliest first."""
+    from oshp_lite.engine.presets import init_config
+
+    found: list[RunConfig] = []
+    first = init_config(config)
+    while first is not None:
+        found.insert(0, first)
+        first = init_config(first)
+    return found
+
+
+def _initial_name(config: RunConfig) -> str:
+    from oshp_lite.engine.config import identity_dict
+
+    data = config.data
+    protocol = "" if data.protocol == "journal" else f"-{data.protocol}"
+    told = sha256_json(identity_dict(config))[:8]
+    return f"init-{data.dataset}-fold{data.fold}{protocol}-seed{config.train.seed}-{told}"
+
+
+def why_not(key: RunKey, config: RunConfig) -> str:
+    """Return why a run cannot be made here (no weights, no data, no such method), or nothing; a look, no work."""
+    from oshp_lite.engine.models import known_methods
+    from oshp_lite.reproduce.datasets import dataset_folder
+
+    if key.method not in known_methods():
+        return f"the method {key.method} is not part of this package"
+    lacking = _lacks(key.method, config)
+    if lacking:
+        return lacking
+    data = config.data
+    if not data.dataset.startswith("figures-") and not (dataset_folder(data) / "dataset.json").is_file():
+        return f"needs the dataset {data.dataset} in the data folder; data_scripts/ has the script that makes it"
+    return ""
+
+
+def _lacks(method: str, config: RunConfig) -> str:
+    """Ask the method's own module (`missing(options)`, if it has one) what it lacks."""
+    try:
+        asked = getattr(import_module(f"oshp_lite.contenders.{method}"), "missing", None)
+    except ImportError:
+        return ""
+    return str(asked(config.model.options) or "") if asked is not None else ""
+
+
+class Finder:
+    """Looks rows up in a run store, with each dataset opened once; never draws or trains anything.
+
+    older  take a run made by earlier code with the same configuration and data, when the present code has none
+    """
+
+    def __init__(self, store: RunStore | None = None, data: str | Path | None = None, *, older: bool = False) -> None:
+        self.store, self.data, self.older = store or RunStore(), data, older
+        self._datasets: dict[tuple[Path, int], Any] = {}
+        self._earlier: dict[str, Run] | None = None
+
+    def find(self, config: RunConfig) -> Run | None:
+        """Return the finished run of a configuration, or None."""
+        dataset = self._dataset(config.data)
+        if dataset is None:
+            return None
+        found = self.store.find_in(config, dataset)
+        if found is None and self.older:
+            found = self._before().get(_told(config, dataset.fingerprint))
+        return found
+
+    def _dataset(self, data: DataConfig) -> Any:
+        from oshp_lite.data.layout import open_dataset
+        from oshp_lite.reproduce.datasets import dataset_folder
+
+        described = dataset_folder(data, self.data) / "dataset.json"
+        try:
+            written = described.stat().st_mtime_ns
+        except OSError:
+            return None
+        if (described, written) not in self._datasets:
+            self._datasets[described, written] = open_dataset(described.parent)
+        return self._datasets[described, written]
+
+    def _before(self) -> dict[str, Run]:
+        """Return the store's runs by what they were asked for, the latest of each."""
+        if self._earlier is None:
+            self._earlier = dict(self._listed())
+        return self._earlier
+
+    def _listed(self) -> Iterator[tuple[str, Run]]:
+        for run in self.store.runs():
+            try:
+                yield _told(run.config, str(run.provenance.get("data", ""))), run
+            except UserError:
+                continue  # settings of older code that have other names now
+
+
+def _told(config: RunConfig, data: str) -> str:
+    from oshp_lite.engine.config import identity
+
+    return identity(config, data, "")
