@@ -84,6 +84,8 @@ RUN_ORDER = (
 _FINE_ONLY = ("model.options.coarse_weight=0.0", "model.options.contrast_weight=0.0", "eval.screening=false")
 _ONE = ("model.options.fixed_beta=1.0", "model.options.predict_from=agm", "eval.source=agm")
 
+_ONE_STAGE = ("model.options.stages=1", "model.options.dynamic=false")
+
 ABLATIONS: dict[tuple[str, str], Ablation] = {
     ("eopnet", "agm"): Ablation("AGM", (*_FINE_ONLY, *_ONE)),
     ("eopnet", "npm"): Ablation("NPM", (*_FINE_ONLY, "model.options.fixed_beta=0.0")),
@@ -110,13 +112,13 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
         "unlabelled person pixels are background, as in the paper",
         ("model.options.unlabelled_foreground=background",),
     ),
-    ("popnet", "agm"): Ablation("AGM", ("model.options.form=agm",)),
-    ("popnet", "ncm"): Ablation("NCM", ("model.options.form=ncm",)),
-    ("popnet", "dml"): Ablation("DML", ("model.options.form=dml",)),
-    ("popnet", "dml-ws"): Ablation("DML + WS", ("model.options.form=dml-ws",)),
-    ("popnet", "kim"): Ablation("DML + WS + KIM", ("model.options.form=kim",)),
-    ("popnet", "three-stage"): Ablation("DML + WS + KIM + DP", ("model.options.form=three-stage",)),
-    ("panet", "bg-panet"): Ablation("background as in PANet's paper", ("model.options.background=panet",)),
+    ("popnet", "agm"): Ablation("AGM", (*_ONE_STAGE, "model.options.fixed_beta=1.0", "model.options.predict_from=agm")),
+    ("popnet", "ncm"): Ablation("NCM", (*_ONE_STAGE, "model.options.fixed_beta=0.0")),
+    ("popnet", "dml"): Ablation("DML", (*_ONE_STAGE, "model.options.fixed_beta=0.5")),
+    ("popnet", "dml-ws"): Ablation("DML + WS", _ONE_STAGE),
+    ("popnet", "kim"): Ablation("DML + WS + KIM", ("model.options.stages=3", "model.options.dynamic=false")),
+    ("popnet", "three-stage"): Ablation("DML + WS + KIM + DP", ("model.options.stages=3",)),
+    ("panet", "bg-panet"): Ablation("background as in PANet's paper", ("model.options.bg=panet",)),
 }
 """(method, name) -> what the row changes; the name "" is a method's full form and needs no entry."""
 
