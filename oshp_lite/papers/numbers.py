@@ -8,7 +8,7 @@ the novel and human scores beside them rule out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -279,7 +279,21 @@ def _load() -> _Data:
                 entry["near"],
                 source,
             )
-    return _Data(tables, prose, files, _flags(tables, prose))
+    found = _flags(tables, prose)
+    twice = {flag.where: flag.says for flag in found if flag.kind == "two values"}
+    tables = {name: _with_flags(table, twice) for name, table in tables.items()}
+    return _Data(tables, prose, files, found)
+
+
+def _with_flags(table: PrintedTable, says: dict[str, str]) -> PrintedTable:
+    """Write what was found between tables beside the numbers that it concerns."""
+
+    def cell(number: Printed | None) -> Printed | None:
+        said = None if number is None else says.get(str(number.source))
+        return number if number is None or said is None else replace(number, flag=said)
+
+    rows = [replace(row, cells={column: cell(number) for column, number in row.cells.items()}) for row in table.rows]
+    return replace(table, rows=tuple(rows))
 
 
 def printed_tables() -> dict[str, PrintedTable]:
