@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.nn.eopnet_config import EOPNetConfig
 
 
-def checked(batch: Episode, config: EOPNetConfig) -> Episode:
+class Asked(Protocol):
+    """What of a network's configuration says which ids an episode may hold."""
+
+    @property
+    def n_ids(self) -> int:
+        """Raw ids, background included."""
+
+    @property
+    def way(self) -> str:
+        """Either "k" or "1"."""
+
+    @property
+    def channels(self) -> int:
+        """Ids of a mask: n_ids in k-way, 2 in 1-way."""
+
+
+def checked(batch: Episode, config: Asked) -> Episode:
     """Batch the episode and check that masks fit images and ids fit the network.
 
     Returns masks and class ids as int64. Raises ValueError naming the field that does not fit.

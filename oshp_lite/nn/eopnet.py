@@ -20,7 +20,15 @@ from oshp_lite.nn.encoders import encoder_of
 from oshp_lite.nn.eopnet_config import EOPNetConfig
 from oshp_lite.nn.layers import resize
 from oshp_lite.nn.losses import contrast_prototypes, pixel_loss, prototype_contrast, restrict_target, shift_weights
-from oshp_lite.nn.metric import AttentionGuidance, NearestPrototype, ScalarAffine, attend, class_mean, cosine_maps
+from oshp_lite.nn.metric import (
+    AttentionGuidance,
+    NearestPrototype,
+    ScalarAffine,
+    attend,
+    class_mean,
+    cosine_maps,
+    guide_each,
+)
 from oshp_lite.nn.parser import Parsing, register
 from oshp_lite.nn.prototypes import PrototypeBank, masked_average, present_ids, shrink_mask
 from oshp_lite.nn.xception import FeatureLevel
@@ -202,29 +210,10 @@ class EOPNet(nn.Module):
             return npm, None
         only_shown = self.config.bg_mean == "present" and self.config.restrict_to_support
         needed = shown | ~shown.any(1, keepdim=True) if only_shown else torch.ones_like(shown)
-        scores = self._guide(query, similarity, used.sum(-1) != 0, needed)
+        in_turn = self.training and self.config.trunk_bn == "per_id"
+        scores = guide_each(self.fine_guidance, query, similarity, used.sum(-1) != 0, needed, in_turn=in_turn)
         background = cast(ScalarAffine, self.agm_fusion).maps(class_mean(scores[:, :, 1], counted))
         return npm, self._closed(torch.cat([background, scores[:, :, 0]], 1), shown)
-
-    def _guide(self, query: Tensor, similarity: Tensor, usable: Tensor, needed: Tensor) -> Tensor:
-        """Scores of phi for every id, float [B,K,2,h,w]; usable, needed bool [B,K].
-
-        An id without a prototype has a zero map, so all of a sample's absent ids share one pass over the plain
-        features. Where BatchNorm must see each id's batch apart (`trunk_bn` "per_id" in training) the ids are taken in
-        turn instead.
-        """
-        if self.training and self.config.trunk_bn == "per_id":
-            turns = [self.fine_guidance(attend(query, similarity[:, k])) for k in range(similarity.shape[1])]
-            return torch.stack(turns, 1)
-        sample, k = (usable & needed).nonzero(as_tuple=True)
-        plain = (~usable & needed).any(1).nonzero()[:, 0]
-        attended = torch.cat([attend(query[sample], similarity[sample, k]), query[plain]])
-        answers = self.fine_guidance(attended)
-        scores = answers.new_zeros(*similarity.shape[:2], *answers.shape[1:])
-        every = torch.arange(similarity.shape[1], device=query.device)
-        absent = answers[len(sample) :, None].expand(-1, len(every), -1, -1, -1)
-        scores = scores.index_put((plain[:, None], every[None]), absent)
-        return scores.index_put((sample, k), answers[: len(sample)])
 
     @property
     def _leftover(self) -> bool:

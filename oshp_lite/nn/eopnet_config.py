@@ -13,6 +13,19 @@ from oshp_lite.nn.xception import FeatureLevel
 Variant = Literal["official", "paper", "lite"]
 
 
+def check_kinds(config: Any) -> None:
+    """Raise UserError when a field of a configuration holds a value of another kind than its annotation says."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if getattr(kind, "__origin__", None) is Literal and value not in get_args(kind):
+            choices = ", ".join(str(choice) for choice in get_args(kind))
+            raise UserError(f"model option {name} is {value!r}; choose one of: {choices}")
+        if kind is bool and not isinstance(value, bool):
+            raise UserError(f"model option {name} is {value!r}; it must be true or false")
+        if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, int | kind)):
+            raise UserError(f"model option {name} is {value!r}; it must be a number of type {kind.__name__}")
+
+
 @dataclass(frozen=True)
 class EOPNetConfig:
     """Configuration of a model; the plain constructor is the `official` preset.
@@ -104,15 +117,7 @@ class EOPNetConfig:
     scalar_init: Literal["random", "unit"] = "random"
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(EOPNetConfig).items():
-            value = getattr(self, name)
-            if getattr(kind, "__origin__", None) is Literal and value not in get_args(kind):
-                choices = ", ".join(str(choice) for choice in get_args(kind))
-                raise UserError(f"model option {name} is {value!r}; choose one of: {choices}")
-            if kind is bool and not isinstance(value, bool):
-                raise UserError(f"model option {name} is {value!r}; it must be true or false")
-            if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, int | kind)):
-                raise UserError(f"model option {name} is {value!r}; it must be a number of type {kind.__name__}")
+        check_kinds(self)
         object.__setattr__(self, "lite_channels", tuple(self.lite_channels))
         positive = ("width", "lite_depth", "epochs", "temperature", "npm_scale")
         wrong = [name for name in positive if not getattr(self, name) > 0]

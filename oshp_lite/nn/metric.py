@@ -66,6 +66,34 @@ class AttentionGuidance(nn.Module):
         return cast(Tensor, self.classify(self.trunk(attended)))
 
 
+def guide_each(
+    guidance: AttentionGuidance,
+    query: Tensor,
+    similarity: Tensor,
+    usable: Tensor,
+    needed: Tensor,
+    *,
+    in_turn: bool = False,
+) -> Tensor:
+    """Scores of phi for every id: query float [B,D,h,w], similarity float [B,K,h,w] -> float [B,K,2,h,w].
+
+    usable bool [B,K]: ids with a prototype; needed bool [B,K]: ids whose scores matter, the others stay 0. An id
+    without a prototype has a zero map, so all of a sample's absent ids share one pass over the plain features. Where
+    BatchNorm must see each id's batch apart (released code, in training) the ids are taken `in_turn` instead.
+    """
+    if in_turn:
+        turns = [guidance(attend(query, similarity[:, k])) for k in range(similarity.shape[1])]
+        return torch.stack(turns, 1)
+    sample, k = (usable & needed).nonzero(as_tuple=True)
+    plain = (~usable & needed).any(1).nonzero()[:, 0]
+    answers = guidance(torch.cat([attend(query[sample], similarity[sample, k]), query[plain]]))
+    scores = answers.new_zeros(*similarity.shape[:2], *answers.shape[1:])
+    every = torch.arange(similarity.shape[1], device=query.device)
+    absent = answers[len(sample) :, None].expand(-1, len(every), -1, -1, -1)
+    scores = scores.index_put((plain[:, None], every[None]), absent)
+    return scores.index_put((sample, k), answers[: len(sample)])
+
+
 class ScalarAffine(nn.Conv2d):
     """A learned a * x + b on single-channel maps (omega, journal, Eq. 9): a 1x1 convolution with one channel."""
 

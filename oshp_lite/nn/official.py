@@ -105,10 +105,10 @@ def our_names(net: nn.Module) -> dict[str, str]:
     return names
 
 
-def export(net: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's state under the released code's names, in its order."""
+def export(net: nn.Module, names: Mapping[str, str] | None = None) -> dict[str, Tensor]:
+    """A copy of the network's state under the released code's names (default: EOP-Net's), in its order."""
     state = net.state_dict()
-    return {theirs: state[ours].clone() for theirs, ours in our_names(net).items()}
+    return {theirs: state[ours].clone() for theirs, ours in (our_names(net) if names is None else names).items()}
 
 
 def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
@@ -172,13 +172,15 @@ def infer_size(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"way": way, "n_ids": int(bank.shape[0]), "width": int(bank.shape[1])}
 
 
-def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load(
+    net: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str] | None = None, method: str = "EOP-Net"
+) -> None:
     """Copy an official state into a network (also one on the meta device).
 
-    Raises UserError when names, shapes or kinds of tensor differ. BatchNorm counters, which very old files lack, are
-    taken as 0.
+    names: official name -> our name, by default EOP-Net's. Raises UserError when names, shapes or kinds of tensor
+    differ. BatchNorm counters, which very old files lack, are taken as 0.
     """
-    names = our_names(net)
+    names = our_names(net) if names is None else names
     shapes = {name: value.shape for name, value in net.state_dict(keep_vars=True).items()}
     filled = dict(state)
     for name in names:
@@ -188,14 +190,14 @@ def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     extra = [name for name in filled if name not in names]
     if absent:
         raise UserError(
-            f"the checkpoint lacks {len(absent)} entries of EOP-Net, first {absent[0]}; give a complete one"
+            f"the checkpoint lacks {len(absent)} entries of {method}, first {absent[0]}; give a complete one"
         )
     if extra:
-        raise UserError(f"the checkpoint holds {len(extra)} entries EOP-Net does not have, first {extra[0]}")
+        raise UserError(f"the checkpoint holds {len(extra)} entries {method} does not have, first {extra[0]}")
     for theirs, ours in names.items():
         if filled[theirs].shape != shapes[ours]:
             got, want = tuple(filled[theirs].shape), tuple(shapes[ours])
-            raise UserError(f"the checkpoint's {theirs} has shape {got}, EOP-Net needs {want}")
+            raise UserError(f"the checkpoint's {theirs} has shape {got}, {method} needs {want}")
         value = filled[theirs]
         whole = theirs.endswith("num_batches_tracked")
         if value.layout != torch.strided or value.is_meta or not (value.is_floating_point() or whole):

@@ -31,6 +31,11 @@ class Parsing:
         """The nearest prototype module's logits: the `fine` answer of EOP-Net."""
         return self.fine
 
+    @property
+    def ncm(self) -> Tensor:
+        """The nearest centroid module's logits, scale included: the `fine` answer of POPNet."""
+        return self.fine
+
 
 @runtime_checkable
 class OneShotParser(Protocol):
