@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from oshp_lite.papers.measured.records import Array, Measured, totals_of, values
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and what it rests on: seeds and pairs (summed over folds), folds."""
+    """A value with its 95 % interval, and what it rests on: seeds, pairs (summed over folds), folds, `draws` [R]."""
 
     mean: float
     low: float
@@ -23,6 +23,7 @@ class Estimate:
     seeds: int
     pairs: int
     folds: tuple[int, ...]
+    draws: Array = field(repr=False, compare=False)
 
     def __iter__(self) -> Any:
         """Unpack as (mean, low, high)."""
@@ -94,7 +95,7 @@ def contrast(terms: Sequence[Term], *, repeats: int = 1000, seed: int = 0) -> Es
     spread = np.mean(drawn, 0)
     kept = spread[~np.isnan(spread)]
     low, high = np.quantile(kept, [0.025, 0.975]).tolist() if len(kept) else (math.nan, math.nan)
-    return Estimate(float(np.mean(means)), low, high, min(n_seeds), n_pairs, tuple(folds))
+    return Estimate(float(np.mean(means)), low, high, min(n_seeds), n_pairs, tuple(folds), spread)
 
 
 def _same_pairs(runs: Sequence[Measured]) -> None:

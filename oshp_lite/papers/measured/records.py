@@ -17,7 +17,17 @@ from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold, fold
 
 Array = NDArray[Any]
-MEASURES = ("novel", "base", "human", "accuracy", "mean_accuracy", "bi_miou", "novel_accuracy", "base_accuracy")
+MEASURES = (
+    "novel",
+    "base",
+    "human",
+    "accuracy",
+    "mean_accuracy",
+    "bi_miou",
+    "novel_accuracy",
+    "base_accuracy",
+    "novel_precision",
+)
 """Scores by name; "iou:<id>" is one class, and "a-b" is the difference of two scores of the same answers."""
 
 
@@ -238,7 +248,9 @@ def values(totals: Array, measured: Measured, measure: str) -> Array:
         return _ratio(hits.sum(axes), wanted.sum(axes))
     if measure == "bi_miou" and not kway:
         return np.asarray(iou_of_counts(totals.sum(-3)).mean(-1))
-    if measure.endswith("accuracy"):
+    if measure == "novel_precision":
+        found, measure = _entries(_ratio(totals[..., 0], totals[..., 0] + totals[..., 1]), measured), "novel"
+    elif measure.endswith("accuracy"):
         found = _entries(_ratio(totals[..., 0], totals[..., 0] + totals[..., 2]), measured)
         measure = {"mean_accuracy": "human", "novel_accuracy": "novel", "base_accuracy": "base"}[measure]
     else:

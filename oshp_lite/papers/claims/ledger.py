@@ -1,0 +1,206 @@
+"""The ledger: every claim of the two papers with its verdict on every dataset, as rows, HTML, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+
+import yaml
+
+from oshp_lite.papers.claims.aaai import AAAI
+from oshp_lite.papers.claims.journal_comparisons import COMPARISON
+from oshp_lite.papers.claims.journal_parts import PARTS
+from oshp_lite.papers.claims.rule import VERDICTS, Claim, Part, Verdict, judge
+from oshp_lite.papers.experiments import families
+from oshp_lite.papers.measured import Results
+
+CLAIMS: tuple[Claim, ...] = (*COMPARISON, *PARTS, *AAAI)
+PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper"}
+_MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not run": "-"}
+COLUMNS = (
+    "claim",
+    "paper",
+    "where",
+    "statement",
+    "dataset",
+    "verdict",
+    "figures",
+    "paper's figures",
+    "folds",
+    "seeds",
+    "finding",
+)
+
+
+@cache
+def findings() -> dict[str, dict[str, str]]:
+    """Return {claim: {dataset: text}}: what we say where a claim does not reproduce (`claims/findings.yaml`)."""
+    text = (resources.files("oshp_lite.papers.claims") / "findings.yaml").read_text(encoding="utf-8")
+    return {
+        str(claim): {str(dataset): " ".join(str(said).split()) for dataset, said in (by_dataset or {}).items()}
+        for claim, by_dataset in (yaml.safe_load(text) or {}).items()
+    }
+
+
+def ledger(
+    results: Results,
+    profile: str = "lite",
+    claims: Iterable[Claim] = CLAIMS,
+    said: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Verdict]:
+    """Return the verdicts of all claims on all datasets of a profile, claim by claim.
+
+    said  findings to use instead of the committed ones
+    """
+    texts = findings() if said is None else said
+    datasets = families(profile)
+    return [
+        judge(claim, results, datasets[family], family, texts.get(claim.id, {}).get(datasets[family], ""))
+        for claim in claims
+        for family in claim.families
+    ]
+
+
+def summary(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Return how many rows (a claim on a dataset) have each verdict."""
+    counted = Counter(verdict.word for verdict in verdicts)
+    return {word: counted[word] for word in VERDICTS}  # type: ignore[index]
+
+
+def summary_line(verdicts: Sequence[Verdict]) -> str:
+    """Return the count in words, with what the rule can and cannot promise."""
+    counts = summary(verdicts)
+    claims = len({verdict.claim.id for verdict in verdicts})
+    told = ", ".join(f"{counts[word]} {word}" for word in VERDICTS)
+    decided = sum(counts[word] for word in VERDICTS[:3])
+    line = f"{claims} claims, {len(verdicts)} rows (a claim on a dataset): {told}."
+    if not decided:
+        return line
+    return (
+        f"{line} A verdict rests on 95 % intervals over test pairs (and over seeds, where there are several): some of "
+        f"the {decided} rows with figures may stand on the wrong side by chance, and where there is one seed the "
+        "interval knows nothing of another training."
+    )
+
+
+def _figures(parts: Sequence[Part]) -> list[str]:
+    return [f"{part.label}: {part.figures}" for part in parts]
+
+
+def _printed(parts: Sequence[Part]) -> str:
+    known = [f"{part.printed:+g}" for part in parts if part.printed is not None]
+    return ", ".join(known)
+
+
+def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
+    """Return the ledger as plain rows, one a claim and dataset; keys are `COLUMNS`."""
+    made = []
+    for verdict in verdicts:
+        claim = verdict.claim
+        told = verdict.reason or "; ".join(_figures(verdict.parts))
+        cells = (
+            claim.id, PAPERS[claim.paper], claim.where, claim.says, verdict.dataset, verdict.word, told,
+            _printed(verdict.parts), verdict.folds, verdict.seeds, verdict.finding,
+        )  # fmt: skip
+        made.append(dict(zip(COLUMNS, cells, strict=True)))
+    return made
+
+
+def to_csv(verdicts: Sequence[Verdict]) -> str:
+    """Return the ledger as CSV."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(verdicts))
+    return stream.getvalue()
+
+
+def _grouped(verdicts: Sequence[Verdict]) -> list[tuple[Claim, list[Verdict]]]:
+    grouped: dict[str, tuple[Claim, list[Verdict]]] = {}
+    for verdict in verdicts:
+        grouped.setdefault(verdict.claim.id, (verdict.claim, []))[1].append(verdict)
+    return list(grouped.values())
+
+
+def to_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return the ledger as Markdown: the count, a table of verdicts, and the findings below it."""
+    datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
+    lines = [summary_line(verdicts), "", "| claim | where | " + " | ".join(datasets) + " |"]
+    lines.append("|---|---|" + "---|" * len(datasets))
+    for claim, mine in _grouped(verdicts):
+        words = {verdict.dataset: verdict.word for verdict in mine}
+        cells = " | ".join(words.get(dataset, "") for dataset in datasets)
+        lines.append(f"| {claim.says} | {PAPERS[claim.paper]}, {claim.where} | {cells} |")
+    told = [verdict for verdict in verdicts if verdict.finding]
+    if told:
+        lines += ["", "Findings:", ""]
+        lines += [f"* {one.claim.says} ({one.dataset}, {one.word}) {one.finding}" for one in told]
+    return "\n".join(lines) + "\n"
+
+
+_CSS = """<style>
+.ledger{border-collapse:collapse;font-size:13px;line-height:1.35}
+.ledger th,.ledger td{border:1px solid #bbb;padding:4px 8px;text-align:left;vertical-align:top}
+.ledger .w{white-space:nowrap}
+.ledger .reproduced{background:#dff0df}.ledger .not-reproduced{background:#f6d9d4;font-weight:bold}
+.ledger .undecided{background:#f5edd0}.ledger .not-run{color:#666}
+.ledger small{color:#444}.ledger ul{margin:2px 0 2px 16px;padding:0}
+</style>"""
+
+
+def to_html(verdicts: Sequence[Verdict]) -> str:
+    """Return the ledger as HTML: the count, then a row for each claim with its verdicts; figures unfold on a click.
+
+    Verdicts are words with a mark, so nothing rests on colour.
+    """
+    datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in datasets)
+    body = []
+    for claim, mine in _grouped(verdicts):
+        words = {verdict.dataset: verdict for verdict in mine}
+        cells = "".join(_cell(words.get(dataset)) for dataset in datasets)
+        details = "".join(_details(verdict) for verdict in mine)
+        body.append(
+            f"<tr><td>{html.escape(claim.says)}<br><small>{PAPERS[claim.paper]}, {html.escape(claim.where)}</small>"
+            f"<details><summary>what decides, figures</summary><small>{html.escape(claim.decides)}</small>"
+            f"{details}</details></td>{cells}</tr>"
+        )
+    return (
+        f"{_CSS}<p>{html.escape(summary_line(verdicts))}</p><table class='ledger'><thead><tr><th>claim</th>{head}</tr>"
+        f"</thead><tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def _cell(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "<td></td>"
+    kind = verdict.word.replace(" ", "-")
+    rests = ", ".join(
+        text for text in (f"fold {verdict.folds}" if verdict.folds else "", _seeds(verdict.seeds)) if text
+    )
+    return f"<td class='w {kind}'>{_MARKS[verdict.word]} {verdict.word}<br><small>{rests}</small></td>"
+
+
+def _seeds(seeds: str) -> str:
+    return "" if not seeds else "1 seed" if seeds == "1" else f"{seeds} seeds"
+
+
+def _details(verdict: Verdict) -> str:
+    items = []
+    for part in verdict.parts:
+        paper = "" if part.printed is None else f"; paper {part.printed:+g}"
+        items.append(f"<li>{_MARKS[part.verdict]} {html.escape(part.label)}: {html.escape(part.figures + paper)}</li>")
+    for part in verdict.also:
+        items.append(f"<li><i>beside it</i>, {html.escape(part.label)}: {html.escape(part.figures)}</li>")
+    finding = f"<p><b>Finding.</b> {html.escape(verdict.finding)}</p>" if verdict.finding else ""
+    return f"<p><b>{html.escape(verdict.dataset)}</b>: {verdict.word}</p><ul>{''.join(items)}</ul>{finding}"
+
+
+def missing_findings(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return "claim on dataset" for every claim that did not reproduce and has no finding written."""
+    return [f"{one.claim.id} on {one.dataset}" for one in verdicts if one.word == "not reproduced" and not one.finding]

@@ -1,0 +1,399 @@
+"""The ledger: one rule for all claims, claims that the papers' own numbers support, and no unexplained failure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oshp_lite.labels import fold
+from oshp_lite.papers.claims import (
+    CLAIMS,
+    COLUMNS,
+    VERDICTS,
+    Claim,
+    decide,
+    findings,
+    judge,
+    ledger,
+    missing_findings,
+    rows,
+    summary,
+    summary_line,
+    to_csv,
+    to_html,
+    to_markdown,
+    together,
+)
+from oshp_lite.papers.claims.phrases import above, e, m
+from oshp_lite.papers.claims.quantities import Cost, Difference, Fixed, Outcome, Side, Similar
+from oshp_lite.papers.claims.special import NovelConfusion, SizeRank, Stability, _student, spreads
+from oshp_lite.papers.experiments import ABLATIONS, METHODS, families
+from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, load_measured, measured_of
+
+ROOT = Path(__file__).resolve().parents[1]
+ATR = "figures-atr"
+BY_ID = {claim.id: claim for claim in CLAIMS}
+Skill = Callable[[int], float]
+
+
+def run(key: RunKey, skill: Skill, *, pairs: int = 48, noise: float = 0.05, **more: object) -> Measured:
+    """A run whose share of right pixels in each class is `skill`, with pairs that are hard for every method alike."""
+    split = fold(key.dataset, key.fold, key.protocol)
+    shared = np.random.default_rng([key.fold, 5])
+    own = np.random.default_rng([zlib.crc32(key.slug.encode()), key.seed])
+    ids = np.resize(np.array(split.foreground), pairs)
+    hard, area = shared.uniform(-0.1, 0.1, pairs), shared.integers(100, 900, (pairs, 20))
+    size = split.n_ids if key.way == "k" else 2
+    made = np.zeros((pairs, size, size), np.int64)
+    for pair in range(pairs):
+        asked = list(split.classes) if key.way == "k" else [0, int(ids[pair])]
+        for place, c in enumerate(asked):
+            index = c if key.way == "k" else place
+            right = np.clip((0.95 if c == 0 else skill(c)) + hard[pair] + own.normal(0, noise), 0, 1)
+            wanted = int(area[pair, c % 20])
+            made[pair, index, index] += int(right * wanted)
+            made[pair, index, 1 if index == 0 else 0] += wanted - int(right * wanted)
+    return measured_of(key, "lite", made, ids, screened=made, queries=np.arange(pairs) // 3, **more)
+
+
+def flat(value: float) -> Skill:
+    return lambda _: value
+
+
+def split_skill(dataset: str, base: float, novel: float, number: int = 1) -> Skill:
+    ids = fold(dataset, number).novel
+    return lambda c: novel if c in ids else base
+
+
+def kway(**skills: Skill | float) -> Results:
+    made = []
+    for method, skill in skills.items():
+        made.append(run(RunKey(method, ATR, 1, "k"), skill if callable(skill) else flat(skill)))
+    return Results(made, otherwise="not trained")
+
+
+# ------------------------------------------------------------------------------------------------------- the rule
+
+
+def outcome(low: float, high: float) -> Outcome:
+    return Outcome((low + high) / 2, low, high, "points", 1, 10, (1,))
+
+
+def test_the_interval_decides() -> None:
+    assert decide(outcome(0.1, 2)) == "reproduced"
+    assert decide(outcome(-2, -0.1)) == "not reproduced"
+    assert decide(outcome(-1, 2)) == "undecided"
+    assert decide(outcome(0, 2)) == "undecided"
+    assert decide(NotRun("x")) == "not run"
+
+
+def test_all_parts_must_hold() -> None:
+    assert together(["reproduced", "reproduced"]) == "reproduced"
+    assert together(["reproduced", "undecided"]) == "undecided"
+    assert together(["reproduced", "undecided", "not run"]) == "not run"
+    assert together(["reproduced", "not run", "not reproduced"]) == "not reproduced"
+
+
+def test_a_lead_is_seen_missed_left_open_and_not_run() -> None:
+    claim = BY_ID["lead-novel-k"]
+    clear = kway(eopnet=0.8, popnet=0.6, sgone=0.3, amp=0.4, panet=0.2)
+    found = judge(claim, clear, ATR, "atr")
+    assert found.word == "reproduced"
+    assert (found.seeds, found.folds) == ("1", "1")
+    assert (
+        judge(claim, kway(eopnet=0.5, popnet=0.7, sgone=0.3, amp=0.4, panet=0.2), ATR, "atr").word == "not reproduced"
+    )
+    close = kway(eopnet=0.6, popnet=0.6, sgone=0.3, amp=0.4, panet=0.2)
+    assert judge(claim, close, ATR, "atr").word == "undecided"
+    part = kway(eopnet=0.8, popnet=0.6, sgone=0.3, panet=0.2)
+    missing = judge(claim, part, ATR, "atr")
+    assert missing.word == "not run"
+    assert missing.reason == "AMP: not trained"
+
+
+def test_what_stands_beside_a_claim_does_not_decide() -> None:
+    """A row that the papers do not have may lead; the claim is about the papers' methods."""
+    results = kway(eopnet=0.8, popnet=0.6, sgone=0.3, amp=0.4, panet=0.2, label_transfer=0.9)
+    found = judge(BY_ID["lead-human-k"], results, ATR, "atr")
+    assert found.word == "reproduced"
+    beside = {part.label: part.verdict for part in found.also}
+    assert beside["human mIoU: EOP-Net above Nearest-patch label transfer"] == "not reproduced"
+    assert beside["human mIoU: EOP-Net above SG-One, screened"] == "reproduced"
+
+
+def test_seeds_count_and_widen() -> None:
+    runs = [
+        run(RunKey(method, ATR, 1, "k", seed), flat(value))
+        for method, values in {"eopnet": (0.8, 0.5, 0.65), "popnet": (0.6, 0.62, 0.61)}.items()
+        for seed, value in enumerate(values)
+    ]
+    claim = Claim("x", "journal", "here", "says", (above(e(), m("popnet"), "human"),), "", ("atr",))
+    every = judge(claim, Results(runs), ATR, "atr")
+    assert (every.word, every.seeds) == ("undecided", "3")
+    lucky = judge(claim, Results(run for run in runs if run.key.seed == 0), ATR, "atr")
+    assert (lucky.word, lucky.seeds) == ("reproduced", "1")
+
+
+def test_runs_on_other_pairs_are_not_compared() -> None:
+    runs = [run(RunKey("eopnet", ATR, 1, "k"), flat(0.8)), run(RunKey("popnet", ATR, 1, "k"), flat(0.6), pairs=24)]
+    found = above(e(), m("popnet"), "human").measure(Results(runs), ATR)
+    assert isinstance(found, NotRun)
+    assert "different test pairs" in found.reason
+
+
+# ------------------------------------------------------------------------------------------------- the declarations
+
+
+def test_ids_are_unique_and_the_claims_named_in_the_plan_are_there() -> None:
+    assert len(BY_ID) == len(CLAIMS)
+    assert set(BY_ID) >= {
+        "lead-novel-k", "lead-human-k", "popnet-second-k", "sgone-base-not-novel", "amp-best-novel-baseline",
+        "amp-low-human", "novel-1way-above-k", "agm-overfits-base", "npm-low-on-both", "dml-without-shift-between",
+        "shifting-adds", "coarse-adds", "contrast-adds", "momentum-high-beats-low", "momentum-helps-novel",
+        "momentum-late-trend", "shallow-transfers", "half-parameters", "half-macs", "faster-than-popnet",
+        "stable-over-supports", "cihp-1way-exception", "aaai-infusion-adds", "aaai-dynamic-adds",
+        "aaai-novel-1way-above-k", "aaai-human-1way-below-k",
+    }  # fmt: skip
+    for claim in CLAIMS:
+        assert claim.says.endswith(".")
+        assert claim.parts
+        assert set(claim.families) <= set(families("lite"))
+
+
+def test_only_declared_runs_are_asked_for() -> None:
+    for claim in CLAIMS:
+        for part in (*claim.parts, *claim.also):
+            sides = getattr(part, "sides", None) or [
+                side for name in ("first", "second", "side", "against") if (side := getattr(part, name, None))
+            ]
+            for side in sides:
+                assert side.method in METHODS or side.method == "segment", (claim.id, side)
+                assert not side.ablation or (side.method, side.ablation) in ABLATIONS, (claim.id, side)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_the_papers_own_numbers_support_their_claims(claim: Claim) -> None:
+    """Signs and rows are declared rightly: where the papers print what decides, it stands on the claim's side."""
+    for family in claim.families:
+        for part in claim.parts:
+            printed = part.printed(family)
+            assert printed is None or printed > 0, f"{family}: {part.label}"
+            if family == "ccp":
+                assert printed is None
+
+
+def test_printed_differences_are_the_papers() -> None:
+    novel = above(e(), m("popnet"), "novel")
+    assert novel.printed("cihp") == pytest.approx(5.1)
+    assert above(e(), m("popnet"), "human").printed("cihp") == pytest.approx(4.2)
+    assert above(e("dml-coarse"), e("dml"), "novel").printed("atr") == pytest.approx(8.6)
+    assert above(e("dml-coarse"), m("popnet"), "novel").printed("atr") == pytest.approx(1.2)  # fold 1 on both sides
+    assert novel.printed("ccp") is None
+    half = BY_ID["half-parameters"].parts[0]
+    assert half.printed("atr") == pytest.approx(0.55 - 42.5 / 85.8, abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------ other quantities
+
+
+def test_costs() -> None:
+    def with_cost(method: str, params: float, fps: float | None = None) -> Measured:
+        cost = {"params_m": params} | ({} if fps is None else {"fps": fps})
+        return run(RunKey(method, ATR, 1, "k"), flat(0.5), cost=cost)
+
+    good = Results([with_cost("eopnet", 1.0, 20.0), with_cost("popnet", 2.0, 10.0)])
+    assert judge(BY_ID["half-parameters"], good, ATR, "atr").word == "reproduced"
+    assert judge(BY_ID["faster-than-popnet"], good, ATR, "atr").word == "reproduced"
+    same = Results([with_cost("eopnet", 1.9, 10.0), with_cost("popnet", 2.0, 10.2)])
+    assert judge(BY_ID["half-parameters"], same, ATR, "atr").word == "not reproduced"
+    assert judge(BY_ID["faster-than-popnet"], same, ATR, "atr").word == "undecided"
+    none = judge(BY_ID["half-macs"], good, ATR, "atr")
+    assert none.word == "not run"
+    assert "not measured" in none.reason
+
+
+def test_similar_has_room_only_within_its_margin() -> None:
+    sides = (Side("eopnet", measure="base_accuracy"), Side("popnet", measure="base_accuracy", weight=-1))
+    assert decide(Similar("x", sides, 5.0).measure(kway(eopnet=0.6, popnet=0.6), ATR)) == "reproduced"
+    assert decide(Similar("x", sides, 2.0).measure(kway(eopnet=0.6, popnet=0.7), ATR)) == "not reproduced"
+
+
+def test_late_trend_compares_slopes() -> None:
+    rng = np.random.default_rng(0)
+
+    def with_curve(ablation: str, slope: float, noise: float = 0.002) -> Measured:
+        history = [{"epoch": n, "novel_miou": 0.2 + slope * (n - 10) / 20 + noise * rng.normal()} for n in range(1, 21)]
+        return run(RunKey("eopnet", ATR, 1, "k", 0, ablation), flat(0.5), history=history)
+
+    claim = BY_ID["momentum-late-trend"]
+    up = judge(claim, Results([with_curve("", 0.1), with_curve("static", -0.1)]), ATR, "atr")
+    assert up.word == "reproduced"
+    part = up.parts[0].outcome
+    assert isinstance(part, Outcome)
+    assert part.mean == pytest.approx(10.0, abs=1.5)  # 0.1 against -0.1 over half the training, in points
+    assert judge(claim, Results([with_curve("", -0.1), with_curve("static", 0.1)]), ATR, "atr").word == "not reproduced"
+    loud = [[with_curve("", 0.0, 0.05), with_curve("static", 0.0, 0.05)] for _ in range(60)]
+    words = [judge(claim, Results(pair), ATR, "atr").word for pair in loud]
+    assert words.count("undecided") >= 53  # 95 % of curves without a trend are left open
+    assert _student(4) == pytest.approx(2.776, rel=0.01)
+    assert _student(20) == pytest.approx(2.086, rel=0.001)
+    bare = judge(claim, kway(eopnet=0.5), ATR, "atr")
+    assert bare.word == "not run"
+
+
+def test_stability_tells_supports_from_queries() -> None:
+    def answers(over: str) -> Measured:
+        """36 pairs, 12 queries with 3 supports each; IoU depends on the query or on the support."""
+        rng = np.random.default_rng(1)
+        made = np.zeros((36, 18, 18), np.int64)
+        for pair in range(36):
+            mark = pair // 3 if over == "query" else pair % 3
+            for c in fold("atr", 1).classes:
+                right = int(1000 * (0.3 + 0.05 * (mark % 12) + 0.005 * rng.normal()))
+                made[pair, c, c], made[pair, c, 0] = right, made[pair, c, 0] + 1000 - right
+        return measured_of(RunKey("eopnet", ATR, 1, "k"), "lite", made, np.zeros(36), queries=np.arange(36) // 3)
+
+    claim = Stability("x", e())
+    steady = claim.measure(Results([answers("query")]), ATR)
+    assert decide(steady) == "reproduced"
+    assert decide(claim.measure(Results([answers("support")]), ATR)) == "not reproduced"
+    within, between = spreads(answers("query"))
+    assert within[0] < 1.5 < between[0]
+    unknown = replace(answers("query"), queries=None)
+    told = claim.measure(Results([unknown]), ATR)
+    assert isinstance(told, NotRun)
+    assert "query photo" in told.reason
+    static = replace(answers("support"), key=RunKey("eopnet", ATR, 1, "k", 0, "static"))
+    both = Stability("x", e(), e("static")).measure(Results([answers("query"), static]), ATR)
+    assert decide(both) == "reproduced"
+
+
+def test_size_rank_is_a_rank_correlation() -> None:
+    rng = np.random.default_rng(0)
+
+    def sized(sign: int) -> Measured:
+        made = np.zeros((40, 18, 18), np.int64)
+        for pair in range(40):
+            for c in fold("atr", 1).foreground:
+                area = int(rng.integers(10, 1000))
+                right = int(area * np.clip(0.5 + sign * (area - 500) / 1500 + rng.normal(0, 0.1), 0, 1))
+                made[pair, c, c], made[pair, c, 0] = right, area - right
+        return measured_of(RunKey("eopnet", ATR, 1, "k"), "lite", made, np.zeros(40))
+
+    assert decide(SizeRank("x", e()).measure(Results([sized(1)]), ATR)) == "reproduced"
+    assert decide(SizeRank("x", e()).measure(Results([sized(-1)]), ATR)) == "not reproduced"
+
+
+def test_novel_confusions_need_several_runs() -> None:
+    split = fold("atr", 1)
+    runs = []
+    for seed in range(4):
+        made = np.zeros((3, 18, 18), np.int64)
+        one, two, three = split.novel
+        made[:, one, two], made[:, two, three], made[:, three, split.base[1]] = 50, 40 + seed, 5
+        runs.append(measured_of(RunKey("eopnet", ATR, 1, "k", seed), "lite", made, np.zeros(3)))
+    claim = NovelConfusion("x", e())
+    assert decide(claim.measure(Results(runs), ATR)) == "reproduced"
+    single = claim.measure(Results(runs[:1]), ATR)
+    assert decide(single) == "undecided"
+    assert isinstance(single, Outcome)
+    assert single.mean == pytest.approx(100 * (90 - 5) / 95)
+
+
+# ------------------------------------------------------------------------------------------------------ the whole
+
+
+@pytest.fixture(scope="module")
+def everything() -> Results:
+    """A made-up result for every run that any claim asks for, so that every claim is decided once."""
+    wanted: dict[RunKey, None] = {}
+    for claim in CLAIMS:
+        for family in claim.families:
+            for part in (*claim.parts, *claim.also):
+                sides = getattr(part, "sides", None) or [
+                    side for name in ("first", "second", "side", "against") if (side := getattr(part, name, None))
+                ]
+                for side in sides:
+                    if side.method in METHODS:
+                        where = families("lite")[family]
+                        wanted[RunKey(side.method, where, 1, side.way, 0, side.ablation, side.protocol)] = None
+    rng = np.random.default_rng(0)
+    history = [{"epoch": n, "novel_miou": float(rng.uniform()), "base_miou": 0.5} for n in range(1, 13)]
+    cost = {"params_m": 1.0, "macs_g": 2.0, "fps": 3.0}
+    return Results(run(key, flat(float(rng.uniform(0.3, 0.7))), pairs=24, history=history, cost=cost) for key in wanted)
+
+
+def test_every_claim_is_decided_when_everything_was_run(everything: Results) -> None:
+    verdicts = ledger(everything, "lite", said={})
+    open_rows = [verdict for verdict in verdicts if verdict.word == "not run"]
+    expected = {"base-near-supervised", "aaai-base-near-supervised", "aaai-novel-confused"}  # nothing is confused here
+    assert {verdict.claim.id for verdict in open_rows} == expected
+    for verdict in verdicts:
+        for part in verdict.parts:
+            assert part.figures
+    counts = summary(verdicts)
+    assert tuple(counts) == VERDICTS
+    assert sum(counts.values()) == len(verdicts) == sum(len(claim.families) for claim in CLAIMS)
+    assert missing_findings(verdicts)  # made-up results fail some claim, and nobody has said anything about it
+
+
+def test_nothing_run_is_said_so() -> None:
+    verdicts = ledger(Results(otherwise="not trained"), "lite")
+    assert summary(verdicts)["not run"] == len(verdicts)
+    assert all(verdict.reason for verdict in verdicts)
+    assert "not trained" in verdicts[0].reason
+    assert not missing_findings(verdicts)
+
+
+def test_renderings_hold_every_row(everything: Results) -> None:
+    verdicts = ledger(everything, "lite", said={"lead-novel-k": {ATR: "It was <tried> & failed."}})
+    table = list(csv.DictReader(io.StringIO(to_csv(verdicts))))
+    assert table == rows(verdicts)
+    assert list(table[0]) == list(COLUMNS)
+    assert table[0]["finding"] == "It was <tried> & failed."
+    page = to_html(verdicts)
+    assert "It was &lt;tried&gt; &amp; failed." in page
+    assert page.count("<tr>") == len(CLAIMS) + 1
+    assert summary_line(verdicts) in page.replace("&#x27;", "'")
+    assert len(page) < 400_000
+    text = to_markdown(verdicts)
+    assert text.count("\n| ") == len(CLAIMS) + 1
+    for word in ("reproduced", "not reproduced", "not run"):
+        assert word in page
+        assert word in text
+
+
+def test_a_fixed_quantity_and_its_words() -> None:
+    claim = Claim("x", "journal", "here", "One is more.", (Fixed("one", outcome(1, 2), 3.0),), "nothing", ("atr",))
+    found = judge(claim, Results(), ATR, "atr")
+    assert found.parts[0].figures == "+1.5 [1.0, 2.0] points"
+    assert found.parts[0].printed == 3.0
+    exact = Cost("c", "params_m", e(), m("popnet"), lambda one, two: 0.55 - one / two)
+    assert exact.label == "c"
+    assert isinstance(Difference("d", (Side("nothing"),)).measure(Results(), ATR), NotRun)
+
+
+# ------------------------------------------------------------------------------------------------- committed results
+
+
+def test_findings_name_claims_and_datasets() -> None:
+    known = {name for profile in ("lite", "paper") for name in families(profile).values()}
+    for claim, texts in findings().items():
+        assert claim in BY_ID
+        assert set(texts) <= known
+        for text in texts.values():
+            assert text.endswith(".")
+            assert 40 < len(text) < 900
+
+
+def test_no_committed_failure_goes_without_a_finding() -> None:
+    """Whoever commits results that contradict a paper says what was tried and what it may mean."""
+    committed = [load_measured(path) for path in sorted((ROOT / "notebooks" / "results" / "runs").glob("*.json"))]
+    assert missing_findings(ledger(Results(committed), "lite")) == []
