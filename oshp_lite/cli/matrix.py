@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=["run", "record"],
+        default="run",
+        help="run: make the rows (default); record: keep finished rows under notebooks/results/runs",
+    )
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)} (default: quick)")
     parser.add_argument("--steps", metavar="A,B", help="these steps of the study only, e.g. a,b (see --dry-run)")
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="rows of these methods only")
@@ -46,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"unknown profile {options.profile!r}; known: {', '.join(PROFILES)}")
     for variable, place in (("OSHP_DATA", data_root(options.data)), ("OSHP_RUNS", runs_root(options.runs))):
         os.environ[variable] = str(place)
+    if options.action == "record":
+        return _record(options)
     rows, runner = _rows(options), _runner(options)
     if options.list == "json":
         print(json.dumps([_listed(row, position, runner) for position, row in _numbered(rows)], indent=1))
@@ -59,6 +68,18 @@ def run(options: argparse.Namespace) -> int:
         print_plan(rows, runner, max(1, options.jobs))
         return 0
     return _make(_chosen(rows, options), runner, options)
+
+
+def _record(options: argparse.Namespace) -> int:
+    from oshp_lite.reproduce.results import committed_folder, record
+
+    if options.set:
+        raise UserError("record keeps the profile's own rows; rows made with --set are others")
+    changed = record(options.profile)
+    for path in changed:
+        print(f"kept     {path.stem}")
+    print(f"{len(changed)} results new or changed in {committed_folder()}")
+    return 0
 
 
 def _rows(options: argparse.Namespace) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -103,6 +104,7 @@ def family_is_small(dataset: str) -> bool:
     return dataset.startswith(("figures-", "ccp"))
 
 
+@cache  # reading YAML takes longer than all the rest of a profile; nobody writes into the answer
 def _read_profile(name: str) -> dict[str, Any]:
     if name not in PROFILES:
         raise UserError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")

@@ -136,7 +136,7 @@ class Finder:
 
     def find(self, config: RunConfig) -> Run | None:
         """Return the finished run of a configuration, or None."""
-        dataset = self._dataset(config.data)
+        dataset = self.dataset(config.data)
         if dataset is None:
             return None
         found = self.store.find_in(config, dataset)
@@ -144,7 +144,8 @@ class Finder:
             found = self._before().get(_told(config, dataset.fingerprint))
         return found
 
-    def _dataset(self, data: DataConfig) -> Any:
+    def dataset(self, data: DataConfig) -> Any:
+        """Return the dataset of a configuration, opened once, or None when it is not on disk."""
         from oshp_lite.data.layout import open_dataset
         from oshp_lite.reproduce.datasets import dataset_folder
 
