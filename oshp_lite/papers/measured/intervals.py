@@ -82,8 +82,7 @@ def contrast(terms: Sequence[Term], *, repeats: int = 1000, seed: int = 0) -> Es
         for term, table in zip(terms, tables, strict=True):
             mine = [table[one] for one in seeds]
             _same_pairs(mine)
-            weights = _draws(mine[0], repeats, seed, block)
-            found = np.stack([values(totals_of(r, weights, screened=term.screened), r, term.measure) for r in mine])
+            found = np.stack([_redrawn(one, term.measure, term.screened, repeats, seed, block) for one in mine])
             spread += term.weight * np.take_along_axis(found.T, picks, 1).mean(1)
             mean += term.weight * float(np.mean([run.score(term.measure, screened=term.screened) for run in mine]))
         for way in ("k", "1"):
@@ -104,6 +103,15 @@ def _same_pairs(runs: Sequence[Measured]) -> None:
             raise UserError(
                 f"{run.key.slug} and {runs[0].key.slug} were measured on different test pairs; measure one of them anew"
             )
+
+
+def _redrawn(run: Measured, measure: str, screened: bool, repeats: int, seed: int, block: int) -> Array:
+    """Return a run's score float64 [repeats] under pairs drawn anew."""
+    name = (measure, screened, repeats, seed, block)
+    if name not in run.memo:
+        totals = totals_of(run, _draws(run, repeats, seed, block), screened=screened)
+        run.memo[name] = values(totals, run, measure)
+    return np.asarray(run.memo[name])
 
 
 _DRAWS: dict[tuple[Any, ...], Array] = {}

@@ -86,6 +86,8 @@ class Measured:
     provenance: dict[str, Any] = field(default_factory=dict)
     origin: str = "run here"
     cost: dict[str, float] = field(default_factory=dict)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """Scores under redrawn pairs, kept since many comparisons ask for the same."""
 
     def __post_init__(self) -> None:
         """Refuse counts that do not fit together, with a ValueError."""
@@ -127,6 +129,9 @@ class Results:
         otherwise: str = "not run yet",
     ) -> None:
         self._found = {item.key: item for item in measured}
+        self._by_seed: dict[RunKey, list[Measured]] = {}
+        for item in sorted(self._found.values(), key=lambda item: item.key.seed):
+            self._by_seed.setdefault(replace(item.key, seed=0), []).append(item)
         self._reasons = dict(reasons or {})
         self._otherwise = otherwise
 
@@ -142,8 +147,7 @@ class Results:
 
     def seeds(self, key: RunKey) -> list[Measured]:
         """Return the results of this run under all seeds, by seed; the key's own seed does not matter."""
-        same = [item for other, item in self._found.items() if replace(other, seed=key.seed) == key]
-        return sorted(same, key=lambda item: item.key.seed)
+        return list(self._by_seed.get(replace(key, seed=0), ()))
 
     def keys(self) -> list[RunKey]:
         """Return the keys of all results, sorted."""
