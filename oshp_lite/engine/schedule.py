@@ -51,13 +51,14 @@ def make_optimizer(config: TrainConfig, module: nn.Module) -> torch.optim.Optimi
     """Return the optimiser over all parameters that learn.
 
     SGD decays every weight (biases, BatchNorm and scale too), as released; AdamW decays matrices and kernels only.
-    Parameters of `module.encoder` learn at `encoder_lr` times the rate; the factor is kept in each group's `factor`.
+    Parameters of `module.encoder` (or of a stage's) learn at `encoder_lr` times the rate; the factor is kept in each
+    group's `factor`.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        factor = config.encoder_lr if name.startswith("encoder.") else 1.0
+        factor = config.encoder_lr if "encoder" in name.split(".") else 1.0  # a stage's encoder too
         decays = config.optimizer == "sgd" or parameter.dim() > 1
         groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
     listed = [

@@ -175,6 +175,11 @@ class POPNetConfig:
         return index, min(1.0, max(0.0, (progress - start) / (ends[index] - start)))
 
     @classmethod
+    def official(cls, **changes: Any) -> POPNetConfig:
+        """The released code's choices."""
+        return cls.preset("official", **changes)
+
+    @classmethod
     def preset(cls, variant: Variant | str = "official", **changes: Any) -> POPNetConfig:
         """Return a preset with some fields changed. Raises UserError for an unknown variant, field or value."""
         if variant not in PRESETS:
