@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from oshp_lite.errors import UserError
@@ -19,7 +19,7 @@ class Busy(UserError):
     """Another process owns what was asked for, and waiting was not wanted."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(
     path: Path, what: str, *, wait: bool = True, tell: Callable[[str], None] | None = None, pause: float = 0.2
 ) -> Iterator[bool]:
@@ -48,15 +48,14 @@ def locked(
                 waited = True
                 time.sleep(pause)
         told = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        handle.seek(0)
-        handle.truncate()
-        handle.write(json.dumps(told))
-        handle.flush()
+        with contextlib.suppress(OSError):  # for people only; a full disk must not keep anyone from owning
+            os.ftruncate(handle.fileno(), 0)
+            os.write(handle.fileno(), json.dumps(told).encode())
         try:
             yield waited
         finally:
-            handle.seek(0)
-            handle.truncate()
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle.fileno(), 0)
             fcntl.flock(handle, fcntl.LOCK_UN)
 
 

@@ -110,7 +110,7 @@ class Runner:
                 reason = self._executed(row) if self.notebook and row.key else self._made(row)
         except Busy:
             raise
-        except UserError as error:
+        except (UserError, OSError) as error:
             reason = str(error)
         status = "failed" if reason else "made"
         return Ending(row, status, time.monotonic() - started, reason)
