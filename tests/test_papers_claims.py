@@ -214,6 +214,18 @@ def test_costs() -> None:
     same = Results([with_cost("eopnet", 1.9, 10.0), with_cost("popnet", 2.0, 10.2)])
     assert judge(BY_ID["half-parameters"], same, ATR, "atr").word == "not reproduced"
     assert judge(BY_ID["faster-than-popnet"], same, ATR, "atr").word == "undecided"
+    file = {
+        "variant": "official",
+        "size": 512,
+        "rows": [{"method": "eopnet", "macs_g": 1.0}, {"method": "popnet", "macs_g": 2.0}],
+    }
+    small = {
+        "variant": "lite",
+        "size": 128,
+        "rows": [{"method": "eopnet", "macs_g": 2.0}, {"method": "popnet", "macs_g": 2.0}],
+    }
+    told = ledger(Results(), "lite", [BY_ID["half-macs"]], costs=[small, file])
+    assert [verdict.word for verdict in told] == ["reproduced"]
     none = judge(BY_ID["half-macs"], good, ATR, "atr")
     assert none.word == "not run"
     assert "not measured" in none.reason

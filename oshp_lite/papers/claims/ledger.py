@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -52,11 +53,15 @@ def ledger(
     profile: str = "lite",
     claims: Iterable[Claim] = CLAIMS,
     said: Mapping[str, Mapping[str, str]] | None = None,
+    costs: Sequence[Mapping[str, Any]] = (),
 ) -> list[Verdict]:
     """Return the verdicts of all claims on all datasets of a profile, claim by claim.
 
-    said  findings to use instead of the committed ones
+    said   findings to use instead of the committed ones
+    costs  what `reproduce.cost` wrote, as for the tables; the one closest to the paper's setting decides
     """
+    if costs:
+        results = results.with_costs(_costs_by_method(costs))
     texts = findings() if said is None else said
     datasets = families(profile)
     return [
@@ -64,6 +69,15 @@ def ledger(
         for claim in claims
         for family in claim.families
     ]
+
+
+def _costs_by_method(costs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Take the costs of the official encoder at the largest size, if there are any (journal, section 6.7: 512 px)."""
+    chosen = max(costs, key=lambda one: (one.get("variant") == "official", int(one.get("size", 0))))
+    names = ("params_m", "macs_g", "fps")
+    return {
+        row["method"]: {name: float(row[name]) for name in names if row.get(name) is not None} for row in chosen["rows"]
+    }
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, int]:

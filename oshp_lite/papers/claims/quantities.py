@@ -218,14 +218,15 @@ class Cost:
     blur: float = 0.0
 
     def measure(self, results: Results, dataset: str) -> Outcome | NotRun:
-        """Compare the costs of the runs that have them; folds and seeds do not matter to a cost."""
+        """Compare the costs that were measured apart, else those of the runs; folds and seeds do not matter here."""
         costs, missing = [], []
         for side in (self.first, self.second):
-            runs = side.runs(results, dataset)
-            if isinstance(runs, NotRun):
-                missing.append(runs.reason)
-                continue
-            known = [run.cost[self.name] for run in runs if self.name in run.cost]
+            known = [results.costs[side.method][self.name]] if self.name in results.costs.get(side.method, {}) else []
+            if not known:
+                runs = side.runs(results, dataset)
+                known = (
+                    [] if isinstance(runs, NotRun) else [run.cost[self.name] for run in runs if self.name in run.cost]
+                )
             if known:
                 costs.append(float(np.mean(known)))
             else:

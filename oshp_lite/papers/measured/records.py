@@ -127,7 +127,10 @@ class Results:
         measured: Iterable[Measured] = (),
         reasons: Mapping[RunKey, str] | None = None,
         otherwise: str = "not run yet",
+        costs: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
+        self.costs = {method: dict(known) for method, known in (costs or {}).items()}
+        """Costs by method (params_m, macs_g, fps) where they were measured apart from the runs."""
         self._found = {item.key: item for item in measured}
         self._by_seed: dict[RunKey, list[Measured]] = {}
         for item in sorted(self._found.values(), key=lambda item: item.key.seed):
@@ -148,6 +151,10 @@ class Results:
     def seeds(self, key: RunKey) -> list[Measured]:
         """Return the results of this run under all seeds, by seed; the key's own seed does not matter."""
         return list(self._by_seed.get(replace(key, seed=0), ()))
+
+    def with_costs(self, costs: Mapping[str, Mapping[str, float]]) -> Results:
+        """Return the same results with these costs by method."""
+        return Results(self._found.values(), self._reasons, self._otherwise, costs)
 
     def keys(self) -> list[RunKey]:
         """Return the keys of all results, sorted."""
