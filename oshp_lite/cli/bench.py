@@ -1,4 +1,4 @@
-"""`oshp-lite bench`: how fast scenes are drawn and the network runs; with a GPU (or --minutes) the whole GPU check."""
+"""`oshp-lite bench`: how fast scenes are drawn and networks run, what each method costs; with a GPU the GPU check."""
 
 from __future__ import annotations
 
@@ -10,21 +10,35 @@ from oshp_lite.cli.common import table
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("what", nargs="?", choices=["figures", "model", "gpu-check"], help="default: by the device")
+    parser.add_argument(
+        "what", nargs="?", choices=["figures", "model", "methods", "gpu-check"], help="default: by the device"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--minutes", type=float, help="GPU check: minutes in all, training included (default: 9)")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds per measurement")
-    parser.add_argument("--size", type=int, help="model: side in pixels (default: 128 lite, 512 official)")
+    parser.add_argument("--size", type=int, help="model, methods: side in pixels (default: 128 lite, 512 official)")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--variant", default="lite", help="model: lite, official or paper")
+    parser.add_argument("--variant", default="lite", help="model, methods: lite, official or paper")
     parser.add_argument("--data", metavar="ROOT", help="folder of datasets (default: OSHP_DATA or data/)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="GPU check: where results go (default: reports/gpu-check)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where results go (GPU check: reports/gpu-check; methods: notebooks/results/costs)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Do it."""
+    if options.what == "methods":
+        from oshp_lite.reproduce.cost import measure_costs, write_costs
+
+        size = options.size or (128 if options.variant == "lite" else 512)
+        found = measure_costs(
+            options.variant, size=size, device=options.device, seconds=options.seconds / 3, tell=print
+        )
+        print(f"wrote {write_costs(found, options.out)}")
+        return 0
     check = options.what == "gpu-check" or (
         options.what is None and (options.device.startswith("cuda") or options.minutes is not None)
     )

@@ -38,7 +38,9 @@ table.oshp tr.measured td, table.oshp td.measured { background: #f1f5fb; }
 table.oshp tr.screened td, table.oshp td.screened { background: #f8f4ec; }
 table.oshp .detail { display: block; font-size: 11px; color: #4a4a5e; white-space: nowrap; }
 table.oshp .missing { color: #5c5c6e; white-space: nowrap; }
-table.oshp td.runs { font: 11px/1.35 ui-monospace, monospace; text-align: left; }
+table.oshp td.data { min-width: 13em; }
+table.oshp td.runs { min-width: 17em; overflow-wrap: anywhere; text-align: left;
+  font: 11px/1.35 ui-monospace, monospace; }
 div.oshp { overflow-x: auto; }
 ul.oshp-notes { font: 12px/1.4 system-ui, sans-serif; color: #33334a; max-width: 60em; padding-left: 1.2em; }
 """
@@ -124,7 +126,8 @@ def _html_row(table: Table, number: int, group: list[int]) -> str:
 
 def _html_cell(cell: Cell, column: Column) -> str:
     if isinstance(cell, Label):
-        return f'<td class="{"runs" if column.kind == "runs" else "words"}">{escape(cell.text)}</td>'
+        kind = {"runs": "runs", "data": "words data"}.get(column.kind, "words")
+        return f'<td class="{kind}">{escape(cell.text)}</td>'
     why = f' title="{escape(explain(cell))}"' if explain(cell) else ""
     kind = f' class="{column.kind}"' if column.kind in ("measured", "screened") else ""
     if isinstance(cell, Missing):

@@ -63,8 +63,7 @@ def measured_cell(
     there = [(key, results.seeds(key)) for key in keys]
     absent = [key for key, found in there if not found]
     if absent and (not partial or len(absent) == len(keys)):
-        reason = why_not(results, absent[0])
-        return Missing(reason if len(keys) == 1 else f"fold {absent[0].fold}: {reason}")
+        return Missing(why_not(results, absent[0]))
     runs = [run for _, found in there for run in found]
     if screened:
         runs = [run for run in runs if run.screened is not None]
