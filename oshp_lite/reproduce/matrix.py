@@ -115,12 +115,12 @@ def why_not(key: RunKey, config: RunConfig) -> str:
 
 
 def _lacks(method: str, config: RunConfig) -> str:
-    """Ask the method's own module (`missing(options)`, if it has one) what it lacks."""
+    """Ask the method's own module (its `needs_weights`, if it has one) what it lacks."""
     try:
-        asked = getattr(import_module(f"oshp_lite.contenders.{method}"), "missing", None)
+        asked = getattr(import_module(f"oshp_lite.contenders.{method}"), "needs_weights", None)
     except ImportError:
         return ""
-    return str(asked(config.model.options) or "") if asked is not None else ""
+    return str(asked(config.model.options.get("weights")) or "") if asked is not None else ""
 
 
 class Finder:
