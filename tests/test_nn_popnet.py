@@ -128,7 +128,8 @@ def test_stage_one_is_ordinary_segmentation_of_both_photos() -> None:
     net, batch = tiny().train(), episode()
     parsing = net(batch, progress=0.0)
     losses = net.losses(parsing, batch, 0.0)
-    assert set(losses) == {"foreground", "total"}
+    assert set(losses) == {"foreground", "agm", "ncm", "total"}
+    assert not losses["agm"] + losses["ncm"]
     assert batch.query_foreground is not None
     want = pixel_loss(parsing.coarse, batch.query_foreground)
     want = (want + pixel_loss(parsing.extras["support_coarse"], batch.support_foreground)) / 2
@@ -270,6 +271,21 @@ def test_the_released_one_way_heads(dynamic: bool) -> None:
     size = parsing.fine.shape[-2:]
     for got, low in ((parsing.ncm, want), (parsing.agm, guided)):
         assert torch.allclose(got, nn.functional.interpolate(low, size=size, mode="bilinear", align_corners=True))
+
+
+@pytest.mark.parametrize("kind", ["fixed", "ucs"])
+def test_trains_in_half_precision(kind: str) -> None:
+    net, batch = tiny(screening_ids=kind, unlabelled_foreground="class").float().train(), episode()
+    photos = {name: getattr(batch, name).float() for name in ("query_image", "support_image")}
+    batch = replace(batch, **photos)
+    for progress in (0.1, 0.4, 0.9):
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = net.losses(net(batch, progress=progress), batch, progress)
+        losses["total"].backward()
+        assert math.isfinite(float(losses["total"].detach()))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net.predict(batch)
+    assert half.shape == net.predict(batch).shape
 
 
 def test_registered() -> None:

@@ -240,6 +240,8 @@ def test_other_checkpoints_are_refused() -> None:
         POPNet.from_official({name: value for name, value in state.items() if name != "scaler"})
     with pytest.raises(UserError, match="does not have"):
         POPNet.from_official({**state, "s1_prototype": torch.zeros(2, 256)})
+    with pytest.raises(UserError, match="block20"):
+        POPNet.from_official(state, feature_level="block20")
     with pytest.raises(UserError, match="screening_ids"):
         POPNet.from_official(state, screening="all")
     with pytest.raises(ValueError, match="no counterpart"):

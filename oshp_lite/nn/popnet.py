@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.errors import UserError
 from oshp_lite.nn import popnet_official
 from oshp_lite.nn.checks import checked
 from oshp_lite.nn.feature_cache import FeatureCache
@@ -186,10 +187,10 @@ class POPNet(nn.Module):
     # ------------------------------------------------------------------------------------------------- losses
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
-        """Return the terms of the stage that trains at `progress`, each float [], and their weighted `total`.
+        """Return `foreground`, `agm`, `ncm` and their weighted `total`, each float []; 0 for what is not in training.
 
-        Stage 1: `foreground`, mean cross-entropy over both photos. One-shot stages: `agm`, `ncm`, total = beta agm +
-        (1 - beta) ncm with beta = 1 - progress of the stage (AAAI, Eq. 5). Raises ValueError without query masks.
+        Stage 1: `foreground`, mean cross-entropy over both photos. One-shot stages: total = beta agm + (1 - beta) ncm
+        with beta = 1 - progress of the stage (AAAI, Eq. 5). Raises ValueError without query masks.
         """
         batch = checked(batch, self.config)
         active, share = self.config.stage_at(progress)
@@ -200,11 +201,13 @@ class POPNet(nn.Module):
             of_query = pixel_loss(cast(Tensor, parsing.coarse), batch.query_foreground)
             of_support = pixel_loss(parsing.extras["support_coarse"], batch.support_foreground)
             loss = (of_query + of_support) / 2
-            return {"foreground": loss, "total": loss}
+            zero = torch.zeros_like(loss)
+            return {"foreground": loss, "agm": zero, "ncm": zero, "total": loss}
         if active < len(self.stages) - 1:
             extras = parsing.extras
             parsing = Parsing(fine=extras["ncm"], agm=extras.get("agm"), extras=extras)
-        return cast(PopNetStage, stage).losses(parsing, self._for_stage(batch, active), share)
+        terms = cast(PopNetStage, stage).losses(parsing, self._for_stage(batch, active), share)
+        return {"foreground": torch.zeros_like(terms["total"]), **terms}
 
     # ------------------------------------------------------------------------------------------------ predict
 
@@ -245,6 +248,8 @@ class POPNet(nn.Module):
         Number of ids is read off the shapes. The result parses `net(batch, static_prototypes=..., previous=...)`.
         Raises UserError for a file that is missing, damaged, not such a checkpoint, or holds code.
         """
+        if feature_level == "block20":
+            raise UserError("released checkpoints hold no weights for feature level block20; choose mid or high")
         state, size = popnet_official.read(source)
         config = POPNetConfig.preset(
             "official", **{**size, "stages": 1, "screening_ids": screening, "feature_level": feature_level, **changes}
