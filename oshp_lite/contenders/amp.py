@@ -33,7 +33,7 @@ class AMP(RowContender):
     alpha is the share it is meant to be; scores are up-sampled bilinearly; the learned scales are kept at test.
 
     levels      1: the last map alone. 3: two inner maps of the lite encoder too (multi-resolution imprinting)
-    projection  width of the first level
+    projection  width of the first level, 0 for the shared map as it is; default: the encoder's width
     alpha, update_bg
     restrict    True: only ids the support shows (1-way: background and the asked row) compete; False: all known rows
                 do, as in AMP's own evaluation (1-way: the asked row against the best of all others). None: True in
@@ -62,9 +62,9 @@ class AMP(RowContender):
         self.taps = self._taps(levels)
         width = self.encoder.out_channels
         with seeded(self.seed + 1):
-            wide = width if projection is None else number("projection", projection, 1, whole=True)
-            self.projection = nn.Conv2d(width, wide, 1)
-            widths = [wide, *self._tap_widths()]
+            wide = width if projection is None else number("projection", projection, 0, whole=True)
+            self.projection = nn.Conv2d(width, wide, 1) if wide else nn.Identity()
+            widths = [wide or width, *self._tap_widths()]
             rows = [nn.init.normal_(torch.empty(self.n_rows, size), std=size**-0.5) for size in widths]
         self.scorers = nn.ParameterList(rows)
         self.scales = nn.Parameter(torch.full((len(widths),), float(number("scale", scale, 1e-6))))
