@@ -38,7 +38,8 @@ table.oshp tr.measured td, table.oshp td.measured { background: #f1f5fb; }
 table.oshp tr.screened td, table.oshp td.screened { background: #f8f4ec; }
 table.oshp .detail { display: block; font-size: 11px; color: #4a4a5e; white-space: nowrap; }
 table.oshp .missing { color: #5c5c6e; white-space: nowrap; }
-table.oshp td.data { min-width: 13em; }
+table.oshp td.words { min-width: 6.5em; }
+table.oshp td.data { min-width: 14em; }
 table.oshp td.runs { min-width: 17em; overflow-wrap: anywhere; text-align: left;
   font: 11px/1.35 ui-monospace, monospace; }
 div.oshp { overflow-x: auto; }

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from oshp_lite.papers.experiments import METHODS, Method, label, runs_of
 from oshp_lite.papers.measured import Results, RunKey
-from oshp_lite.papers.numbers import PrintedTable, printed_table
+from oshp_lite.papers.numbers import PAPER_NAMES, PrintedTable, printed_table
 from oshp_lite.papers.tables.cells import (
     OURS,
     Cell,
     Column,
     Label,
-    MeasuredCell,
     Missing,
     Note,
     PrintedCell,
     Row,
     Table,
+    text_of,
 )
 from oshp_lite.papers.tables.measure import (
     all_seeds,
@@ -86,15 +86,13 @@ def comparison_table(name: str, results: Results) -> Table:
     scores = [place for place, column in enumerate(columns) if column.kind == "both"]
     rows = with_best(rows, scores, ("paper", "measured"))
     rows, notes = with_notes(rows)
-    shown = [cell for row in rows for cell in row.cells if isinstance(cell, MeasuredCell)]
-    general = [HOW, APART, SCREENING, OURS_NOTE]
-    if any(ONE_FOLD in cell.mark for cell in shown):
-        general.append(ONE_FOLD_NOTE)
+    marks = {mark for row in rows for cell in row.cells for mark in (OURS, ONE_FOLD) if mark in text_of(cell)}
+    general = [HOW, APART]
+    general += [SCREENING] if any(row.kind == "screened" for row in rows) else []
+    general += [note for note in (OURS_NOTE, ONE_FOLD_NOTE) if note.mark in marks]
     if any(place.startswith("1.bi") for place in places):
         general.append(Note("Bi-mIoU is pooled over every test pair; the released code takes every tenth."))
-    source = "in no paper" if printed is None else str(printed.label)
-    paper = {"aaai": "POPNet paper (AAAI 2021)", "journal": "EOP-Net paper (journal version)"}
-    where = source if printed is None else f"{paper[printed.paper]}, {source}"
+    where = "in no paper" if printed is None else f"{PAPER_NAMES[printed.paper]}, {printed.label}"
     return Table(name, _TITLES[name], where, tuple(columns), tuple(rows), (*general, *notes))
 
 
