@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import html
-import io
-import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from papers_made_up import made_up, made_up_results
 
 from oshp_lite.errors import UserError
-from oshp_lite.labels import fold
-from oshp_lite.papers import render
-from oshp_lite.papers.experiments import RUN_ORDER, runs_of
-from oshp_lite.papers.measured import Measured, Results, RunKey, bootstrap, measured_of
+from oshp_lite.papers.measured import Results, RunKey, bootstrap
 from oshp_lite.papers.tables import (
     TABLES,
     Column,
     Label,
     MeasuredCell,
     Missing,
-    Note,
     PrintedCell,
     Row,
     Table,
@@ -38,37 +27,9 @@ from oshp_lite.papers.tables import (
 from oshp_lite.papers.tables.measure import DATA, braces
 
 
-def made_up(key: RunKey, *, screened: bool = True, profile: str = "lite") -> Measured:
-    """A result over twelve pairs that never saw a network: right ids with a method's own share of mistakes."""
-    split = fold(key.dataset, key.fold, key.protocol)
-    rng = np.random.default_rng([key.seed, key.fold, *key.slug.encode()])
-    width = max(split.classes) + 1 if key.way == "k" else 2
-    rows = []
-    foreground = [index for index in split.classes if index]
-    asked = np.repeat(foreground, 2)
-    for _ in asked:
-        matrix = rng.integers(1, 30, (width, width))
-        matrix[np.diag_indices(width)] += rng.integers(50, 400)
-        rows.append(matrix)
-    other = np.stack(rows) if screened else None
-    return measured_of(key, profile, np.stack(rows), asked, screened=other, origin="committed")
-
-
 @pytest.fixture(scope="module")
 def full() -> Results:
-    """Fold 1 of Table 2 with three seeds of EOP-Net, both folds of POPNet, part of Table 5, everything of Table 6."""
-    keys = [RunKey(method, "figures-atr", 1, "k") for method in RUN_ORDER if method != "persam"]
-    keys += [RunKey("eopnet", "figures-atr", 1, "k", seed) for seed in (1, 2)]
-    keys += [RunKey("popnet", "figures-atr", 2, "k"), RunKey("popnet", "figures-atr", 1, "1")]
-    keys += [RunKey("sgone", "ccp-os", 1, "k"), RunKey("eopnet", "ccp-os", 1, "k")]
-    keys += [
-        RunKey("panet", "figures-atr", 1, "k", 0, "bg-panet"),
-        RunKey("eopnet", "figures-atr", 1, "k", 0, "static"),
-    ]
-    keys += runs_of("eopnet6") + runs_of("eopnet5")[:2] + runs_of("popnet3")
-    persam = RunKey("persam", "figures-atr", 1, "k")
-    reasons = {persam: "needs SAM weights", replace(persam, fold=2): "needs SAM weights"}
-    return Results([made_up(key) for key in dict.fromkeys(keys)], reasons)
+    return made_up_results()
 
 
 def cells(table: Table, **about: str) -> list[tuple[str, object]]:
@@ -207,6 +168,30 @@ def test_one_run_serves_several_tables(full: Results) -> None:
         assert other.mean == one.mean
 
 
+def test_a_study_with_another_momentum_does_not_fill_the_papers_row() -> None:
+    key = RunKey("eopnet", "figures-atr", 1, "k")
+    tuned = replace(made_up(key), provenance={"settings": {"lr": 0.1, "options": {"momentum": 0.9}}})
+    table = make_table("eopnet6", Results([tuned]))
+    names = [text_of(row.cells[0]) for row in table.rows]
+    assert names == ["0.8", "0.9", "0.99", "0.999", "0.9999", "0.9 (the full network here)†"]
+    printed, measured = table.rows[3].cells[1], table.rows[3].cells[3]
+    assert isinstance(printed, PrintedCell)
+    assert printed.printed.value == 31.1
+    assert isinstance(measured, Missing)
+    assert isinstance(table.rows[5].cells[3], MeasuredCell)
+    assert isinstance(table.rows[5].cells[1], Missing)
+
+
+def test_settings_are_told_shared_ones_once() -> None:
+    made = []
+    for method, rate in (("eopnet", 0.1), ("sgone", 0.2), ("amp", 0.1)):
+        settings_of = {"epochs": 5, "lr": rate, "size": [96, 64], "options": {"beta": 1} if method == "amp" else {}}
+        made.append(replace(made_up(RunKey(method, "figures-atr", 1, "k")), provenance={"settings": settings_of}))
+    notes = [str(note) for note in make_table("eopnet2", Results(made)).notes]
+    assert "All measured methods: epochs 5; size 96x64." in notes
+    assert {"EOP-Net: lr 0.1.", "SG-One: lr 0.2.", "AMP: lr 0.1; beta 1."} <= set(notes)
+
+
 def test_costs_come_from_one_run_or_say_why_not() -> None:
     rows = [
         {"method": "eopnet", "macs_g": 120.9, "params_m": 44.2, "fps": 2.0, "relative": 1.0, "reason": ""},
@@ -236,158 +221,6 @@ def test_unknown_tables_get_a_sentence() -> None:
 def test_braces_fold_seeds_only() -> None:
     assert braces(["a-seed0", "a-seed1", "b-seed2-x", "a-seed10", "a-seed0"]) == "a-seed{0,1,10} b-seed2-x"
     assert braces([]) == ""
-
-
-# ---------------------------------------------------------------------------------------------- forms
-
-
-class _Texts(HTMLParser):
-    """Rows of an HTML table as texts, spans of rows filled in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.notes: list[str] = []
-        self._span: tuple[int, str] = (0, "")
-        self._cell: list[str] | None = None
-        self._rows = 1
-        self._body = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        about = dict(attrs)
-        if tag == "tbody":
-            self._body = True
-        if tag == "tr" and self._body:
-            self.rows.append([])
-            left, text = self._span
-            if left:
-                self.rows[-1].append(text)
-                self._span = (left - 1, text)
-        if tag in ("td", "th", "li"):
-            self._cell, self._rows = [], int(about.get("rowspan") or 1)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th", "li") and self._cell is not None:
-            text = " ".join("".join(self._cell).split())
-            if tag == "li":
-                self.notes.append(text)
-            elif self._body:
-                self.rows[-1].append(text)
-                if tag == "th" and self._rows > 1:
-                    self._span = (self._rows - 1, text)
-            self._cell = None
-        if tag == "tbody":
-            self._body = False
-
-    def handle_data(self, data: str) -> None:
-        if self._cell is not None:
-            self._cell.append(data)
-
-
-def texts(table: Table) -> list[list[str]]:
-    return [[" ".join(text_of(cell).split()) for cell in row.cells] for row in table.rows]
-
-
-def from_html(text: str) -> tuple[list[list[str]], list[str]]:
-    parser = _Texts()
-    parser.feed(text)
-    return parser.rows, parser.notes
-
-
-def from_latex(text: str) -> list[list[str]]:
-    """The body of a tabular as texts: undoes what `to_latex` does, by its own table of escapes."""
-    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
-    pairs = {r"$\pm$": "±", r"\dag{}": "†", r"\ddag{}": "‡", r"$\times$": "×", r"\textbar{}": "|", r"\textless{}": "<"}
-    pairs |= {r"\textgreater{}": ">", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textbackslash{}": "\\"}
-    rows = []
-    for line in body.splitlines():
-        if not line.endswith(r"\\"):
-            continue
-        found = []
-        for cell in re.split(r"(?<!\\) & ", line.removesuffix(r"\\").rstrip() if line != r" \\" else ""):
-            bare = re.sub(r"\\text(bf|tt)\{((?:\\[{}]|[^{}]|\{\})*)\}", r"\2", cell)
-            for sign, meant in pairs.items():
-                bare = bare.replace(sign, meant)
-            bare = re.sub(r"\\([&%$#_{}])", r"\1", bare).replace("--", "–")
-            found.append(" ".join(bare.split()))
-        rows.append(found)
-    return rows
-
-
-def from_markdown(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
-    rows = []
-    for line in lines:
-        found = []
-        for cell in re.split(r"(?<!\\) \| ", line.removeprefix("| ").removesuffix(" |")):
-            bare = re.sub(r"(?<!\\)(\*\*|`)", "", cell)
-            found.append(" ".join(re.sub(r"\\(.)", r"\1", bare).split()))
-        rows.append(found)
-    return rows
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_nothing_is_lost_in_any_form(name: str, full: Results) -> None:
-    table = make_table(name, full)
-    wanted = texts(table)
-    rows, notes = from_html(render.to_page(table))
-    assert rows == wanted
-    assert notes == [" ".join(str(note).split()) for note in table.notes]
-    read = list(csv.reader(io.StringIO(render.to_csv(table))))
-    assert read[0] == [column.full for column in table.columns]
-    assert [[" ".join(cell.split()) for cell in row] for row in read[1 : 1 + len(wanted)]] == wanted
-    assert [row[0].removeprefix("# ") for row in read[1 + len(wanted) :]] == [
-        table.title,
-        table.source,
-        *map(str, table.notes),
-    ]
-    assert from_latex(render.to_latex(table)) == wanted
-    assert from_markdown(render.to_markdown(table)) == wanted
-    assert from_plain(json.loads(render.to_json(table))) == table
-    assert [[cell["shown"] for cell in row["cells"]] for row in json.loads(render.to_json(table))["rows"]] == [
-        [text_of(cell) for cell in row.cells] for row in table.rows
-    ]
-
-
-_TEXT = st.text(alphabet=st.sampled_from(list("ab1 &%$#_{}~^<>|*`±†‡–×\"'.()")), max_size=8)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(_TEXT, _TEXT), min_size=1, max_size=4), _TEXT)
-def test_odd_signs_survive_html_csv_and_json(pairs: list[tuple[str, str]], note: str) -> None:
-    columns = (Column("name & more", "", "row"), Column("x_1", "group %"))
-    rows = tuple(Row((Label(one), Label(two))) for one, two in pairs)
-    table = Table("odd", "Odd <signs>", "nowhere", columns, rows, (Note(note),))
-    assert from_html(render.to_html(table))[0] == texts(table)
-    assert list(csv.reader(io.StringIO(render.to_csv(table))))[1 : 1 + len(rows)] == [list(p) for p in pairs]
-    assert from_plain(json.loads(render.to_json(table))) == table
-    # LaTeX: no special sign stands bare
-    inside = render.to_latex(table).split(r"\midrule")[1].split(r"\bottomrule")[0]
-    assert not re.search(r"(?<!\\)[%#_^~]", inside)
-
-
-def test_html_is_accessible_and_without_inline_style(full: Results) -> None:
-    shown = render.to_html(make_table("eopnet2", full), style=False)
-    assert "<style" not in shown
-    assert " style=" not in shown
-    assert shown.count("<caption>") == 1
-    assert 'scope="colgroup" colspan="3"' in shown
-    assert 'scope="rowgroup" rowspan="3"' in shown
-    assert "<strong>" in shown
-    for tag in ("table", "thead", "tbody", "tr", "td", "th", "ul", "div"):
-        assert shown.count(f"<{tag}>") + shown.count(f"<{tag} ") == shown.count(f"</{tag}>")
-    assert html.unescape(shown).count("not run") >= 5
-
-
-def test_all_five_files_are_written(full: Results, tmp_path: Path) -> None:
-    paths = render.write_table(make_table("eopnet5", full), tmp_path / "tables")
-    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
-        f"eopnet5.{ending}" for ending in sorted(paths)
-    ]
-    assert paths["html"].read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file"):
-        render.write_table(make_table("eopnet5", full), tmp_path / "file")
 
 
 def test_rows_of_another_length_are_refused() -> None:

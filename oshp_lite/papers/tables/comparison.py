@@ -24,6 +24,7 @@ from oshp_lite.papers.tables.measure import (
     data_name,
     measured_cell,
     runs_label,
+    settings_notes,
     where_measured,
     with_best,
     with_notes,
@@ -92,6 +93,8 @@ def comparison_table(name: str, results: Results) -> Table:
     general += [note for note in (OURS_NOTE, ONE_FOLD_NOTE) if note.mark in marks]
     if any(place.startswith("1.bi") for place in places):
         general.append(Note("Bi-mIoU is pooled over every test pair; the released code takes every tenth."))
+    # the first dataset's runs speak for all: a method has one recipe per profile and dataset
+    general += settings_notes([(METHODS[name].label, all_seeds(results, keys)) for name, keys in keys_of[0].items()])
     where = "in no paper" if printed is None else f"{PAPER_NAMES[printed.paper]}, {printed.label}"
     return Table(name, _TITLES[name], where, tuple(columns), tuple(rows), (*general, *notes))
 

@@ -102,6 +102,32 @@ def where_measured(runs: Sequence[Measured], dataset: str) -> str:
     return f"{data_name(dataset)}, {profiles}; {origins}"
 
 
+def settings_notes(named: Sequence[tuple[str, Sequence[Measured]]]) -> list[Note]:
+    """What the methods were trained with, from the runs' provenance: what all share, then what each has of its own.
+
+    named  (label, results) of each method; methods without results or recorded settings are left out
+    """
+    told: dict[str, dict[str, str]] = {}
+    for name, runs in named:
+        found = next((run.provenance["settings"] for run in runs if run.provenance.get("settings")), None)
+        if found is not None:
+            flat = {key: value for key, value in found.items() if key != "options"} | dict(found.get("options", {}))
+            told[name] = {key: f"{key} {_plain(value)}" for key, value in flat.items() if value is not None}
+    if len(told) < 2:
+        return []
+    shared = set.intersection(*(set(words.values()) for words in told.values()))
+    order = [words for words in next(iter(told.values())).values() if words in shared]
+    own = {name: [word for word in words.values() if word not in shared] for name, words in told.items()}
+    notes = [Note(f"All measured methods: {'; '.join(order)}.")] if order else []
+    return notes + [Note(f"{name}: {'; '.join(words)}.") for name, words in own.items() if words]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def braces(slugs: Iterable[str]) -> str:
     """Names of runs with seeds folded: "eopnet-…-seed{0,1,2}"; a shell unfolds them again."""
     seeds: dict[tuple[str, str], list[str]] = {}

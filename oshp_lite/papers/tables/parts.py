@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oshp_lite.papers.experiments import families
 from oshp_lite.papers.measured import Results, RunKey
@@ -26,12 +26,18 @@ _HEAD = {"novel": "novel mIoU", "human": "human mIoU"}
 
 @dataclass(frozen=True)
 class _Line:
-    """One row: its name, which run, and whether a paper prints it. `only_if_run`: ours, shown once it was run."""
+    """One row: its name, which run, which printed row (None: the run's), and whether it is ours and shown once run."""
 
     name: str
     method: str
     ablation: str = ""
     only_if_run: bool = False
+    as_printed: str | None = None
+
+    @property
+    def printed(self) -> str:
+        """The ablation under which the printed row is found."""
+        return self.ablation if self.as_printed is None else self.as_printed
 
 
 _TITLES = {
@@ -62,6 +68,10 @@ _NOTES = {
     ),
 }
 _OURS = Note("ours: in no paper.", OURS)
+_SCREENED = ("popnet3", "eopnet5", "framework")
+"""Tables with rows that do not screen their own answers."""
+_SEEDS = Note("Rows may rest on different numbers of seeds; the ledger of claims compares what both sides have.")
+_FULL_MOMENTUM = 0.999
 
 
 def parts_table(name: str, results: Results) -> Table:
@@ -70,6 +80,8 @@ def parts_table(name: str, results: Results) -> Table:
     lines = [_Line(_NAMES.get((name, row.name), row.name), row.method, row.ablation) for row in printed.rows]
     lines += _EXTRA.get(name, ())
     datasets = _datasets(lines, results, printed.protocol)
+    if name == "eopnet6":
+        lines = _momentum_lines(lines, results, datasets)
     lines = [
         line
         for line in lines
@@ -78,7 +90,8 @@ def parts_table(name: str, results: Results) -> Table:
     screened = [
         data
         for data in datasets
-        if any(run.screened is not None for line in lines for run in results.seeds(_key(line, data, printed.protocol)))
+        if name in _SCREENED
+        and any(run.screened is not None for line in lines for run in results.seeds(_key(line, data, printed.protocol)))
     ]
     columns = [Column(_FIRST.get(name, "parts"), "", "row")]
     columns += [Column(_HEAD[measure], f"paper, {data_name(printed.dataset)} fold 1", "paper") for measure in _MEASURES]
@@ -92,7 +105,7 @@ def parts_table(name: str, results: Results) -> Table:
     for line in lines:
         cells: list[Cell] = [Label(line.name)]
         for measure in _MEASURES:
-            number = None if line.only_if_run else printed.get(line.method, f"k.{measure}.1", line.ablation)
+            number = None if line.only_if_run else printed.get(line.method, f"k.{measure}.1", line.printed)
             absent = Missing("the paper has no such row", "–")
             cells.append(absent if number is None else PrintedCell(number))
         where = []
@@ -108,13 +121,28 @@ def parts_table(name: str, results: Results) -> Table:
     scores = [place for place, column in enumerate(columns) if column.kind in ("paper", "measured")]
     rows = with_best(rows, scores, ("both",))
     rows, notes = with_notes(rows)
-    general = [HOW, *(Note(text) for text in _NOTES.get(name, ()))]
+    general = [HOW, _SEEDS, *(Note(text) for text in _NOTES.get(name, ()))]
     if screened:
         general.append(SCREENING)
     if any(line.only_if_run for line in lines):
         general.append(_OURS)
     source = f"{PAPER_NAMES[printed.paper]}, {printed.label}"
     return Table(name, _TITLES[name], source, tuple(columns), tuple(rows), (*general, *notes))
+
+
+def _momentum_lines(lines: Sequence[_Line], results: Results, datasets: Sequence[str]) -> list[_Line]:
+    """Where the study's full network has another momentum than the paper's 0.999, it gets a row under its own value."""
+    runs = all_seeds(results, [RunKey("eopnet", data, 1, "k") for data in datasets])
+    options = [run.provenance.get("settings", {}).get("options", {}) for run in runs]
+    own = sorted({float(some["momentum"]) for some in options if "momentum" in some} - {_FULL_MOMENTUM})
+    if not own:
+        return list(lines)
+    text = ", ".join(f"{value:g}" for value in own)
+    moved = [
+        replace(line, ablation=f"momentum-{_FULL_MOMENTUM}", as_printed="") if not line.ablation else line
+        for line in lines
+    ]
+    return [*moved, _Line(f"{text} (the full network here){OURS}", "eopnet", "", True)]
 
 
 def _key(line: _Line, dataset: str, protocol: str) -> RunKey:
