@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--older", action="store_true", help="rows finished by earlier code count as done")
     parser.add_argument("--dry-run", action="store_true", help="show what would be made and what is done")
     parser.add_argument("--list", choices=["text", "json"], help="list the rows, for people or for programs")
+    parser.add_argument("--snakefile", action="store_true", help="print where the Snakefile of the matrix lies")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="a setting of every run")
     parser.add_argument("--out", metavar="DIR", help="folder of reports (default: OSHP_REPORTS or reports/)")
     places(parser)
@@ -53,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"unknown profile {options.profile!r}; known: {', '.join(PROFILES)}")
     for variable, place in (("OSHP_DATA", data_root(options.data)), ("OSHP_RUNS", runs_root(options.runs))):
         os.environ[variable] = str(place)
+    if options.snakefile:
+        print(resources.files("oshp_lite.reproduce").joinpath("Snakefile"))
+        return 0
     if options.action == "record":
         return _record(options)
     rows, runner = _rows(options), _runner(options)
@@ -126,6 +131,8 @@ def _numbered(rows: list[Row]) -> list[tuple[int, Row]]:
 
 
 def _listed(row: Row, position: int, runner: Runner) -> dict[str, Any]:
+    from oshp_lite.reproduce.store import present_code
+
     key = row.key
     named = (
         {"method": key.method, "dataset": key.dataset, "fold": key.fold, "way": key.way, "seed": key.seed}
@@ -136,6 +143,7 @@ def _listed(row: Row, position: int, runner: Runner) -> dict[str, Any]:
         "index": position,
         "name": row.name,
         "needs": list(row.needs),
+        "code": present_code(row.config.model.method),
         "marker": str(runner.marker(row)),
         "reason": row.reason,
         **named,

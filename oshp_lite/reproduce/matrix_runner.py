@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import write_atomic, write_json_atomic
+from oshp_lite.files import read_json, write_atomic, write_json_atomic
 from oshp_lite.reproduce.execute import Job, last_line, run_child, run_job, stop_children
 from oshp_lite.reproduce.lock import Busy, locked
 from oshp_lite.reproduce.matrix import Finder, Row
@@ -193,12 +193,21 @@ class Runner:
             if ending.status == "failed":
                 self.marker(ending.row).unlink(missing_ok=True)
             else:
-                write_json_atomic(self.marker(ending.row), self._told(ending))
+                self._mark(ending)
 
-    def _told(self, ending: Ending) -> dict[str, object]:
+    def _mark(self, ending: Ending) -> None:
+        """Leave the row's marker, untouched where it says the same already: engines compare times."""
         found = None if ending.status == "not run" else self.finder.find(ending.row.config)
-        told: dict[str, object] = {"name": ending.row.name, "status": ending.status, "reason": ending.reason}
-        return told | ({"run": found.folder.name, "seconds": found.seconds} if found else {})
+        told: dict[str, object] = {"name": ending.row.name, "status": "not run" if ending.reason else "done"}
+        told |= {"reason": ending.reason} if ending.reason else {}
+        told |= {"run": found.folder.name, "seconds": found.seconds} if found else {}
+        path = self.marker(ending.row)
+        try:
+            same = read_json(path) == told
+        except UserError:
+            same = False
+        if not same:
+            write_json_atomic(path, told)
 
     def marker(self, row: Row) -> Path:
         """The file that says a row is finished, for engines that watch files."""

@@ -1,0 +1,195 @@
+"""The declared runs, their configurations, the command, and real rows at the smallest size."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from oshp_lite.cli import main
+from oshp_lite.engine.config import identity_dict
+from oshp_lite.engine.models import build_parser
+from oshp_lite.errors import UserError
+from oshp_lite.labels import fold
+from oshp_lite.papers import experiments
+from oshp_lite.papers.experiments import ABLATIONS, EXHIBITS, METHODS, STEPS, matrix, runs_of, step_runs
+from oshp_lite.papers.measured import RunKey
+from oshp_lite.reproduce.matrix import config_of, rows_of
+
+
+def test_a_run_shared_by_tables_is_one_run() -> None:
+    full = RunKey("eopnet", "figures-atr", 1, "k")
+    assert full in runs_of("eopnet2")
+    assert runs_of("eopnet5")[-1] == runs_of("eopnet6")[3] == runs_of("eopnet7")[0] == runs_of("eopnet8f")[0] == full
+    assert runs_of("framework")[0] in runs_of("eopnet2")
+    assert runs_of("framework")[1] in runs_of("eopnet5")
+
+
+@pytest.mark.parametrize("profile", ["lite", "paper"])
+def test_the_steps_make_what_the_exhibits_need(profile: str) -> None:
+    runs = matrix(profile)
+    assert max(Counter(key.slug for key in runs).values()) == 1, "each once"
+    for exhibit in EXHIBITS:
+        assert set(runs_of(exhibit, profile)) <= set(runs), exhibit
+    assert runs[: len(METHODS)] == step_runs("a", profile)
+    assert {key.method for key in step_runs("a", profile)} == set(METHODS)
+
+
+def test_order_and_seeds_of_the_study() -> None:
+    positions = {key: number for number, key in enumerate(matrix("lite"))}
+    for key in step_runs("d"):
+        assert key in positions
+    assert {key.seed for key in step_runs("d")} == {0, 1, 2}
+    begun = [
+        min(positions[key] for key in step_runs(step) if positions[key] >= 0) for step in ("a", "c", "e", "g", "h")
+    ]
+    assert begun == sorted(begun)
+    assert [key.ablation for key in step_runs("b")][-1] == "agm", "the strongest rows of Table 5 first"
+
+
+def test_profiles() -> None:
+    smoke = matrix("smoke")
+    assert {(key.method, key.way) for key in smoke if not key.ablation} >= {(m, w) for m in METHODS for w in ("k", "1")}
+    assert {(key.method, key.ablation) for key in smoke if key.ablation} == set(ABLATIONS)
+    assert {key.method for key in matrix("quick")} == {"eopnet", "popnet", "label_transfer", "persam"}
+    assert all(key.dataset.endswith("-os") for key in matrix("paper"))
+    assert matrix("lite", ["a", "c"], ["ccp-os"]) == step_runs("c")
+
+
+def test_unknown_names() -> None:
+    for wrong in (lambda: step_runs("z"), lambda: runs_of("eopnet9"), lambda: experiments.label("eopnet", "nothing")):
+        with pytest.raises(UserError):
+            wrong()
+    with pytest.raises(UserError, match="no runs on 'atr-os'"):
+        matrix("lite", datasets=["atr-os"])
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "lite", "gpu", "paper"])
+def test_every_declared_run_has_its_own_configuration(profile: str) -> None:
+    told: dict[str, str] = {}
+    for key in matrix(profile, None if profile == "smoke" else STEPS):
+        config = config_of(key, profile)
+        assert (config.model.method, config.data.dataset, config.data.way) == (key.method, key.dataset, key.way)
+        assert (config.data.fold, config.train.seed, config.data.protocol) == (key.fold, key.seed, key.protocol)
+        told[key.slug] = json.dumps(identity_dict(config), sort_keys=True)
+    twice = [text for text, number in Counter(told.values()).items() if number > 1]
+    assert not twice, [slug for slug, text in told.items() if text in twice]
+
+
+def test_every_ablation_can_be_built() -> None:
+    chosen = fold("figures-atr", 1)
+    for method, name in ABLATIONS:
+        build_parser(config_of(RunKey(method, "figures-atr", 1, "k", 0, name), "smoke"), chosen)
+    deep = config_of(RunKey("eopnet", "atr-os", 1, "k", 0, "depth-4"), "paper")
+    assert deep.model.options["feature_level"] == "high"
+    assert deep.variant == "paper"
+
+
+def test_scores_during_training_for_the_curve_only() -> None:
+    curve = RunKey("eopnet", "figures-atr", 1, "k", 0, "static")
+    assert config_of(curve, "lite").train.eval_every > 0
+    assert config_of(RunKey("eopnet", "figures-atr", 1, "1"), "lite").train.eval_every == 0
+
+
+def test_initialisations_come_first_and_once() -> None:
+    rows = rows_of(step_runs("a") + step_runs("b") + step_runs("e"), "smoke")
+    firsts = [row for row in rows if row.key is None]
+    known = {row.name: number for number, row in enumerate(rows)}
+    assert {(row.config.data.dataset, row.config.data.fold) for row in firsts} >= {
+        ("figures-atr", 1),
+        ("figures-atr", 2),
+    }
+    assert len({row.name for row in firsts}) == len(firsts)
+    for number, row in enumerate(rows):
+        assert all(known[name] < number for name in row.needs)
+    shared = {
+        row.needs for row in rows if row.key and row.key.fold == 1 and row.key.dataset == "figures-atr" and row.needs
+    }
+    assert len(shared) == 1, "all methods and ablations of a fold start from one initialisation"
+
+
+def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict]:
+    assert main(["matrix", *words, "--list", "json"]) == 0
+    found: list[dict] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("DATA", "RUNS", "REPORTS"):
+        monkeypatch.setenv(f"OSHP_{name}", str(tmp_path / name.lower()))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("OSHP_SAM_WEIGHTS", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    return tmp_path
+
+
+def test_the_list_for_engines(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = listed(capsys, "--profile", "smoke", "--only", "sgone", "eopnet")
+    names = [row["name"] for row in rows]
+    assert [row["index"] for row in rows if row["index"] >= 0] == list(range(len([r for r in rows if r["index"] >= 0])))
+    for row in rows:
+        assert set(row["needs"]) <= set(names)
+        assert row["marker"] == str(places / "reports" / "smoke" / "matrix" / f"{row['name']}.done.json")
+    assert not (places / "data").exists(), "a list draws nothing"
+
+
+def test_a_plan_shows_what_is_due_and_what_cannot_be_run(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["matrix", "--profile", "lite", "--steps", "a,c", "--dry-run", "--no-notebooks"]) == 0
+    told = capsys.readouterr().out
+    assert "eopnet-figures-atr-fold1-kway-seed0\n" in told
+    assert "needs the dataset ccp-os" in told
+    assert not (places / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--profile", "tiny"], "unknown profile 'tiny'"),
+        (["--steps", "a,z"], "no step 'z'"),
+        (["--only", "unet"], "unknown method 'unet'"),
+        (["--profile", "smoke", "--index", "4000"], "no row 4000"),
+        (["--profile", "smoke", "--row", "none"], "no row 'none'"),
+        (["record", "--set", "train.lr=1"], "rows made with --set are others"),
+    ],
+)
+def test_wrong_words_get_a_sentence(
+    places: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert main(["matrix", *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_real_row_is_made_found_recorded_and_read(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from oshp_lite.reproduce.matrix import Finder
+    from oshp_lite.reproduce.results import load_results, record
+
+    words = ["--profile", "smoke", "--only", "eopnet", "label_transfer", "persam", "--no-notebooks"]
+    rows = listed(capsys, *words)
+    kway = [row["index"] for row in rows if row.get("way") == "k" and not row.get("ablation")]
+    for index in kway:
+        assert main(["matrix", *words, "--index", str(index)]) == 0
+    told = capsys.readouterr().out
+    assert "not run  persam" in told
+    assert "needs SAM weights" in told
+    assert main(["matrix", *words, "--index", str(kway[0])]) == 0
+    assert "found    eopnet" in capsys.readouterr().out
+
+    results = load_results("smoke")
+    own, other = (results.get(RunKey(name, "figures-atr", 1, "k")) for name in ("eopnet", "label_transfer"))
+    assert own.origin == "run here"
+    assert own.score("human") == pytest.approx(own.scores["human_miou"])
+    assert (own.screened == own.counts).all(), "EOP-Net screens its own answers already"
+    assert (other.screened[:, :, :2].sum((1, 2)) <= other.counts.sum((1, 2))).all()
+    assert "needs SAM weights" in results.get(RunKey("persam", "figures-atr", 1, "k")).reason
+
+    kept = places / "kept"
+    assert len(record("smoke", folder=kept)) == 2
+    assert record("smoke", folder=kept) == [], "nothing has changed"
+    elsewhere = load_results("lite", committed=kept, finder=Finder())
+    assert len(elsewhere) == 0, "a smoke result stands in for nothing"
