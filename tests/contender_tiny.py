@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from nn_tiny import episode
 from torch import Tensor, nn
 
 import oshp_lite.contenders  # noqa: F401  (fills the registry)
 from oshp_lite.contenders.common import Contender
+from oshp_lite.data.episode import Episode
 from oshp_lite.nn.parser import build
 
 SMALL: dict[str, Any] = {"variant": "lite", "n_ids": 6, "width": 8, "lite_channels": (4, 8, 8, 8)}
@@ -41,6 +43,19 @@ def block_mask(cells: list[list[int]]) -> Tensor:
 def colours(mask: Tensor, n: int) -> Tensor:
     """One-hot colours float64 [B,n,H,W] of a mask."""
     return nn.functional.one_hot(mask, n).permute(0, 3, 1, 2).double()
+
+
+def shown_ids(mask: Tensor, n: int = 6) -> list[int]:
+    return [i for i in mask.unique().tolist() if 0 < i < n]
+
+
+def evaluated(method: str, way: str = "k", **options: Any) -> tuple[Any, Episode, np.ndarray, np.ndarray]:
+    """A network in evaluation mode, a batch, and the encoder's features of it."""
+    net = contender(method, way, absent_test="full", **options).eval()
+    batch = episode(way)
+    with torch.no_grad():
+        query, support = net.encode(batch)
+    return net, batch, array(query), array(support)
 
 
 # ------------------------------------------------------------------------------------- slow reference forms
@@ -103,6 +118,12 @@ def np_cross_entropy(logits: np.ndarray, label: np.ndarray) -> float:
         total += np.log(np.exp(column - column.max()).sum()) + column.max() - column[label[y, x]]
         count += 1
     return total / max(count, 1)
+
+
+def np_unit(rows: np.ndarray) -> np.ndarray:
+    """Bring the last dimension to unit length; zero rows stay zero."""
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.where(length > 0, length, 1)
 
 
 def array(value: Tensor) -> np.ndarray:
