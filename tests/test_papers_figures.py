@@ -1,0 +1,260 @@
+"""Figures of the papers: drawn from made-up results and procedural people, saved alike each time, plain about gaps."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from oshp_lite.data.figures.generate import generate
+from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.engine.config import RunConfig, override
+from oshp_lite.engine.evaluate import Evaluation, save_answers
+from oshp_lite.engine.loading import run_fold, test_set
+from oshp_lite.engine.metrics import Scores
+from oshp_lite.errors import UserError
+from oshp_lite.labels import fold
+from oshp_lite.papers.experiments import METHODS
+from oshp_lite.papers.figures import (
+    CHARTS,
+    Sample,
+    eopnet4f,
+    eopnet5f,
+    eopnet6f,
+    eopnet7f,
+    eopnet8f,
+    not_run,
+    one_query,
+    pair_scores,
+    per_class,
+    popnet3f,
+    popnet4f,
+    read_samples,
+    save_figure,
+    typical_pairs,
+)
+from oshp_lite.papers.figures.charts import size_curve
+from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, measured_of
+from oshp_lite.viz import fig_to_png
+
+ATR = "figures-atr"
+
+
+def made_up(key: RunKey, skill: float, pairs: int = 60) -> Measured:
+    """Answers that grow better with the part's size; novel parts are taken for one another and for the background."""
+    split = fold(key.dataset, key.fold)
+    rng = np.random.default_rng([key.seed, int(1000 * skill)])
+    made = np.zeros((pairs, split.n_ids, split.n_ids), np.int64)
+    for pair in range(pairs):
+        for place, c in enumerate(split.foreground):
+            area = int(rng.integers(20, 60) * (1 + place) ** 1.4)
+            novel = c in split.novel
+            right = int(
+                area * np.clip(skill * (0.5 if novel else 1) + 0.08 * np.log(area / 200) + rng.normal(0, 0.1), 0, 1)
+            )
+            made[pair, c, c] = right
+            other = split.novel[(split.novel.index(c) + 1) % 3] if novel else 0
+            made[pair, c, other] += (area - right) // 2
+            made[pair, c, 0] += area - right - (area - right) // 2
+        made[pair, 0, 0] = 12000
+    history = [
+        {
+            "epoch": n,
+            "base_accuracy": 0.6 * (1 - np.exp(-n / 2)),
+            "novel_accuracy": 0.3 * (1 - np.exp(-n / 4)) + (0.006 * n if not key.ablation else -0.006 * n),
+        }
+        for n in range(1, 13)
+    ]
+    queries = np.arange(pairs) // 3
+    return measured_of(key, "lite", made, np.resize(split.foreground, pairs), queries=queries, history=history)
+
+
+def results(methods: Sequence[str] = tuple(METHODS)) -> Results:
+    skills = dict(zip(methods, np.linspace(0.2, 0.8, len(methods)), strict=True))
+    runs = [made_up(RunKey(name, ATR, 1, "k"), skill) for name, skill in skills.items() if name != "persam"]
+    runs += [made_up(RunKey("eopnet", ATR, 1, "k", 1), 0.75), made_up(RunKey("eopnet", ATR, 1, "k", 0, "static"), 0.6)]
+    return Results(runs, {RunKey("persam", ATR, 1, "k"): "needs SAM weights"})
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> OneShotDataset:
+    return generate(ATR, tmp_path_factory.mktemp("people"), 24, 32, 96, progress=False)
+
+
+def setting(way: str) -> RunConfig:
+    names = {"data.dataset": ATR, "data.way": way, "data.size": 96, "eval.test_size": 96, "eval.repeats": 3}
+    return override(RunConfig(), names)
+
+
+def answers_of(dataset: OneShotDataset, way: str, folder: Path, shift: int) -> Path:
+    """A run folder whose answers are the truths, moved by some pixels."""
+    config = setting(way)
+    episodes = test_set(config, dataset, run_fold(config, dataset))
+    masks = [episodes[number].query_mask for number in range(len(episodes))]
+    moved = [torch.roll(mask, (shift, shift), (0, 1)).to(torch.uint8) for mask in masks if mask is not None]
+    scores = Scores(way, 0.0, 0.0, 0.0, {})
+    save_answers(folder / "answers.npz", Evaluation(scores, torch.zeros(len(moved), 2, 2), [], [], answers=moved))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(people: OneShotDataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
+    place = tmp_path_factory.mktemp("runs")
+    shifts = {"AMP": 9, "SG-One": 6, "PANet": 12, "POPNet": 3, "EOP-Net": 1}
+    return {
+        way: {name: answers_of(people, way, place / way / name, shift) for name, shift in shifts.items()}
+        for way in ("k", "1")
+    }
+
+
+def samples(
+    people: OneShotDataset, folders: dict[str, dict[str, Path]], way: str, names: Sequence[str], count: int = 2
+) -> list[Sample]:
+    chosen: dict[str, Path | NotRun] = {
+        name: folders[way][name] if name in folders[way] else NotRun("needs SAM weights") for name in names
+    }
+    config = setting(way)
+    fold_used = run_fold(config, people)
+    pairs = test_set(config, people, fold_used).pairs()
+    novel = [number for number, pair in enumerate(pairs) if pair.class_id in fold_used.novel]
+    return read_samples(people, config, chosen, novel[:: max(1, len(novel) // count)][:count])
+
+
+def check(figure: Figure, folder: Path | None = None, name: str = "") -> None:
+    """It renders, is neither empty nor huge, and does not rest on colour: still many shades when grey."""
+    png = fig_to_png(figure)
+    with Image.open(io.BytesIO(png)) as picture:
+        grey = np.asarray(picture.convert("L"))
+    assert grey.std() > 3
+    assert min(grey.shape) > 60
+    assert len(png) < 1_500_000
+    if folder is not None:
+        (folder / f"{name}.png").write_bytes(png)
+
+
+def texts(figure: Figure) -> str:
+    """All words of a figure."""
+    import matplotlib.text
+
+    return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+@pytest.mark.parametrize("name", list(CHARTS))
+def test_charts_draw_what_is_there_and_name_what_is_not(name: str) -> None:
+    figure = CHARTS[name](results(), ATR)
+    check(figure)
+    words = texts(figure)
+    assert ATR in words
+    if name in ("per_class", "size_iou"):
+        assert re.sub(r"\s+", " ", words).count("needs SAM weights") == 1
+        assert "EOP-Net (2 seeds)" in words
+    if name in ("per_class", "confusion"):
+        assert "pants*" in words
+
+
+@pytest.mark.parametrize("name", list(CHARTS))
+def test_charts_without_results_say_so(name: str) -> None:
+    figure = CHARTS[name](Results(otherwise="not trained yet"), ATR)
+    check(figure)
+    assert "not trained yet" in texts(figure)
+
+
+def test_curves_fall_back_on_miou_and_say_what_they_show() -> None:
+    run = made_up(RunKey("eopnet", ATR, 1, "k"), 0.7)
+    assert "mean accuracy, %" in texts(eopnet8f(Results([run]), ATR))
+    plain = replace(run, history=[{"epoch": n, "novel_miou": 0.1 * n, "base_miou": 0.2 * n} for n in (1, 2, 3)])
+    words = texts(eopnet8f(Results([plain]), ATR))
+    assert "mIoU, %" in words
+    assert "not run" in words  # the other curve
+
+
+def test_size_curve_finds_that_small_is_hard() -> None:
+    x, y, error = size_curve([made_up(RunKey("eopnet", ATR, 1, "k"), 0.7)], bins=5)
+    assert x.shape == y.shape == error.shape == (5,)
+    assert (np.diff(x) > 0).all()
+    assert y[-1] > y[0] + 10
+
+
+def test_typical_pairs_follow_the_scores() -> None:
+    run = made_up(RunKey("eopnet", ATR, 1, "k"), 0.7)
+    chosen = typical_pairs(run, (0.9, 0.5, 0.1))
+    scores = pair_scores(run)
+    assert len(set(chosen)) == 3
+    assert scores[chosen[0]] > scores[chosen[1]] > scores[chosen[2]]
+    assert run.queries is not None
+    assert len({int(run.queries[one]) for one in chosen}) == 3
+    query = one_query(run)
+    assert len({int(run.queries[one]) for one in query}) == 1
+    assert len(query) == 3
+    assert one_query(replace(run, queries=None)) == []
+    assert typical_pairs(run, smallest=10**9) == []
+
+
+def test_samples_are_the_test_pairs(people: OneShotDataset, folders: dict[str, dict[str, Path]]) -> None:
+    for way in ("k", "1"):
+        first = samples(people, folders, way, ["EOP-Net", "PerSAM"])[0]
+        assert first.query.shape == (96, 96, 3)
+        assert first.answers["PerSAM"] == NotRun("needs SAM weights")
+        answer = first.answers["EOP-Net"]
+        assert not isinstance(answer, NotRun)
+        assert answer.shape == first.truth.shape
+        assert (first.class_id > 0) == (way == "1")
+        ids = [first.class_id] if way == "1" else [c for c in first.novel if (first.truth == c).any()]
+        assert all(0.3 < first.iou(answer, c) < 1 for c in ids)
+    gone = read_samples(people, setting("k"), {"x": Path("nowhere")}, [0])[0]
+    assert gone.answers["x"] == NotRun("its answers were not kept")
+    short = folders["1"]["AMP"].parent / "short"
+    save_answers(
+        short / "answers.npz",
+        Evaluation(
+            Scores("1", 0, 0, 0, {}), torch.zeros(1, 2, 2), [], [], answers=[torch.zeros(4, 4, dtype=torch.uint8)]
+        ),
+    )
+    with pytest.raises(UserError, match="1 answers"):
+        read_samples(people, setting("k"), {"x": short}, [0])
+
+
+def test_pictures_of_answers(people: OneShotDataset, folders: dict[str, dict[str, Path]], tmp_path: Path) -> None:
+    k, one = (samples(people, folders, way, ["POPNet"]) for way in ("k", "1"))
+    check(popnet3f(one, k), tmp_path, "popnet3f")
+    check(eopnet4f(NotRun("no results on CIHP"), one), tmp_path, "eopnet4f")
+    side = samples(people, folders, "k", ["AMP", "SG-One", "PANet", "POPNet"])
+    figure = popnet4f(side)
+    check(figure, tmp_path, "popnet4f")
+    assert "novel IoU" in texts(figure)
+    check(eopnet6f(samples(people, folders, "k", ["AMP", "POPNet", "EOP-Net"])), tmp_path, "eopnet6f")
+    missing = eopnet5f(samples(people, folders, "1", ["PerSAM", "EOP-Net"]))
+    check(missing, tmp_path, "eopnet5f")
+    assert "needs SAM" in texts(missing)
+    check(eopnet7f(samples(people, folders, "k", ["EOP-Net"], 4)), tmp_path, "eopnet7f")
+
+
+def test_pictures_that_cannot_be_drawn_say_why(people: OneShotDataset, folders: dict[str, dict[str, Path]]) -> None:
+    for figure in (
+        popnet4f(NotRun("no runs by the AAAI folds")),
+        eopnet6f([]),
+        popnet3f(NotRun("a"), NotRun("b")),
+        eopnet5f(samples(people, folders, "1", ["PerSAM"])),
+        eopnet7f(NotRun("x")),
+        not_run("title", "reason"),
+    ):
+        check(figure)
+        assert "Not run" in texts(figure)
+
+
+def test_saved_in_three_formats_and_the_same_twice(tmp_path: Path) -> None:
+    few = results(("popnet", "eopnet"))
+    first = save_figure(per_class(few, ATR), tmp_path / "a", "per_class")
+    second = save_figure(per_class(few, ATR), tmp_path / "b", "per_class")
+    assert [path.suffix for path in first] == [".svg", ".pdf", ".png"]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        assert one.stat().st_size < 800_000
