@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oshp_lite.data.episode import Episode
     from oshp_lite.nn.eopnet import EOPNet
+    from oshp_lite.nn.popnet import POPNet
 
 __version__ = "0.1.0"
-__all__ = ["EOPNet", "Episode", "__version__"]
+__all__ = ["EOPNet", "Episode", "POPNet", "__version__"]
 
-_HOMES = {"EOPNet": "oshp_lite.nn.eopnet", "Episode": "oshp_lite.data.episode"}
+_HOMES = {
+    "EOPNet": "oshp_lite.nn.eopnet",
+    "Episode": "oshp_lite.data.episode",
+    "POPNet": "oshp_lite.nn.popnet",
+}
 
 
 def __getattr__(name: str) -> Any:
