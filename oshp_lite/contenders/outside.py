@@ -33,13 +33,19 @@ def load(kind: str, source: str | Path, who: str, how: str) -> nn.Module:
     Nothing is fetched. The model is frozen, in evaluation mode. Raises UserError ("who ...; how") when it is not here.
     """
     place = Path(source).expanduser()
+    package = transformers(who)
+    bar = package.logging.is_progress_bar_enabled()
+    package.logging.disable_progress_bar()
     try:
-        model: Any = getattr(transformers(who), kind).from_pretrained(
+        model: Any = getattr(package, kind).from_pretrained(
             str(place) if place.is_dir() else str(source), local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise UserError(f"{who}: nothing usable at {source} on this machine ({reason}); {how}") from None
+    finally:
+        if bar:
+            package.logging.enable_progress_bar()
     module: nn.Module = model
     return module.eval().requires_grad_(False)
 
