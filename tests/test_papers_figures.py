@@ -226,6 +226,11 @@ def test_pictures_of_answers(people: OneShotDataset, folders: dict[str, dict[str
     k, one = (samples(people, folders, way, ["POPNet"]) for way in ("k", "1"))
     check(popnet3f(one, k), tmp_path, "popnet3f")
     check(eopnet4f(NotRun("no results on CIHP"), one), tmp_path, "eopnet4f")
+    cut = k[0].cropped()
+    assert cut.truth.shape == cut.query.shape[:2]
+    assert cut.truth.size < k[0].truth.size
+    assert (cut.truth > 0).sum() == (k[0].truth > 0).sum()  # nothing that is marked is cut away
+    assert one[0].cropped() is one[0]
     side = samples(people, folders, "k", ["AMP", "SG-One", "PANet", "POPNet"])
     figure = popnet4f(side)
     check(figure, tmp_path, "popnet4f")
@@ -258,3 +263,15 @@ def test_saved_in_three_formats_and_the_same_twice(tmp_path: Path) -> None:
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
         assert one.stat().st_size < 800_000
+
+
+def test_photos_are_not_saved_by_accident(
+    people: OneShotDataset, folders: dict[str, dict[str, Path]], tmp_path: Path
+) -> None:
+    drawn = samples(people, folders, "1", ["EOP-Net"], 1)
+    assert len(save_figure(eopnet6f(drawn), tmp_path, "drawn")) == 3
+    real = eopnet6f([replace(sample, drawn=False) for sample in drawn])
+    with pytest.raises(UserError, match="photos of a dataset"):
+        save_figure(real, tmp_path, "real")
+    assert not list(tmp_path.glob("real*"))
+    assert len(save_figure(real, tmp_path, "real", photos=True)) == 3

@@ -8,7 +8,7 @@ from typing import Any, cast
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from oshp_lite.papers.figures.pieces import answer_panel, legend_below, mask_panel, not_run
+from oshp_lite.papers.figures.pieces import PHOTOS, answer_panel, legend_below, mask_panel, not_run
 from oshp_lite.papers.figures.samples import Array, Box, Sample
 from oshp_lite.papers.measured import NotRun
 from oshp_lite.viz import new_figure, show_image, style
@@ -178,4 +178,5 @@ def _finished(figure: Figure, samples: Sequence[Sample], title: str) -> Figure:
     with style():
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     legend_below(figure, samples)
+    figure.set_gid("drawn" if all(sample.drawn for sample in samples) else PHOTOS)
     return figure

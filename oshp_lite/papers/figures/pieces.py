@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
 from oshp_lite.labels import LabelSpace
 from oshp_lite.papers.figures.samples import Array, Sample
@@ -28,6 +29,9 @@ from oshp_lite.viz import (
     show_image,
     style,
 )
+
+PHOTOS = "photos"
+"""Mark of a figure that shows photos of a dataset, which may not be passed on with the project."""
 
 
 def not_run(title: str, reason: str) -> Figure:
@@ -111,8 +115,15 @@ def legend_below(figure: Figure, samples: Sequence[Sample]) -> None:
     add_legend(figure, Colours(named.palette, names), sorted(ids), columns=7)
 
 
-def save_figure(figure: Figure, folder: Path | str, name: str, *, dpi: int = 150) -> list[Path]:
-    """Write a figure as `name`.svg, .pdf (vector) and .png; returns the paths. Equal figures give equal files."""
+def save_figure(figure: Figure, folder: Path | str, name: str, *, dpi: int = 150, photos: bool = False) -> list[Path]:
+    """Write a figure as `name`.svg, .pdf (vector) and .png; returns the paths. Equal figures give equal files.
+
+    Raises UserError for a figure that shows a dataset's photos, unless `photos` says that the folder stays private.
+    """
+    if figure.get_gid() == PHOTOS and not photos:
+        raise UserError(
+            f"figure {name} shows photos of a dataset; keep it private (photos=True) or draw it of procedural people"
+        )
     written = []
     with matplotlib.rc_context({"svg.hashsalt": "oshp-lite", "svg.fonttype": "path"}):
         for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):

@@ -55,6 +55,7 @@ class Sample:
     space, novel    label space of the ids and the fold's novel ones
     class_id        1-way: the class asked for (0 in k-way)
     title           what the pair is called in a figure
+    drawn           the people are procedural, so that the picture may be passed on
     """
 
     query: Array
@@ -66,6 +67,7 @@ class Sample:
     novel: tuple[int, ...] = ()
     class_id: int = 0
     title: str = ""
+    drawn: bool = False
 
     def cropped(self, query_box: Box | None = None) -> Sample:
         """Return the sample cut down to its people: nothing that any mask or answer marks is lost (1-way: uncut)."""
@@ -145,6 +147,7 @@ def read_samples(
                 space=fold.space,
                 novel=fold.novel,
                 class_id=pair.class_id if one_way else 0,
+                drawn=config.data.dataset.startswith("figures-"),
             )
         )
     return made
