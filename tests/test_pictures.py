@@ -1,0 +1,116 @@
+"""The papers' pictures from a store's answers, and from the few that are kept when the store is elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from oshp_lite.data.figures.generate import generate
+from oshp_lite.engine.config import DataConfig, RunConfig
+from oshp_lite.engine.evaluate import Evaluation, save_answers
+from oshp_lite.engine.loading import run_fold, test_set
+from oshp_lite.engine.metrics import Scores
+from oshp_lite.errors import UserError
+from oshp_lite.papers.measured import Measured, Results, RunKey, measured_of
+from oshp_lite.reproduce.matrix import config_of
+from oshp_lite.reproduce.pictures import PICTURES, keep_answers, panels_of, picture, positions_of
+from oshp_lite.viz import fig_to_png
+
+METHODS = ("eopnet", "popnet", "amp")
+
+
+class Store:
+    """Stands in for the run store: one tiny dataset, and run folders with the true masks as answers."""
+
+    def __init__(self, folder: Path, people: Any, methods: tuple[str, ...] = METHODS) -> None:
+        self.folder, self.people, self.methods = folder, people, methods
+
+    def find(self, config: RunConfig) -> Any:
+        method, way = config.model.method, config.data.way
+        if method not in self.methods or way == "1":
+            return None
+        place = self.folder / f"{method}-{way}"
+        if not (place / "answers.npz").is_file():
+            episodes = test_set(config, self.people, run_fold(config, self.people))
+            masks = [episodes[number].query_mask.to(torch.uint8) for number in range(len(episodes))]  # type: ignore[union-attr]
+            save_answers(
+                place / "answers.npz",
+                Evaluation(Scores(way, 0.0, 0.0, 0.0, {}), torch.zeros(1, 2, 2), [], [], answers=masks),
+            )
+        return SimpleNamespace(folder=place)
+
+    def dataset(self, data: DataConfig) -> Any:
+        return self.people
+
+
+def result(method: str, people: Any) -> Measured:
+    key = RunKey(method, "figures-atr", 1, "k")
+    config = config_of(key, "smoke")
+    chosen = run_fold(config, people)
+    pairs = test_set(config, people, chosen).pairs()
+    rng = np.random.default_rng(len(method))
+    matrices = rng.integers(20, 90, (len(pairs), chosen.n_ids, chosen.n_ids))
+    queries = np.unique([pair.query for pair in pairs], return_inverse=True)[1]
+    return measured_of(key, "smoke", matrices, [pair.class_id for pair in pairs], queries=queries)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return generate("figures-atr", tmp_path_factory.mktemp("people"), 48, 32, 64, progress=False)
+
+
+@pytest.fixture(scope="module")
+def results(people: Any) -> Results:
+    return Results([result(method, people) for method in METHODS])
+
+
+def test_every_picture_is_drawn_without_any_result() -> None:
+    for name in PICTURES:
+        assert len(fig_to_png(picture(name, Results(), "smoke", finder=Store(Path(), None)))) > 1000  # type: ignore[arg-type]
+
+
+def test_a_figure_is_led_by_its_papers_own_method() -> None:
+    assert panels_of("eopnet6f", "lite")["k"].lead == RunKey("eopnet", "figures-atr", 1, "k")
+    assert panels_of("popnet4f", "lite")["k"].lead.protocol == "aaai"
+    assert panels_of("popnet4f", "lite", "journal")["k"].lead == RunKey("popnet", "figures-atr", 1, "k")
+    assert set(panels_of("popnet3f", "lite")) == {"1", "k"}
+    with pytest.raises(UserError, match="shows no answers"):
+        panels_of("confusion", "lite")
+
+
+def test_kept_answers_draw_the_same_picture(tmp_path: Path, people: Any, results: Results) -> None:
+    store, kept = Store(tmp_path, people), tmp_path / "kept"
+    made = keep_answers(results, "smoke", finder=store, folder=kept)  # type: ignore[arg-type]
+    assert {path.name for path in made} == {f"{method}-figures-atr-fold1-kway-seed0.npz" for method in METHODS}
+    assert all(path.stat().st_size < 30_000 for path in made)
+    assert keep_answers(results, "smoke", finder=store, folder=kept) == [], "nothing changed"  # type: ignore[arg-type]
+    elsewhere = Store(tmp_path, people, methods=())
+    for name in ("eopnet6f", "eopnet7f"):
+        lead = results.get(RunKey("eopnet", "figures-atr", 1, "k"))
+        assert isinstance(lead, Measured)
+        assert positions_of(name, lead)
+        here, there, nowhere = (
+            fig_to_png(picture(name, results, "smoke", finder=finder, kept=folder))  # type: ignore[arg-type]
+            for finder, folder in ((store, kept), (elsewhere, kept), (elsewhere, tmp_path / "none"))
+        )
+        assert here == there
+        assert here != nowhere
+
+
+def test_answers_to_other_photos_are_not_taken(tmp_path: Path, people: Any, results: Results) -> None:
+    kept = tmp_path / "kept"
+    for path in keep_answers(results, "smoke", finder=Store(tmp_path, people), folder=kept):  # type: ignore[arg-type]
+        with np.load(path) as found:
+            arrays = {name: found[name] for name in found.files} | {"data": np.array("other photos")}
+        np.savez_compressed(path, **arrays)
+    elsewhere = Store(tmp_path, people, methods=())
+    with_kept, without = (
+        fig_to_png(picture("eopnet6f", results, "smoke", finder=elsewhere, kept=folder))  # type: ignore[arg-type]
+        for folder in (kept, tmp_path / "none")
+    )
+    assert with_kept == without
