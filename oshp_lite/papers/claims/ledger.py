@@ -163,7 +163,7 @@ _CSS = """<style>
 .ledger .w{white-space:nowrap}
 .ledger .reproduced{background:#dff0df}.ledger .not-reproduced{background:#f6d9d4;font-weight:bold}
 .ledger .undecided{background:#f5edd0}.ledger .not-run{color:#666}
-.ledger small{color:#444}.ledger ul{margin:2px 0 2px 16px;padding:0}
+.ledger small{color:#444}.ledger .found{margin:4px 0;border-left:3px solid #888;padding-left:6px}.ledger ul{margin:2px 0 2px 16px;padding:0}
 </style>"""
 
 
@@ -179,10 +179,15 @@ def to_html(verdicts: Sequence[Verdict]) -> str:
         words = {verdict.dataset: verdict for verdict in mine}
         cells = "".join(_cell(words.get(dataset)) for dataset in datasets)
         details = "".join(_details(verdict) for verdict in mine)
+        told = "".join(
+            f"<p class='found'><b>{html.escape(one.dataset)}, {one.word}:</b> {html.escape(one.finding)}</p>"
+            for one in mine
+            if one.finding
+        )
         body.append(
             f"<tr><td>{html.escape(claim.says)}<br><small>{PAPERS[claim.paper]}, {html.escape(claim.where)}</small>"
             f"<details><summary>what decides, figures</summary><small>{html.escape(claim.decides)}</small>"
-            f"{details}</details></td>{cells}</tr>"
+            f"{details}</details>{told}</td>{cells}</tr>"
         )
     return (
         f"{_CSS}<p>{html.escape(summary_line(verdicts))}</p><table class='ledger'><thead><tr><th>claim</th>{head}</tr>"
@@ -211,8 +216,7 @@ def _details(verdict: Verdict) -> str:
         items.append(f"<li>{_MARKS[part.verdict]} {html.escape(part.label)}: {html.escape(part.figures + paper)}</li>")
     for part in verdict.also:
         items.append(f"<li><i>beside it</i>, {html.escape(part.label)}: {html.escape(part.figures)}</li>")
-    finding = f"<p><b>Finding.</b> {html.escape(verdict.finding)}</p>" if verdict.finding else ""
-    return f"<p><b>{html.escape(verdict.dataset)}</b>: {verdict.word}</p><ul>{''.join(items)}</ul>{finding}"
+    return f"<p><b>{html.escape(verdict.dataset)}</b>: {verdict.word}</p><ul>{''.join(items)}</ul>"
 
 
 def missing_findings(verdicts: Sequence[Verdict]) -> list[str]:

@@ -70,7 +70,7 @@ class Side:
         missing = results.get(keys[0])
         reason = missing.reason if isinstance(missing, NotRun) else "not run yet"
         way = "" if self.way == "k" else ", 1-way"
-        return NotRun(f"{self.name}{way}: {reason}")
+        return NotRun(f"{self.name}{way}: {reason.removeprefix('not run: ')}")
 
     def printed(self, family: str, fold: str) -> Printed | None:
         """Return what the papers print for this side, on fold "1" or "mean" (both folds), or None."""

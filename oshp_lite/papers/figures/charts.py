@@ -37,7 +37,8 @@ def _found(
             found[method] = runs
             continue
         reason = results.get(key)
-        missing.append(f"{METHODS[method].label} ({reason.reason if isinstance(reason, NotRun) else 'not run yet'})")
+        told = reason.reason.removeprefix("not run: ") if isinstance(reason, NotRun) else "not run yet"
+        missing.append(f"{METHODS[method].label} ({told})")
     return found, missing
 
 
