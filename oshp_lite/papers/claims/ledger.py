@@ -163,7 +163,8 @@ _CSS = """<style>
 .ledger .w{white-space:nowrap}
 .ledger .reproduced{background:#dff0df}.ledger .not-reproduced{background:#f6d9d4;font-weight:bold}
 .ledger .undecided{background:#f5edd0}.ledger .not-run{color:#666}
-.ledger small{color:#444}.ledger .found{margin:4px 0;border-left:3px solid #888;padding-left:6px}.ledger ul{margin:2px 0 2px 16px;padding:0}
+.ledger small{color:#444}
+.ledger .found{margin:4px 0;border-left:3px solid #888;padding-left:6px}.ledger ul{margin:2px 0 2px 16px;padding:0}
 </style>"""
 
 
