@@ -11,6 +11,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)} (default: quick)")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="these notebooks only, e.g. 03 06")
+    parser.add_argument("--steps", metavar="A,B", help="these steps of the run matrix only (see oshp-lite matrix)")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="notebooks at a time (default: one per core)")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="a setting of the trainings")
     parser.add_argument("--minutes", type=float, metavar="N", help="end each training after N minutes")
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         runs=options.runs,
         out=options.out,
         force=options.force,
+        steps=options.steps.replace(",", " ").split() if options.steps else None,
         overrides=options.set + ([f"train.minutes={options.minutes}"] if options.minutes else []),
     )
     return 1 if failed else 0

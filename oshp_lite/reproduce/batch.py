@@ -23,6 +23,7 @@ from typing import Any
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, sha256_json, write_json_atomic
 from oshp_lite.reproduce.execute import Job, Outcome, run_jobs
+from oshp_lite.reproduce.matrix_batch import curve_settings, earlier_rows, make_rows, matrix_rows
 from oshp_lite.reproduce.notebooks import default_parameters, load_notebook
 from oshp_lite.reproduce.places import PACKAGE_PARENT, data_root, project_root, reports_root, runs_root
 
@@ -135,12 +136,14 @@ def reproduce(
     out: str | None = None,
     force: bool = False,
     overrides: Sequence[str] = (),
+    steps: Sequence[str] | None = None,
     tell: Callable[[str], None] = print,
 ) -> int:
-    """Execute a profile's notebooks and write its report. Returns the number of notebooks that failed.
+    """Execute a profile's notebooks, make its matrix, write its report. Returns the number of failures.
 
-    jobs = 0 takes one per core, at most four. overrides ("train.epochs=5") change the profile's trainings.
-    Raises UserError for an unknown profile, notebook, parameter or setting.
+    jobs = 0 takes one per core, at most four. overrides ("train.epochs=5") change the profile's trainings; the rows of
+    the tables keep the profile's settings and are then left out, as they are when `only` names notebooks. `steps`
+    names parts of the matrix. Raises UserError for an unknown profile, notebook, parameter, setting or step.
     """
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
@@ -156,8 +159,10 @@ def reproduce(
     # The ceiling takes as long as a notebook with a training, so it runs among them rather than after them; it takes
     # one of their places, since a third heavy process on two cores would slow the longest of them.
     slots = threading.Semaphore(workers)
-    with ThreadPoolExecutor(max_workers=1) as beside:
+    rows = [] if only or overrides else matrix_rows(profile, steps)
+    with ThreadPoolExecutor(max_workers=2) as beside:
         references = beside.submit(_references, profile, trained, workers, tell, slots) if trained else None
+        matrix = beside.submit(make_rows, rows, profile, folder, workers, slots, tell)
         outcomes = run_jobs(
             [job for job, _ in planned],
             workers=workers,
@@ -166,6 +171,7 @@ def reproduce(
             slots=slots,
         )
         notes = references.result() if references is not None else []
+        made = matrix.result()
     entries = [_entry(job, outcome, training) for (job, training), outcome in zip(planned, outcomes, strict=True)]
     entries = _merged(folder, entries)
     for (_, training), outcome in zip(planned, outcomes, strict=True):
@@ -178,6 +184,7 @@ def reproduce(
         "entries": [asdict(entry) for entry in entries],
         "trainings": [asdict(training) for training in listed],
         "notes": notes,
+        "matrix": made or earlier_rows(folder),
     }
     write_json_atomic(folder / "manifest.json", manifest)
     from oshp_lite.reproduce.report import write_report
@@ -187,8 +194,11 @@ def reproduce(
     tell(f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks done in {time.monotonic() - started:.0f} s")
     for outcome in failed:
         tell(f"failed: {outcome.job.target.stem}: {outcome.reason}")
+    lost = [row for row in made if row["status"] == "failed"]
+    for row in lost:
+        tell(f"failed: {row['name']}: {row['reason']}")
     tell(f"report: {page}")
-    return len(failed) + sum(bool(note) for note in notes)
+    return len(failed) + sum(bool(note) for note in notes) + len(lost)
 
 
 def _draw_first(profile: str, trained: list[Training], tell: Callable[[str], None]) -> None:
@@ -249,7 +259,8 @@ def _values(profile: str, known: dict[str, Any], training: Training | None) -> d
         return {"profile": "smoke" if profile == "smoke" else "quick"} if "profile" in known else {}
     values = {"profile": profile, "dataset": training.dataset, "fold": training.fold, "way": training.way}
     # the ceiling is being made beside the notebook, which then waits for it rather than leave it out
-    more = {"with_ceiling": True, **({"overrides": list(training.overrides)} if training.overrides else {})}
+    changed = [*training.overrides, *curve_settings(profile, training.dataset, training.fold, training.way)]
+    more = {"with_ceiling": True, **({"overrides": changed} if changed else {})}
     return values | {name: value for name, value in more.items() if name in known}
 
 

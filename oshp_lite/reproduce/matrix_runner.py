@@ -60,6 +60,7 @@ class Runner:
     threads: int = 1
     overrides: Sequence[str] = ()
     tell: Callable[[str], None] = print
+    slots: threading.Semaphore | None = None
     worker: str = "oshp_lite.reproduce.matrix_worker"
 
     def run(self, rows: Sequence[Row], jobs: int = 1) -> list[Ending]:
@@ -106,8 +107,9 @@ class Runner:
             with locked(self.finder.store.root / ".locks" / f"matrix-{row.name}.lock", row.name, wait=False):
                 if self.is_done(row):
                     return Ending(row, "found")
-                self.tell(f"begun    {row.name}")
-                reason = self._executed(row) if self.notebook and row.key else self._made(row)
+                with self.slots or contextlib.nullcontext():
+                    self.tell(f"begun    {row.name}")
+                    reason = self._executed(row) if self.notebook and row.key else self._made(row)
         except Busy:
             raise
         except (UserError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ from oshp_lite.files import read_json, write_atomic, write_json_atomic
 from oshp_lite.reproduce import references
 from oshp_lite.reproduce.batch import Training, training_config
 from oshp_lite.reproduce.pages import write_page
+from oshp_lite.reproduce.science import science_section
 from oshp_lite.reproduce.store import Run, RunStore
 
 LOSSES = ("total", "npm", "agm", "coarse", "contrast", "classes", "foreground")
 """Columns `loss_NAME` of a history, in the order they are drawn."""
+ROWS = {"made": "made", "found": "found finished", "not run": "not run", "failed": "failed"}
 STATES = {"done": "executed", "skipped": "up to date", "failed": "failed"}
 
 
 def write_report(profile: str, folder: Path) -> Path:
-    """Write `folder`/index.html, a page beside each executed notebook, and results.json; returns the page's path.
+    """Write `folder`/index.html, a page beside each executed notebook, tables/, figures/, claims.* and results.json.
 
-    Works from `manifest.json` (left by `reproduce`) and the run store. Raises UserError when nothing was executed yet.
+    Works from `manifest.json` (left by `reproduce`), the run store and the committed results; returns the page's path.
+    Raises UserError when nothing was executed yet.
     """
     if not (folder / "manifest.json").is_file():
         raise UserError(f"{folder} holds nothing yet; call `oshp-lite reproduce --profile {profile}` first")
@@ -30,7 +34,10 @@ def write_report(profile: str, folder: Path) -> Path:
     store = RunStore()
     groups, runs = _groups(profile, manifest, store)
     shown = {run.folder for run in runs}
+    science = science_section(profile, folder)
     context = {
+        **science,
+        "matrix": _matrix(manifest.get("matrix", [])),
         "profile": profile,
         "made": manifest["made"],
         "summary": _summary(manifest, groups),
@@ -228,6 +235,16 @@ def _class_rows(run: Run) -> list[dict[str, str]]:
         role = "background" if index == 0 else "novel" if index in chosen.novel else "base"
         rows.append({"name": space.class_name(index), "role": role, "iou": _percent(run.scores["iou"].get(str(index)))})
     return rows
+
+
+# ---------------------------------------------------------------------------------------------------- matrix
+
+
+def _matrix(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of the matrix: how many ended how, and those that failed or cannot be run here."""
+    counts = Counter(row["status"] for row in rows)
+    told = ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status])
+    return {"told": told, "rows": [row for row in rows if row["status"] in ("failed", "not run")]}
 
 
 # ------------------------------------------------------------------------------------------------- notebooks
