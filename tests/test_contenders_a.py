@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from contender_tiny import (
     np_upsample,
     shown_ids,
 )
+from engine_fixtures import tiny_config, tiny_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nn_tiny import episode
@@ -29,6 +31,9 @@ from torch import Tensor, nn
 
 from oshp_lite.contenders.common import CLOSED, shown_pairs
 from oshp_lite.data.episode import Episode
+from oshp_lite.engine.checkpoint import load_parser
+from oshp_lite.engine.evaluate import evaluate
+from oshp_lite.engine.train import Training, train
 
 
 class Scaled(nn.Module):
@@ -231,3 +236,40 @@ def test_perfect_features_give_the_support_mask_back(method: str, options: dict[
     batch = Episode(image, image, mask, (mask > 0).long())
     net.resampling = "nearest"
     assert torch.equal(net.predict(batch), mask)
+
+
+# ------------------------------------------------------------------------------------------ with the engine
+
+
+@pytest.mark.parametrize(
+    ("method", "way"), [("sgone", "k"), ("panet", "k"), ("amp", "k"), ("finetune", "k"), ("amp", "1")]
+)
+def test_training_breaks_off_goes_on_saves_and_loads(
+    method: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"width": 8, "lite_channels": [4, 6, 8, 8]}
+    options |= {"steps": 2} if method == "finetune" else {}
+    config = tiny_config(
+        model={"method": method, "options": options}, data={"way": way}, train={"epochs": 2, "save_steps": 1}
+    )
+    dataset = tiny_dataset(tmp_path / "bars")
+    train(config, dataset, tmp_path / "whole", progress=False)
+
+    def dying(self: Training, batch: Any) -> Any:
+        if self.position.step == 2:
+            raise RuntimeError("killed")
+        return step(self, batch)
+
+    step = Training._step
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_step", dying)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, dataset, tmp_path / "broken", progress=False)
+    train(config, dataset, tmp_path / "broken", progress=False)
+    nets: list[Any] = [load_parser(tmp_path / run / "weights.safetensors") for run in ("whole", "broken")]
+    states = [net.state_dict() for net in nets]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    scores = [evaluate(net, dataset, config, progress=False) for net in nets]
+    np.testing.assert_equal(*[(score.human_miou, score.novel_miou) for score in scores])
+    if method in ("amp", "finetune"):
+        assert 1 < nets[0].seen.sum() < len(nets[0].seen)

@@ -216,6 +216,27 @@ def test_new_rows_are_imprinted_or_drawn_and_known_ones_copied() -> None:
     assert not torch.equal(again[ids.index(4)], made["rows"][ids.index(4)])
 
 
+def test_an_equal_support_is_tuned_on_once_and_other_weights_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batch, _, _ = evaluated("finetune", steps=2)
+    calls = []
+    tuned = net.tuned
+    monkeypatch.setattr(net, "tuned", lambda *given: calls.append(1) or tuned(*given))
+    first = net(batch).fine
+    assert torch.equal(net(batch).fine, first)
+    assert len(calls) == 2
+    other = replace(batch, support_mask=batch.support_mask.flip(0))
+    assert not torch.equal(net(other).fine, first)
+    assert len(calls) == 4
+    with torch.no_grad():
+        net.second_norm.running_mean += 0.1
+    net(batch)
+    assert len(calls) == 6
+    monkeypatch.setattr("oshp_lite.contenders.finetune._KEPT_BYTES", 1)
+    net(other)
+    assert len(net._tuned) == 1
+    assert not net.train()._tuned
+
+
 def test_fine_tuning_fits_its_support_better_with_more_steps() -> None:
     batch = episode("k", query=(48, 36))
     batch = replace(batch, query_image=batch.support_image, query_mask=batch.support_mask)

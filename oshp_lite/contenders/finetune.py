@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from oshp_lite.nn.layers import BatchNorm
 from oshp_lite.nn.parser import register
 
 _Weights = dict[str, Tensor]
+_KEPT_BYTES = 128 * 2**20
 
 
 class FineTuning(RowContender):
@@ -51,6 +53,8 @@ class FineTuning(RowContender):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
+        # test lists show the same support photo to many queries; an equal photo under equal weights is tuned on once
+        self._tuned: dict[bytes, tuple[list[int], _Weights]] = {}
         width = number("head_width", head_width, 0, whole=True) or (64 if self.config.encoder == "lite" else 256)
         self.steps = int(number("steps", steps, 0, whole=True))
         self.lr, self.momentum = float(number("lr", lr, 0)), float(number("momentum", momentum, 0, 1))
@@ -80,11 +84,15 @@ class FineTuning(RowContender):
         """Fine-tune on each support in turn and score its query; float [B,channels,h,w]."""
         query, support = self.encode(batch)
         answers = []
+        head = self._digest(*(value for name, value in self.state_dict().items() if not name.startswith("encoder.")))
         for b in range(len(batch)):
             asked = None if batch.class_ids is None or self.way == "k" else int(batch.class_ids[b])
-            with learning():
-                # tensors made in inference mode may not enter a graph; their clones may
-                ids, weights = self.tuned(support[b : b + 1].clone(), batch.support_mask[b].clone(), asked)
+            key = head + self._digest(support[b], batch.support_mask[b]) + str(asked).encode()
+            if key not in self._tuned:
+                with learning():
+                    # tensors made in inference mode may not enter a graph; their clones may
+                    self._keep(key, self.tuned(support[b : b + 1].clone(), batch.support_mask[b].clone(), asked))
+            ids, weights = self._tuned[key]
             with torch.no_grad():
                 scores = F.conv2d(self.trunk(query[b : b + 1], weights), weights["rows"], weights["bias"])
             # rows exist for the ids of this support alone; the other channels are closed afterwards
@@ -92,6 +100,28 @@ class FineTuning(RowContender):
             whole = scores.new_full((self.channels, *scores.shape[-2:]), -torch.inf)
             answers.append(whole.index_copy(0, channels, scores[0]))
         return torch.stack(answers).clamp(min=-1e4)
+
+    @staticmethod
+    def _digest(*values: Tensor) -> bytes:
+        """A hash of what tensors hold."""
+        made = hashlib.blake2b(digest_size=16)
+        for value in values:
+            made.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return made.digest()
+
+    def _keep(self, key: bytes, value: tuple[list[int], _Weights]) -> None:
+        """Remember what came of a support photo; the oldest ones go when there are too many."""
+        size = sum(part.numel() * part.element_size() for part in value[1].values())
+        while len(self._tuned) >= max(1, _KEPT_BYTES // max(size, 1)):
+            del self._tuned[next(iter(self._tuned))]
+        self._tuned[key] = value
+
+    def train(self, mode: bool = True) -> FineTuning:
+        """Switch the mode; training forgets what was tuned."""
+        if mode:
+            self._tuned.clear()
+        super().train(mode)
+        return self
 
     def tuned(self, support: Tensor, mask: Tensor, asked: int | None = None) -> tuple[list[int], _Weights]:
         """Weights after the steps on one support: support float [1,C,h,w], mask int64 [H,W].
