@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,8 +44,9 @@ def _found(
 
 
 def _note(figure: Figure, text: str) -> None:
+    wide = int(17 * figure.get_size_inches()[0])  # signs of this size that go into a line
     with style():
-        figure.supxlabel(text, fontsize=7, x=0.01, ha="left")
+        figure.supxlabel("\n".join(textwrap.wrap(text, wide)), fontsize=7, x=0.01, ha="left")
 
 
 def _grid(count: int, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes], list[Axes]]:
@@ -275,7 +277,8 @@ def eopnet8f(results: Results, dataset: str = "figures-atr") -> Figure:
         place.set_ylabel({"accuracy": "mean accuracy, %", "miou": "mIoU, %"}[sorted(columns)[0]])
         place.set_ylim(bottom=0)
         place.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        place.set_title(f"{title}\n{dataset}, fold 1, k-way" + (f"; not run: {reasons[0]}" if reasons else ""))
+        about = f"{dataset}, fold 1, k-way" + (f"; not run: {reasons[0]}" if reasons else "")
+        figure.suptitle("\n".join([title, *textwrap.wrap(about, 100)]), x=0.01, ha="left", fontsize=10)
     return figure
 
 
