@@ -105,3 +105,16 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (tmp_path / "lite-64px-cpu.json").is_file()
     assert cost.main(["--variant", "huge"]) == 2
     assert "huge" in capsys.readouterr().err
+
+
+def test_the_kept_costs_hold_every_method_and_the_known_counts() -> None:
+    folder = Path(__file__).resolve().parents[1] / "notebooks" / "results" / "costs"
+    kept = {(one["variant"], one["size"]): one for one in cost.load_costs(folder)}
+    assert {("official", 512), ("lite", 128)} <= set(kept)
+    for one in kept.values():
+        assert [row["method"] for row in one["rows"]] == list(METHODS)
+    rows = {row["method"]: row for row in kept["official", 512]["rows"]}
+    assert round(rows["eopnet"]["convs_g"], 2) == 120.91
+    assert round(rows["popnet"]["params_m"], 2) == 85.89
+    table = make_table("eopnet8", Results(), costs=list(kept.values()))
+    assert sum(row.kind == "measured" for row in table.rows) == len(kept) * len(METHODS)

@@ -16,7 +16,8 @@ _SPEEDS = "speeds compare only within one run: make one with `oshp-lite bench me
 NOTES = (
     Note(
         "MACs: multiply-accumulates of convolutions and matrix products in answering one pair, counted while it runs "
-        "(fine-tuning counts its steps); parameters: all that the method holds, encoder included."
+        "(fine-tuning counts its steps); parameters: all that the method holds, encoder included. Every method with its "
+        "preset's options."
     ),
     Note("Frames per second with batch size 1; only their ratios within one run say something beyond that machine."),
 )
