@@ -45,7 +45,7 @@ def book_map() -> Figure:
             words,
             fill=_COLUMNS[column][2],
             size=8,
-            dashed=name >= "08",
+            dashed=name >= "11",
         )
     for start, end in (("01", "03"), ("02", "04"), ("03", "05"), ("04", "06")):
         board.arrow(_right(start), _left(end))
