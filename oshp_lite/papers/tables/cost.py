@@ -16,8 +16,12 @@ _SPEEDS = "speeds compare only within one run: make one with `oshp-lite bench me
 NOTES = (
     Note(
         "MACs: multiply-accumulates of convolutions and matrix products in answering one pair, counted while it runs "
-        "(fine-tuning counts its steps); parameters: all that the method holds, encoder included. Every method with its "
-        "preset's options."
+        "(fine-tuning counts its steps); parameters: all that the method holds, encoder included. "
+        "Every method with its preset's options."
+    ),
+    Note(
+        "The paper's PANet and PPNet stand on encoders of their own and take one support photo per class; "
+        "here all methods share one encoder and one support photo."
     ),
     Note("Frames per second with batch size 1; only their ratios within one run say something beyond that machine."),
 )
@@ -67,10 +71,7 @@ def cost_table(results: Results, costs: Sequence[Mapping[str, Any]] = ()) -> Tab
 
 def _where(cost: Mapping[str, Any]) -> str:
     date = str(cost.get("date", ""))[:10]
-    return (
-        f"{cost['variant']} encoder, {cost['size']} px, {cost['classes']} classes, "
-        f"{cost['device']} ({cost['machine']}), {date}"
-    )
+    return f"{cost['variant']} encoder, {cost['size']} px, {cost['classes']} classes, {cost['machine']}, {date}"
 
 
 def _cost_cells(found: Mapping[str, Any] | None) -> list[Cell]:
