@@ -36,6 +36,7 @@ def code_fingerprint(rooms: Iterable[str] = ROOMS, *, package: Path = PACKAGE) -
     return _fingerprint(tuple(sorted(set(rooms))), package)
 
 
+@cache
 def code_of(method: str) -> str:
     """Return 16 hex digits over the code that a run of a registered method can reach: its own file and all it imports.
 
@@ -55,15 +56,21 @@ def reached(starts: Iterable[str], *, package: Path = PACKAGE) -> tuple[str, ...
         if inside in found:
             continue
         found.add(inside)
-        for node in ast.walk(ast.parse((package / inside).read_text(encoding="utf-8"))):
-            names: list[str] = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                waiting += _files_of(name, package)
+        for name in _imports((package / inside).read_text(encoding="utf-8")):
+            waiting += _files_of(name, package)
     return tuple(sorted(found))
+
+
+@cache
+def _imports(text: str) -> tuple[str, ...]:
+    """Return every name that a module's text may import, those inside functions too."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(names)
 
 
 def _files_of(module: str, package: Path = PACKAGE) -> list[str]:
@@ -95,6 +102,7 @@ def _sources(rooms: tuple[str, ...], package: Path) -> Iterator[Path]:
             yield path
 
 
+@cache
 def source_digest(text: str) -> str:
     """Return the SHA-256 of a module's syntax tree without comments, docstrings, positions and empty fields."""
     return hashlib.sha256(_told(ast.parse(text)).encode()).hexdigest()
