@@ -144,13 +144,16 @@ class LabelTransfer(Contender):
     def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
         """Parse every query; `.fine` float [B,C,H,W], logarithms of the votes' shares at the query's size."""
         batch = self.checked(batch)
-        query, support = self.features(batch.query_image), self.features(batch.support_image)
+        query, support = (self.features(image) for image in (batch.query_image, batch.support_image))
+        precise = torch.promote_types(query.dtype, torch.float32)  # neighbours are told apart by the last digits
+        query, support = query.to(precise), support.to(precise)
         if self.centre:
             cells = torch.cat([query.flatten(2), support.flatten(2)], 2)
             mean = cells.mean(2)[..., None, None]
             query, support = query - mean, support - mean
         labels, usable = cell_labels(self.support_mask(batch), self.rows, (support.shape[-2], support.shape[-1]))
-        shares = transfer(query, support, labels, usable, self.top_k, self.temperature)
+        with torch.autocast(query.device.type, enabled=False):
+            shares = transfer(query, support, labels, usable, self.top_k, self.temperature)
         shares = upsample(shares, batch.query_image.shape[-2:], "bilinear")
         return self.parsing(shares.clamp(min=1e-6).log(), batch, shown=self.shown(batch))
 

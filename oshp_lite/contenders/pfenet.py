@@ -79,6 +79,13 @@ def _head(width: int) -> nn.Sequential:
     return nn.Sequential(*_conv_relu(width, width, 3), nn.Dropout2d(0.1), nn.Conv2d(width, 2, 1))
 
 
+def _wake(module: nn.Module) -> None:
+    """Kaiming weights for a convolution before a ReLU (ours): with PyTorch's own, fifteen layers without any
+    normalisation pass on next to nothing, and a short training ends before it has begun."""
+    if isinstance(module, nn.Conv2d) and module.bias is None:
+        nn.init.kaiming_normal_(module.weight)
+
+
 class Enrichment(nn.Module):
     """Feature enrichment: query, class vector and prior merged at several sizes, finer scales feeding coarser ones.
 
@@ -133,6 +140,8 @@ class PFENet(Contender):
     aux_weight        weight of the mean of the scales' losses (1)
     dropout           of whole channels of the reduced features (0.5)
     classes_per_step  classes drawn per sample in k-way training; 0 takes all the support shows (ours)
+    balance           p of the losses' weight (background / foreground)^p on a class's pixels, per map; 0 is the paper's
+                      plain mean, 1 counts both sides alike (ours, for short trainings and small parts)
     kway_rule         "softmax": the class with the largest foreground probability, background where none passes 1/2;
                       "mean": background is the mean of the classes' background logits (EOP-Net, Eq. 6)
     freeze_encoder    False trains the encoder too
@@ -150,6 +159,7 @@ class PFENet(Contender):
         aux_weight: float = 1.0,
         dropout: float = 0.5,
         classes_per_step: int = 2,
+        balance: float = 0.0,
         kway_rule: str = "softmax",
         freeze_encoder: bool = True,
         **options: Any,
@@ -159,6 +169,7 @@ class PFENet(Contender):
         width = (32 if narrow else 256) if reduce is None else number("reduce", reduce, 1, whole=True)
         self.aux_weight = number("aux_weight", aux_weight, 0)
         self.classes_per_step = number("classes_per_step", classes_per_step, 0, whole=True)
+        self.balance = number("balance", balance, 0, 1)
         self.kway_rule = choice("kway_rule", kway_rule, ("softmax", "mean"))
         self.freeze_encoder = choice("freeze_encoder", freeze_encoder, (True, False))
         if not ratios or any(number("ratios", ratio, 0, 1) == 0 for ratio in ratios):
@@ -169,6 +180,8 @@ class PFENet(Contender):
             self.reduce_query = nn.Sequential(*_conv_relu(out, width, 1), drop)
             self.reduce_support = nn.Sequential(*_conv_relu(out, width, 1), drop)
             self.enrichment = Enrichment(width, ratios)
+            for module in (self.reduce_query, self.reduce_support, self.enrichment):
+                module.apply(_wake)
         if self.freeze_encoder:
             self.encoder.requires_grad_(False)
             self.encoder.eval()
@@ -203,7 +216,8 @@ class PFENet(Contender):
         drawn = self._drawn(self.shown(batch))
         sample, channel = shown_pairs(drawn)
         masks = members(self.support_mask(batch), self.rows)[sample, channel]
-        masks = upsample(masks[:, None].to(support.dtype), support.shape[-2:], "aligned")[:, 0]
+        precise = torch.promote_types(support.dtype, torch.float32)
+        masks = upsample(masks[:, None].to(precise), support.shape[-2:], "aligned")[:, 0]
         prior = prior_maps(query.detach(), support.detach(), masks, sample)
         middle, around = self.reduce_query(query), self.reduce_support(support)
         weights = masks / (masks.sum((1, 2), keepdim=True) + 0.0005)
@@ -245,21 +259,29 @@ class PFENet(Contender):
         sample, channel = parsing.extras["sample"], parsing.extras["channel"]
         target = self.target(self.checked(batch))[sample]
         label = torch.where(target == IGNORE, IGNORE, (target == channel[:, None, None]).long())
-        ce = two_class_loss(parsing.extras["final"], label)
-        scales = [two_class_loss(value, label) for name, value in parsing.extras.items() if name.startswith("scale")]
+        ce = two_class_loss(parsing.extras["final"], label, self.balance)
+        answers = [value for name, value in parsing.extras.items() if name.startswith("scale")]
+        scales = [two_class_loss(value, label, self.balance) for value in answers]
         aux = torch.stack(scales).mean()
         return {"ce": ce, "aux": aux, "total": ce + self.aux_weight * aux}
 
 
-def two_class_loss(logits: Tensor, label: Tensor) -> Tensor:
+def two_class_loss(logits: Tensor, label: Tensor, balance: float = 0.0) -> Tensor:
     """Mean cross-entropy at the label's size over pixels that are not 255; float [N,2,h,w], int64 [N,H,W] -> [].
 
-    Only the difference of the two logits matters and resampling is linear, so one map is resampled, not two.
+    With `balance` p a map's foreground pixels weigh (its background / foreground pixels)^p, at least 1. Only the
+    difference of the two logits matters and resampling is linear, so one map is resampled, not two.
     """
     margin = upsample(logits[:, 1:] - logits[:, :1], label.shape[-2:], "aligned")[:, 0]
     margin = margin.to(torch.promote_types(margin.dtype, torch.float32))
-    terms = F.softplus(torch.where(label == 1, -margin, margin)) * (label != IGNORE)
-    return terms.sum() / (label != IGNORE).sum().clamp(min=1)
+    inside, counted = label == 1, label != IGNORE
+    weight = counted.to(margin.dtype)
+    if balance > 0:
+        own = inside.sum((1, 2), keepdim=True)
+        ratio = (counted.sum((1, 2), keepdim=True) - own) / own.clamp(min=1)
+        weight = weight * torch.where(inside, ratio.clamp(min=1).to(margin.dtype) ** balance, 1.0)
+    terms = F.softplus(torch.where(inside, -margin, margin)) * weight
+    return terms.sum() / weight.sum().clamp(min=1)
 
 
 @register("pfenet")

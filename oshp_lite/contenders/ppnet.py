@@ -198,7 +198,7 @@ def part_prototypes(
 def part_scores(features: Tensor, prototypes: Tensor, scale: float = 20.0) -> Tensor:
     """Score of an id: scale times the best cosine among its parts; [B,D,h,w], [B,C,K,D] -> float [B,C,h,w]."""
     batch, ids, parts, _ = prototypes.shape
-    maps = cosine_maps(features, prototypes.flatten(1, 2).to(features.dtype))
+    maps = cosine_maps(features, prototypes.flatten(1, 2))
     return scale * maps.view(batch, ids, parts, *maps.shape[-2:]).amax(2)
 
 
