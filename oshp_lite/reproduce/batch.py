@@ -33,7 +33,7 @@ _FIGURES = ("figures-atr", 1)
 _CCP = ("ccp-os", 1)
 TRAININGS: dict[str, list[tuple[str, int, str]]] = {
     "smoke": [(*_FIGURES, "k"), (*_FIGURES, "1")],
-    "quick": [(*_FIGURES, "k"), (*_FIGURES, "1"), (*_CCP, "k")],
+    "quick": [(*_FIGURES, "k"), (*_CCP, "k")],
     "lite": [(*_FIGURES, "k"), (*_FIGURES, "1"), (*_CCP, "k"), (*_CCP, "1")],
     "gpu": [(*_CCP, "k"), (*_CCP, "1"), (*_FIGURES, "k")],
     "paper": [(name, fold, way) for name in ("atr-os", "lip-os", "cihp-os") for fold in (1, 2) for way in ("k", "1")],
