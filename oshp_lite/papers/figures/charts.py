@@ -138,9 +138,10 @@ def confusion(
         with np.errstate(invalid="ignore"):
             share = 100 * total / total.sum(1, keepdims=True)
         _share_table(place, share, class_names(first, ids), _titled(method, runs), len(first.novel))
+    told = f"{title}; rows truth, columns answer, % of the row's pixels; * novel"
     with style():
         figure.suptitle(
-            f"{title}; rows truth, columns answer, % of the row's pixels; * novel", x=0.01, ha="left", fontsize=10
+            "\n".join(textwrap.wrap(told, 14 * round(figure.get_size_inches()[0]))), x=0.01, ha="left", fontsize=10
         )
     if missing:
         _note(figure, _absent(missing).removeprefix(". "))
