@@ -19,7 +19,6 @@ from oshp_lite.papers.claims import (
     VERDICTS,
     Claim,
     decide,
-    findings,
     judge,
     ledger,
     missing_findings,
@@ -35,7 +34,7 @@ from oshp_lite.papers.claims.phrases import above, e, m
 from oshp_lite.papers.claims.quantities import Cost, Difference, Fixed, Outcome, Side, Similar
 from oshp_lite.papers.claims.special import NovelConfusion, SizeRank, Stability, _student, spreads
 from oshp_lite.papers.experiments import ABLATIONS, METHODS, families
-from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, load_measured, measured_of
+from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, measured_of
 
 ROOT = Path(__file__).resolve().parents[1]
 ATR = "figures-atr"
@@ -390,22 +389,3 @@ def test_a_fixed_quantity_and_its_words() -> None:
     exact = Cost("c", "params_m", e(), m("popnet"), lambda one, two: 0.55 - one / two)
     assert exact.label == "c"
     assert isinstance(Difference("d", (Side("nothing"),)).measure(Results(), ATR), NotRun)
-
-
-# ------------------------------------------------------------------------------------------------- committed results
-
-
-def test_findings_name_claims_and_datasets() -> None:
-    known = {name for profile in ("lite", "paper") for name in families(profile).values()}
-    for claim, texts in findings().items():
-        assert claim in BY_ID
-        assert set(texts) <= known
-        for text in texts.values():
-            assert text.endswith(".")
-            assert 40 < len(text) < 900
-
-
-def test_no_committed_failure_goes_without_a_finding() -> None:
-    """Whoever commits results that contradict a paper says what was tried and what it may mean."""
-    committed = [load_measured(path) for path in sorted((ROOT / "notebooks" / "results" / "runs").glob("*.json"))]
-    assert missing_findings(ledger(Results(committed), "lite")) == []
