@@ -81,6 +81,9 @@ RUN_ORDER = (
 )
 """The order in which a step makes its rows: what most other exhibits share comes first."""
 
+PAPERS_TREATMENT = ("eopnet", "sgone", "popnet", "panet", "amp")
+"""Methods of the k-way comparison, also run with what a person's unlabelled pixels are in the papers: background."""
+
 _FINE_ONLY = ("model.options.coarse_weight=0.0", "model.options.contrast_weight=0.0", "eval.screening=false")
 _ONE = ("model.options.fixed_beta=1.0", "model.options.predict_from=agm", "eval.source=agm")
 
@@ -108,10 +111,13 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
         ("model.options.lite_depth=4",),
         ("model.options.feature_level=high",),
     ),
-    ("eopnet", "unlabelled-background"): Ablation(
-        "unlabelled person pixels are background, as in the paper",
-        ("model.options.unlabelled_foreground=background",),
-    ),
+    **{
+        (method, "unlabelled-background"): Ablation(
+            "unlabelled person pixels are background, as in the paper",
+            ("model.options.unlabelled_foreground=background",),
+        )
+        for method in PAPERS_TREATMENT
+    },
     ("popnet", "agm"): Ablation("AGM", (*_ONE_STAGE, "model.options.fixed_beta=1.0", "model.options.predict_from=agm")),
     ("popnet", "ncm"): Ablation("NCM", (*_ONE_STAGE, "model.options.fixed_beta=0.0")),
     ("popnet", "dml"): Ablation("DML", (*_ONE_STAGE, "model.options.fixed_beta=0.5")),
@@ -231,7 +237,8 @@ def _step(step: str, data: dict[str, str]) -> Iterator[RunKey]:
         for dataset in (data["lip"], data["cihp"]):
             yield from _every_method(dataset, 1, "k")
     elif step == "i":
-        yield from _ablations("eopnet", ("unlabelled-background",), atr)
+        for method in PAPERS_TREATMENT:
+            yield from _ablations(method, ("unlabelled-background",), atr)
         yield from _ablations("panet", ("bg-panet",), atr)
         for dataset in (data["lip"], data["cihp"]):
             yield from _every_method(dataset, 1, "1")

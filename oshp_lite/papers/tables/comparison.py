@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from oshp_lite.papers.experiments import METHODS, Method, label, runs_of
+from oshp_lite.papers.experiments import METHODS, PAPERS_TREATMENT, Method, label, runs_of
 from oshp_lite.papers.measured import Results, RunKey
 from oshp_lite.papers.numbers import PAPER_NAMES, PrintedTable, printed_table
 from oshp_lite.papers.tables.cells import (
@@ -59,7 +59,12 @@ _TITLES = {
     "eopnet4": "All methods on CIHP-OS and its procedural counterpart",
     "ccp": "All methods on real photos (CCP-OS), in no paper",
 }
-_EXTRA = {"eopnet2": (("panet", "bg-panet"),)}
+_EXTRA = {
+    "eopnet2": (
+        ("panet", "bg-panet"),
+        *((name, "unlabelled-background") for name in PAPERS_TREATMENT if name != "eopnet"),
+    )
+}
 """Rows of ours that appear once they were run: variants of a method, (method, ablation)."""
 
 
