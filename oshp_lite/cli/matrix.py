@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--row", metavar="NAME", help="the row of this name alone")
     chosen.add_argument("--inits", action="store_true", help="the initialisations alone")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at a time (default: 1)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of a row (default: cores / jobs)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of a row (default: OMP_NUM_THREADS, else cores / jobs)")
     parser.add_argument("--limit", type=float, metavar="MINUTES", help="minutes a row may take, 0 for no limit")
     parser.add_argument("--no-notebooks", action="store_true", help="train and score only, execute no notebook")
     parser.add_argument("--older", action="store_true", help="rows finished by earlier code count as done")
@@ -115,10 +115,16 @@ def _runner(options: argparse.Namespace) -> Runner:
         finder=Finder(older=options.older),
         notebook=None if options.no_notebooks else find_notebooks(["07"])[0],
         limit=60 * limit,
-        threads=options.threads or max(1, cores // max(1, options.jobs)),
+        threads=options.threads or _threads_asked() or max(1, cores // max(1, options.jobs)),
         overrides=options.set,
         tell=lambda text: print(text, flush=True),
     )
+
+
+def _threads_asked() -> int:
+    """Threads that the environment asks for: on a shared machine two spinning threads can be far slower than one."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() else 0
 
 
 def _numbered(rows: list[Row]) -> list[tuple[int, Row]]:
