@@ -28,6 +28,7 @@ from oshp_lite.reproduce.notebooks import default_parameters, load_notebook
 from oshp_lite.reproduce.places import PACKAGE_PARENT, data_root, project_root, reports_root, runs_root
 
 TRAINING_NOTEBOOK = "07"
+RESULT_NOTEBOOKS = ("08", "09", "10")
 PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
 _FIGURES = ("figures-atr", 1)
 _CCP = ("ccp-os", 1)
@@ -153,6 +154,7 @@ def reproduce(
     workers = jobs or min(4, _cores())
     started = time.monotonic()
     planned, listed = _plan(profile, only, folder, workers, overrides)
+    planned.sort(key=lambda plan: _shows_results(plan[0]))
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
     trained = [training for _, training in planned if training is not None]
     _draw_first(profile, trained, tell)
@@ -164,7 +166,7 @@ def reproduce(
         references = beside.submit(_references, profile, trained, workers, tell, slots) if trained else None
         matrix = beside.submit(make_rows, rows, profile, folder, workers, slots, tell)
         outcomes = run_jobs(
-            [job for job, _ in planned],
+            [job for job, _ in planned if not _shows_results(job)],
             workers=workers,
             force=force,
             tell=lambda outcome: tell(_line(outcome)),
@@ -172,6 +174,14 @@ def reproduce(
         )
         notes = references.result() if references is not None else []
         made = matrix.result()
+    # these show what the runs measured, so they come last, and again whenever there may be more to show
+    outcomes += run_jobs(
+        [job for job, _ in planned if _shows_results(job)],
+        workers=workers,
+        force=True,
+        tell=lambda outcome: tell(_line(outcome)),
+        slots=slots,
+    )
     entries = [_entry(job, outcome, training) for (job, training), outcome in zip(planned, outcomes, strict=True)]
     entries = _merged(folder, entries)
     for (_, training), outcome in zip(planned, outcomes, strict=True):
@@ -199,6 +209,10 @@ def reproduce(
         tell(f"failed: {row['name']}: {row['reason']}")
     tell(f"report: {page}")
     return len(failed) + sum(bool(note) for note in notes) + len(lost)
+
+
+def _shows_results(job: Job) -> bool:
+    return job.source.stem.startswith(RESULT_NOTEBOOKS)
 
 
 def _draw_first(profile: str, trained: list[Training], tell: Callable[[str], None]) -> None:
