@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--row", metavar="NAME", help="the row of this name alone")
     chosen.add_argument("--inits", action="store_true", help="the initialisations alone")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at a time (default: 1)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of a row (OMP_NUM_THREADS, else cores / jobs)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of a row (default: cores / jobs)")
     parser.add_argument("--limit", type=float, metavar="MINUTES", help="minutes a row may take, 0 for no limit")
     parser.add_argument("--no-notebooks", action="store_true", help="train and score only, execute no notebook")
     parser.add_argument("--older", action="store_true", help="rows finished by earlier code count as done")
