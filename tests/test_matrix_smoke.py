@@ -40,7 +40,7 @@ def test_smoke_makes_every_row_and_every_exhibit(tmp_path: Path, monkeypatch: py
             assert "needs SAM weights" in found.reason
         else:
             assert not isinstance(found, NotRun), f"{key.slug}: {found.reason}"
-            assert found.screened is not None, key.slug
+            assert found.screened is not None or key.protocol == "aaai", key.slug
     assert {*made.tables, *made.figures} >= set(EXHIBITS) | {"per_class", "confusion", "size_iou"}
     assert {verdict.word for verdict in made.verdicts} - {"not run"}, "smoke runs decide something, if only by chance"
     for name in made.tables:
