@@ -126,6 +126,25 @@ def test_the_figure_of_notebook_03_follows_its_slider(lab: str, page: Any) -> No
     assert not page.asked, f"asked the network for {page.asked}"
 
 
+def science(picture: str) -> dict[str, Any]:
+    """The report's part on the papers when nothing was run: the whole ledger, a real table, some figure."""
+    from oshp_lite.papers.claims import ledger, to_html
+    from oshp_lite.papers.measured import Results
+    from oshp_lite.papers.render import STYLE
+    from oshp_lite.papers.render import to_html as table_html
+    from oshp_lite.papers.tables import make_table
+
+    nothing = Results([])
+    table = make_table("eopnet2", nothing)
+    return {
+        "style": STYLE,
+        "claims": to_html(ledger(nothing, "quick")),
+        "origins": "0 results.",
+        "tables": [{"id": table.id, "title": table.title, "html": table_html(table, style=False), "files": []}],
+        "figures": [{"id": "f", "title": "F", "png": picture, "files": [("svg", "figures/f.svg")]}],
+    }
+
+
 def example() -> dict[str, Any]:
     """What a report is rendered from, with made-up numbers."""
     from oshp_lite.reproduce.report import _curves, _png
@@ -165,6 +184,8 @@ def example() -> dict[str, Any]:
         "words": "executed",
     }
     return {
+        **science(curves),
+        "matrix": {"told": "1 row failed", "rows": [{"name": "r" * 60, "status": "failed", "reason": "so", "kept": ""}]},
         "profile": "quick",
         "made": "today",
         "summary": "1 notebook executed.",

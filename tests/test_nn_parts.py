@@ -261,6 +261,7 @@ def test_lite_encoder_contract(size: tuple[int, int]) -> None:
     net = LiteEncoder()
     assert 1e6 < count_parameters(net) < 2e6
     assert net(torch.rand(1, 3, *size)).shape == (1, 64, math.ceil(size[0] / 4), math.ceil(size[1] / 4))
+    assert count_parameters(LiteEncoder(depth=3)) > count_parameters(net), "a block more at stride 16"
     narrow = LiteEncoder(12, (4, 8, 8, 8))
     image = torch.rand(2, 3, *size)
     plain = narrow.eval()(image)

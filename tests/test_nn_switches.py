@@ -204,7 +204,7 @@ def test_every_switch_is_documented_and_covered() -> None:
         assert field.name in document, field.name
     covered = {key for case in SWITCHES for key in case[2]}
     apart = {"absent_test", "oneway_head", "joint_encode", "bn_sync", "npm_scale_learnable", "skip_agm_at_test"}
-    structural = {"encoder", "feature_level", "all_branches"}  # tests of the encoder
+    structural = {"encoder", "feature_level", "all_branches", "lite_depth"}  # tests of the encoder
     assert {field.name for field in fields(EOPNetConfig)} == covered | apart | structural
 
 
