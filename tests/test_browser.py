@@ -185,7 +185,10 @@ def example() -> dict[str, Any]:
     }
     return {
         **science(curves),
-        "matrix": {"told": "1 row failed", "rows": [{"name": "r" * 60, "status": "failed", "reason": "so", "kept": ""}]},
+        "matrix": {
+            "told": "1 row failed",
+            "rows": [{"name": "r" * 60, "status": "failed", "reason": "so", "kept": ""}],
+        },
         "profile": "quick",
         "made": "today",
         "summary": "1 notebook executed.",
