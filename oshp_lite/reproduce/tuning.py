@@ -2,19 +2,18 @@
 
 `python -m oshp_lite.reproduce.tuning --out notebooks/results/tuning.json` writes every run of the store whose protocol
 is "tuning" (training photos only, novel classes erased, some base classes playing novel): method, dataset, what it
-changes against the profile, scores, code and date. `tried` reads it back for the tables.
+changes against the profile, scores, code and date.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json, write_json_atomic
+from oshp_lite.files import write_json_atomic
 from oshp_lite.reproduce.store import Run, RunStore
 
 SCORES = ("novel_miou", "base_miou", "human_miou", "n_pairs")
@@ -40,11 +39,6 @@ def _told(run: Run) -> dict[str, Any]:
         "scores": {name: run.scores.get(name) for name in SCORES},
         "provenance": {name: run.provenance.get(name) for name in ("identity", "commit", "code", "data", "finished")},
     }
-
-
-def tried(path: Path) -> Counter[str]:
-    """How many tuning runs each method got, from a file this module wrote; empty when there is none."""
-    return Counter(trial["method"] for trial in read_json(path)) if path.is_file() else Counter()
 
 
 def main(words: list[str] | None = None) -> int:
