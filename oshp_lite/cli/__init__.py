@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "score a run, a weights file or a trivial baseline",
     "parse": "cut classes out of a photo, given one photo with a mask",
     "reproduce": "execute the notebooks of a profile and write its report",
+    "tune": "try settings of every method on held-out base classes",
     "matrix": "make, list or keep every run behind the tables and figures",
     "report": "write the report again from what is there",
     "doctor": "what is installed, which data are found, what this machine can run",

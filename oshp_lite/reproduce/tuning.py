@@ -1,28 +1,114 @@
-"""What was tried while settings were chosen: the runs on held-out base classes, kept with the results.
+"""What is tried while a method's settings are chosen: on held-out base classes, the same number of trials for each.
 
-`python -m oshp_lite.reproduce.tuning --out notebooks/results/tuning.json` writes every run of the store whose protocol
-is "tuning" (training photos only, novel classes erased, some base classes playing novel): method, dataset, what it
-changes against the profile, scores, code and date.
+`trials.yaml` declares them. A trial is a run under the protocol "tuning": training photos only, novel classes erased,
+some base classes playing novel. `record` keeps them with the results, and `chosen` is the one rule that reads them.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
-from oshp_lite.files import write_json_atomic
+from oshp_lite.files import read_json, write_json_atomic
+from oshp_lite.reproduce.results import committed_folder
 from oshp_lite.reproduce.store import Run, RunStore
+
+START = "start"
+"""Name of the trial that the others change in one thing."""
+
+MARGIN = 0.01
+"""Human mIoU by which another trial must beat the start to take its place; seeds alone differ by about half of it."""
 
 SCORES = ("novel_miou", "base_miou", "human_miou", "n_pairs")
 
 
-def trials(store: RunStore) -> list[dict[str, Any]]:
-    """Every tuning run of a store that trained or tried a parser, oldest first."""
-    found = [run for run in store.runs() if run.settings["data"]["protocol"] == "tuning"]
-    return [_told(run) for run in found if run.settings["train"]["task"] == "parse"]
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a method that is tried under a profile: what it sets, as dotted names of a run's configuration."""
+
+    profile: str
+    method: str
+    name: str
+    dataset: str
+    settings: dict[str, Any]
+    same: dict[str, Any]
+
+    @property
+    def config(self) -> RunConfig:
+        """The run that tries it."""
+        return self._laid({**self.settings, **self.same})
+
+    @property
+    def settled(self) -> RunConfig:
+        """The profile's own run of the method, were this trial's settings its settings."""
+        return self._laid(self.settings)
+
+    def _laid(self, settings: dict[str, Any]) -> RunConfig:
+        return load_profile(self.profile, {"model.method": self.method, **settings}, dataset=self.dataset)
+
+
+def trials(profile: str) -> list[Trial]:
+    """Every trial of a profile, method by method, the start of each first. Raises UserError where none is declared."""
+    content = yaml.safe_load(resources.files("oshp_lite.reproduce").joinpath("trials.yaml").read_text("utf-8"))
+    if profile not in content:
+        raise UserError(f"nothing is tried under the profile {profile!r}; profiles with trials: {', '.join(content)}")
+    told = content[profile]
+    tried = {method: _joined(told["trained"], own) for method, own in told["methods"].items()} | told["untrained"]
+    return [
+        Trial(profile, method, name, told["dataset"], {**settings[START], **change}, told["same"])
+        for method, settings in tried.items()
+        for name, change in settings.items()
+    ]
+
+
+def _joined(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    return {**common, **own, START: {**common[START], **own.get(START, {})}}
+
+
+def run(chosen: Sequence[Trial], data: Path | None = None, *, tell: Callable[[str], None] = print) -> list[Run]:
+    """Make (or find) the run of each trial, telling what it scored."""
+    store, made = RunStore(), []
+    for trial in chosen:
+        made.append(store.ensure(trial.config, data, progress=False, tell=tell))
+        scores = made[-1].scores
+        tell(
+            f"{trial.method:15s} {trial.name:18s} novel {100 * scores['novel_miou']:5.1f}  "
+            f"human {100 * scores['human_miou']:5.1f}"
+        )
+    return made
+
+
+def record(profile: str, path: Path | None = None) -> Path:
+    """Keep every tuning run of the store with the results, the declared trials by name; return the file.
+
+    Runs that are no declared trial (trial None) were made by hand while a method was looked into; they are kept too.
+    Trials of an earlier record that the store does not hold stay. Raises UserError when there is nothing to keep.
+    """
+    path = path or tuning_file()
+    kept = {one["provenance"]["identity"]: one for one in (read_json(path) if path.is_file() else [])}
+    declared = [(trial.name, trial.config) for trial in trials(profile)]
+    for run in RunStore().runs():
+        if run.settings["data"]["protocol"] == "tuning" and run.settings["train"]["task"] == "parse":
+            names = [] if run.older_code else [name for name, config in declared if config == run.config]
+            before = kept.get(run.identity, {}).get("trial")
+            kept[run.identity] = {"trial": names[0] if names else before, **_told(run)}
+    if not kept:
+        raise UserError(f"no tuning run is in {RunStore().root}; make some with: oshp-lite tune --profile {profile}")
+    write_json_atomic(path, sorted(kept.values(), key=lambda one: str(one["provenance"]["finished"])))
+    return path
+
+
+def tuning_file() -> Path:
+    """Where the record of all trials lies."""
+    return committed_folder().parent / "tuning.json"
 
 
 def _told(run: Run) -> dict[str, Any]:
@@ -41,23 +127,14 @@ def _told(run: Run) -> dict[str, Any]:
     }
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m oshp_lite.reproduce.tuning", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, metavar="JSON")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (default: $OSHP_RUNS or runs/)")
-    chosen = parser.parse_args(words)
-    try:
-        found = trials(RunStore(chosen.runs) if chosen.runs else RunStore())
-        if not found:
-            raise UserError("no tuning run is in the store; train some with --set data.protocol=tuning")
-        write_json_atomic(chosen.out, found)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(found)} tuning runs written to {chosen.out}")
-    return 0
+def chosen(tried: dict[str, float]) -> str:
+    """The rule: of {trial: human mIoU}, the best one where it beats the start by MARGIN, else the start."""
+    best = max(tried, key=lambda name: tried[name])
+    return best if tried[best] - tried[START] >= MARGIN else START
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def outcome(records: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
+    """Human mIoU of a method's declared trials in a record, {} when the start is not among them."""
+    found = {one["trial"]: float(one["scores"]["human_miou"]) for one in records if one["method"] == method}
+    found.pop(None, None)
+    return found if START in found else {}

@@ -1,0 +1,54 @@
+"""`oshp-lite tune`: try settings of every method on held-out base classes, or keep what came out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from oshp_lite.cli.common import places, table
+from oshp_lite.errors import UserError
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=["run", "record"],
+        default="run",
+        help="run: make the trials (default); record: keep them in notebooks/results/tuning.json",
+    )
+    parser.add_argument("--profile", default="lite", help="the profile whose methods are tuned (default: lite)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="trials of these methods only")
+    parser.add_argument("--dry-run", action="store_true", help="show the trials and which are done")
+    places(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it."""
+    from oshp_lite.reproduce import tuning
+    from oshp_lite.reproduce.places import data_root, runs_root
+    from oshp_lite.reproduce.store import RunStore
+
+    for variable, place in (("OSHP_DATA", data_root(options.data)), ("OSHP_RUNS", runs_root(options.runs))):
+        os.environ[variable] = str(place)
+    if options.action == "record":
+        print(f"kept {tuning.record(options.profile)}")
+        return 0
+    declared = tuning.trials(options.profile)
+    known = dict.fromkeys(trial.method for trial in declared)
+    strange = sorted(set(options.only) - set(known))
+    if strange:
+        raise UserError(f"no trial is declared for the method {strange[0]!r}; there are some for: {', '.join(known)}")
+    wanted = [trial for trial in declared if trial.method in (options.only or known)]
+    if options.dry_run:
+        store = RunStore()
+        done = [store.find(trial.config) is not None for trial in wanted]
+        rows = [
+            [trial.method, trial.name, "done" if there else "due"] for trial, there in zip(wanted, done, strict=True)
+        ]
+        print(table(rows, ("method", "trial", "")))
+        print(f"{len(wanted)} trials: {sum(done)} done")
+        return 0
+    tuning.run(wanted)
+    return 0
