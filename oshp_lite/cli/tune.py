@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from oshp_lite.cli.common import places, table
 from oshp_lite.errors import UserError
@@ -27,13 +26,12 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do it."""
     from oshp_lite.reproduce import tuning
-    from oshp_lite.reproduce.places import data_root, runs_root
+    from oshp_lite.reproduce.places import runs_root
     from oshp_lite.reproduce.store import RunStore
 
-    for variable, place in (("OSHP_DATA", data_root(options.data)), ("OSHP_RUNS", runs_root(options.runs))):
-        os.environ[variable] = str(place)
+    store = RunStore(runs_root(options.runs))
     if options.action == "record":
-        print(f"kept {tuning.record(options.profile)}")
+        print(f"kept {tuning.record(options.profile, store)}")
         return 0
     declared = tuning.trials(options.profile)
     known = dict.fromkeys(trial.method for trial in declared)
@@ -42,13 +40,12 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"no trial is declared for the method {strange[0]!r}; there are some for: {', '.join(known)}")
     wanted = [trial for trial in declared if trial.method in (options.only or known)]
     if options.dry_run:
-        store = RunStore()
-        done = [store.find(trial.config) is not None for trial in wanted]
+        done = [store.find(trial.config, options.data) is not None for trial in wanted]
         rows = [
             [trial.method, trial.name, "done" if there else "due"] for trial, there in zip(wanted, done, strict=True)
         ]
         print(table(rows, ("method", "trial", "")))
         print(f"{len(wanted)} trials: {sum(done)} done")
         return 0
-    tuning.run(wanted)
+    tuning.run(wanted, store, options.data)
     return 0

@@ -73,10 +73,12 @@ def _joined(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**common, **own, START: {**common[START], **own.get(START, {})}}
 
 
-def run(chosen: Sequence[Trial], data: Path | None = None, *, tell: Callable[[str], None] = print) -> list[Run]:
+def run(
+    wanted: Sequence[Trial], store: RunStore, data: str | Path | None = None, *, tell: Callable[[str], None] = print
+) -> list[Run]:
     """Make (or find) the run of each trial, telling what it scored."""
-    store, made = RunStore(), []
-    for trial in chosen:
+    made = []
+    for trial in wanted:
         made.append(store.ensure(trial.config, data, progress=False, tell=tell))
         scores = made[-1].scores
         tell(
@@ -86,7 +88,7 @@ def run(chosen: Sequence[Trial], data: Path | None = None, *, tell: Callable[[st
     return made
 
 
-def record(profile: str, path: Path | None = None) -> Path:
+def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     """Keep every tuning run of the store with the results, the declared trials by name; return the file.
 
     Runs that are no declared trial (trial None) were made by hand while a method was looked into; they are kept too.
@@ -95,13 +97,13 @@ def record(profile: str, path: Path | None = None) -> Path:
     path = path or tuning_file()
     kept = {one["provenance"]["identity"]: one for one in (read_json(path) if path.is_file() else [])}
     declared = [(trial.name, trial.config) for trial in trials(profile)]
-    for run in RunStore().runs():
+    for run in store.runs():
         if run.settings["data"]["protocol"] == "tuning" and run.settings["train"]["task"] == "parse":
             names = [] if run.older_code else [name for name, config in declared if config == run.config]
             before = kept.get(run.identity, {}).get("trial")
             kept[run.identity] = {"trial": names[0] if names else before, **_told(run)}
     if not kept:
-        raise UserError(f"no tuning run is in {RunStore().root}; make some with: oshp-lite tune --profile {profile}")
+        raise UserError(f"no tuning run is in {store.root}; make some with: oshp-lite tune --profile {profile}")
     write_json_atomic(path, sorted(kept.values(), key=lambda one: str(one["provenance"]["finished"])))
     return path
 
