@@ -192,6 +192,13 @@ def test_settings_are_told_shared_ones_once() -> None:
     assert {"EOP-Net: lr 0.1.", "SG-One: lr 0.2.", "AMP: lr 0.1; beta 1."} <= set(notes)
 
 
+def test_the_table_says_how_much_each_was_tuned() -> None:
+    made = [made_up(RunKey(method, "figures-atr", 1, "k")) for method in ("eopnet", "sgone")]
+    tuned = {"eopnet": "4 trials, the first kept", "sgone": "4 trials", "amp": "4 trials"}
+    (note,) = [str(note) for note in make_table("eopnet2", Results(made, tuned=tuned)).notes if "tried" in str(note)]
+    assert note.endswith("SG-One: 4 trials; EOP-Net: 4 trials, the first kept.")  # AMP has no result here
+
+
 def test_costs_come_from_one_run_or_say_why_not() -> None:
     rows = [
         {"method": "eopnet", "macs_g": 120.9, "params_m": 44.2, "fps": 2.0, "relative": 1.0, "reason": ""},

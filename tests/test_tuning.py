@@ -19,7 +19,7 @@ from oshp_lite.files import read_json
 from oshp_lite.labels import fold
 from oshp_lite.papers.experiments import METHODS
 from oshp_lite.reproduce.store import RunStore
-from oshp_lite.reproduce.tuning import MARGIN, START, chosen, outcome, record, trials, tuning_file
+from oshp_lite.reproduce.tuning import MARGIN, START, chosen, outcome, record, told_by_method, trials, tuning_file
 
 JOURNAL = fold("atr", 1)
 
@@ -133,7 +133,7 @@ def test_only_a_clear_gain_takes_the_place_of_the_start(others: dict[str, float]
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "persam"])
 def test_the_profile_holds_what_the_kept_trials_chose(method: str) -> None:
-    scores = outcome(read_json(tuning_file()), method)
+    scores = outcome(read_json(tuning_file()), "lite", method)
     declared = {trial.name: trial for trial in trials("lite") if trial.method == method}
     assert scores.keys() == declared.keys()
     settled = declared[chosen(scores)].settled
@@ -157,8 +157,9 @@ def test_made_listed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     kept = record("smoke", RunStore(tmp_path / "runs"), tmp_path / "kept.json")
     records = read_json(kept)
     assert [one["trial"] for one in records] == ["start", "nearest"]
-    assert outcome(records, "label_transfer").keys() == {"start", "nearest"}
-    assert outcome(records, "eopnet") == {}
+    assert outcome(records, "smoke", "label_transfer").keys() == {"start", "nearest"}
+    assert outcome(records, "smoke", "eopnet") == outcome(records, "lite", "label_transfer") == {}
+    assert told_by_method("smoke", kept)["label_transfer"].startswith("2 trials, ")
     assert all(one["provenance"]["code"] and one["scores"]["n_pairs"] for one in records)
     record("smoke", RunStore(tmp_path / "runs"), kept)
     assert read_json(kept) == records

@@ -20,6 +20,7 @@ from oshp_lite.reproduce.matrix import Finder, config_of, why_not
 from oshp_lite.reproduce.places import project_root
 from oshp_lite.reproduce.screening import Screener
 from oshp_lite.reproduce.store import Run
+from oshp_lite.reproduce.tuning import profiles_with_trials, told_by_method
 
 if TYPE_CHECKING:
     from oshp_lite.engine.config import RunConfig
@@ -69,7 +70,13 @@ def load_results(
             found.append(measured)
         else:
             reasons[key] = f"not run: {reason}" if reason else "not run yet"
-    return Results(found, reasons)
+    return Results(found, reasons, tuned=_tuned(found))
+
+
+def _tuned(found: Iterable[Measured]) -> dict[str, str]:
+    """What was tried for each method under the profiles that the results come from."""
+    profiles = {measured.profile for measured in found} & set(profiles_with_trials())
+    return {method: words for profile in sorted(profiles) for method, words in told_by_method(profile).items()}
 
 
 def declared(profile: str) -> list[RunKey]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_json_atomic
-from oshp_lite.reproduce.results import committed_folder
+from oshp_lite.reproduce.places import project_root
 from oshp_lite.reproduce.store import Run, RunStore
 
 START = "start"
@@ -26,6 +27,9 @@ START = "start"
 
 MARGIN = 0.01
 """Human mIoU by which another trial must beat the start to take its place; seeds alone differ by about half of it."""
+
+BY_HAND = {"profile": None, "trial": None}
+"""How a record names a tuning run that is no declared trial."""
 
 SCORES = ("novel_miou", "base_miou", "human_miou", "n_pairs")
 
@@ -57,7 +61,7 @@ class Trial:
 
 def trials(profile: str) -> list[Trial]:
     """Every trial of a profile, method by method, the start of each first. Raises UserError where none is declared."""
-    content = yaml.safe_load(resources.files("oshp_lite.reproduce").joinpath("trials.yaml").read_text("utf-8"))
+    content = _declared()
     if profile not in content:
         raise UserError(f"nothing is tried under the profile {profile!r}; profiles with trials: {', '.join(content)}")
     told = content[profile]
@@ -67,6 +71,18 @@ def trials(profile: str) -> list[Trial]:
         for method, settings in tried.items()
         for name, change in settings.items()
     ]
+
+
+@cache
+def _declared() -> dict[str, Any]:
+    """What trials.yaml says; nobody writes into it."""
+    text = resources.files("oshp_lite.reproduce").joinpath("trials.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def profiles_with_trials() -> tuple[str, ...]:
+    """Profiles that declare trials."""
+    return tuple(_declared())
 
 
 def _joined(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +107,7 @@ def run(
 def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     """Keep every tuning run of the store with the results, the declared trials by name; return the file.
 
-    Runs that are no declared trial (trial None) were made by hand while a method was looked into; they are kept too.
+    Runs that are no declared trial were made by hand while a method was looked into; they are kept too.
     Trials of an earlier record that the store does not hold stay. Raises UserError when there is nothing to keep.
     """
     path = path or tuning_file()
@@ -100,8 +116,9 @@ def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     for run in store.runs():
         if run.settings["data"]["protocol"] == "tuning" and run.settings["train"]["task"] == "parse":
             names = [] if run.older_code else [name for name, config in declared if config == run.config]
-            before = kept.get(run.identity, {}).get("trial")
-            kept[run.identity] = {"trial": names[0] if names else before, **_told(run)}
+            before = kept.get(run.identity, BY_HAND)
+            name = {"profile": profile, "trial": names[0]} if names else {key: before[key] for key in BY_HAND}
+            kept[run.identity] = {**name, **_told(run)}
     if not kept:
         raise UserError(f"no tuning run is in {store.root}; make some with: oshp-lite tune --profile {profile}")
     write_json_atomic(path, sorted(kept.values(), key=lambda one: str(one["provenance"]["finished"])))
@@ -110,7 +127,7 @@ def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
 
 def tuning_file() -> Path:
     """Where the record of all trials lies."""
-    return committed_folder().parent / "tuning.json"
+    return project_root() / "notebooks" / "results" / "tuning.json"
 
 
 def _told(run: Run) -> dict[str, Any]:
@@ -135,8 +152,23 @@ def chosen(tried: dict[str, float]) -> str:
     return best if tried[best] - tried[START] >= MARGIN else START
 
 
-def outcome(records: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
+def outcome(records: Sequence[dict[str, Any]], profile: str, method: str) -> dict[str, float]:
     """Human mIoU of a method's declared trials in a record, {} when the start is not among them."""
-    found = {one["trial"]: float(one["scores"]["human_miou"]) for one in records if one["method"] == method}
-    found.pop(None, None)
+    mine = [one for one in records if one["profile"] == profile and one["method"] == method]
+    found = {one["trial"]: float(one["scores"]["human_miou"]) for one in mine}
     return found if START in found else {}
+
+
+def told_by_method(profile: str, path: Path | None = None) -> dict[str, str]:
+    """By method, in words for the tables: how many settings were tried and which was chosen; {} without a record."""
+    path = path or tuning_file()
+    records = read_json(path) if path.is_file() else []
+    told = {}
+    for method in dict.fromkeys(trial.method for trial in trials(profile)):
+        scores = outcome(records, profile, method)
+        if scores:
+            by_hand = sum(one["method"] == method and one["trial"] is None for one in records)
+            name = chosen(scores)
+            kept = "the first kept" if name == START else f'"{name}" chosen'
+            told[method] = f"{len(scores)} trials{f' and {by_hand} by hand' if by_hand else ''}, {kept}"
+    return told

@@ -128,9 +128,12 @@ class Results:
         reasons: Mapping[RunKey, str] | None = None,
         otherwise: str = "not run yet",
         costs: Mapping[str, Mapping[str, float]] | None = None,
+        tuned: Mapping[str, str] | None = None,
     ) -> None:
         self.costs = {method: dict(known) for method, known in (costs or {}).items()}
         """Costs by method (params_m, macs_g, fps) where they were measured apart from the runs."""
+        self.tuned = dict(tuned or {})
+        """By method, in words: what was tried to choose its settings, and what that chose."""
         self._found = {item.key: item for item in measured}
         self._by_seed: dict[RunKey, list[Measured]] = {}
         for item in sorted(self._found.values(), key=lambda item: item.key.seed):
@@ -154,7 +157,7 @@ class Results:
 
     def with_costs(self, costs: Mapping[str, Mapping[str, float]]) -> Results:
         """Return the same results with these costs by method."""
-        return Results(self._found.values(), self._reasons, self._otherwise, costs)
+        return Results(self._found.values(), self._reasons, self._otherwise, costs, self.tuned)
 
     def keys(self) -> list[RunKey]:
         """Return the keys of all results, sorted."""

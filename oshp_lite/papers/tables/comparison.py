@@ -25,6 +25,7 @@ from oshp_lite.papers.tables.measure import (
     measured_cell,
     runs_label,
     settings_notes,
+    tuning_notes,
     where_measured,
     with_best,
     with_notes,
@@ -100,6 +101,7 @@ def comparison_table(name: str, results: Results) -> Table:
         general.append(Note("Bi-mIoU is pooled over every test pair; the released code takes every tenth."))
     # the first dataset's runs speak for all: a method has one recipe per profile and dataset
     general += settings_notes([(METHODS[name].label, all_seeds(results, keys)) for name, keys in keys_of[0].items()])
+    general += tuning_notes(results, [name for name, keys in keys_of[0].items() if all_seeds(results, keys)])
     where = "in no paper" if printed is None else f"{PAPER_NAMES[printed.paper]}, {printed.label}"
     return Table(name, _TITLES[name], where, tuple(columns), tuple(rows), (*general, *notes))
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from oshp_lite.errors import UserError
+from oshp_lite.papers.experiments import METHODS
 from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, bootstrap
 from oshp_lite.papers.tables.cells import Cell, Label, MeasuredCell, Missing, Note, PrintedCell, Row
 
@@ -120,6 +121,15 @@ def settings_notes(named: Sequence[tuple[str, Sequence[Measured]]]) -> list[Note
     own = {name: [word for word in words.values() if word not in shared] for name, words in told.items()}
     notes = [Note(f"All measured methods: {'; '.join(order)}.")] if order else []
     return notes + [Note(f"{name}: {'; '.join(words)}.") for name, words in own.items() if words]
+
+
+def tuning_notes(results: Results, methods: Sequence[str]) -> list[Note]:
+    """How much each measured method was tuned, where that is known."""
+    shown = [method for method in methods if method in results.tuned]
+    if not shown:
+        return []
+    told = "; ".join(f"{METHODS[method].label}: {results.tuned[method]}" for method in shown)
+    return [Note(f"Settings tried on base classes held out of training photos. {told}.")]
 
 
 def _plain(value: object) -> str:
