@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from exercise_frame import Answer, Check, checker_tests
 
 from oshp_lite.exercises import nb00, nb07
-from oshp_lite.exercises.common import NOT_ATTEMPTED, Verdict
 from oshp_lite.viz.book import book_map, run_life
 
-Answer = Callable[..., Any]
 SOLUTIONS_FOLDER = Path(__file__).parents[1] / "notebooks" / "solutions"
 
 
@@ -121,7 +119,7 @@ def mean(values):
     return sum(values) / len(values)
 
 
-SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
+SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb00.check_iou, overlap),
     (nb00.check_own_mask, own_mask),
     (nb00.check_training_labels, training_labels),
@@ -131,7 +129,7 @@ SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
     (nb07.check_reading, reading),
 ]
 
-MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
+MISTAKES: list[tuple[Check, Answer, str]] = [
     (nb00.check_iou, lambda p, t, c: float((p == t)[t != 255].mean()), "accuracy"),
     (nb00.check_iou, lambda p, t, c: overlap(p, t, c, ("hits", "missed")), "recall"),
     (nb00.check_iou, lambda p, t, c: overlap(p, t, c, ("hits", "wrong")), "precision"),
@@ -177,41 +175,7 @@ MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
     (nb07.check_reading, lambda o, t, c: (2.0, 0.60 / 0.45), "over the ceiling"),
 ]
 
-CHECKS = [check for check, _ in SOLUTIONS]
-
-
-@pytest.mark.parametrize(("check", "answer"), SOLUTIONS)
-def test_the_solution_passes(check: Callable[[Any], Verdict], answer: Answer) -> None:
-    verdict = check(answer)
-    assert verdict.ok, verdict
-
-
-@pytest.mark.parametrize(("check", "answer", "hint"), MISTAKES)
-def test_a_typical_mistake_is_explained(check: Callable[[Any], Verdict], answer: Answer, hint: str) -> None:
-    verdict = check(answer)
-    assert not verdict.ok
-    assert hint in verdict.message, verdict.message
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_the_untouched_stub_is_not_a_mistake(check: Callable[[Any], Verdict]) -> None:
-    verdict = check(lambda *given: NOT_ATTEMPTED)
-    assert not verdict.ok
-    assert not verdict.attempted
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_odd_answers_are_explained(check: Callable[[Any], Verdict]) -> None:
-    for odd in (lambda *given: None, lambda *given: "words", lambda: 1, 3):
-        verdict = check(odd)
-        assert not verdict.ok
-        assert verdict.attempted
-        assert verdict.message
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_each_checker_knows_three_mistakes(check: Callable[[Any], Verdict]) -> None:
-    assert sum(known is check for known, _, _ in MISTAKES) >= 3
+TestCheckers = checker_tests(SOLUTIONS, MISTAKES)
 
 
 @pytest.mark.parametrize(("name", "exercises"), [("00_tour", 3), ("07_train_and_evaluate", 4)])

@@ -6,13 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
+from exercise_frame import Answer, Check, checker_tests
 
 from oshp_lite.data.pairs import build_support_index, journal_pairs
 from oshp_lite.exercises import nb01, nb02
-from oshp_lite.exercises.common import NOT_ATTEMPTED, Verdict
-
-Answer = Callable[..., Any]
 
 
 def in_place(m: np.ndarray, training: tuple[int, ...]) -> np.ndarray:
@@ -111,7 +108,7 @@ def pairs(
     return made
 
 
-SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
+SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, [*t, 255]), m, 0)),
     (nb01.check_truth, lambda q, s: np.where(np.isin(q, np.unique(s)) | (q == 255), q, 0)),
     (nb01.check_scores, scores),
@@ -123,7 +120,7 @@ SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
     (nb02.check_pairs, pairs),
 ]
 
-MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
+MISTAKES: list[tuple[Check, Answer, str]] = [
     (nb01.check_training_mask, in_place, "came in"),
     (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, t), m, 0), "must stay 255"),
     (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, [*t, 255]), m, 255), "kinder"),
@@ -171,29 +168,4 @@ MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
     (nb02.check_pairs, lambda *a: pairs(*a, last=True), "queries are right"),
 ]
 
-CHECKS = list(dict.fromkeys(check for check, _ in SOLUTIONS))
-
-
-@pytest.mark.parametrize(("check", "answer"), SOLUTIONS)
-def test_the_solution_passes(check: Callable[[Any], Verdict], answer: Answer) -> None:
-    verdict = check(answer)
-    assert verdict.ok, verdict
-
-
-@pytest.mark.parametrize(("check", "answer", "hint"), MISTAKES)
-def test_a_typical_mistake_is_explained(check: Callable[[Any], Verdict], answer: Answer, hint: str) -> None:
-    verdict = check(answer)
-    assert not verdict.ok
-    assert hint in verdict.message, verdict.message
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_the_untouched_stub_is_not_a_mistake(check: Callable[[Any], Verdict]) -> None:
-    verdict = check(lambda *given: NOT_ATTEMPTED)
-    assert not verdict.ok
-    assert not verdict.attempted
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_each_checker_knows_three_mistakes(check: Callable[[Any], Verdict]) -> None:
-    assert sum(known is check for known, _, _ in MISTAKES) >= 3
+TestCheckers = checker_tests(SOLUTIONS, MISTAKES)

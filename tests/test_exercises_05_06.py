@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
+from exercise_frame import Answer, Check, checker_tests
 from torch.nn import functional as F
 
 from oshp_lite.exercises import nb05, nb06
-from oshp_lite.exercises.common import NOT_ATTEMPTED, Verdict
-
-Answer = Callable[..., Any]
 
 
 def parents(mask: torch.Tensor, groups: dict[str, tuple[int, ...]], start: int = 1) -> torch.Tensor:
@@ -60,7 +56,7 @@ def screened(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
     return torch.where(coarse.argmax(1) == 1, fine.argmax(1), 0)
 
 
-SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
+SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb05.check_parent_mask, parents_with_ignore),
     (nb05.check_cluster_disjoint, disjoint),
     (nb05.check_infuse, lambda p, c: torch.cat([up(p, c), c], 1)),
@@ -71,7 +67,7 @@ SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
     (nb06.check_conv_macs, lambda i, o, k, h, w, g: i // g * o * k * k * h * w),
 ]
 
-MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
+MISTAKES: list[tuple[Check, Answer, str]] = [
     (nb05.check_parent_mask, parents, "255"),
     (nb05.check_parent_mask, lambda m, g: parents_with_ignore(m, g, 0), "Count the parents from 1"),
     (nb05.check_parent_mask, parents_in_place, "fresh tensor"),
@@ -115,29 +111,4 @@ MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
     (nb06.check_conv_macs, lambda i, o, k, h, w, g: i // g * o * k * k, "weights"),
 ]
 
-CHECKS = [check for check, _ in SOLUTIONS]
-
-
-@pytest.mark.parametrize(("check", "answer"), SOLUTIONS)
-def test_the_solution_passes(check: Callable[[Any], Verdict], answer: Answer) -> None:
-    verdict = check(answer)
-    assert verdict.ok, verdict
-
-
-@pytest.mark.parametrize(("check", "answer", "hint"), MISTAKES)
-def test_a_typical_mistake_is_explained(check: Callable[[Any], Verdict], answer: Answer, hint: str) -> None:
-    verdict = check(answer)
-    assert not verdict.ok
-    assert hint in verdict.message
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_the_untouched_stub_is_not_a_mistake(check: Callable[[Any], Verdict]) -> None:
-    verdict = check(lambda *given: NOT_ATTEMPTED)
-    assert not verdict.ok
-    assert not verdict.attempted
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_each_checker_knows_three_mistakes(check: Callable[[Any], Verdict]) -> None:
-    assert sum(known is check for known, _, _ in MISTAKES) >= 3
+TestCheckers = checker_tests(SOLUTIONS, MISTAKES)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-import pytest
 import torch
+from exercise_frame import Answer, Check, checker_tests
 from torch.nn import functional as F
 
 from oshp_lite.exercises import nb08, nb09, nb10
-from oshp_lite.exercises.common import NOT_ATTEMPTED, Verdict
-
-Answer = Callable[..., Any]
-
 
 # ------------------------------------------------------------------------------------------------ notebook 08
 
@@ -135,7 +128,7 @@ def size_curve_in_place(size, iou, bins):
     return size_curve(size, iou, bins)
 
 
-SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
+SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb08.check_background, background),
     (nb08.check_imprint, imprint),
     (nb08.check_prior, prior),
@@ -148,7 +141,7 @@ SOLUTIONS: list[tuple[Callable[[Any], Verdict], Answer]] = [
     (nb10.check_size_curve, size_curve),
 ]
 
-MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
+MISTAKES: list[tuple[Check, Answer, str]] = [
     (nb08.check_background, lambda f, m: f[:, m == 0].mean(1), "PANet's own rule"),
     (nb08.check_background, lambda f, m: background(f, m, ignore=False), "255"),
     (nb08.check_background, lambda f, m: background(f, m, zero=True), "id 0"),
@@ -207,29 +200,4 @@ MISTAKES: list[tuple[Callable[[Any], Verdict], Answer, str]] = [
     (nb10.check_size_curve, size_curve_in_place, "in place"),
 ]
 
-CHECKS = [check for check, _ in SOLUTIONS]
-
-
-@pytest.mark.parametrize(("check", "answer"), SOLUTIONS)
-def test_the_solution_passes(check: Callable[[Any], Verdict], answer: Answer) -> None:
-    verdict = check(answer)
-    assert verdict.ok, verdict
-
-
-@pytest.mark.parametrize(("check", "answer", "hint"), MISTAKES)
-def test_a_typical_mistake_is_explained(check: Callable[[Any], Verdict], answer: Answer, hint: str) -> None:
-    verdict = check(answer)
-    assert not verdict.ok
-    assert hint in verdict.message
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_the_untouched_stub_is_not_a_mistake(check: Callable[[Any], Verdict]) -> None:
-    verdict = check(lambda *given: NOT_ATTEMPTED)
-    assert not verdict.ok
-    assert not verdict.attempted
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_each_checker_knows_three_mistakes(check: Callable[[Any], Verdict]) -> None:
-    assert sum(known is check for known, _, _ in MISTAKES) >= 3
+TestCheckers = checker_tests(SOLUTIONS, MISTAKES)
