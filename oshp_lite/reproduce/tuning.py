@@ -7,7 +7,7 @@ some base classes playing novel. `record` keeps them with the results, and `chos
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -30,6 +30,8 @@ MARGIN = 0.01
 
 BY_HAND = {"profile": None, "trial": None}
 """How a record names a tuning run that is no declared trial."""
+
+_OPTION = "model.options."
 
 SCORES = ("novel_miou", "base_miou", "human_miou", "n_pairs")
 
@@ -56,7 +58,11 @@ class Trial:
         return self._laid(self.settings)
 
     def _laid(self, settings: dict[str, Any]) -> RunConfig:
-        return load_profile(self.profile, {"model.method": self.method, **settings}, dataset=self.dataset)
+        # a trial names all options it has, so that it stays the same trial whatever the profile has taken since
+        options = {name.removeprefix(_OPTION): value for name, value in settings.items() if name.startswith(_OPTION)}
+        others = {name: value for name, value in settings.items() if not name.startswith(_OPTION)}
+        config = load_profile(self.profile, {"model.method": self.method, **others}, dataset=self.dataset)
+        return replace(config, model=replace(config.model, options=options))
 
 
 def trials(profile: str) -> list[Trial]:
