@@ -121,6 +121,18 @@ def test_heat_is_brightest_where_the_map_is_highest(photo):
     assert (flat == flat[0, 0]).all()
 
 
+def test_a_grey_photo_keeps_the_order_of_lightness_and_can_be_faded(photo):
+    lightness = photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    plain, faded = viz.grey(photo), viz.grey(photo, 0.5)
+    assert (plain == plain[:, :, :1]).all()
+    assert np.abs(plain[:, :, 0] - lightness).max() <= 0.5
+    assert np.abs(faded[:, :, 0] - (lightness + 255) / 2).max() <= 0.5
+    assert (viz.grey(photo, 1.0) == 255).all()
+    assert np.array_equal(viz.grey(photo[:, :, ::-1], channels="bgr"), plain)
+    with pytest.raises(ValueError, match="white"):
+        viz.grey(photo, 1.5)
+
+
 def test_the_colour_maps_grow_lighter_step_by_step():
     for name in ("magma", "viridis"):
         grey = matplotlib.colormaps[name](np.linspace(0, 1, 32))[:, :3] @ [0.299, 0.587, 0.114]
@@ -179,6 +191,18 @@ def test_a_legend_and_a_grid_show_what_they_are_given(photo):
     grid = viz.photo_grid([photo] * 5, titles=list("abcde"), columns=3)
     assert len(grid.axes) == 6
     assert sum(bool(axes.images) for axes in grid.axes) == 5
+
+
+def test_panels_whose_colours_differ_have_a_legend_each(photo):
+    figure, axes = viz.new_figure(1, 2)
+    for place, ids in zip(axes[0], ([1], [4, 9]), strict=True):
+        viz.show_image(place, photo)
+        viz.legend_below(place, SPACE, ids)
+    told = [[text.get_text() for text in place.get_legend().get_texts()] for place in axes[0]]
+    assert told == [["hat"], ["upper-clothes", "shoes"]]
+    figure.canvas.draw()
+    for place in axes[0]:
+        assert place.get_legend().get_window_extent().y1 <= place.get_window_extent().y0 + 1
 
 
 def test_a_picture_shows_itself_and_says_what_it_is():

@@ -46,6 +46,22 @@ def to_rgb(image: Tensor | NDArray[Any], channels: str = "rgb") -> RGB:
     return np.ascontiguousarray(rgb[:, :, ::-1] if channels == "bgr" else rgb)
 
 
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def grey(image: Tensor | NDArray[Any], white: float = 0.0, *, channels: str = "rgb") -> RGB:
+    """A photo (see `to_rgb`) without its colours, uint8 [H,W,3], so that those laid over it are the only ones.
+
+    white  how far towards white, in [0,1]: dark regions then stand out as well
+
+    Raises ValueError when white is out of range.
+    """
+    if not 0.0 <= white <= 1.0:
+        raise ValueError(f"white must lie in [0, 1], not {white}")
+    values = to_rgb(image, channels).astype(np.float32) @ _LUMINANCE
+    return np.rint(np.repeat(((1 - white) * values + white * 255)[:, :, None], 3, 2)).astype(np.uint8)
+
+
 @dataclass(frozen=True, eq=False)
 class Colours:
     """What a mask's ids look like and are called: `palette` uint8 [256,3] and `names` by id."""
@@ -165,5 +181,5 @@ def heat_on_photo(
     high = float(np.nanmax(values)) if high is None else high
     scaled = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
     coloured = matplotlib.colormaps[cmap](scaled)[:, :, :3] * 255.0
-    grey = photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    return np.rint((1 - alpha) * grey[:, :, None] + alpha * coloured).astype(np.uint8)
+    colourless = photo.astype(np.float32) @ _LUMINANCE
+    return np.rint((1 - alpha) * colourless[:, :, None] + alpha * coloured).astype(np.uint8)

@@ -43,6 +43,20 @@ def add_legend(figure: Figure, space: Space, ids: Iterable[int], columns: int = 
             figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)))
 
 
+def legend_below(axes: Axes, space: Space, ids: Iterable[int], columns: int = 1) -> None:
+    """Put a legend of the given ids right below one panel, for panels whose colours mean different things."""
+    with style():
+        axes.legend(
+            handles=legend_handles(space, ids),
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            ncols=columns,
+            fontsize=7,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
+
+
 def colour_legend(space: Space, ids: Iterable[int] | None = None, columns: int = 4) -> Figure:
     """Return a figure that shows nothing but the colours and names of a label space's ids (default: all kept)."""
     chosen = list(space.classes if ids is None and isinstance(space, LabelSpace) else ids or ())
