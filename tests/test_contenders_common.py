@@ -268,6 +268,12 @@ for way in ("k", "1"):
     batch = episode(way)
     net.losses(net(batch, progress=0.0), batch, 0.0)["total"].backward()
     assert net.predict(batch).shape == (2, 40, 52)
+from oshp_lite.papers.experiments import matrix
+from oshp_lite.papers.measured import Results
+from oshp_lite.papers.tables import make_table, text_of
+rows = [text_of(row.cells[0]) for row in make_table("eopnet2", Results()).rows]
+assert any("colour (ours" in row for row in rows), rows
+assert any(key.method == "colour" for key in matrix("smoke"))
 print("fits")
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from contenders_tiny import SMALL, small
 from nn_tiny import episode
 
 import oshp_lite.contenders  # noqa: F401
+from oshp_lite.contenders import label_transfer
 from oshp_lite.contenders.label_transfer import LabelTransfer, cell_labels, transfer
 from oshp_lite.data.episode import IGNORE
 from oshp_lite.errors import UserError
@@ -75,7 +77,23 @@ def test_missing_dino_models_are_told_in_one_sentence(tmp_path: Path) -> None:
         build("label_transfer", **SMALL, source=str(tmp_path))
 
 
-def test_a_dino_model_can_be_the_source(tmp_path: Path) -> None:
+def test_what_dino_needs_is_told_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path / "nothing"))
+    assert label_transfer.needs_weights() is None
+    told = label_transfer.needs_weights({"source": "dino"})
+    assert told is not None
+    assert told.startswith("needs DINO weights: ")
+    assert label_transfer.VARIABLE in told
+    if find_spec("transformers") is not None:
+        (tmp_path / "config.json").write_text("{}")
+        monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path))
+        assert label_transfer.needs_weights({"source": "dino"}) is None
+    monkeypatch.setattr(label_transfer, "find_spec", lambda name: None)
+    assert label_transfer.needs_weights({"source": str(tmp_path)}) is not None
+
+
+def test_a_dino_model_can_be_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = transformers.Dinov2Config(
@@ -88,6 +106,8 @@ def test_a_dino_model_can_be_the_source(tmp_path: Path) -> None:
     assert net.features(batch.query_image.float()).shape == (2, 16, 4, 5)
     answer = net.predict(batch)
     assert set(answer.unique().tolist()) <= set(range(5))
+    monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path))
+    assert torch.equal(build("label_transfer", **SMALL, source="dino", source_size=70).predict(batch), answer)
     deeper = build("label_transfer", **SMALL, source=str(tmp_path), source_size=70, level="1")
     assert deeper.features(batch.query_image.float()).shape == (2, 16, 4, 5)
     own = replace(

@@ -314,5 +314,5 @@ def test_without_weights_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
     (damaged / "config.json").write_text("{}")
     with pytest.raises(UserError, match="needs SAM weights"):
         small(damaged)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert persam.needs_weights(str(folder)) is not None
+    monkeypatch.setattr(persam, "find_spec", lambda name: None)
+    assert persam.needs_weights({"weights": str(folder)}) is not None

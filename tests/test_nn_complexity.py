@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from oshp_lite.engine.config import DataConfig, InitConfig, ModelConfig, RunConfig
+from oshp_lite.engine.models import build_parser, initialise
 from oshp_lite.errors import UserError
+from oshp_lite.labels import fold
 from oshp_lite.nn import EOPNetConfig
 from oshp_lite.nn.complexity import (
     count_parameters,
@@ -60,6 +63,22 @@ def test_coco_checkpoint_loads_by_name(tmp_path: Path) -> None:
         load_coco(net, {"weight": torch.zeros(1)}, say=said.append)
     with pytest.raises(UserError, match="does not exist"):
         load_coco(net, tmp_path / "none.pth", say=said.append)
+
+
+def test_a_run_starts_from_a_coco_checkpoint_with_every_stage(tmp_path: Path) -> None:
+    kernel = torch.full((32, 3, 3, 3), 0.5)
+    torch.save({"xception_features.conv1.weight": kernel, "semantic.bias": torch.zeros(3)}, tmp_path / "coco.pth")
+    start = InitConfig(kind="file", path=str(tmp_path / "coco.pth"))
+    for method, options in (("eopnet", {"width": 8}), ("popnet", {"stages": 3}), ("sgone", {})):
+        model = ModelConfig(method, options)
+        config = RunConfig(variant="paper", data=DataConfig(dataset="atr-os"), model=model, init=start)
+        net = build_parser(config, fold("atr", 1))
+        said = initialise(net, config, None)
+        assert said.startswith("1 encoder tensors from coco.pth")
+        stages = list(net.stages) if method == "popnet" else [net]  # type: ignore[arg-type]
+        assert (f"in each of {len(stages)} stages" in said) == (len(stages) > 1)
+        for stage in stages:
+            assert torch.equal(stage.encoder.backbone.conv1.weight, kernel)  # type: ignore[union-attr]
 
 
 def test_parameter_counts_of_the_released_code() -> None:

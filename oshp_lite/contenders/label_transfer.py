@@ -6,6 +6,9 @@ features they start from. Label of a cell: the shares of the ids in the support 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -13,16 +16,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oshp_lite.contenders.common import Contender, choice, evaluating, members, number, upsample
-from oshp_lite.contenders.outside import Guest, load, standard_rgb
+from oshp_lite.contenders.outside import Guest, found_here, load, standard_rgb
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.nn.parser import Parsing, register
 
 _ENTRIES = 1 << 24  # similarities held at a time
+VARIABLE = "OSHP_DINO_WEIGHTS"
+"""Environment variable with the folder or hub name of the model that `source="dino"` takes."""
+HUB_NAME = "facebook/dinov2-base"
 _HOW = (
-    "give source a folder with config.json and model.safetensors of a DINOv2 or DINOv3 model, or fetch one into the "
-    "local cache first (hf download facebook/dinov2-base; DINOv3 asks you to accept its licence)"
+    f"pip install 'oshp-lite[sam]', then name a folder with config.json and model.safetensors of a DINOv2 or DINOv3 "
+    f"model in {VARIABLE} or as source, or fetch one into the local cache (hf download {HUB_NAME}; DINOv3 asks you to "
+    "accept its licence)"
 )
+
+
+def needs_weights(options: Mapping[str, Any] | None = None) -> str | None:
+    """Why these options cannot run here, beginning "needs DINO weights", or None when they can; a look, no loading."""
+    source = (options or {}).get("source", "encoder")
+    if source == "encoder" or (find_spec("transformers") is not None and found_here(_model(source)) is not None):
+        return None
+    return f"needs DINO weights: {_HOW}"
+
+
+def _model(source: str) -> str:
+    return os.environ.get(VARIABLE) or HUB_NAME if source == "dino" else source
 
 
 def cell_labels(mask: Tensor, rows: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -64,8 +83,8 @@ def transfer(
 class LabelTransfer(Contender):
     """Training-free label transfer on frozen features.
 
-    source       "encoder": the project's own; else a folder or hub name of a DINOv2 or DINOv3 model (transformers,
-                 local files only)
+    source       "encoder": the project's own; "dino": the DINOv2 or DINOv3 model that OSHP_DINO_WEIGHTS names
+                 (DINOv2-B without it); else a folder or hub name of one (transformers, local files only)
     level        map to compare: "last", or of the encoder the name of a submodule ("context": stride 16 of the lite
                  one), of a DINO model the number of a layer
     top_k        support cells that vote for a query cell
@@ -99,7 +118,7 @@ class LabelTransfer(Contender):
         self.centre = choice("centre", centre, (True, False))
         self.source_size = number("source_size", source_size, 14, whole=True)
         self.image_channels = choice("channels", channels, ("rgb", "bgr"))
-        self._guest = None if source == "encoder" else Guest(load("AutoModel", source, "label_transfer", _HOW))
+        self._guest = None if source == "encoder" else Guest(load("AutoModel", _model(source), "label_transfer", _HOW))
         if self._guest is None and self.level not in {"last", *(name for name, _ in self.encoder.named_modules())}:
             parts = ", ".join(name for name, _ in self.encoder.named_children())
             raise UserError(f"model option level is {level!r}; choose last or a part of the encoder: {parts}")

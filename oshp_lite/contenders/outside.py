@@ -27,6 +27,20 @@ def transformers(who: str) -> ModuleType:
     return module
 
 
+def found_here(named: str) -> str | None:
+    """The folder or the hub's name of a model, if its files are on this machine; None if not. Nothing is loaded."""
+    folder = Path(named).expanduser()
+    if folder.is_dir():
+        return str(folder) if (folder / "config.json").is_file() else None
+    if find_spec("huggingface_hub") is None or named.count("/") > 1 or named.startswith((".", "/", "~")):
+        return None
+    try:
+        cached = import_module("huggingface_hub").try_to_load_from_cache(named, "config.json")
+    except ValueError:  # not the form of a hub name
+        return None
+    return named if isinstance(cached, str) else None
+
+
 def load(kind: str, source: str | Path, who: str, how: str) -> nn.Module:
     """Load a model of the transformers class `kind` from a folder, or from the local cache of a hub's name.
 

@@ -9,6 +9,8 @@ Choices of ours: which cells belong to a mask (`mask_rule`), where the guidance 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -31,14 +33,12 @@ from oshp_lite.errors import UserError
 from oshp_lite.nn.parser import Parsing, register
 
 
-def needs_weights(weights: str | None = None) -> str | None:
-    """Why PerSAM cannot run here, in one sentence that begins "needs SAM weights", or None when it can.
+def needs_weights(options: Mapping[str, Any] | None = None) -> str | None:
+    """Why PerSAM cannot run here with these options, beginning "needs SAM weights", or None when it can.
 
     Looks for files only; nothing is loaded or fetched.
     """
-    from importlib.util import find_spec
-
-    if find_spec("transformers") is None or where_weights(weights) is None:
+    if find_spec("transformers") is None or where_weights((options or {}).get("weights")) is None:
         return f"needs SAM weights: {HOW}"
     return None
 
@@ -138,7 +138,7 @@ class PerSAM(Contender):
         self.kway_rule = choice("kway_rule", kway_rule, ("logit", "similarity"))
         self.persam_f = choice("persam_f", persam_f, (True, False))
         self.f_steps = number("f_steps", f_steps, 1, whole=True)
-        lacking = needs_weights(weights)
+        lacking = needs_weights({"weights": weights})
         if lacking is not None:
             raise UserError(lacking)
         room = number("cache", cache, 0, whole=True)

@@ -14,15 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oshp_lite.contenders.outside import Guest, load, standard_rgb, transformers
+from oshp_lite.contenders.outside import Guest, found_here, load, standard_rgb, transformers
 
 HUB_NAME = "facebook/sam-vit-huge"
 """The model the papers' comparison used (ViT-H)."""
@@ -36,21 +34,7 @@ _ATTENTION = "oshp_persam"
 
 def where_weights(given: str | None = None) -> str | None:
     """The folder or cached hub name to load from: the one given, the environment's, the cached ViT-H; None if none."""
-    named = given or os.environ.get(VARIABLE)
-    if named:
-        folder = Path(named).expanduser()
-        if folder.is_dir():
-            return str(folder) if (folder / "config.json").is_file() else None
-    name = named or HUB_NAME
-    if find_spec("huggingface_hub") is None or name.count("/") > 1 or name.startswith((".", "/", "~")):
-        return None
-    from importlib import import_module
-
-    try:
-        found = import_module("huggingface_hub").try_to_load_from_cache(name, "config.json")
-    except ValueError:  # not the form of a hub name
-        return None
-    return name if isinstance(found, str) else None
+    return found_here(given or os.environ.get(VARIABLE) or HUB_NAME)
 
 
 def double_softmax(

@@ -72,3 +72,20 @@ def load_coco(
     )
     say(str(report))
     return report
+
+
+def load_deeplab(parser: nn.Module, source: str | Path) -> str:
+    """Give every encoder of a parser (each stage's, where it has stages) the checkpoint's weights; tell it in a line.
+
+    Raises UserError as `load_coco` does.
+    """
+    holders = list(parser.stages) if hasattr(parser, "encoders") else [parser]  # type: ignore[arg-type]
+    state = read_state(source)
+    reports = [load_coco(holder, state, say=lambda text: None) for holder in holders]
+    report = reports[-1]
+    return (
+        f"{len(report.matched)} encoder tensors from {Path(source).name}"
+        + (f" in each of {len(reports)} stages" if len(reports) > 1 else "")
+        + f" ({len(report.missing)} of the encoder's are not in it, {len(report.mismatched)} differ in shape, "
+        f"{len(report.unknown)} are not the encoder's)"
+    )

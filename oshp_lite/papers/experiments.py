@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from oshp_lite.engine.models import known_methods, method_module
 from oshp_lite.errors import UserError
 from oshp_lite.papers.measured import RunKey
 
@@ -65,20 +66,16 @@ METHODS: dict[str, Method] = {
         Method("eopnet", "EOP-Net"),
     )
 }
-"""In the order of the journal's Table 2, our own row before the two papers' methods."""
+"""In the order of the journal's Table 2, our own row before the two papers' methods; then what else is registered."""
 
-RUN_ORDER = (
-    "eopnet",
-    "popnet",
-    "sgone",
-    "amp",
-    "label_transfer",
-    "panet",
-    "ppnet",
-    "pfenet",
-    "finetune",
-    "persam",
-)
+METHODS |= {
+    name: Method(name, name.replace("_", " "), kway_in_papers=False, ours=True)
+    for name in known_methods()
+    if name not in METHODS and method_module(name).startswith("oshp_lite.contenders.")
+}
+
+_FIRST = ("eopnet", "popnet", "sgone", "amp", "label_transfer", "panet", "ppnet", "pfenet", "finetune", "persam")
+RUN_ORDER = (*_FIRST, *(name for name in METHODS if name not in _FIRST))
 """The order in which a step makes its rows: what most other exhibits share comes first."""
 
 PAPERS_TREATMENT = ("eopnet", "sgone", "popnet", "panet", "amp")
@@ -125,6 +122,7 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
     ("popnet", "kim"): Ablation("DML + WS + KIM", ("model.options.stages=3", "model.options.dynamic=false")),
     ("popnet", "three-stage"): Ablation("DML + WS + KIM + DP", ("model.options.stages=3",)),
     ("panet", "bg-panet"): Ablation("background as in PANet's paper", ("model.options.bg=panet",)),
+    ("label_transfer", "dino"): Ablation("features of a DINO model", ("model.options.source=dino",)),
 }
 """(method, name) -> what the row changes; the name "" is a method's full form and needs no entry."""
 
@@ -194,14 +192,31 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     """Return what turns a profile's configuration into that of `key`, as "dotted.name=value" (dataset, way apart)."""
     label(key.method, key.ablation)
     changed = ABLATIONS[key.method, key.ablation].settings(profile) if key.ablation else ()
-    protocol = () if key.protocol == "journal" else (f"data.protocol={key.protocol}", *_aaai_pairs(key))
+    protocol = () if key.protocol == "journal" else (f"data.protocol={key.protocol}", *_as_aaai(key))
     fixed = (f"data.fold={key.fold}", f"model.method={key.method}", f"train.seed={key.seed}")
-    return (*PROFILE_OVERRIDES.get(profile, ()), *fixed, *protocol, *changed)
+    # models from elsewhere want to know the order of the channels, which is the papers' loader's there
+    guest = profile == "paper" and (key.method == "persam" or key.ablation == "dino")
+    channels = ("model.options.channels=bgr",) if guest else ()
+    return (*PROFILE_OVERRIDES.get(profile, ()), *fixed, *protocol, *changed, *channels)
 
 
-def _aaai_pairs(key: RunKey) -> tuple[str, ...]:
-    # small datasets keep their own rule for test pairs; only the papers' ATR has the AAAI one
-    return () if key.dataset.startswith(("figures-", "ccp")) else ("eval.pairs=aaai",)
+AAAI_EPOCHS = 30
+"""Epochs of a training by POPNet's own paper (AAAI, implementation details); static prototypes in the first half."""
+
+
+def _as_aaai(key: RunKey) -> tuple[str, ...]:
+    """POPNet's own protocol on the papers' ATR; small datasets keep their split, budget and rule for test pairs.
+
+    The paper trains its stages one after the other; each gets the epochs here. In 1-way it tests 500 pairs of a class
+    without saying how they are drawn, so the journal's are taken.
+    """
+    if key.dataset.startswith(("figures-", "ccp")):
+        return ()
+    stages = 3 if "model.options.stages=3" in ABLATIONS.get((key.method, key.ablation), Ablation("")).overrides else 1
+    budget = ["data.split=8000", f"train.epochs={AAAI_EPOCHS * stages}"]
+    if stages == 3:
+        budget.append("model.options.stage_ends=[0.333333, 0.666666, 1.0]")
+    return (*budget, "eval.pairs=aaai" if key.way == "k" else "data.size=576")
 
 
 def step_runs(step: str, profile: str = "lite") -> list[RunKey]:
@@ -240,6 +255,8 @@ def _step(step: str, data: dict[str, str]) -> Iterator[RunKey]:
         for method in PAPERS_TREATMENT:
             yield from _ablations(method, ("unlabelled-background",), atr)
         yield from _ablations("panet", ("bg-panet",), atr)
+        for dataset in (atr, ccp):
+            yield from _ablations("label_transfer", ("dino",), dataset)
         for dataset in (data["lip"], data["cihp"]):
             yield from _every_method(dataset, 1, "1")
         for dataset in (atr, ccp):

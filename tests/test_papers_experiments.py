@@ -1,0 +1,61 @@
+"""What the declared runs ask for under the papers' own protocols."""
+
+from __future__ import annotations
+
+import pytest
+
+from oshp_lite.engine.config import RunConfig
+from oshp_lite.nn.popnet_config import POPNetConfig
+from oshp_lite.papers.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
+from oshp_lite.papers.measured import RunKey
+from oshp_lite.reproduce.matrix import config_of
+
+AAAI = [key for key in matrix("paper") if key.protocol == "aaai"]
+
+
+def stages(config: RunConfig) -> int:
+    return int(config.model.options.get("stages", 1))
+
+
+@pytest.mark.parametrize("key", AAAI, ids=lambda key: key.slug)
+def test_popnets_own_protocol(key: RunKey) -> None:
+    config = config_of(key, "paper")
+    assert config.data.protocol == "aaai"
+    assert config.data.split == 8000
+    assert config.train.epochs == 30 * stages(config)
+    assert config.data.size == (512 if key.way == "k" else 576)
+    # its pairs name no class, so they cannot serve 1-way
+    assert config.eval.pairs == ("aaai" if key.way == "k" else "journal")
+
+
+def test_every_stage_of_popnet_gets_thirty_epochs_half_of_them_static() -> None:
+    key = next(key for key in AAAI if key.ablation == "three-stage")
+    config = config_of(key, "paper")
+    net = POPNetConfig.preset("paper", **config.model.options)
+    told = [net.stage_at(epoch / config.train.epochs) for epoch in range(config.train.epochs)]
+    assert [stage for stage, _ in told] == [0] * 30 + [1] * 30 + [2] * 30
+    assert sum(progress < net.warmup for stage, progress in told if stage == 2) == 15
+
+
+def test_small_datasets_keep_their_own_split_budget_and_pairs() -> None:
+    for key in matrix("lite"):
+        if key.protocol == "aaai":
+            told = " ".join(overrides_of(key, "lite"))
+            assert not any(name in told for name in ("data.split", "train.epochs", "eval.pairs", "data.size"))
+
+
+def test_the_journals_protocol_has_fifty_epochs() -> None:
+    key = RunKey("eopnet", families("paper")["atr"], 1, "k")
+    config = config_of(key, "paper")
+    assert (config.train.epochs, config.data.split, config.eval.pairs) == (50, 7500, "journal")
+
+
+def test_models_from_elsewhere_know_the_papers_channel_order() -> None:
+    for key in matrix("paper"):
+        guest = key.method == "persam" or key.ablation == "dino"
+        assert (config_of(key, "paper").model.options.get("channels") == "bgr") == guest, key.slug
+
+
+def test_orders_name_every_method_once() -> None:
+    assert sorted(RUN_ORDER) == sorted(METHODS)
+    assert {key.method for key in runs_of("eopnet2")} == set(METHODS)
