@@ -61,6 +61,12 @@ def transfer_backwards(query, support, labels):
 # ------------------------------------------------------------------------------------------------ notebook 09
 
 
+def averages(one, two, *, limit=0.1 - 1e-9):
+    middle = (one + two) / 2
+    near = [(int(10 * middle) + shift) / 10 for shift in range(-3, 4)]
+    return [value for value in near if abs(value - middle) < limit]
+
+
 def one_way(counts, asked, classes, *, row=1, pooled=False, pairs=False, dice=False, everything=False):
     def iou(found):
         return found[0] * (1 + dice) / (found.sum() + dice * found[0])
@@ -133,7 +139,7 @@ SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb08.check_imprint, imprint),
     (nb08.check_prior, prior),
     (nb08.check_transfer, transfer),
-    (nb09.check_fits, lambda one, two, printed: abs((one + two) / 2 - printed) < 0.1 - 1e-9),
+    (nb09.check_averages, averages),
     (nb09.check_human, lambda novel, base, few, every: (few * novel + (every - few) * base) / every),
     (nb09.check_one_way, one_way),
     (nb10.check_difference, difference),
@@ -167,11 +173,14 @@ MISTAKES: list[tuple[Check, Answer, str]] = [
     (nb08.check_transfer, lambda *given: transfer(*given, sign=-1), "argmax"),
     (nb08.check_transfer, transfer_backwards, "every query cell looks"),
     (nb08.check_transfer, lambda *given: transfer(*given).float(), "int64"),
-    (nb09.check_fits, lambda one, two, printed: (one + two) / 2 == printed, "exactly"),
-    (nb09.check_fits, lambda one, two, printed: True, "let it pass"),
-    (nb09.check_fits, lambda one, two, printed: False, "exactly 25.0"),
-    (nb09.check_fits, lambda one, two, printed: abs((one + two) / 2 - printed) < 0.3, "57.45"),
-    (nb09.check_fits, lambda one, two, printed: 1, "True or False"),
+    (nb09.check_averages, lambda one, two: averages(one, two, limit=0.1 + 1e-9), "Exactly 0.1"),
+    (nb09.check_averages, lambda one, two: [round((one + two) / 2, 1)], "rounded themselves"),
+    (nb09.check_averages, lambda one, two: [(one + two) / 2 - 0.05, (one + two) / 2 + 0.05], "one decimal"),
+    (nb09.check_averages, lambda one, two: averages(one, two)[::-1], "rising order"),
+    (nb09.check_averages, lambda one, two: averages(one, two)[:1] * 2, "you say"),
+    (nb09.check_averages, lambda one, two: averages(one, two)[0], "return a list"),
+    (nb09.check_averages, lambda one, two: [], "empty"),
+    (nb09.check_averages, lambda one, two: ["none"], "must be a number"),
     (nb09.check_human, lambda novel, base, few, every: (novel + base) / 2, "plain mean"),
     (nb09.check_human, lambda novel, base, few, every: (few * base + (every - few) * novel) / every, "swapped"),
     (nb09.check_human, lambda n, b, few, every: (few * n + (every - 1 - few) * b) / (every - 1), "background"),

@@ -1,4 +1,4 @@
-"""Checkers of notebook 09: averages that fit their folds, the human score, scores of 1-way answers."""
+"""Checkers of notebook 09: averages that two folds allow, the human score, scores of 1-way answers."""
 
 from __future__ import annotations
 
@@ -18,39 +18,43 @@ def number(value: Any, what: str) -> float:
 
 
 @checker
-def check_fits(answer: Any) -> str:
-    """Check `f(one, two, printed) -> bool`: can the printed average be the mean of its two printed folds?"""
+def check_averages(answer: Any) -> str:
+    """Check `f(one, two) -> list`: every average, with one decimal, that two folds with one decimal can have."""
     cases = {
-        (20.0, 30.0, 25.0): True,
-        (20.1, 30.0, 25.1): True,  # 25.05, rounded either way
-        (20.1, 30.0, 25.0): True,
-        (29.3, 29.2, 29.2): True,
-        (40.3, 26.7, 31.9): False,
-        (9.4, 3.3, 4.2): False,
-        (57.4, 57.5, 57.7): False,
+        (20.0, 30.0): [25.0],
+        (20.1, 30.0): [25.0, 25.1],
+        (8.4, 9.4): [8.9],
+        (29.3, 29.2): [29.2, 29.3],
+        (57.4, 57.5): [57.4, 57.5],
     }
-    said = {case: ask(answer, *case) for case in cases}
-    for value in said.values():
-        require(isinstance(value, bool | np.bool_), f"the answer is True or False, not {type(value).__name__}")
-    right = [bool(said[case]) == wanted for case, wanted in cases.items()]
+    said = {case: averages_of(ask(answer, *case)) for case in cases}
+    decimals = [value for values in said.values() for value in values if not close(value, round(value, 1))]
+    require(not decimals, f"averages are printed with one decimal, and {decimals[:1]} has more")
+    require(all(values == sorted(values) for values in said.values()), "put the averages in rising order")
     require(
-        not all(said.values()),
-        "40.3 and 26.7 average to 33.5; a printed 31.9 cannot be their mean, and yet you let it pass",
-    )
-    require(any(said.values()), "20.0 and 30.0 average to exactly 25.0; that fits, and you call it wrong")
-    require(
-        said[20.1, 30.0, 25.1] and said[20.1, 30.0, 25.0],
-        "you compare exactly. Folds and average are each rounded to 0.1, so each may be off by 0.05: 20.1 and 30.0 can "
-        "average to a printed 25.0 as well as to 25.1",
+        8.8 not in said[8.4, 9.4] and 9.0 not in said[8.4, 9.4],
+        "you let 8.8 or 9.0 stand beside 8.4 and 9.4. Exactly 0.1 from the mean is too far: both folds and the average "
+        "would have to be rounded by a full 0.05 at once, all in the same direction",
     )
     require(
-        not said[57.4, 57.5, 57.7],
-        "57.4 and 57.5 average to 57.45; rounding can move that to 57.3 or 57.6 at most, not to 57.7",
+        any(len(values) > 1 for values in said.values()),
+        "you take the mean of the printed folds and round it. 20.1 and 30.0 are rounded themselves: what they were "
+        "before averages to anything between 25.0 and 25.1, and is printed as either",
     )
-    if not all(right):
-        one, two, printed = next(case for case, ok in zip(cases, right, strict=True) if not ok)
-        raise Wrong(f"folds {one} and {two}, printed {printed}: the answer is {cases[one, two, printed]}")
-    return "three roundings of 0.05 each: two halves from the folds, one from the average, together just below 0.1"
+    for (one, two), wanted in cases.items():
+        have = said[one, two]
+        require(
+            len(have) == len(wanted) and close(have, wanted),
+            f"folds {one} and {two} allow {' and '.join(map(str, wanted))}, you say {' and '.join(map(str, have))}",
+        )
+    return "one average where the folds' sum in tenths is even, two where it is odd: less than 0.1 from their mean"
+
+
+def averages_of(value: Any) -> list[float]:
+    """Return the learner's list of averages as floats, or explain what it is instead."""
+    require(not isinstance(value, str) and hasattr(value, "__len__"), "return a list, also where only one average fits")
+    require(len(value) > 0, "your list is empty; the rounded mean of the folds always fits")
+    return [round(found, 6) for found in (number(one, "each average") for one in value)]
 
 
 @checker
