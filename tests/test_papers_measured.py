@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -137,6 +138,23 @@ def test_single_run_intervals_are_the_engines() -> None:
     engine = bootstrap_oneway(matrices, ids, fold("atr", 1), 500)
     _, low, high = bootstrap([ours], "novel", repeats=500)
     assert (low, high) == pytest.approx(engine["novel_miou"], abs=1e-12)
+
+
+@pytest.mark.parametrize("way", ["k", "1"])
+def test_a_query_is_drawn_with_all_its_pairs(way: Literal["k", "1"]) -> None:
+    """The same answer five times over, for five supports of one query, tells no more than once."""
+    key = replace(KEY, way=way)
+    matrices, ids = (
+        (kway_matrices("figures-atr", 40, 1), np.zeros(40, int)) if way == "k" else oneway_matrices("figures-atr", 9, 2)
+    )
+    photos = np.arange(len(ids))
+    once = measured_of(key, "lite", matrices, ids, queries=photos)
+    told = [np.repeat(np.asarray(array), 5, axis=0) for array in (matrices, ids, photos)]
+    often = measured_of(key, "lite", told[0], told[1], queries=told[2])
+    apart = measured_of(key, "lite", told[0], told[1])
+    assert tuple(bootstrap([often], "novel")) == pytest.approx(tuple(bootstrap([once], "novel")), abs=1e-12)
+    _, low, high = bootstrap([apart], "novel")
+    assert high - low < 0.7 * (bootstrap([often], "novel").high - bootstrap([often], "novel").low)
 
 
 def test_pairing_shrinks_the_interval_and_signs_are_right() -> None:

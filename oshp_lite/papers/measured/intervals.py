@@ -1,4 +1,4 @@
-"""Intervals of scores and of differences of scores: a bootstrap over test pairs and seeds, the same for everything."""
+"""Intervals of scores and differences: one bootstrap over test pairs (by query photo) and seeds for everything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from oshp_lite.papers.measured.records import Array, Measured, totals_of, values
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and what it rests on: seeds, pairs (summed over folds), folds, `draws` [R]."""
+    """A value with its 95 % interval, and what it rests on: seeds, pairs (summed over folds), folds, `draws` [R].
+
+    common  for each fold the seeds that all terms have; no other run takes part
+    """
 
     mean: float
     low: float
@@ -24,6 +27,7 @@ class Estimate:
     pairs: int
     folds: tuple[int, ...]
     draws: Array = field(repr=False, compare=False)
+    common: tuple[tuple[int, ...], ...] = ()
 
     def __iter__(self) -> Any:
         """Unpack as (mean, low, high)."""
@@ -57,10 +61,10 @@ def paired_difference(
 def contrast(terms: Sequence[Term], *, repeats: int = 1000, seed: int = 0) -> Estimate:
     """Return the weighted sum of the terms' scores, averaged over seeds and folds, with a 95 % percentile interval.
 
-    In each of `repeats` draws the test pairs of a fold are drawn anew with replacement (1-way: within each class),
-    the same pairs for all terms; with two seeds or more the seeds are drawn anew too, again the same for all terms.
-    Folds are drawn apart and averaged. Only folds and seeds that every term has take part. Terms of unlike pair lists
-    (k-way against 1-way) are drawn apart.
+    In each of `repeats` draws the query photos of a fold are drawn anew with replacement (1-way: within each class),
+    each with all its test pairs, the same for all terms; with two seeds or more the seeds are drawn anew too, again the
+    same for all terms. Folds are drawn apart and averaged. Only folds and seeds that every term has take part. Terms of
+    unlike pair lists (k-way against 1-way) are drawn apart.
 
     Raises UserError when no fold or seed is common to all terms, or runs that should share pairs do not.
     """
@@ -69,7 +73,7 @@ def contrast(terms: Sequence[Term], *, repeats: int = 1000, seed: int = 0) -> Es
     folds = sorted(set.intersection(*({run.key.fold for run in term.runs} for term in terms)))
     if not folds:
         raise UserError("the runs to compare have no fold in common; run the missing ones")
-    means, drawn, n_seeds, n_pairs = [], [], [], 0
+    means, drawn, common, n_pairs = [], [], [], 0
     for number in folds:
         tables = [{run.key.seed: run for run in term.runs if run.key.fold == number} for term in terms]
         seeds = sorted(set.intersection(*(set(table) for table in tables)))
@@ -89,12 +93,13 @@ def contrast(terms: Sequence[Term], *, repeats: int = 1000, seed: int = 0) -> Es
             _same_pairs([table[seeds[0]] for table in tables if table[seeds[0]].key.way == way])
         means.append(mean)
         drawn.append(spread)
-        n_seeds.append(len(seeds))
+        common.append(tuple(seeds))
         n_pairs += len(tables[0][seeds[0]].counts)
     spread = np.mean(drawn, 0)
     kept = spread[~np.isnan(spread)]
     low, high = np.quantile(kept, [0.025, 0.975]).tolist() if len(kept) else (math.nan, math.nan)
-    return Estimate(float(np.mean(means)), low, high, min(n_seeds), n_pairs, tuple(folds), spread)
+    fewest = min(map(len, common))
+    return Estimate(float(np.mean(means)), low, high, fewest, n_pairs, tuple(folds), spread, tuple(common))
 
 
 def _same_pairs(runs: Sequence[Measured]) -> None:
@@ -118,21 +123,24 @@ _DRAWS: dict[tuple[Any, ...], Array] = {}
 
 
 def _draws(run: Measured, repeats: int, seed: int, block: int) -> Array:
-    """Return float64 [repeats,N], how often each pair is drawn; as the engine draws them in a single run's interval."""
-    ids = run.class_ids
-    name = (run.key.way, ids.tobytes(), repeats, seed, block)
+    """Return float64 [repeats,N], how often each pair is drawn: with all pairs of its query photo.
+
+    Pairs that share a query are no independent trials. Where the queries are not known every pair stands alone, as in
+    the engine's interval of a single run.
+    """
+    ids, queries = run.class_ids, run.queries
+    told = b"" if queries is None else queries.tobytes()
+    name = (run.key.way, ids.tobytes(), told, repeats, seed, block)
     if name in _DRAWS:
         return _DRAWS[name]
-    extra = [block] if block else []
-    if run.key.way == "k":
-        rng = np.random.default_rng([seed, 17, *extra])
-        weights = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=repeats).astype(np.float64)
-    else:
-        rng = np.random.default_rng([seed, 19, *extra])
-        weights = np.zeros((repeats, len(ids)))
-        for class_id in np.unique(ids):
-            mine = np.flatnonzero(ids == class_id)
-            weights[:, mine] = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), size=repeats)
+    rng = np.random.default_rng([seed, 17 if run.key.way == "k" else 19, *([block] if block else [])])
+    alone = np.arange(len(ids)) if queries is None else queries
+    weights = np.zeros((repeats, len(ids)))
+    for class_id in [None] if run.key.way == "k" else np.unique(ids):
+        mine = slice(None) if class_id is None else np.flatnonzero(ids == class_id)
+        photos, photo_of = np.unique(alone[mine], return_inverse=True)
+        count = len(photos)
+        weights[:, mine] = rng.multinomial(count, np.full(count, 1 / count), size=repeats)[:, photo_of]
     while len(_DRAWS) >= 8:  # a few pair lists at a time; each takes a few megabytes
         _DRAWS.pop(next(iter(_DRAWS)))
     _DRAWS[name] = weights
