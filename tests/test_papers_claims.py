@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from claims_made_up import ATR, flat, kway, run
 
 from oshp_lite.labels import fold
 from oshp_lite.papers.claims import (
@@ -37,45 +36,7 @@ from oshp_lite.papers.experiments import ABLATIONS, METHODS, families
 from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, measured_of
 
 ROOT = Path(__file__).resolve().parents[1]
-ATR = "figures-atr"
 BY_ID = {claim.id: claim for claim in CLAIMS}
-Skill = Callable[[int], float]
-
-
-def run(key: RunKey, skill: Skill, *, pairs: int = 48, noise: float = 0.05, **more: object) -> Measured:
-    """A run whose share of right pixels in each class is `skill`, with pairs that are hard for every method alike."""
-    split = fold(key.dataset, key.fold, key.protocol)
-    shared = np.random.default_rng([key.fold, 5])
-    own = np.random.default_rng([zlib.crc32(key.slug.encode()), key.seed])
-    ids = np.resize(np.array(split.foreground), pairs)
-    hard, area = shared.uniform(-0.1, 0.1, pairs), shared.integers(100, 900, (pairs, 20))
-    size = split.n_ids if key.way == "k" else 2
-    made = np.zeros((pairs, size, size), np.int64)
-    for pair in range(pairs):
-        asked = list(split.classes) if key.way == "k" else [0, int(ids[pair])]
-        for place, c in enumerate(asked):
-            index = c if key.way == "k" else place
-            right = np.clip((0.95 if c == 0 else skill(c)) + hard[pair] + own.normal(0, noise), 0, 1)
-            wanted = int(area[pair, c % 20])
-            made[pair, index, index] += int(right * wanted)
-            made[pair, index, 1 if index == 0 else 0] += wanted - int(right * wanted)
-    return measured_of(key, "lite", made, ids, screened=made, queries=np.arange(pairs) // 3, **more)
-
-
-def flat(value: float) -> Skill:
-    return lambda _: value
-
-
-def split_skill(dataset: str, base: float, novel: float, number: int = 1) -> Skill:
-    ids = fold(dataset, number).novel
-    return lambda c: novel if c in ids else base
-
-
-def kway(**skills: Skill | float) -> Results:
-    made = []
-    for method, skill in skills.items():
-        made.append(run(RunKey(method, ATR, 1, "k"), skill if callable(skill) else flat(skill)))
-    return Results(made, otherwise="not trained")
 
 
 # ------------------------------------------------------------------------------------------------------- the rule
@@ -109,7 +70,7 @@ def test_a_lead_is_seen_missed_left_open_and_not_run() -> None:
     assert (
         judge(claim, kway(eopnet=0.5, popnet=0.7, sgone=0.3, amp=0.4, panet=0.2), ATR, "atr").word == "not reproduced"
     )
-    close = kway(eopnet=0.6, popnet=0.6, sgone=0.3, amp=0.4, panet=0.2)
+    close = kway(eopnet=0.61, popnet=0.6, sgone=0.3, amp=0.4, panet=0.2)
     assert judge(claim, close, ATR, "atr").word == "undecided"
     part = kway(eopnet=0.8, popnet=0.6, sgone=0.3, panet=0.2)
     missing = judge(claim, part, ATR, "atr")
@@ -124,7 +85,7 @@ def test_what_stands_beside_a_claim_does_not_decide() -> None:
     assert found.word == "reproduced"
     beside = {part.label: part.verdict for part in found.also}
     assert beside["human mIoU: EOP-Net above Nearest-patch label transfer"] == "not reproduced"
-    assert beside["human mIoU: EOP-Net above SG-One, screened"] == "reproduced"
+    assert beside["human mIoU: EOP-Net above SG-One (screened)"] == "reproduced"
 
 
 def test_seeds_count_and_widen() -> None:
@@ -136,8 +97,10 @@ def test_seeds_count_and_widen() -> None:
     claim = Claim("x", "journal", "here", "says", (above(e(), m("popnet"), "human"),), "", ("atr",))
     every = judge(claim, Results(runs), ATR, "atr")
     assert (every.word, every.seeds) == ("undecided", "3")
+    assert (every.basis, every.firm) == ("3 seeds", True)
     lucky = judge(claim, Results(run for run in runs if run.key.seed == 0), ATR, "atr")
     assert (lucky.word, lucky.seeds) == ("reproduced", "1")
+    assert (lucky.basis, lucky.firm) == ("1 seed", False)
 
 
 def test_runs_on_other_pairs_are_not_compared() -> None:
@@ -210,6 +173,8 @@ def test_costs() -> None:
     good = Results([with_cost("eopnet", 1.0, 20.0), with_cost("popnet", 2.0, 10.0)])
     assert judge(BY_ID["half-parameters"], good, ATR, "atr").word == "reproduced"
     assert judge(BY_ID["faster-than-popnet"], good, ATR, "atr").word == "reproduced"
+    bases = [judge(BY_ID[name], good, ATR, "atr") for name in ("half-parameters", "faster-than-popnet")]
+    assert [(one.basis, one.seeds, one.firm) for one in bases] == [("a count", "", True), ("timed once", "", False)]
     same = Results([with_cost("eopnet", 1.9, 10.0), with_cost("popnet", 2.0, 10.2)])
     assert judge(BY_ID["half-parameters"], same, ATR, "atr").word == "not reproduced"
     assert judge(BY_ID["faster-than-popnet"], same, ATR, "atr").word == "undecided"
@@ -257,6 +222,12 @@ def test_late_trend_compares_slopes() -> None:
     assert _student(20) == pytest.approx(2.086, rel=0.001)
     bare = judge(claim, kway(eopnet=0.5), ATR, "atr")
     assert bare.word == "not run"
+    short = [
+        replace(with_curve(name, 0.1), history=[{"epoch": n, "novel_miou": 0.1 * n} for n in range(1, 6)])
+        for name in ("", "static")
+    ]
+    told = judge(claim, Results(short), ATR, "atr")
+    assert told.reason == "EOP-Net: 3 scores in the second half of training, a slope needs at least 4"
 
 
 def test_stability_tells_supports_from_queries() -> None:

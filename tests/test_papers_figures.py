@@ -21,7 +21,7 @@ from oshp_lite.engine.evaluate import Evaluation, save_answers
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
-from oshp_lite.labels import fold
+from oshp_lite.labels import fold, label_space
 from oshp_lite.papers.experiments import METHODS
 from oshp_lite.papers.figures import (
     CHARTS,
@@ -42,8 +42,9 @@ from oshp_lite.papers.figures import (
     typical_pairs,
 )
 from oshp_lite.papers.figures.charts import size_curve
+from oshp_lite.papers.figures.pieces import mask_panel, novel_iou, parts_iou
 from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, measured_of
-from oshp_lite.viz import fig_to_png
+from oshp_lite.viz import fig_to_png, new_figure
 
 ATR = "figures-atr"
 
@@ -234,12 +235,55 @@ def test_pictures_of_answers(people: OneShotDataset, folders: dict[str, dict[str
     side = samples(people, folders, "k", ["AMP", "SG-One", "PANet", "POPNet"])
     figure = popnet4f(side)
     check(figure, tmp_path, "popnet4f")
-    assert "novel IoU" in texts(figure)
+    assert re.search(r"parts \d+ %, novel \d+ %", texts(figure))
     check(eopnet6f(samples(people, folders, "k", ["AMP", "POPNet", "EOP-Net"])), tmp_path, "eopnet6f")
     missing = eopnet5f(samples(people, folders, "1", ["PerSAM", "EOP-Net"]))
     check(missing, tmp_path, "eopnet5f")
     assert "needs SAM" in texts(missing)
     check(eopnet7f(samples(people, folders, "k", ["EOP-Net"], 4)), tmp_path, "eopnet7f")
+
+
+def test_both_ways_stand_in_the_same_columns(people: OneShotDataset, folders: dict[str, dict[str, Path]]) -> None:
+    """The caption of a setting widens no column: panels of one row are equally wide and evenly spaced."""
+    k, one = (samples(people, folders, way, ["EOP-Net"]) for way in ("k", "1"))
+    figure = eopnet4f(k, one)
+    fig_to_png(figure)
+    lefts = sorted({round(axes.get_subplotspec().get_position(figure).x0, 4) for axes in figure.axes})  # type: ignore[union-attr]
+    assert len(lefts) == 5
+    drawn = [axes for axes in figure.axes if axes.images]
+    places = sorted(axes.get_position().x0 for axes in drawn[:5])
+    assert np.diff(places).std() < 0.005
+    assert "(a) k-way" in texts(figure)
+    assert "(b) 1-way" in texts(figure)
+
+
+def test_the_share_below_an_answer_is_what_chooses_the_pairs() -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[:8], truth[8:14], truth[18:] = 4, 6, 9
+    answer = truth.copy()
+    answer[4:8] = 6  # half of 4 is called 6, 9 is not found
+    answer[18:] = 0
+    photo = np.zeros((20, 20, 3), np.uint8)
+    space = label_space("atr")
+    sample = Sample(photo, photo, truth, truth, {"x": answer}, space, novel=(6,))
+    assert novel_iou(sample, answer) == pytest.approx(0.6)
+    assert parts_iou(sample, answer) == pytest.approx((0.5 + 0.6 + 0.0) / 3)
+    matrix = np.zeros((18, 18), np.int64)
+    np.add.at(matrix, (truth, answer), 1)
+    counted = measured_of(RunKey("eopnet", ATR, 1, "k"), "lite", matrix[None], [6])
+    assert set(np.unique(truth)) - {0} <= set(counted.classes)
+    assert pair_scores(counted)[0] == pytest.approx(parts_iou(sample, answer))
+
+
+def test_small_base_regions_keep_their_faces_free_of_tags() -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:4, :8], mask[10:30, :20], mask[35:37, :10] = 11, 4, 6  # a small base region, a large one, a small novel one
+    sample = Sample(np.zeros((40, 40, 3), np.uint8), mask, mask, mask, {}, label_space("atr"), novel=(6,))
+    _, axes = new_figure()
+    mask_panel(axes[0, 0], sample.query, mask, sample)
+    names = {text.get_text() for text in axes[0, 0].texts}
+    space = label_space("atr")
+    assert names == {space.class_name(4), space.class_name(6) + "*"}
 
 
 def test_pictures_that_cannot_be_drawn_say_why(people: OneShotDataset, folders: dict[str, dict[str, Path]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,8 +189,40 @@ def test_settings_are_told_shared_ones_once() -> None:
         settings_of = {"epochs": 5, "lr": rate, "size": [96, 64], "options": {"beta": 1} if method == "amp" else {}}
         made.append(replace(made_up(RunKey(method, "figures-atr", 1, "k")), provenance={"settings": settings_of}))
     notes = [str(note) for note in make_table("eopnet2", Results(made)).notes]
-    assert "All measured methods: epochs 5; size 96x64." in notes
+    assert "All trained methods: epochs 5; size 96x64." in notes
     assert {"EOP-Net: lr 0.1.", "SG-One: lr 0.2.", "AMP: lr 0.1; beta 1."} <= set(notes)
+
+
+def test_an_option_of_a_preset_counts_as_one_that_was_given() -> None:
+    """EOP-Net's lite preset has the class for unlabelled pixels that the others were given: no difference to tell."""
+    options = {
+        "eopnet": {"npm_scale": 20.0},
+        "popnet": {"unlabelled_foreground": "class"},
+        "sgone": {"unlabelled_foreground": "class"},
+        "label_transfer": {},
+    }
+
+    def told(**changed: dict[str, Any]) -> list[str]:
+        made = []
+        for method, own in (options | changed).items():
+            about = {"epochs": 5, "size": 96, "variant": "lite", "options": own}
+            made.append(replace(made_up(RunKey(method, "figures-atr", 1, "k")), provenance={"settings": about}))
+        return [str(note) for note in make_table("eopnet2", Results(made)).notes]
+
+    notes = told()
+    assert "All trained methods: epochs 5; size 96; variant lite; unlabelled_foreground class." in notes
+    assert "EOP-Net: npm_scale 20." in notes
+    assert not any(note.startswith(("POPNet: ", "SG-One: ")) for note in notes)
+    assert "Nearest-patch label transfer, which is not trained: size 96; variant lite." in notes
+    other = told(eopnet={"unlabelled_foreground": "background"})
+    assert "EOP-Net: unlabelled_foreground background." in other
+    assert "SG-One: unlabelled_foreground class." in other
+
+
+def test_a_row_that_was_never_planned_says_so(full: Results) -> None:
+    shown = dict(cells(make_table("eopnet2", full), group="panet-bg-panet", kind="measured"))
+    reasons = {cell.reason for cell in shown.values() if isinstance(cell, Missing)}
+    assert reasons == {"not planned: this row exists for fold 1, k-way only"}
 
 
 def test_the_table_says_how_much_each_was_tuned() -> None:
@@ -218,6 +251,9 @@ def test_costs_come_from_one_run_or_say_why_not() -> None:
     assert any("243.6" in note.text for note in table.notes)
     assert any(note.text == "needs SAM weights." for note in table.notes)
     assert dict(cells(table, group="eopnet", kind="paper"))["MACs (G)"].printed.value == 129.3  # type: ignore[attr-defined]
+    ratios = {row.group: text_of(row.cells[-1]) for row in table.rows if row.kind == "paper"}
+    assert ratios == {"panet": "0.19", "ppnet": "0.03", "popnet": "0.65", "eopnet": "1.00"}  # 2.3, 0.3, 7.8 of 12.0
+    assert not table.column_is("runs")
 
 
 def test_unknown_tables_get_a_sentence() -> None:

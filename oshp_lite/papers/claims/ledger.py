@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -95,10 +96,12 @@ def summary_line(verdicts: Sequence[Verdict]) -> str:
     line = f"{claims} claims, {len(verdicts)} rows (a claim on a dataset): {told}."
     if not decided:
         return line
+    firm = sum(verdict.firm for verdict in verdicts)
     return (
-        f"{line} A verdict rests on 95 % intervals over test pairs (and over seeds, where there are several): some of "
-        f"the {decided} rows with figures may stand on the wrong side by chance, and where there is one seed the "
-        "interval knows nothing of another training."
+        f"{line} A verdict rests on 95 % intervals over test photos (and over seeds, where there are several), so some "
+        f"of the {decided} rows with figures may stand on the wrong side by chance. "
+        f"{firm} of them rest{'s' if firm == 1 else ''} on three seeds throughout or on a count; where there is one "
+        "seed, the interval knows nothing of another training."
     )
 
 
@@ -119,7 +122,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
         told = verdict.reason or "; ".join(_figures(verdict.parts))
         cells = (
             claim.id, PAPERS[claim.paper], claim.where, claim.says, verdict.dataset, verdict.word, told,
-            _printed(verdict.parts), verdict.folds, verdict.seeds, verdict.finding,
+            _printed(verdict.parts), verdict.folds, verdict.seeds or verdict.basis, verdict.finding,
         )  # fmt: skip
         made.append(dict(zip(COLUMNS, cells, strict=True)))
     return made
@@ -150,16 +153,26 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
         words = {verdict.dataset: verdict.word for verdict in mine}
         cells = " | ".join(words.get(dataset, "") for dataset in datasets)
         lines.append(f"| {claim.says} | {PAPERS[claim.paper]}, {claim.where} | {cells} |")
-    told = [verdict for verdict in verdicts if verdict.finding]
-    if told:
+    if any(verdict.finding for verdict in verdicts):
         lines += ["", "Findings:", ""]
-        lines += [f"* {one.claim.says} ({one.dataset}, {one.word}) {one.finding}" for one in told]
+        for claim, mine in _grouped(verdicts):
+            lines += [f"* {claim.says} ({where}) {finding}" for where, finding in _findings(mine)]
     return "\n".join(lines) + "\n"
+
+
+def _findings(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    """Return ("figures-atr, ccp-os, not reproduced", finding) of one claim's rows, equal findings once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in verdicts:
+        if one.finding:
+            found.setdefault((one.finding, one.word), []).append(one.dataset)
+    return [(", ".join([*datasets, word]), finding) for (finding, word), datasets in found.items()]
 
 
 _CSS = """<style>
 .ledger{border-collapse:collapse;font-size:13px;line-height:1.35}
-.ledger th,.ledger td{border:1px solid #bbb;padding:4px 8px;text-align:left;vertical-align:top}
+table.ledger th,table.ledger td{border:1px solid #bbb;padding:4px 8px;vertical-align:top}
+table.ledger tr>th,table.ledger tr>td{text-align:left!important}
 .ledger .w{white-space:nowrap}
 .ledger .reproduced{background:#dff0df}.ledger .not-reproduced{background:#f6d9d4;font-weight:bold}
 .ledger .undecided{background:#f5edd0}.ledger .not-run{color:#666}
@@ -179,11 +192,10 @@ def to_html(verdicts: Sequence[Verdict]) -> str:
     for claim, mine in _grouped(verdicts):
         words = {verdict.dataset: verdict for verdict in mine}
         cells = "".join(_cell(words.get(dataset)) for dataset in datasets)
-        details = "".join(_details(verdict) for verdict in mine)
+        details = "".join(_details(verdict) for verdict in mine if verdict.measured) + _bare(mine)
         told = "".join(
-            f"<p class='found'><b>{html.escape(one.dataset)}, {one.word}:</b> {html.escape(one.finding)}</p>"
-            for one in mine
-            if one.finding
+            f"<p class='found'><b>{html.escape(where)}:</b> {html.escape(finding)}</p>"
+            for where, finding in _findings(mine)
         )
         body.append(
             f"<tr><td>{html.escape(claim.says)}<br><small>{PAPERS[claim.paper]}, {html.escape(claim.where)}</small>"
@@ -200,24 +212,37 @@ def _cell(verdict: Verdict | None) -> str:
     if verdict is None:
         return "<td></td>"
     kind = verdict.word.replace(" ", "-")
-    rests = ", ".join(
-        text for text in (f"fold {verdict.folds}" if verdict.folds else "", _seeds(verdict.seeds)) if text
-    )
+    rests = ", ".join(text for text in (f"fold {verdict.folds}" if verdict.folds else "", verdict.basis) if text)
     return f"<td class='w {kind}'>{_MARKS[verdict.word]} {verdict.word}<br><small>{rests}</small></td>"
-
-
-def _seeds(seeds: str) -> str:
-    return "" if not seeds else "1 seed" if seeds == "1" else f"{seeds} seeds"
 
 
 def _details(verdict: Verdict) -> str:
     items = []
     for part in verdict.parts:
         paper = "" if part.printed is None else f"; paper {part.printed:+g}"
-        items.append(f"<li>{_MARKS[part.verdict]} {html.escape(part.label)}: {html.escape(part.figures + paper)}</li>")
+        told = html.escape(_brief(part.figures) + paper)
+        items.append(f"<li>{_MARKS[part.verdict]} {html.escape(part.label)}: {told}</li>")
     for part in verdict.also:
-        items.append(f"<li><i>beside it</i>, {html.escape(part.label)}: {html.escape(part.figures)}</li>")
+        items.append(f"<li><i>beside it</i>, {html.escape(part.label)}: {html.escape(_brief(part.figures))}</li>")
     return f"<p><b>{html.escape(verdict.dataset)}</b>: {verdict.word}</p><ul>{''.join(items)}</ul>"
+
+
+def _bare(verdicts: Sequence[Verdict]) -> str:
+    """One line for the datasets on which nothing of a claim was measured: "figures-lip, figures-cihp: not run yet"."""
+    found: dict[str, list[str]] = {}
+    for one in verdicts:
+        if not one.measured:
+            pieces = [_brief(piece) for piece in one.reason.split("; ")]
+            reasons = dict.fromkeys(piece.partition(": ")[2] or piece for piece in pieces)
+            found.setdefault("; ".join(reasons), []).append(one.dataset)
+    return "".join(
+        f"<p><b>{html.escape(', '.join(datasets))}</b>: {html.escape(reason)}</p>" for reason, datasets in found.items()
+    )
+
+
+def _brief(reason: str) -> str:
+    """Leave out of a reason how SAM's weights are fetched: notebook 08 says it once."""
+    return re.sub(r"(needs SAM weights):[^;]*", r"\1 (see notebook 08)", reason)
 
 
 def missing_findings(verdicts: Sequence[Verdict]) -> list[str]:

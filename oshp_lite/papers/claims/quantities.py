@@ -24,7 +24,7 @@ _ELSEWHERE = "the supervised ceiling is not among the runs of the matrix (notebo
 
 @dataclass(frozen=True)
 class Outcome:
-    """One quantity as measured: value and 95 % interval in `unit`, what stands behind it, and the paper's own value."""
+    """One quantity as measured: value and 95 % interval in `unit`, and what stands behind it."""
 
     mean: float
     low: float
@@ -35,6 +35,8 @@ class Outcome:
     folds: tuple[int, ...]
     shown: str = ""
     """The two sides that were compared, in figures."""
+    basis: str = ""
+    """What it rests on where that is no training: "a count", "timed once"; `seeds` is 0 then."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Side:
         named = own
         if self.ablation and self.ablation != _FULL_AAAI:
             named = row_label(self.method, self.ablation)
-            named = f"{own}, {named}" if named[0].islower() else named
-        return named + (", screened" if self.screened else "")
+            named = f"{own} ({named})" if named[0].islower() else named
+        return named + (" (screened)" if self.screened else "")
 
     def runs(self, results: Results, dataset: str) -> list[Measured] | NotRun:
         """Return the results of both folds and all seeds, or why there are none."""
@@ -187,18 +189,30 @@ def estimate(sides: Sequence[Side], results: Results, dataset: str) -> tuple[Est
 
 
 def _shown(sides: Sequence[Side], terms: Sequence[Term], found: Estimate) -> str:
-    """Write the scores of all sides, over the folds that all of them have: "EOP-Net 31.1, POPNet 29.0"."""
+    """Write the scores of all sides over the folds and seeds compared: "seed 0: EOP-Net 31.1, POPNet 29.0"."""
     written = []
     for side, term in zip(sides, terms, strict=True):
-        own = [run for run in term.runs if run.key.fold in found.folds]
+        scores = {
+            (run.key.fold, run.key.seed): run.score(term.measure, screened=term.screened)
+            for run in term.runs
+            if run.key.fold in found.folds and run.key.seed in found.common[found.folds.index(run.key.fold)]
+        }
         by_fold = [
-            np.mean([run.score(term.measure, screened=term.screened) for run in own if run.key.fold == fold])
-            for fold in found.folds
+            np.mean([scores[number, seed] for seed in seeds])
+            for number, seeds in zip(found.folds, found.common, strict=True)
         ]
         measure = f" {side.measure}" if len({one.measure for one in sides}) > 1 else ""
         way = f" {side.way}-way" if len({one.way for one in sides}) > 1 else ""
         written.append(f"{side.name}{way}{measure} {100 * float(np.mean(by_fold)):.1f}")
-    return ", ".join(written)
+    return f"{_compared(found)}: {', '.join(written)}"
+
+
+def _compared(found: Estimate) -> str:
+    """Name the seeds that were compared: "seed 0", or "fold 1 seeds 0, 1; fold 2 seed 0" where folds differ."""
+    named = [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" for seeds in found.common]
+    if len(set(named)) == 1:
+        return named[0]
+    return "; ".join(f"fold {number} {words}" for number, words in zip(found.folds, named, strict=True))
 
 
 @dataclass(frozen=True)
@@ -238,7 +252,8 @@ class Cost:
             self.compare(one * (1 + a), two * (1 + b)) for a in (-self.blur, self.blur) for b in (-self.blur, self.blur)
         ]
         shown = f"{self.first.name} {one:.3g}, {self.second.name} {two:.3g} {_COSTS[self.name]}"
-        return Outcome(self.compare(one, two), min(corners), max(corners), "relative", 1, 0, (), shown)
+        basis = "timed once" if self.name == "fps" else "a count"
+        return Outcome(self.compare(one, two), min(corners), max(corners), "relative", 0, 0, (), shown, basis)
 
     def printed(self, family: str) -> float | None:
         """Return the same comparison of the printed costs."""

@@ -18,6 +18,9 @@ from oshp_lite.papers.measured import NotRun, Results
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
 Word = Literal["reproduced", "not reproduced", "undecided", "not run"]
 
+FIRM_SEEDS = 3
+"""Trainings from which on a row is shown in full colour; fewer say little of another training. Decides nothing."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -54,20 +57,25 @@ class Part:
 
     @property
     def figures(self) -> str:
-        """The value with its interval, "+1.8 [0.4, 3.1] points (EOP-Net 31.1, POPNet 29.3)", or the reason."""
+        """The value with its interval, "+1.8 [0.4, 3.1] points (seed 0: EOP-Net 31.1, POPNet 29.3)", or the reason."""
         if isinstance(self.outcome, NotRun):
             return self.outcome.reason
         found = self.outcome
-        sign = {
-            "points": ("+.1f", ".1f", " points"),
-            "relative": ("+.2f", ".2f", ""),
-            "correlation": ("+.2f", ".2f", ""),
-        }
-        signed, plain, unit = sign[found.unit]
-        interval = f" [{found.low:{plain}}, {found.high:{plain}}]" if found.low < found.high < float("inf") else ""
+        digits, unit = {"points": (1, " points"), "relative": (2, ""), "correlation": (2, "")}[found.unit]
+        interval = ""
         if found.high == float("inf"):
             interval = " [no interval: too few runs]"
-        return f"{found.mean:{signed}}{interval}{unit}" + (f" ({found.shown})" if found.shown else "")
+        elif found.low < found.high:
+            digits = _digits((found.low, found.high), digits)
+            interval = f" [{found.low:z.{digits}f}, {found.high:z.{digits}f}]"
+        return f"{found.mean:+z.{digits}f}{interval}{unit}" + (f" ({found.shown})" if found.shown else "")
+
+
+def _digits(ends: tuple[float, float], digits: int) -> int:
+    """Return how many decimals the ends of an interval need: none reads as zero unless it is, as its sign decides."""
+    while digits < 4 and any(end and not float(f"{end:.{digits}f}") for end in ends):
+        digits += 1
+    return digits
 
 
 @dataclass(frozen=True)
@@ -83,14 +91,36 @@ class Verdict:
 
     @property
     def seeds(self) -> str:
-        """The number of seeds behind the parts, "1" or "1-3", "" for none."""
-        found = sorted({part.outcome.seeds for part in self.parts if isinstance(part.outcome, Outcome)})
+        """The number of seeds behind the parts, "1" or "1-3", "" where there are none."""
+        found = sorted({outcome.seeds for outcome in self._outcomes if not outcome.basis})
         return "" if not found else f"{found[0]}" if len(found) == 1 else f"{found[0]}-{found[-1]}"
+
+    @property
+    def basis(self) -> str:
+        """What the parts rest on: "1-3 seeds", "a count", "timed once", "" for nothing."""
+        seeds = f"{self.seeds} seed{'' if self.seeds == '1' else 's'}" if self.seeds else ""
+        others = dict.fromkeys(outcome.basis for outcome in self._outcomes)
+        return ", ".join(words for words in (seeds, *others) if words)
+
+    @property
+    def measured(self) -> bool:
+        """True when one part was measured at least."""
+        return bool(self._outcomes)
+
+    @property
+    def firm(self) -> bool:
+        """True when every part was measured and rests on three seeds at least, or on a count."""
+        rests = [outcome.basis == "a count" or outcome.seeds >= FIRM_SEEDS for outcome in self._outcomes]
+        return len(rests) == len(self.parts) and all(rests)
+
+    @property
+    def _outcomes(self) -> list[Outcome]:
+        return [part.outcome for part in self.parts if isinstance(part.outcome, Outcome)]
 
     @property
     def folds(self) -> str:
         """The folds behind the parts, "1" or "1, 2", "" where folds do not matter."""
-        found = {fold for part in self.parts if isinstance(part.outcome, Outcome) for fold in part.outcome.folds}
+        found = {fold for outcome in self._outcomes for fold in outcome.folds}
         return ", ".join(map(str, sorted(found)))
 
     @property

@@ -15,6 +15,8 @@ from oshp_lite.papers.measured import Measured, NotRun, Results
 from oshp_lite.papers.measured.records import Array, foreground_of, iou_of_counts
 
 REPEATS = 1000
+LATE_SCORES = 4
+"""Scores in the second half of a training that a slope needs."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ class LateTrend:
             runs = side.runs(results, dataset)
             if isinstance(runs, NotRun):
                 return runs
-            found = [late for run in runs if len(late := late_curve(run, self.measure_name)) >= 4]
+            late = [late_curve(run, self.measure_name) for run in runs]
+            found = [curve for curve in late if len(curve) >= LATE_SCORES]
             if not found:
-                return NotRun(f"{side.name}: no scores were taken during training (at least four in its second half)")
+                return NotRun(f"{side.name}: {_too_few(max(map(len, late)))}")
             curves.append(found)
         n_seeds = min(len(found) for found in curves)
         slopes, words = [], []
@@ -77,6 +80,13 @@ def late_curve(run: Measured, measure: str) -> Array:
     """Return [E,2] (share of training, score) of the evaluations in the second half of training."""
     shares, scores, _ = curve_of(run, measure)
     return np.stack([shares, scores], 1)[shares >= 0.5]
+
+
+def _too_few(scores: int) -> str:
+    if not scores:
+        return "no scores were taken in the second half of training"
+    counted = f"{scores} score{'s' if scores > 1 else ''}"
+    return f"{counted} in the second half of training, a slope needs at least {LATE_SCORES}"
 
 
 def _line(curve: Array) -> tuple[float, float]:
@@ -125,7 +135,8 @@ class Stability:
             drawn = [spreads(run) for run in told]
             within, between = (np.nanmean([one[place] for one in drawn], 0) for place in (0, 1))
             found.append((within, between))
-            words.append(f"{side.name}: {within[0]:.1f} over supports, {between[0]:.1f} over queries")
+            trained = ", ".join(str(seed) for seed in sorted({run.key.seed for run in told}))
+            words.append(f"{side.name}, seed {trained}: {within[0]:.1f} over supports, {between[0]:.1f} over queries")
             folds = tuple(sorted({run.key.fold for run in told}))
             seeds, pairs = min(seeds, len({run.key.seed for run in told})), sum(len(run.counts) for run in told)
         quantity = found[0][1] - found[0][0] if self.against is None else found[1][0] - found[0][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -72,23 +73,15 @@ def both_ways(first: Samples, second: Samples, name: str, captions: tuple[str, s
         [] if reason or isinstance(given, NotRun) else [sample.cropped() for sample in given]
         for given, reason in zip((first, second), reasons, strict=True)
     ]
-    figure, axes = _panels([row for samples in lists for row in (_photos(samples) or [[]])], 5)
+    figure, axes = _panels([row for samples in lists for row in ([], *_photos(samples))], 5)
     row = 0
     for samples, reason, caption in zip(lists, reasons, captions, strict=True):
-        if reason is not None:
-            for panel in axes[row]:
-                panel.set_axis_off()
-            with style():
-                axes[row, 0].set_title(caption)
-                axes[row, 0].text(
-                    0, 0.6, f"not run: {reason.removeprefix('not run: ')}", transform=axes[row, 0].transAxes
-                )
-            row += 1
-            continue
+        _caption(axes[row], caption if reason is None else f"{caption}: not run ({reason.removeprefix('not run: ')})")
+        row += 1
         for number, sample in enumerate(samples):
             place, top = axes[row], number == 0
             method = next(iter(sample.answers))
-            show_image(place[0], sample.support, f"{caption}: support" if top else None)
+            show_image(place[0], sample.support, "support" if top else None)
             mask_panel(place[1], sample.support, sample.support_mask, sample, "its mask" if top else None)
             show_image(place[2], sample.query, "query" if top else None)
             mask_panel(place[3], sample.query, sample.truth, sample, "true parts" if top else None)
@@ -155,12 +148,21 @@ def _panels(rows: Sequence[Sequence[Array]], columns: int) -> Any:
     """Return a figure and its axes; every row is as tall as the tallest of its photos asks for, empty rows are low."""
     ratios = [max((photo.shape[0] / photo.shape[1] for photo in row), default=0.0) for row in rows]
     width = 1.7 if max(ratios) < 1.5 else 1.35
-    heights = [min(3.2, width * ratio) + 0.4 if ratio else 0.5 for ratio in ratios]
+    heights = [min(3.2, width * ratio) + 0.4 if ratio else 0.2 for ratio in ratios]
     tall = (sum(heights) + 0.9) / len(rows)
     figure, axes = new_figure(len(rows), columns, width=width + 0.1, height=tall, height_ratios=heights)
     for place in axes.flat:
         place.set_anchor("N")  # titles of unlike photos stand in one line
     return figure, axes
+
+
+def _caption(row: Sequence[Axes], text: str) -> None:
+    """Write a line across a row of empty panels; the layout does not see it, so it moves no column."""
+    for panel in row:
+        panel.set_axis_off()
+    with style():
+        lines = "\n".join(textwrap.wrap(text, 80))
+        row[0].text(0, 0, lines, transform=row[0].transAxes, fontweight="bold", va="bottom").set_in_layout(False)
 
 
 def _photos(samples: Sequence[Sample]) -> list[list[Array]]:

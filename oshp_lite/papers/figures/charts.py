@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from oshp_lite.labels import label_space
 from oshp_lite.papers.claims.special import curve_of, sizes_and_ious
@@ -275,6 +276,7 @@ def eopnet8f(results: Results, dataset: str = "figures-atr") -> Figure:
             if len(y) > 1:
                 place.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.15, linewidth=0)
         place.set_xlabel("epoch")
+        place.xaxis.set_major_locator(MaxNLocator(integer=True))
         place.set_ylabel({"accuracy": "mean accuracy, %", "miou": "mIoU, %"}[sorted(columns)[0]])
         place.set_ylim(bottom=0)
         place.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -32,6 +32,8 @@ from oshp_lite.viz import (
 
 PHOTOS = "photos"
 """Mark of a figure that shows photos of a dataset, which may not be passed on with the project."""
+NAMED_FROM = 0.03
+"""Share of the photo from which a base region carries its name; tags on smaller ones hide faces and each other."""
 
 
 def not_run(title: str, reason: str) -> Figure:
@@ -56,31 +58,37 @@ def colours_of(sample: Sample) -> Colours:
 
 
 def mask_panel(axes: Axes, photo: Array, mask: Array, sample: Sample, title: str | None = None) -> None:
-    """Draw a mask over its photo, the regions named."""
+    """Draw a mask over its photo; novel regions and large ones are named, the legend names the rest."""
     colours = colours_of(sample)
     show_image(axes, overlay(photo, mask, colours, alpha=0.65), title)
-    name_regions(axes, mask, colours, smallest=0.006)
+    name_regions(axes, np.where(_to_name(mask, sample), mask, 0), colours, smallest=0.006)
+
+
+def _to_name(mask: Array, sample: Sample) -> Array:
+    """Return bool like mask: regions of novel classes (1-way: of the class asked for), and those above `NAMED_FROM`."""
+    ids = [1] if sample.class_id else list(sample.novel)
+    large = [index for index in ids_in(mask) if (mask == index).mean() > NAMED_FROM]
+    return np.isin(mask, [*ids, *large])
 
 
 def answer_panel(axes: Axes, sample: Sample, name: str, title: str | None = None) -> None:
-    """Draw one row's answer over the query photo, or the reason why there is none; below it its mean novel IoU."""
+    """Draw one row's answer over the query photo, or the reason why there is none; below it its IoU.
+
+    k-way: the mean over all parts, by which pairs are chosen, and that over the novel ones; 1-way: the part asked for.
+    """
     answer = sample.answers.get(name, NotRun("no answer was given"))
     if isinstance(answer, NotRun):
         reason_panel(axes, answer.reason, title, sample.query.shape[:2])
         return
     mask_panel(axes, sample.query, answer, sample, title)
-    score = novel_iou(sample, answer)
-    if not np.isnan(score):
-        with style():
-            axes.text(
-                0.5,
-                -0.02,
-                f"novel IoU {100 * score:.0f} %",
-                ha="center",
-                va="top",
-                fontsize=7,
-                transform=axes.transAxes,
-            )
+    parts, novel = parts_iou(sample, answer), novel_iou(sample, answer)
+    if sample.class_id:
+        told = f"IoU {100 * novel:.0f} %"
+    else:
+        scores = {"parts": parts, "novel": novel}
+        told = ", ".join(f"{name} {100 * score:.0f} %" for name, score in scores.items() if not np.isnan(score))
+    with style():
+        axes.text(0.5, -0.02, told, ha="center", va="top", fontsize=7, transform=axes.transAxes)
 
 
 def reason_panel(axes: Axes, reason: str, title: str | None, size: tuple[int, int]) -> None:
@@ -89,6 +97,12 @@ def reason_panel(axes: Axes, reason: str, title: str | None, size: tuple[int, in
     text = "\n".join(textwrap.wrap(f"not run: {reason.removeprefix('not run: ')}", 20))
     with style():
         axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=7, transform=axes.transAxes)
+
+
+def parts_iou(sample: Sample, answer: Array) -> float:
+    """Return the mean IoU over all parts that the truth holds, as `samples.pair_scores` has it; nan for none."""
+    ids = [sample.class_id] if sample.class_id else [c for c in ids_in(sample.truth) if c != 0]
+    return float(np.mean([sample.iou(answer, c) for c in ids])) if ids else float("nan")
 
 
 def novel_iou(sample: Sample, answer: Array) -> float:

@@ -39,7 +39,7 @@ _NONE_PRINTED = "the paper prints no number here"
 
 HOW = Note(
     "Scores in per cent. Measured: the mean over seeds and folds, ± the standard deviation over seeds (n of them), and "
-    "in brackets the 95 % interval from drawing test pairs (and seeds, from two on) anew. "
+    "in brackets the 95 % interval from drawing query photos with their test pairs (and seeds, from two on) anew. "
     "The best of each column in bold, the paper's and the measured ones apart."
 )
 APART = Note(
@@ -180,12 +180,18 @@ def _cell(keys: Sequence[RunKey], place: str, results: Results, kway_mark: str, 
     way, measure, fold = place.split(".")
     mine = [key for key in keys if key.way == way and fold in ("mean", str(key.fold))]
     if not mine:
-        return Missing("not among the declared runs")
+        return Missing(_not_planned(keys))
     mark = kway_mark if way == "k" else one_mark
     # accuracy and Bi-mIoU have an average column only: show the fold there is, and say so
     partial = measure in ("acc", "bi")
     if partial and {key.fold for key in mine if results.seeds(key)} != {1, 2}:
         mark += ONE_FOLD
     elif fold == "mean" and len(mine) < 2:
-        return Missing("not among the declared runs")
+        return Missing(_not_planned(keys))
     return measured_cell(results, mine, measure, screened=screened, mark=mark, partial=partial)
+
+
+def _not_planned(keys: Sequence[RunKey]) -> str:
+    folds = " and ".join(str(fold) for fold in sorted({key.fold for key in keys}))
+    ways = " and ".join(f"{way}-way" for way in sorted({key.way for key in keys}, reverse=True))
+    return f"not planned: this row exists for fold {folds}, {ways} only"

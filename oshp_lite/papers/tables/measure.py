@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -106,21 +107,52 @@ def where_measured(runs: Sequence[Measured], dataset: str) -> str:
 def settings_notes(named: Sequence[tuple[str, Sequence[Measured]]]) -> list[Note]:
     """What the methods were trained with, from the runs' provenance: what all share, then what each has of its own.
 
+    An option that one method was given is compared with its value in the others, be that given or from their preset.
+
     named  (label, results) of each method; methods without results or recorded settings are left out
     """
-    told: dict[str, dict[str, str]] = {}
+    recorded = {}
     for name, runs in named:
-        found = next((run.provenance["settings"] for run in runs if run.provenance.get("settings")), None)
-        if found is not None:
-            flat = {key: value for key, value in found.items() if key != "options"} | dict(found.get("options", {}))
-            told[name] = {key: f"{key} {_plain(value)}" for key, value in flat.items() if value is not None}
-    if len(told) < 2:
+        run = next((run for run in runs if run.provenance.get("settings")), None)
+        if run is not None:
+            recorded[name] = run.key.method, run.provenance["settings"]
+    if len(recorded) < 2:
         return []
-    shared = set.intersection(*(set(words.values()) for words in told.values()))
-    order = [words for words in next(iter(told.values())).values() if words in shared]
-    own = {name: [word for word in words.values() if word not in shared] for name, words in told.items()}
-    notes = [Note(f"All measured methods: {'; '.join(order)}.")] if order else []
-    return notes + [Note(f"{name}: {'; '.join(words)}.") for name, words in own.items() if words]
+    given = list(dict.fromkeys(option for _, settings in recorded.values() for option in settings.get("options", {})))
+    told, untrained = {}, []
+    for name, (method, settings) in recorded.items():
+        options = settings.get("options", {})
+        if METHODS[method].training_free:
+            words = _words({key: settings.get(key) for key in _WITHOUT_TRAINING} | options)
+            untrained.append(Note(f"{name}, which is not trained: {'; '.join(words)}."))
+            continue
+        known = _preset(method, settings.get("variant")) | options
+        flat = {key: value for key, value in settings.items() if key != "options"}
+        told[name] = _words(flat | {option: known[option] for option in given if option in known})
+    shared = set.intersection(*map(set, told.values())) if told else set()
+    order = [word for word in next(iter(told.values()), ()) if word in shared]
+    own = {name: [word for word in words if word not in shared] for name, words in told.items()}
+    notes = [Note(f"All trained methods: {'; '.join(order)}.")] if order else []
+    return notes + [Note(f"{name}: {'; '.join(words)}.") for name, words in own.items() if words] + untrained
+
+
+_WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
+"""Settings that also concern a method without a training of its own: the photos, and what its encoder learned first."""
+
+
+def _words(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{key} {_plain(value)}" for key, value in settings.items() if value is not None]
+
+
+def _preset(method: str, variant: str | None) -> dict[str, Any]:
+    """Every option of a method under a variant, for methods whose presets set any; {} for the others."""
+    from oshp_lite.nn.eopnet_config import EOPNetConfig
+    from oshp_lite.nn.popnet_config import POPNetConfig
+
+    if variant is None:
+        return {}
+    presets: dict[str, Any] = {"eopnet": EOPNetConfig.preset, "popnet": POPNetConfig.preset}
+    return vars(presets[method](variant)) if method in presets else {}
 
 
 def tuning_notes(results: Results, methods: Sequence[str]) -> list[Note]:
