@@ -67,15 +67,36 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
         (["train", "--set", "train.epochs"], "name=value"),
         (["train", "--set", "train.epochs=0"], "at least 1"),
         (["train", "--profile", "quick", "--dataset", "ccp-os"], "data_scripts/ccp.py"),
+        (["train", "--profile", "smoke", "--method", "panet", "--set", "model.options.bg=blue"], "bg is 'blue'"),
+        (["train", "--profile", "smoke", "--set", "model.options.nothing=1"], "'nothing'"),
+        (["train", "--profile", "smoke", "--method", "persam"], "needs SAM weights"),
+        (["train", "--fold", "0"], "--fold: takes a whole number, at least 1, not '0'"),
+        (["train", "--seed", "1.5"], "--seed: takes a whole number, at least 0, not '1.5'"),
+        (["train", "--minutes", "inf"], "--minutes: takes a number, at least 0, not 'inf'"),
         (["evaluate"], "--run"),
         (["evaluate", "--baseline", "luck"], "unknown baseline 'luck'"),
         (["evaluate", "--run", "nowhere"], "no run"),
         (["evaluate", "--weights", "nowhere.safetensors"], "does not exist"),
         (["reproduce", "--profile", "huge"], "unknown profile 'huge'"),
         (["reproduce", "--only", "77"], "'77'"),
+        (["reproduce", "--jobs", "-1"], "--jobs: takes a whole number, at least 0, not '-1'"),
+        (["reproduce", "--minutes", "nan"], "not 'nan'"),
+        (["reproduce", "--steps", "z"], "no step 'z'"),
+        (["reproduce", "--steps", ""], "names no step"),
+        (["reproduce", "--steps", "a", "--only", "03"], "leave --steps out"),
+        (["reproduce", "--steps", "a", "--minutes", "1"], "leave --steps out"),
+        (["reproduce", "--profile", "smoke", "--set", "model.options.nothing=1"], "'nothing'"),
+        (["matrix", "--jobs", "-3"], "--jobs: takes a whole number, at least 1, not '-3'"),
+        (["matrix", "--jobs", "0"], "--jobs"),
+        (["matrix", "--threads", "-5"], "--threads"),
+        (["matrix", "--limit", "-3"], "--limit: takes a number, at least 0, not '-3'"),
+        (["matrix", "--limit", "nan"], "--limit"),
+        (["matrix", "--steps", " , "], "names no step"),
         (["report", "--profile", "paper"], "reproduce"),
         (["data", "verify", "nowhere"], "nowhere"),
         (["data", "figures", "--name", "figures-cats", "--out", "x"], "figures-cats"),
+        (["data", "figures", "--train", "-8", "--out", "x"], "--train"),
+        (["bench", "--batch", "0"], "--batch"),
         (["bench", "model", "--device", "tpu7"], "tpu7"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -89,17 +110,21 @@ def test_bad_input_gets_one_sentence(
 ) -> None:
     for name in ("DATA", "RUNS", "REPORTS"):
         monkeypatch.setenv(f"OSHP_{name}", str(tmp_path / name.lower()))
+    monkeypatch.setenv("OSHP_SAM_WEIGHTS", str(tmp_path / "none"))
     assert expected in fails(capsys, *words)
     left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert not left, "nothing is written for bad input"
 
 
-def test_no_cuda_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_cuda_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     assert "no CUDA device" in fails(capsys, "bench", "--device", "cuda")
+    places = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    assert "no CUDA device" in fails(capsys, "train", "--profile", "smoke", "--device", "cuda", *places)
+    assert not list(tmp_path.iterdir()), "told before people are drawn"
 
 
 def test_ctrl_c_leaves_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,6 +155,8 @@ def test_settings_reach_the_trainings_and_their_references(book: Path) -> None:
     assert (top.data.size, top.train.minutes, top.train.visible) == (48, 0.0, "all")
     with pytest.raises(UserError, match="unknown name 'minuets'"):
         batch._plan("smoke", [], book / "out", 1, ["train.minuets=1"])
+    with pytest.raises(UserError, match="nothing"):
+        batch._plan("smoke", [], book / "out", 1, ["model.options.nothing=1"])
 
 
 @pytest.mark.parametrize("word", ["03", "3", "03_broken", "03_broken.ipynb"])

@@ -15,10 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from oshp_lite.engine.config import InitConfig, RunConfig
+from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.reproduce import store as store_module
+from oshp_lite.reproduce.datasets import dataset_folder
 from oshp_lite.reproduce.lock import Busy, locked
 from oshp_lite.reproduce.store import RunStore
 
@@ -145,6 +146,36 @@ def test_a_run_whose_settings_have_other_names_is_still_listed(runs: RunStore) -
     assert listed.settings["gone"] == 1
     with pytest.raises(UserError, match="gone"):
         _ = listed.config
+
+
+def test_what_cannot_begin_is_told_before_anything_is_drawn(tmp_path: Path) -> None:
+    store, base = RunStore(tmp_path / "runs"), config(init=PLAIN)
+    for method, options, told in (
+        ("panet", {"bg": "blue"}, "bg is 'blue'"),
+        ("eopnet", {"nothing": 1}, "nothing"),
+        ("persam", {"weights": str(tmp_path / "none")}, "needs SAM weights"),
+    ):
+        with pytest.raises(UserError, match=told):
+            store.ensure(replace(base, model=ModelConfig(method, options)), tmp_path / "data", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_is_found_where_it_could_not_be_made(
+    runs: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = dataset_folder(config().data, tmp_path / "data") / "dataset.json"
+    described.parent.mkdir(parents=True)
+    described.write_text("{}")
+    made_once = runs.ensure(config(init=PLAIN), tmp_path / "data", progress=False)
+
+    def lacks(config: RunConfig) -> None:
+        raise UserError("needs weights")
+
+    monkeypatch.setattr(store_module, "check_start", lacks)
+    assert runs.ensure(config(init=PLAIN), tmp_path / "data", progress=False).folder == made_once.folder
+    with pytest.raises(UserError, match="needs weights"):
+        runs.ensure(load_profile("smoke"), tmp_path / "data", progress=False)
+    assert len(made(runs)) == 1, "not even the initialisation was made"
 
 
 def test_an_initial_checkpoint_counts_by_its_content(runs: RunStore, tmp_path: Path) -> None:

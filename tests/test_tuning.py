@@ -177,7 +177,12 @@ def test_trials_that_the_store_does_not_hold_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(["--profile", "gpu"], "profiles with trials: lite"), (["--only", "persam"], "no trial is declared")],
+    [
+        (["--profile", "gpu"], "profiles with trials: lite"),
+        (["--only", "persam"], "no trial is declared"),
+        (["record", "--dry-run"], "it takes no --dry-run"),
+        (["record", "--only", "panet"], "it takes no --only"),
+    ],
 )
 def test_bad_words(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", *words]) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from oshp_lite.cli.common import table
+from oshp_lite.cli.common import at_least, table
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -14,10 +14,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         "what", nargs="?", choices=["figures", "model", "methods", "gpu-check"], help="default: by the device"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--minutes", type=float, help="GPU check: minutes in all, training included (default: 9)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per measurement")
-    parser.add_argument("--size", type=int, help="model, methods: side in pixels (default: 128 lite, 512 official)")
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument(
+        "--minutes", type=at_least(0, float), help="GPU check: minutes in all, training included (default: 9)"
+    )
+    parser.add_argument("--seconds", type=at_least(0, float), default=3.0, help="seconds per measurement")
+    parser.add_argument(
+        "--size", type=at_least(16), help="model, methods: side in pixels (default: 128 lite, 512 official)"
+    )
+    parser.add_argument("--batch", type=at_least(1), default=2)
     parser.add_argument("--variant", default="lite", help="model, methods: lite, official or paper")
     parser.add_argument("--data", metavar="ROOT", help="folder of datasets (default: OSHP_DATA or data/)")
     parser.add_argument(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from oshp_lite.cli.common import at_least
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -12,10 +14,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     figures = kinds.add_parser("figures", help="draw a dataset of procedural people")
     figures.add_argument("--name", default="figures-atr", help="figures-atr, figures-lip or figures-cihp")
     figures.add_argument("--out", required=True, type=Path, metavar="DIR", help="the dataset's folder")
-    figures.add_argument("--train", type=int, default=1200, metavar="N", help="training scenes")
-    figures.add_argument("--test", type=int, default=300, metavar="N", help="test scenes")
-    figures.add_argument("--size", type=int, default=128, metavar="S", help="side in pixels")
-    figures.add_argument("--seed", type=int, default=0)
+    figures.add_argument("--train", type=at_least(1), default=1200, metavar="N", help="training scenes")
+    figures.add_argument("--test", type=at_least(1), default=300, metavar="N", help="test scenes")
+    figures.add_argument("--size", type=at_least(1), default=128, metavar="S", help="side in pixels")
+    figures.add_argument("--seed", type=at_least(0), default=0)
     verify = kinds.add_parser("verify", help="count, check sizes, ids and pairs of a dataset on disk")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--quick", action="store_true", help="read only the photos' headers")

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oshp_lite.cli.common import PROFILES, places, table
+from oshp_lite.cli.common import PROFILES, at_least, places, refuse_others, steps, table
 from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,16 +27,20 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="run: make the rows (default); record: keep finished rows under notebooks/results/runs",
     )
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)} (default: quick)")
-    parser.add_argument("--steps", metavar="A,B", help="these steps of the study only, e.g. a,b (see --dry-run)")
+    parser.add_argument(
+        "--steps", type=steps, metavar="A,B", help="these steps of the study only, e.g. a,b (see --dry-run)"
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="rows of these methods only")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="rows on these datasets only")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--index", type=int, metavar="N", help="row N alone, from 0 (Slurm arrays, indexed jobs)")
     chosen.add_argument("--row", metavar="NAME", help="the row of this name alone")
     chosen.add_argument("--inits", action="store_true", help="the initialisations alone")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at a time (default: 1)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of a row (default: cores / jobs)")
-    parser.add_argument("--limit", type=float, metavar="MINUTES", help="minutes a row may take, 0 for no limit")
+    parser.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help="rows at a time (default: 1)")
+    parser.add_argument("--threads", type=at_least(1), metavar="N", help="threads of a row (default: cores / jobs)")
+    parser.add_argument(
+        "--limit", type=at_least(0, float), metavar="MINUTES", help="minutes a row may take, 0 for no limit"
+    )
     parser.add_argument("--no-notebooks", action="store_true", help="train and score only, execute no notebook")
     parser.add_argument("--older", action="store_true", help="rows finished by earlier code count as done")
     parser.add_argument("--dry-run", action="store_true", help="show what would be made and what is done")
@@ -70,17 +74,17 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         from oshp_lite.reproduce.matrix_plan import print_plan
 
-        print_plan(rows, runner, max(1, options.jobs))
+        print_plan(rows, runner, options.jobs)
         return 0
     return _make(_chosen(rows, options), runner, options)
 
 
-def _record(options: argparse.Namespace) -> int:
+def _record(chosen: argparse.Namespace) -> int:
     from oshp_lite.reproduce.results import committed_folder, record
 
-    if options.set:
-        raise UserError("record keeps the profile's own rows; rows made with --set are others")
-    changed = record(options.profile)
+    takes = ("action", "profile", "data", "runs")
+    refuse_others(chosen, options, takes, "record keeps every finished row of the profile's own settings")
+    changed = record(chosen.profile)
     for path in changed:
         print(f"kept     {path.stem}")
     print(f"{len(changed)} results new or changed in {committed_folder()}")
@@ -94,8 +98,7 @@ def _rows(options: argparse.Namespace) -> list[Row]:
     strange = sorted(set(options.only) - set(METHODS))
     if strange:
         raise UserError(f"unknown method {strange[0]!r}; known: {', '.join(METHODS)}")
-    steps = options.steps.replace(",", " ").split() if options.steps else None
-    keys = matrix(options.profile, steps, options.datasets)
+    keys = matrix(options.profile, options.steps, options.datasets)
     return rows_of(
         [key for key in keys if not options.only or key.method in options.only], options.profile, options.set
     )
@@ -115,7 +118,7 @@ def _runner(options: argparse.Namespace) -> Runner:
         finder=Finder(older=options.older),
         notebook=None if options.no_notebooks else find_notebooks(["07"])[0],
         limit=60 * limit,
-        threads=options.threads or _threads_asked() or max(1, cores // max(1, options.jobs)),
+        threads=options.threads or _threads_asked() or max(1, cores // options.jobs),
         overrides=options.set,
         tell=lambda text: print(text, flush=True),
     )

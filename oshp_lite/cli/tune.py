@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from oshp_lite.cli.common import places, table
+from oshp_lite.cli.common import places, refuse_others, table
 from oshp_lite.errors import UserError
 
 
@@ -23,29 +23,31 @@ def options(parser: argparse.ArgumentParser) -> None:
     places(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(chosen: argparse.Namespace) -> int:
     """Do it."""
     from oshp_lite.reproduce import tuning
     from oshp_lite.reproduce.places import runs_root
     from oshp_lite.reproduce.store import RunStore
 
-    store = RunStore(runs_root(options.runs))
-    if options.action == "record":
-        print(f"kept {tuning.record(options.profile, store)}")
+    store = RunStore(runs_root(chosen.runs))
+    if chosen.action == "record":
+        takes = ("action", "profile", "data", "runs")
+        refuse_others(chosen, options, takes, "record keeps every tuning run of the folder of runs")
+        print(f"kept {tuning.record(chosen.profile, store)}")
         return 0
-    declared = tuning.trials(options.profile)
+    declared = tuning.trials(chosen.profile)
     known = dict.fromkeys(trial.method for trial in declared)
-    strange = sorted(set(options.only) - set(known))
+    strange = sorted(set(chosen.only) - set(known))
     if strange:
         raise UserError(f"no trial is declared for the method {strange[0]!r}; there are some for: {', '.join(known)}")
-    wanted = [trial for trial in declared if trial.method in (options.only or known)]
-    if options.dry_run:
-        done = [store.find(trial.config, options.data) is not None for trial in wanted]
+    wanted = [trial for trial in declared if trial.method in (chosen.only or known)]
+    if chosen.dry_run:
+        done = [store.find(trial.config, chosen.data) is not None for trial in wanted]
         rows = [
             [trial.method, trial.name, "done" if there else "due"] for trial, there in zip(wanted, done, strict=True)
         ]
         print(table(rows, ("method", "trial", "")))
         print(f"{len(wanted)} trials: {sum(done)} done")
         return 0
-    tuning.run(wanted, store, options.data)
+    tuning.run(wanted, store, chosen.data)
     return 0

@@ -26,6 +26,7 @@ from oshp_lite.reproduce.execute import Job, Outcome, run_jobs
 from oshp_lite.reproduce.matrix_batch import curve_settings, earlier_rows, make_rows, matrix_rows
 from oshp_lite.reproduce.notebooks import default_parameters, load_notebook
 from oshp_lite.reproduce.places import PACKAGE_PARENT, data_root, project_root, reports_root, runs_root
+from oshp_lite.reproduce.store import RunStore, check_start
 
 TRAINING_NOTEBOOK = "07"
 RESULT_NOTEBOOKS = ("08", "09", "10")
@@ -144,7 +145,7 @@ def reproduce(
 
     jobs = 0 takes one per core, at most four. overrides ("train.epochs=5") change the profile's trainings; the rows of
     the tables keep the profile's settings and are then left out, as they are when `only` names notebooks. `steps`
-    names parts of the matrix. Raises UserError for an unknown profile, notebook, parameter, setting or step.
+    names parts of the matrix. Raises UserError, before any work, for an unknown profile, notebook, setting or step.
     """
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
@@ -153,6 +154,7 @@ def reproduce(
     folder = reports_root(out) / profile
     workers = jobs or min(4, _cores())
     started = time.monotonic()
+    rows = [] if only or overrides else matrix_rows(profile, steps)
     planned, listed = _plan(profile, only, folder, workers, overrides)
     planned.sort(key=lambda plan: _shows_results(plan[0]))
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
@@ -161,7 +163,6 @@ def reproduce(
     # The ceiling takes as long as a notebook with a training, so it runs among them rather than after them; it takes
     # one of their places, since a third heavy process on two cores would slow the longest of them.
     slots = threading.Semaphore(workers)
-    rows = [] if only or overrides else matrix_rows(profile, steps)
     with ThreadPoolExecutor(max_workers=2) as beside:
         references = beside.submit(_references, profile, trained, workers, tell, slots) if trained else None
         matrix = beside.submit(make_rows, rows, profile, folder, workers, slots, tell)
@@ -240,8 +241,9 @@ def _plan(
     later: list[tuple[Job, Training | None]] = []
     begun: set[tuple[str, int]] = set()
     listed = trainings(profile, overrides)
-    for one in listed:
-        training_config(profile, one)  # a misspelt setting is told now, not by a notebook
+    configs = {one.way: training_config(profile, one) for one in listed}  # a misspelt setting is told now
+    for config in configs.values() if overrides else ():
+        check_start(config)
     for path in find_notebooks(only):
         known = default_parameters(load_notebook(path), path.name)
         cases: list[Training | None] = [None]
@@ -364,8 +366,6 @@ def _stem(file: str) -> str:
 
 def _leave_notebook(profile: str, training: Training, executed: Path) -> None:
     """Put the executed notebook into the folder of the run it shows."""
-    from oshp_lite.reproduce.store import RunStore
-
     run = RunStore().find(training_config(profile, training))
     if run is not None:
         shutil.copyfile(executed, run.folder / "notebook.ipynb.partial")

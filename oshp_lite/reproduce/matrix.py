@@ -12,7 +12,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import sha256_json
 from oshp_lite.papers import experiments
 from oshp_lite.papers.measured import RunKey
-from oshp_lite.reproduce.store import Run, RunStore
+from oshp_lite.reproduce.store import Run, RunStore, check_network
 
 if TYPE_CHECKING:
     from oshp_lite.engine.config import DataConfig, RunConfig
@@ -53,15 +53,19 @@ def config_of(key: RunKey, profile: str, overrides: Sequence[str] = ()) -> RunCo
 
 
 def rows_of(keys: Iterable[RunKey], profile: str, overrides: Sequence[str] = ()) -> list[Row]:
-    """Return the rows of some runs in order, each initialisation before the first row that starts from it."""
+    """Return the rows of some runs in order, each initialisation before the first row that starts from it.
+
+    UserError for settings that do not exist, or that a row's method does not know.
+    """
     rows: dict[str, Row] = {}
+    fine: set[str] = set()
     for key in keys:
-        try:
-            config = config_of(key, profile, overrides)
-        except UserError as error:
-            rows[key.slug] = Row(key.slug, _nothing(), key, (), str(error))
-            continue
+        config = config_of(key, profile, overrides)
         reason = why_not(key, config)
+        network = repr((config.variant, config.model, config.data.way))
+        if overrides and network not in fine and not _lacks(key.method, config):  # declared settings are good
+            _refuse(key, config)
+            fine.add(network)
         needs: list[str] = []
         for first in [] if reason else _chain(config):
             name = _initial_name(first)
@@ -71,10 +75,12 @@ def rows_of(keys: Iterable[RunKey], profile: str, overrides: Sequence[str] = ())
     return list(rows.values())
 
 
-def _nothing() -> RunConfig:
-    from oshp_lite.engine.config import RunConfig
-
-    return RunConfig()
+def _refuse(key: RunKey, config: RunConfig) -> None:
+    """Raise UserError, naming the row, when its method does not know the settings."""
+    try:
+        check_network(config)
+    except UserError as error:
+        raise UserError(f"{error} (row {key.slug}; --only chooses methods)") from None
 
 
 def _chain(config: RunConfig) -> list[RunConfig]:
@@ -115,12 +121,12 @@ def why_not(key: RunKey, config: RunConfig) -> str:
 
 
 def _lacks(method: str, config: RunConfig) -> str:
-    """Ask the method's own module (its `needs_weights`, if it has one) what it lacks."""
+    """Ask the method's own module (its `needs_weights`, if it has one) what it lacks with these options."""
     try:
         asked = getattr(import_module(f"oshp_lite.contenders.{method}"), "needs_weights", None)
     except ImportError:
         return ""
-    return str(asked(config.model.options.get("weights")) or "") if asked is not None else ""
+    return str(asked(config.model.options) or "") if asked is not None else ""
 
 
 class Finder:

@@ -26,7 +26,7 @@ import yaml
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import publish_folder, read_json, write_json_atomic
-from oshp_lite.reproduce.datasets import check_names, find_dataset
+from oshp_lite.reproduce.datasets import check_names, dataset_folder, find_dataset
 from oshp_lite.reproduce.lock import locked
 from oshp_lite.reproduce.places import runs_root
 
@@ -121,12 +121,15 @@ class RunStore:
         """
         say = tell or _say
         _check(config)
+        if not (dataset_folder(config.data, data) / "dataset.json").is_file():
+            check_start(config)  # without data there is no finished run either; refuse before people are drawn
         dataset = find_dataset(config.data, data, progress=progress)
         identity = self._identity(config, dataset)
         name = _folder_name(config, identity)
         found = self._open(self.root / name)
         if found is not None:
             return found
+        check_start(config)
         first = self._initial(config, data, wait=wait, progress=progress, tell=say)
         with locked(self.root / ".locks" / f"{name}.lock", f"the run {name}", wait=wait, tell=say):
             found = self._open(self.root / name)
@@ -237,6 +240,26 @@ def _check(config: RunConfig) -> None:
     check_names(config.data)
     if config.model.method not in known_methods():
         raise UserError(f"unknown method {config.model.method!r}; known: {', '.join(known_methods())}")
+
+
+def check_start(config: RunConfig) -> None:
+    """Raise UserError where a run could not begin here: a device that is not there, a network that cannot be built."""
+    from oshp_lite.engine.train import pick_device
+
+    pick_device(config.train.device)
+    check_network(config)
+
+
+def check_network(config: RunConfig) -> None:
+    """Raise UserError for options that the method does not know, or weights that it lacks.
+
+    Builds the network once (two seconds for the largest), since only the method itself knows its options.
+    """
+    from oshp_lite.engine.models import build_parser
+    from oshp_lite.labels import fold
+
+    _check(config)
+    build_parser(config, fold(config.data.dataset, config.data.fold, config.data.protocol))
 
 
 def _folder_name(config: RunConfig, identity: str) -> str:
