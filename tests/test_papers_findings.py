@@ -7,6 +7,7 @@ from pathlib import Path
 from oshp_lite.papers.claims import CLAIMS, findings, ledger, missing_findings
 from oshp_lite.papers.experiments import families
 from oshp_lite.papers.measured import Results, load_measured
+from oshp_lite.reproduce.cost import load_costs
 
 ROOT = Path(__file__).resolve().parents[1]
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -25,4 +26,4 @@ def test_findings_name_claims_and_datasets() -> None:
 def test_no_committed_failure_goes_without_a_finding() -> None:
     """Whoever commits results that contradict a paper says what was tried and what it may mean."""
     committed = [load_measured(path) for path in sorted((ROOT / "notebooks" / "results" / "runs").glob("*.json"))]
-    assert missing_findings(ledger(Results(committed), "lite")) == []
+    assert missing_findings(ledger(Results(committed), "lite", costs=load_costs())) == []
