@@ -26,6 +26,7 @@ from oshp_lite.papers.tables import (
     text_of,
 )
 from oshp_lite.papers.tables.measure import DATA, braces
+from oshp_lite.reproduce.results import _tuned
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +190,12 @@ def test_settings_are_told_shared_ones_once() -> None:
         settings_of = {"epochs": 5, "lr": rate, "size": [96, 64], "options": {"beta": 1} if method == "amp" else {}}
         made.append(replace(made_up(RunKey(method, "figures-atr", 1, "k")), provenance={"settings": settings_of}))
     notes = [str(note) for note in make_table("eopnet2", Results(made)).notes]
-    assert "All trained methods: epochs 5; size 96x64." in notes
-    assert {"EOP-Net: lr 0.1.", "SG-One: lr 0.2.", "AMP: lr 0.1; beta 1."} <= set(notes)
+    assert "Trained methods, unless said otherwise: epochs 5; lr 0.1; size 96x64." in notes
+    assert {"SG-One: lr 0.2.", "AMP: beta 1."} <= set(notes)
+    assert not any(note.startswith("EOP-Net: ") for note in notes)
+    two = Results([one for one in made if one.key.method != "amp"])
+    halves = [str(note) for note in make_table("eopnet2", two).notes]  # neither rate is the usual one
+    assert {"EOP-Net: lr 0.1.", "SG-One: lr 0.2."} <= set(halves)
 
 
 def test_an_option_of_a_preset_counts_as_one_that_was_given() -> None:
@@ -210,13 +215,14 @@ def test_an_option_of_a_preset_counts_as_one_that_was_given() -> None:
         return [str(note) for note in make_table("eopnet2", Results(made)).notes]
 
     notes = told()
-    assert "All trained methods: epochs 5; size 96; variant lite; unlabelled_foreground class." in notes
+    assert (
+        "Trained methods, unless said otherwise: epochs 5; size 96; variant lite; unlabelled_foreground class." in notes
+    )
     assert "EOP-Net: npm_scale 20." in notes
     assert not any(note.startswith(("POPNet: ", "SG-One: ")) for note in notes)
     assert "Nearest-patch label transfer, which is not trained: size 96; variant lite." in notes
     other = told(eopnet={"unlabelled_foreground": "background"})
     assert "EOP-Net: unlabelled_foreground background." in other
-    assert "SG-One: unlabelled_foreground class." in other
 
 
 def test_a_row_that_was_never_planned_says_so(full: Results) -> None:
@@ -230,6 +236,15 @@ def test_the_table_says_how_much_each_was_tuned() -> None:
     tuned = {"eopnet": "4 trials, the first kept", "sgone": "4 trials", "amp": "4 trials"}
     (note,) = [str(note) for note in make_table("eopnet2", Results(made, tuned=tuned)).notes if "tried" in str(note)]
     assert note.endswith("SG-One: 4 trials; EOP-Net: 4 trials, the first kept.")  # AMP has no result here
+
+
+def test_quick_runs_were_tuned_as_lite_ones() -> None:
+    """quick takes the settings of lite, so what was tried for them is told there too; smoke has settings of its own."""
+    key = RunKey("panet", "figures-atr", 1, "k")
+    told = {name: _tuned([made_up(key, profile=name)]) for name in ("quick", "lite", "smoke")}
+    assert told["quick"] == told["lite"]
+    assert "trials" in told["quick"]["panet"]
+    assert "panet" not in told["smoke"]
 
 
 def test_costs_come_from_one_run_or_say_why_not() -> None:

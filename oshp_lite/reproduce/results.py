@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 COMMITTED_FOR = {"smoke": (), "quick": ("lite",), "lite": ("lite",), "gpu": ("gpu", "lite"), "paper": ("paper",)}
 """Profiles whose committed results stand in for runs that a profile has not made; smoke shows its own alone."""
 
+LIKE = {"quick": "lite"}
+"""Profiles that take another one's settings whole."""
+
 SCORES = ("novel_miou", "base_miou", "human_miou", "overall_accuracy", "bi_miou", "coarse_miou", "n_pairs", "iou")
 
 
@@ -74,8 +77,8 @@ def load_results(
 
 
 def _tuned(found: Iterable[Measured]) -> dict[str, str]:
-    """What was tried for each method under the profiles that the results come from."""
-    profiles = {measured.profile for measured in found} & set(profiles_with_trials())
+    """What was tried for each method under the profiles that the results come from, or whose settings those take."""
+    profiles = {LIKE.get(measured.profile, measured.profile) for measured in found} & set(profiles_with_trials())
     return {method: words for profile in sorted(profiles) for method, words in told_by_method(profile).items()}
 
 

@@ -212,7 +212,8 @@ def _cell(verdict: Verdict | None) -> str:
     if verdict is None:
         return "<td></td>"
     kind = verdict.word.replace(" ", "-")
-    rests = ", ".join(text for text in (f"fold {verdict.folds}" if verdict.folds else "", verdict.basis) if text)
+    folds = f"fold{'s' if ',' in verdict.folds else ''} {verdict.folds}" if verdict.folds else ""
+    rests = "; ".join(text for text in (folds, verdict.basis) if text)
     return f"<td class='w {kind}'>{_MARKS[verdict.word]} {verdict.word}<br><small>{rests}</small></td>"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -105,7 +106,7 @@ def where_measured(runs: Sequence[Measured], dataset: str) -> str:
 
 
 def settings_notes(named: Sequence[tuple[str, Sequence[Measured]]]) -> list[Note]:
-    """What the methods were trained with, from the runs' provenance: what all share, then what each has of its own.
+    """What the methods were trained with, from the runs' provenance: what most share, then what each has of its own.
 
     An option that one method was given is compared with its value in the others, be that given or from their preset.
 
@@ -119,20 +120,25 @@ def settings_notes(named: Sequence[tuple[str, Sequence[Measured]]]) -> list[Note
     if len(recorded) < 2:
         return []
     given = list(dict.fromkeys(option for _, settings in recorded.values() for option in settings.get("options", {})))
-    told, untrained = {}, []
+    told: dict[str, dict[str, str]] = {}
+    untrained = []
     for name, (method, settings) in recorded.items():
         options = settings.get("options", {})
         if METHODS[method].training_free:
             words = _words({key: settings.get(key) for key in _WITHOUT_TRAINING} | options)
-            untrained.append(Note(f"{name}, which is not trained: {'; '.join(words)}."))
+            untrained.append(Note(f"{name}, which is not trained: {'; '.join(words.values())}."))
             continue
         known = _preset(method, settings.get("variant")) | options
         flat = {key: value for key, value in settings.items() if key != "options"}
         told[name] = _words(flat | {option: known[option] for option in given if option in known})
-    shared = set.intersection(*map(set, told.values())) if told else set()
-    order = [word for word in next(iter(told.values()), ()) if word in shared]
-    own = {name: [word for word in words if word not in shared] for name, words in told.items()}
-    notes = [Note(f"All trained methods: {'; '.join(order)}.")] if order else []
+    usual = {}
+    for key in next(iter(told.values()), {}):
+        values = Counter(words[key] for words in told.values() if key in words)
+        word, count = values.most_common(1)[0]
+        if values.total() == len(told) and 2 * count > len(told):
+            usual[key] = word
+    own = {name: [word for key, word in words.items() if usual.get(key) != word] for name, words in told.items()}
+    notes = [Note(f"Trained methods, unless said otherwise: {'; '.join(usual.values())}.")] if usual else []
     return notes + [Note(f"{name}: {'; '.join(words)}.") for name, words in own.items() if words] + untrained
 
 
@@ -140,8 +146,8 @@ _WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
 """Settings that also concern a method without a training of its own: the photos, and what its encoder learned first."""
 
 
-def _words(settings: Mapping[str, Any]) -> list[str]:
-    return [f"{key} {_plain(value)}" for key, value in settings.items() if value is not None]
+def _words(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {key: f"{key} {_plain(value)}" for key, value in settings.items() if value is not None}
 
 
 def _preset(method: str, variant: str | None) -> dict[str, Any]:
