@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.models import known_methods
 from oshp_lite.nn.popnet_config import POPNetConfig
 from oshp_lite.papers.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
 from oshp_lite.papers.measured import RunKey
@@ -56,6 +60,13 @@ def test_models_from_elsewhere_know_the_papers_channel_order() -> None:
         assert (config_of(key, "paper").model.options.get("channels") == "bgr") == guest, key.slug
 
 
+def test_what_is_declared_can_be_read_without_torch() -> None:
+    code = "import sys, oshp_lite.papers.experiments as e; print('torch' in sys.modules, len(e.METHODS))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", str(len(METHODS))]
+
+
 def test_orders_name_every_method_once() -> None:
+    assert set(METHODS) <= set(known_methods())
     assert sorted(RUN_ORDER) == sorted(METHODS)
     assert {key.method for key in runs_of("eopnet2")} == set(METHODS)

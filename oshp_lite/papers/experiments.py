@@ -6,11 +6,13 @@ its Table 5, the fourth column of its Table 6 and the first row of its Table 7.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from oshp_lite.engine.models import known_methods, method_module
+import oshp_lite
 from oshp_lite.errors import UserError
 from oshp_lite.papers.measured import RunKey
 
@@ -68,10 +70,19 @@ METHODS: dict[str, Method] = {
 }
 """In the order of the journal's Table 2, our own row before the two papers' methods; then what else is registered."""
 
+
+def _contenders() -> list[str]:
+    """Names in the lines that register the contenders, each called like its module; read, for importing takes torch."""
+    text = (Path(oshp_lite.__file__).parent / "contenders" / "__init__.py").read_text(encoding="utf-8")
+    return [
+        alias.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+
+
 METHODS |= {
     name: Method(name, name.replace("_", " "), kway_in_papers=False, ours=True)
-    for name in known_methods()
-    if name not in METHODS and method_module(name).startswith("oshp_lite.contenders.")
+    for name in _contenders()
+    if name not in METHODS
 }
 
 _FIRST = ("eopnet", "popnet", "sgone", "amp", "label_transfer", "panet", "ppnet", "pfenet", "finetune", "persam")

@@ -12,11 +12,12 @@ import numpy as np
 
 from oshp_lite.papers.claims.quantities import Outcome, Side
 from oshp_lite.papers.measured import Measured, NotRun, Results
+from oshp_lite.papers.measured.intervals import pair_draws
 from oshp_lite.papers.measured.records import Array, foreground_of, iou_of_counts
 
 REPEATS = 1000
-LATE_SCORES = 4
-"""Scores in the second half of a training that a slope needs."""
+LATE_SCORES = 3
+"""Scores in the second half of a training that a slope and its error need."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class LateTrend:
     def measure(self, results: Results, dataset: str) -> Outcome | NotRun:
         """Fit both lines on the evaluations that the runs' histories hold."""
         curves = []
-        for side in (self.first, self.second):
-            runs = side.runs(results, dataset)
-            if isinstance(runs, NotRun):
-                return runs
+        both = _of_both(self.first, self.second, results, dataset)
+        if isinstance(both, NotRun):
+            return both
+        for side, runs in zip((self.first, self.second), both, strict=True):
             late = [late_curve(run, self.measure_name) for run in runs]
             found = [curve for curve in late if len(curve) >= LATE_SCORES]
             if not found:
@@ -60,6 +61,19 @@ class LateTrend:
     def printed(self, family: str) -> float | None:
         """Return None: the paper shows the curves only as a figure."""
         return None
+
+
+def _of_both(one: Side, other: Side, results: Results, dataset: str) -> list[list[Measured]] | NotRun:
+    """Return both sides' runs of the folds and seeds that both have, or why there are none."""
+    found = [side.runs(results, dataset) for side in (one, other)]
+    for runs in found:
+        if isinstance(runs, NotRun):
+            return runs
+    sides = [{(run.key.fold, run.key.seed): run for run in runs} for runs in found if not isinstance(runs, NotRun)]
+    common = sorted(set(sides[0]) & set(sides[1]))
+    if not common:
+        return NotRun(f"{one.name} and {other.name} have no fold and seed in common")
+    return [[side[place] for place in common] for side in sides]
 
 
 def curve_of(run: Measured, measure: str) -> tuple[Array, Array, str]:
@@ -98,7 +112,9 @@ def _line(curve: Array) -> tuple[float, float]:
 
 
 def _student(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t, by the usual expansion round the normal one (1 % off at 4)."""
+    """Return the 97.5 % quantile of Student's t: tabled up to 3, then by the expansion round the normal one."""
+    if freedom <= 3:
+        return {1: 12.706, 2: 4.303, 3: 3.182}[freedom]
     z = 1.959964
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
@@ -125,10 +141,14 @@ class Stability:
         words: list[str] = []
         folds: tuple[int, ...] = ()
         seeds, pairs = 99, 0
-        for side in [self.side] if self.against is None else [self.side, self.against]:
-            runs = side.runs(results, dataset)
-            if isinstance(runs, NotRun):
-                return runs
+        if self.against is None:
+            own = self.side.runs(results, dataset)
+            sides = own if isinstance(own, NotRun) else [own]
+        else:
+            sides = _of_both(self.side, self.against, results, dataset)
+        if isinstance(sides, NotRun):
+            return sides
+        for side, runs in zip([self.side] if self.against is None else [self.side, self.against], sides, strict=True):
             told = [run for run in runs if run.queries is not None]
             if not told:
                 return NotRun(f"{side.name}: which pairs share a query photo was not recorded")
@@ -192,7 +212,7 @@ def _per_query(run: Measured, class_id: int) -> tuple[Array, Array]:
 class SizeRank:
     """Small parts are harder: over all pairs and classes, IoU rises with the part's true area (rank correlation).
 
-    The interval comes from drawing the test pairs anew; the quantity is a correlation in -1..1.
+    The interval comes from drawing the query photos anew; the quantity is a correlation in -1..1.
     """
 
     label: str
@@ -228,9 +248,7 @@ def sizes_and_ious(run: Measured) -> tuple[Array, Array, Array]:
 def _rank_draws(run: Measured, repeats: int = 300) -> Array:
     pair, area, iou = sizes_and_ious(run)
     x, y = _ranks(area), _ranks(iou)
-    rng = np.random.default_rng([0, 37])
-    n = len(run.counts)
-    weights = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), repeats)])[:, pair]
+    weights = np.concatenate([np.ones((1, len(run.counts))), pair_draws(run, repeats)])[:, pair]
     total = weights.sum(1)
     mx, my = (weights @ x) / total, (weights @ y) / total
     cov = (weights @ (x * y)) / total - mx * my
@@ -249,40 +267,38 @@ class NovelConfusion:
     """Of the pixels of novel classes that are answered wrongly as another class, most go to other novel classes.
 
     The quantity is the share that goes to novel classes minus the share that goes to base classes (background apart),
-    in points. Confusions are kept summed over the pairs, so the interval comes from drawing runs (folds and seeds)
-    anew and needs at least three of them.
+    in points, averaged over seeds and folds. Its interval comes from drawing the query photos of each fold anew.
     """
 
     label: str
     side: Side
 
     def measure(self, results: Results, dataset: str) -> Outcome | NotRun:
-        """Measure on all runs of the side."""
+        """Measure on all runs of the side that recorded where novel pixels go."""
         runs = self.side.runs(results, dataset)
         if isinstance(runs, NotRun):
             return runs
-        found = np.array([_novel_share(run) for run in runs if run.confusion is not None])
-        found = found[~np.isnan(found)]
-        if not len(found):
+        told = [run for run in runs if run.astray is not None]
+        if not told:
             return NotRun(f"{self.side.name}: no confusions between classes were recorded")
-        low, high = -np.inf, np.inf
-        if len(found) >= 3:
-            picks = np.random.default_rng([0, 41]).integers(0, len(found), (REPEATS, len(found)))
-            low, high = np.quantile(found[picks].mean(1), [0.025, 0.975]).tolist()
-        mean = float(found.mean())
+        shares = [share for share in map(_novel_share, told) if not np.isnan(share[0])]
+        if not shares:
+            return NotRun(f"{self.side.name}: no novel pixel was answered as another class")
+        drawn = np.nanmean(shares, 0)
+        mean, (low, high) = float(drawn[0]), np.nanquantile(drawn[1:], [0.025, 0.975]).tolist()
         shown = f"{self.side.name}: {50 + mean / 2:.0f} % of them to novel classes, {50 - mean / 2:.0f} % to base ones"
-        seeds, folds = len({run.key.seed for run in runs}), tuple(sorted({run.key.fold for run in runs}))
-        return Outcome(mean, low, high, "points", seeds, sum(len(run.counts) for run in runs), folds, shown)
+        seeds, folds = len({run.key.seed for run in told}), tuple(sorted({run.key.fold for run in told}))
+        return Outcome(mean, low, high, "points", seeds, sum(len(run.counts) for run in told), folds, shown)
 
     def printed(self, family: str) -> float | None:
         """Return None: the paper says it in words."""
         return None
 
 
-def _novel_share(run: Measured) -> float:
-    assert run.confusion is not None
-    rows = run.confusion[list(run.novel)].astype(np.float64)
-    rows[np.arange(len(run.novel)), list(run.novel)] = 0
-    to_novel = rows[:, list(run.novel)].sum()
-    to_base = rows[:, [c for c in run.base if c != 0]].sum()
-    return float(100 * (to_novel - to_base) / (to_novel + to_base)) if to_novel + to_base else float("nan")
+def _novel_share(run: Measured) -> Array:
+    """Return the quantity of `NovelConfusion` for one run, float64 [1+R]: as is, then redrawn; nan over nothing."""
+    assert run.astray is not None
+    weights = np.concatenate([np.ones((1, len(run.astray))), pair_draws(run, REPEATS, block=run.key.fold)])
+    novel, base = (weights @ run.astray.astype(np.float64)).T
+    with np.errstate(invalid="ignore"):
+        return np.asarray(100 * (novel - base) / (novel + base))

@@ -114,7 +114,7 @@ def _redrawn(run: Measured, measure: str, screened: bool, repeats: int, seed: in
     """Return a run's score float64 [repeats] under pairs drawn anew."""
     name = (measure, screened, repeats, seed, block)
     if name not in run.memo:
-        totals = totals_of(run, _draws(run, repeats, seed, block), screened=screened)
+        totals = totals_of(run, pair_draws(run, repeats, seed, block), screened=screened)
         run.memo[name] = values(totals, run, measure)
     return np.asarray(run.memo[name])
 
@@ -122,8 +122,10 @@ def _redrawn(run: Measured, measure: str, screened: bool, repeats: int, seed: in
 _DRAWS: dict[tuple[Any, ...], Array] = {}
 
 
-def _draws(run: Measured, repeats: int, seed: int, block: int) -> Array:
+def pair_draws(run: Measured, repeats: int, seed: int = 0, block: int = 0) -> Array:
     """Return float64 [repeats,N], how often each pair is drawn: with all pairs of its query photo.
+
+    block  which fold of several it is; each has draws of its own
 
     Pairs that share a query are no independent trials. Where the queries are not known every pair stands alone, as in
     the engine's interval of a single run.

@@ -69,6 +69,8 @@ class Measured:
     queries    int [N]: the query photo of each pair, None when unknown
     classes    kept ids incl. background; novel among them; history: one dict an epoch; confusion int64 [I,I] over all
                ids, summed over the pairs, rows truth (k-way)
+    astray     int [N,2]: novel classes' pixels answered as another novel class, and as a base class other than the
+               background (k-way)
     origin     "run here" or "committed"; cost: params_m, macs_g, fps as far as they were measured
     """
 
@@ -83,6 +85,7 @@ class Measured:
     scores: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     confusion: Array | None = None
+    astray: Array | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     origin: str = "run here"
     cost: dict[str, float] = field(default_factory=dict)
@@ -94,7 +97,7 @@ class Measured:
         columns = len(self.classes) if self.key.way == "k" else 2
         if self.counts.ndim != 3 or self.counts.shape[1:] != (columns, 3):
             raise ValueError(f"{self.key.slug}: counts {self.counts.shape} are not [N,{columns},3]")
-        for name in ("screened", "class_ids", "queries"):
+        for name in ("screened", "class_ids", "queries", "astray"):
             other = getattr(self, name)
             if other is not None and len(other) != len(self.counts):
                 raise ValueError(f"{self.key.slug}: {name} holds {len(other)} pairs, counts {len(self.counts)}")
@@ -200,8 +203,17 @@ def measured_of(
         novel=split.novel,
         screened=None if screened is None else counts_of(screened, columns),
         confusion=_array(matrices).sum(0).astype(np.int64) if key.way == "k" else None,
+        astray=_astray(_array(matrices), split) if key.way == "k" else None,
         **more,
     )
+
+
+def _astray(matrices: Array, split: Fold) -> Array:
+    """Return int64 [N,2] of matrices [N,I,I]; see `Measured.astray`."""
+    novel, base = list(split.novel), [c for c in split.classes if c not in split.novel and c != 0]
+    rows = matrices[:, novel].astype(np.int64)
+    other = rows[:, :, novel].sum((1, 2)) - rows[:, np.arange(len(novel)), novel].sum(1)
+    return np.stack([other, rows[:, :, base].sum((1, 2))], 1)
 
 
 def _array(given: Any) -> Array:
