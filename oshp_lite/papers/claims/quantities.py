@@ -58,7 +58,8 @@ class Side:
         named = own
         if self.ablation and self.ablation != _FULL_AAAI:
             named = row_label(self.method, self.ablation)
-            named = f"{own} ({named})" if named[0].islower() else named
+            if named[0].islower():
+                named = f"{own}, {named}" if "(" in named else f"{own} ({named})"
         return named + (" (screened)" if self.screened else "")
 
     def runs(self, results: Results, dataset: str) -> list[Measured] | NotRun:
