@@ -119,10 +119,10 @@ def test_a_failed_initialisation_fails_its_rows_only(tmp_path: Path) -> None:
 
 
 def test_the_runner_is_killed(tmp_path: Path) -> None:
-    rows = [["a", 0, 60], ["b", 0, 60], ["c", 0, 1]]
+    rows = [["a", 0, 120], ["b", 0, 120], ["c", 0, 1]]
     runner = started(tmp_path, rows, jobs=2)
     workers = until(lambda: begun(tmp_path) if len(begun(tmp_path)) == 2 else None)
-    counted = until(lambda: sorted((tmp_path / "runs/.partial").glob("*/resume.pt")))
+    counted = until(lambda: sorted((tmp_path / "runs/.partial").glob("a-*/resume.pt")))
     until(lambda: int(counted[0].read_text() or 0) > 5)
     runner.send_signal(signal.SIGKILL)
     runner.communicate()

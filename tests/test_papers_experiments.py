@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from oshp_lite.engine.models import known_methods
 from oshp_lite.nn.popnet_config import POPNetConfig
 from oshp_lite.papers.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
 from oshp_lite.papers.measured import RunKey
-from oshp_lite.reproduce.matrix import config_of
+from oshp_lite.reproduce.matrix import COCO, config_of, why_not
 
 AAAI = [key for key in matrix("paper") if key.protocol == "aaai"]
 
@@ -64,6 +65,20 @@ def test_what_is_declared_can_be_read_without_torch() -> None:
     code = "import sys, oshp_lite.papers.experiments as e; print('torch' in sys.modules, len(e.METHODS))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", str(len(METHODS))]
+
+
+def test_the_papers_rows_start_from_coco_or_say_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = RunKey("eopnet", families("paper")["atr"], 1, "k")
+    monkeypatch.delenv(COCO, raising=False)
+    assert COCO in why_not(key, config_of(key, "paper"))
+    monkeypatch.setenv(COCO, str(tmp_path / "coco.pth"))
+    config = config_of(key, "paper")
+    assert (config.init.kind, config.init.path) == ("file", str(tmp_path / "coco.pth"))
+    assert "not there" in why_not(key, config)
+    (tmp_path / "coco.pth").write_bytes(b"x")
+    assert "needs the dataset" in why_not(key, config)
+    lite = RunKey("eopnet", "figures-atr", 1, "k")
+    assert config_of(lite, "lite").init.kind == "segment"
 
 
 def test_orders_name_every_method_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 10
 """Evaluations during the trainings whose curve is drawn."""
+
+COCO = "OSHP_COCO_WEIGHTS"
+"""Environment variable with the checkpoint that the papers start from; rows of the profile "paper" need it."""
 
 LIMIT_MINUTES = {"smoke": 10, "quick": 60, "lite": 180, "gpu": 180, "paper": 0}
 """Minutes one run may take, 0 for no limit."""
@@ -45,6 +49,9 @@ def config_of(key: RunKey, profile: str, overrides: Sequence[str] = ()) -> RunCo
     from oshp_lite.engine.presets import load_profile
 
     wanted = [*experiments.overrides_of(key, profile), *overrides]
+    coco = os.environ.get(COCO)
+    if profile == "paper" and coco:
+        wanted = ["init.kind=file", f"init.path={Path(coco).expanduser()}", *wanted]
     config = load_profile(profile, wanted, dataset=key.dataset, way=key.way)
     if experiments.needs_curve(key) and not config.train.eval_every:
         every = max(1, config.train.epochs // CURVE_POINTS)
@@ -115,6 +122,13 @@ def why_not(key: RunKey, config: RunConfig) -> str:
     if lacking:
         return lacking
     data = config.data
+    if config.variant == "paper" and config.init.kind == "none" and key.method != "persam":
+        return (
+            f"needs the weights that the papers start from: set {COCO} to the DeepLab v3+ Xception checkpoint "
+            "trained on COCO that the official repository's README links"
+        )
+    if config.init.kind == "file" and not Path(str(config.init.path)).is_file():
+        return f"needs the first weights {config.init.path}, which are not there; check {COCO}"
     if not data.dataset.startswith("figures-") and not (dataset_folder(data) / "dataset.json").is_file():
         return f"needs the dataset {data.dataset} in the data folder; data_scripts/ has the script that makes it"
     return ""

@@ -63,8 +63,11 @@ _TITLES = {
 _EXTRA = {
     "eopnet2": (
         ("panet", "bg-panet"),
-        *((name, "unlabelled-background") for name in PAPERS_TREATMENT if name != "eopnet"),
-    )
+        *((name, "unlabelled-background") for name in PAPERS_TREATMENT),
+        ("label_transfer", "dino"),
+        ("eopnet", "ceiling"),
+    ),
+    "ccp": (("label_transfer", "dino"), ("eopnet", "ceiling")),
 }
 """Rows of ours that appear once they were run: variants of a method, (method, ablation)."""
 
