@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from oshp_lite.papers.experiments import EXHIBITS, matrix
-from oshp_lite.papers.measured import NotRun
+from oshp_lite.papers.measured import NotRun, RunKey
 from oshp_lite.reproduce.exhibits import make_exhibits
 from oshp_lite.reproduce.matrix import Finder, rows_of
 from oshp_lite.reproduce.store import RunStore
+
+
+def needs(key: RunKey) -> str:
+    """Whose weights a row cannot do without."""
+    return "SAM" if key.method == "persam" else "DINO" if key.ablation == "dino" else ""
 
 
 @pytest.mark.slow
@@ -18,13 +23,14 @@ from oshp_lite.reproduce.store import RunStore
 def test_smoke_makes_every_row_and_every_exhibit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATA", "RUNS"):
         monkeypatch.setenv(f"OSHP_{name}", str(tmp_path / name.lower()))
-    monkeypatch.setenv("OSHP_SAM_WEIGHTS", str(tmp_path / "none"))
+    for name in ("SAM", "DINO"):
+        monkeypatch.setenv(f"OSHP_{name}_WEIGHTS", str(tmp_path / "none"))
     store = RunStore()
     failed = {}
     for row in rows_of(matrix("smoke"), "smoke"):
         if row.reason:
             assert row.key is not None
-            assert row.key.method == "persam"
+            assert needs(row.key), row.reason
             continue
         try:
             store.ensure(row.config, progress=False)
@@ -35,9 +41,9 @@ def test_smoke_makes_every_row_and_every_exhibit(tmp_path: Path, monkeypatch: py
     made = make_exhibits("smoke", tmp_path / "report", Finder(store))
     for key in matrix("smoke"):
         found = made.results.get(key)
-        if key.method == "persam":
+        if needs(key):
             assert isinstance(found, NotRun)
-            assert "needs SAM weights" in found.reason
+            assert f"needs {needs(key)} weights" in found.reason
         else:
             assert not isinstance(found, NotRun), f"{key.slug}: {found.reason}"
             assert found.screened is not None or key.protocol == "aaai", key.slug
