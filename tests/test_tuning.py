@@ -148,6 +148,9 @@ def test_the_profile_holds_what_the_kept_trials_chose(method: str) -> None:
 
 def test_made_listed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = ["--profile", "smoke", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    assert main(["tune", "--dry-run", *places]) == 0
+    assert "2 trials: 0 done" in capsys.readouterr().out
+    assert not (tmp_path / "data").exists(), "a look draws no people"
     assert main(["tune", *places]) == 0
     told = capsys.readouterr().out
     assert all(f"label_transfer  {name}" in told for name in ("start", "nearest"))

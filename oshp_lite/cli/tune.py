@@ -26,6 +26,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Do it."""
     from oshp_lite.reproduce import tuning
+    from oshp_lite.reproduce.datasets import dataset_folder
     from oshp_lite.reproduce.places import runs_root
     from oshp_lite.reproduce.store import RunStore
 
@@ -42,12 +43,13 @@ def run(chosen: argparse.Namespace) -> int:
         raise UserError(f"no trial is declared for the method {strange[0]!r}; there are some for: {', '.join(known)}")
     wanted = [trial for trial in declared if trial.method in (chosen.only or known)]
     if chosen.dry_run:
-        done = [store.find(trial.config, chosen.data) is not None for trial in wanted]
-        rows = [
-            [trial.method, trial.name, "done" if there else "due"] for trial, there in zip(wanted, done, strict=True)
-        ]
+        rows = []
+        for trial in wanted:  # without the dataset nothing is done, and a look draws none
+            drawn = (dataset_folder(trial.config.data, chosen.data) / "dataset.json").is_file()
+            done = drawn and store.find(trial.config, chosen.data) is not None
+            rows.append([trial.method, trial.name, "done" if done else "due"])
         print(table(rows, ("method", "trial", "")))
-        print(f"{len(wanted)} trials: {sum(done)} done")
+        print(f"{len(rows)} trials: {sum(row[2] == 'done' for row in rows)} done")
         return 0
     tuning.run(wanted, store, chosen.data)
     return 0
