@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 
 # run every notebook again and keep its outputs; commit notebooks only as this leaves them
 notebooks: $(STAMP)
-	$(BIN)/python -m oshp_lite.reproduce.execute --in-place notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb
+	$(BIN)/python -m oshp_lite.study.execute --in-place notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb
 
 gpu-check: $(STAMP)
 	$(BIN)/oshp-lite bench --device cuda --minutes $(MINUTES) $(ARGS)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oshp_lite.data.episode import Episode
-    from oshp_lite.nn.eopnet import EOPNet
-    from oshp_lite.nn.popnet import POPNet
+    from oshp_lite.models.eopnet import EOPNet
+    from oshp_lite.models.popnet import POPNet
 
 __version__ = "0.1.0"
 __all__ = ["EOPNet", "Episode", "POPNet", "__version__"]
 
 _HOMES = {
-    "EOPNet": "oshp_lite.nn.eopnet",
+    "EOPNet": "oshp_lite.models.eopnet",
     "Episode": "oshp_lite.data.episode",
-    "POPNet": "oshp_lite.nn.popnet",
+    "POPNet": "oshp_lite.models.popnet",
 }
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from oshp_lite.labels import fold
-from oshp_lite.papers.measured import Measured, Results, RunKey, measured_of
+from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 
-ATR = "figures-atr"
+ATR = "synth-atr"
 Skill = Callable[[int], float]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oshp_lite.data.layout import OneShotDataset, open_dataset
+from oshp_lite.data.dataset import OneShotDataset, open_dataset
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.engine.config import RunConfig, from_dict
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oshp_lite.exercises.common import NOT_ATTEMPTED, Verdict
+from oshp_lite.book.exercises.common import NOT_ATTEMPTED, Verdict
 
 Check = Callable[[Any], Verdict]
 Answer = Callable[..., Any]

@@ -16,15 +16,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from oshp_lite.engine import runs as store
 from oshp_lite.engine.config import ModelConfig, RunConfig
+from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic, write_json_atomic
-from oshp_lite.papers.measured import RunKey
-from oshp_lite.reproduce import matrix_worker, store
-from oshp_lite.reproduce.execute import leave_with_parent
-from oshp_lite.reproduce.matrix import Finder, Row
-from oshp_lite.reproduce.matrix_runner import Ending, Runner
-from oshp_lite.reproduce.store import RunStore
+from oshp_lite.study import matrix_worker
+from oshp_lite.study.execute import leave_with_parent
+from oshp_lite.study.matrix import Finder, Row
+from oshp_lite.study.matrix_runner import Ending, Runner
+from oshp_lite.study.records import RunKey
 
 TICK = 0.05
 
@@ -70,7 +71,7 @@ def row(method: str, seed: int, ticks: int, needs: tuple[str, ...] = ()) -> Row:
     """One row; the name is method-seed."""
     config = RunConfig(model=ModelConfig(method=method))
     config = replace(config, train=replace(config.train, seed=seed, epochs=ticks))
-    key = None if method == "init" else RunKey(method, "figures-atr", 1, "k", seed)
+    key = None if method == "init" else RunKey(method, "synth-atr", 1, "k", seed)
     return Row(f"{method}-{seed}", config, key, needs)
 
 

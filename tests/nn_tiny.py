@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from oshp_lite import EOPNet, Episode
-from oshp_lite.nn import EOPNetConfig
+from oshp_lite.models import EOPNetConfig
 
 TINY: dict[str, Any] = {"n_ids": 6, "width": 8, "encoder": "lite", "lite_channels": (4, 8, 8, 8)}
 

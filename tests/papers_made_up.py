@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from oshp_lite.labels import fold
-from oshp_lite.papers.experiments import RUN_ORDER, runs_of
-from oshp_lite.papers.measured import Measured, Results, RunKey, measured_of
+from oshp_lite.study.experiments import RUN_ORDER, runs_of
+from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 
 
 def made_up(key: RunKey, *, screened: bool = True, profile: str = "lite") -> Measured:
@@ -29,15 +29,15 @@ def made_up(key: RunKey, *, screened: bool = True, profile: str = "lite") -> Mea
 
 def made_up_results() -> Results:
     """Fold 1 of Table 2 with three seeds of EOP-Net, both folds of POPNet, part of Table 5, everything of Table 6."""
-    keys = [RunKey(method, "figures-atr", 1, "k") for method in RUN_ORDER if method != "persam"]
-    keys += [RunKey("eopnet", "figures-atr", 1, "k", seed) for seed in (1, 2)]
-    keys += [RunKey("popnet", "figures-atr", 2, "k"), RunKey("popnet", "figures-atr", 1, "1")]
+    keys = [RunKey(method, "synth-atr", 1, "k") for method in RUN_ORDER if method != "persam"]
+    keys += [RunKey("eopnet", "synth-atr", 1, "k", seed) for seed in (1, 2)]
+    keys += [RunKey("popnet", "synth-atr", 2, "k"), RunKey("popnet", "synth-atr", 1, "1")]
     keys += [RunKey("sgone", "ccp-os", 1, "k"), RunKey("eopnet", "ccp-os", 1, "k")]
     keys += [
-        RunKey("panet", "figures-atr", 1, "k", 0, "bg-panet"),
-        RunKey("eopnet", "figures-atr", 1, "k", 0, "static"),
+        RunKey("panet", "synth-atr", 1, "k", 0, "bg-panet"),
+        RunKey("eopnet", "synth-atr", 1, "k", 0, "static"),
     ]
     keys += runs_of("eopnet6") + runs_of("eopnet5")[:2] + runs_of("popnet3")
-    persam = RunKey("persam", "figures-atr", 1, "k")
+    persam = RunKey("persam", "synth-atr", 1, "k")
     reasons = {persam: "needs SAM weights", replace(persam, fold=2): "needs SAM weights"}
     return Results([made_up(key) for key in dict.fromkeys(keys)], reasons)

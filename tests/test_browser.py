@@ -128,11 +128,11 @@ def test_the_figure_of_notebook_03_follows_its_slider(lab: str, page: Any) -> No
 
 def science(picture: str) -> dict[str, Any]:
     """The report's part on the papers when nothing was run: the whole ledger, a real table, some figure."""
-    from oshp_lite.papers.claims import ledger, to_html
-    from oshp_lite.papers.measured import Results
-    from oshp_lite.papers.render import STYLE
-    from oshp_lite.papers.render import to_html as table_html
-    from oshp_lite.papers.tables import make_table
+    from oshp_lite.study.claims import ledger, to_html
+    from oshp_lite.study.records import Results
+    from oshp_lite.study.render import STYLE
+    from oshp_lite.study.render import to_html as table_html
+    from oshp_lite.study.tables import make_table
 
     nothing = Results([])
     table = make_table("eopnet2", nothing)
@@ -147,7 +147,7 @@ def science(picture: str) -> dict[str, Any]:
 
 def example() -> dict[str, Any]:
     """What a report is rendered from, with made-up numbers."""
-    from oshp_lite.reproduce.report import _curves, _png
+    from oshp_lite.study.report import _curves, _png
 
     history = [
         {"epoch": e, "loss_total": 5 / e, "loss_agm": 2 / e, "loss_npm": 3 / e, "beta": 1 - e / 9} for e in (1, 2, 3)
@@ -164,7 +164,7 @@ def example() -> dict[str, Any]:
     rows = [{"name": name, "kind": kind, **values} for name, kind in (("EOP-Net", "own"), ("trivial: copy", "other"))]
     run = {
         "anchor": "run",
-        "title": "EOP-Net, figures-atr, fold 1, k-way, 128 px",
+        "title": "EOP-Net, synth-atr, fold 1, k-way, 128 px",
         "older": True,
         "identity": "0123456789abcdef",
         "curves": curves,
@@ -193,7 +193,7 @@ def example() -> dict[str, Any]:
         "made": "today",
         "summary": "1 notebook executed.",
         "notes": ["a note"],
-        "groups": [{"title": "figures-atr, fold 1, k-way", "way": "k", "rows": rows, "lines": ["Twice the best."]}],
+        "groups": [{"title": "synth-atr, fold 1, k-way", "way": "k", "rows": rows, "lines": ["Twice the best."]}],
         "runs": [run],
         "notebooks": [notebook],
         "not_run": ["ccp-os: not there."],
@@ -206,7 +206,7 @@ def example() -> dict[str, Any]:
 
 
 def test_a_report_shows_itself_offline(page: Any, tmp_path: Path) -> None:
-    from oshp_lite.reproduce.report import render
+    from oshp_lite.study.report import render
 
     path = tmp_path / "index.html"
     path.write_text(render(example()), encoding="utf-8")

@@ -94,8 +94,8 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
         (["matrix", "--steps", " , "], "names no step"),
         (["report", "--profile", "paper"], "reproduce"),
         (["data", "verify", "nowhere"], "nowhere"),
-        (["data", "figures", "--name", "figures-cats", "--out", "x"], "figures-cats"),
-        (["data", "figures", "--train", "-8", "--out", "x"], "--train"),
+        (["data", "synthetic", "--name", "synth-cats", "--out", "x"], "synth-cats"),
+        (["data", "synthetic", "--train", "-8", "--out", "x"], "--train"),
         (["bench", "--batch", "0"], "--batch"),
         (["bench", "model", "--device", "tpu7"], "tpu7"),
     ],
@@ -139,9 +139,9 @@ def test_ctrl_c_leaves_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 @pytest.mark.slow
-def test_data_figures_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_synthetic_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "people"
-    order = ["data", "figures", "--out", str(folder), "--train", "8", "--test", "8", "--size", "64"]
+    order = ["data", "synthetic", "--out", str(folder), "--train", "8", "--test", "8", "--size", "64"]
     assert main(order) == 0
     assert "8 training and 8 test scenes" in capsys.readouterr().out
     assert main(["data", "verify", str(folder)]) == 0

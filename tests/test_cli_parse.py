@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from oshp_lite.cli import main
-from oshp_lite.data.figures import scene
+from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.checkpoint import save_weights
 from oshp_lite.engine.models import about_run, build_parser
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_mask
 from oshp_lite.labels import fold, label_space
-from oshp_lite.reproduce.parse import load_any_parser, parse_pair
+from oshp_lite.predict import load_any_parser, parse_pair
 
 SIZE = 64
 
@@ -40,7 +40,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             for index in chosen.training[1:]:
                 parser.bank[index] = torch.randn(parser.bank.shape[1], generator=source)
         path = folder / f"{way}.safetensors"
-        save_weights(path, parser.state_dict(), about_run(config, chosen, "figures-atr"))
+        save_weights(path, parser.state_dict(), about_run(config, chosen, "synth-atr"))
         made[way] = path
     return made
 
@@ -49,7 +49,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def pair(tmp_path: Path) -> dict[str, Path]:
     """Two photos, a mask with the user's own ids (1 = what ATR calls upper-clothes or dress, 2 = hair), the person."""
     space = label_space("atr")
-    support, query = scene("figures-atr", 5, 0, 96), scene("figures-atr", 5, 1, 128)
+    support, query = scene("synth-atr", 5, 0, 96), scene("synth-atr", 5, 1, 128)
     raw = support.mask("atr")
     mask = np.zeros_like(raw)
     mask[np.isin(raw, [space.id_of("upper-clothes"), space.id_of("dress")])] = 1
@@ -126,7 +126,7 @@ def test_the_shipped_checkpoint_finds_clothes(pair: dict[str, Path], tmp_path: P
     wanted = space.id_of("upper-clothes")
     hits = total = 0
     for number in (2, 6, 8):
-        support, query = scene("figures-atr", 5, number, 128), scene("figures-atr", 5, number + 1, 128)
+        support, query = scene("synth-atr", 5, number, 128), scene("synth-atr", 5, number + 1, 128)
         for name, array in (("support", support.image), ("query", query.image)):
             Image.fromarray(array).save(pair[name])
         Image.fromarray((support.mask("atr") == wanted).astype(np.uint8) * 9).save(pair["mask"])

@@ -29,11 +29,11 @@ from hypothesis import strategies as st
 from nn_tiny import episode
 from torch import Tensor, nn
 
-from oshp_lite.contenders.common import CLOSED, shown_pairs
 from oshp_lite.data.episode import Episode
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.evaluate import evaluate
 from oshp_lite.engine.train import Training, train
+from oshp_lite.models.baselines.common import CLOSED, shown_pairs
 
 
 class Scaled(nn.Module):

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from contenders_tiny import SMALL, edges, painted, perfect, relabel, small
 from nn_tiny import episode
 
-import oshp_lite.contenders  # noqa: F401
+import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.assets import checkpoint
-from oshp_lite.contenders.common import Contender, one
 from oshp_lite.data.episode import IGNORE, Episode, collate
-from oshp_lite.data.episodes import EpisodeDataset
-from oshp_lite.data.figures import generate
+from oshp_lite.data.loading import EpisodeDataset
+from oshp_lite.data.synthetic import generate
 from oshp_lite.engine.models import load_encoder
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.nn.parser import build
+from oshp_lite.models.base import build
+from oshp_lite.models.baselines.common import Contender, one
 
 METHODS = ("ppnet", "pfenet", "label_transfer")
 
@@ -125,7 +125,7 @@ def test_perfect_features_return_the_support_mask(changes: dict[str, Any]) -> No
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Episode:
-    data = generate("figures-atr", tmp_path_factory.mktemp("people"), 12, 8, 64, progress=False)
+    data = generate("synth-atr", tmp_path_factory.mktemp("people"), 12, 8, 64, progress=False)
     items = EpisodeDataset(data, fold("atr", 1), "k", "train", 64, augment="none", seed=0)
     return collate([items[i] for i in range(6)])
 

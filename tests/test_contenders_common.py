@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nn_tiny import episode, tiny
 
-from oshp_lite.contenders import common
-from oshp_lite.contenders.common import members, pool, shrink_weights, upsample, upsampling_matrix
 from oshp_lite.errors import UserError
+from oshp_lite.models.baselines import common
+from oshp_lite.models.baselines.common import members, pool, shrink_weights, upsample, upsampling_matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 MINE = ("finetune", "sgone", "panet", "amp")
@@ -268,9 +268,9 @@ for way in ("k", "1"):
     batch = episode(way)
     net.losses(net(batch, progress=0.0), batch, 0.0)["total"].backward()
     assert net.predict(batch).shape == (2, 40, 52)
-from oshp_lite.papers.experiments import matrix
-from oshp_lite.papers.measured import Results
-from oshp_lite.papers.tables import make_table, text_of
+from oshp_lite.study.experiments import matrix
+from oshp_lite.study.records import Results
+from oshp_lite.study.tables import make_table, text_of
 rows = [text_of(row.cells[0]) for row in make_table("eopnet2", Results()).rows]
 assert any("colour (ours" in row for row in rows), rows
 assert any(key.method == "colour" for key in matrix("smoke"))
@@ -281,9 +281,9 @@ print("fits")
 def test_adding_a_contender_is_one_file_and_one_line(tmp_path: Path) -> None:
     copy = tmp_path / "oshp_lite"
     shutil.copytree(ROOT / "oshp_lite", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "contenders" / "colour.py").write_text(toy_source(), encoding="utf-8")
-    with (copy / "contenders" / "__init__.py").open("a", encoding="utf-8") as rooms:
-        rooms.write("from oshp_lite.contenders import colour  # noqa: F401\n")
+    (copy / "models" / "baselines" / "colour.py").write_text(toy_source(), encoding="utf-8")
+    with (copy / "models" / "baselines" / "__init__.py").open("a", encoding="utf-8") as rooms:
+        rooms.write("from oshp_lite.models.baselines import colour  # noqa: F401\n")
     code = USE.format(tests=str(ROOT / "tests"))
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(

@@ -12,12 +12,12 @@ import torch
 from contenders_tiny import SMALL, small
 from nn_tiny import episode
 
-import oshp_lite.contenders  # noqa: F401
-from oshp_lite.contenders import label_transfer
-from oshp_lite.contenders.label_transfer import LabelTransfer, cell_labels, transfer
+import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.data.episode import IGNORE
 from oshp_lite.errors import UserError
-from oshp_lite.nn.parser import build
+from oshp_lite.models.base import build
+from oshp_lite.models.baselines import label_transfer
+from oshp_lite.models.baselines.label_transfer import LabelTransfer, cell_labels, transfer
 
 
 def test_transfer_is_the_nearest_neighbour() -> None:

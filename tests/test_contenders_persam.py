@@ -14,9 +14,11 @@ from nn_tiny import episode
 from sam_tiny import GRID, PATCH, SIDE, Decoder, tiny_sam
 from torch import Tensor, nn
 
-from oshp_lite.contenders import persam
-from oshp_lite.contenders.common import CLOSED, one
-from oshp_lite.contenders.persam import (
+from oshp_lite.errors import UserError
+from oshp_lite.models.base import build
+from oshp_lite.models.baselines import persam
+from oshp_lite.models.baselines.common import CLOSED, one
+from oshp_lite.models.baselines.persam import (
     boxes_of,
     cells_as_released,
     cells_by_area,
@@ -25,9 +27,7 @@ from oshp_lite.contenders.persam import (
     mask_loss,
     needs_weights,
 )
-from oshp_lite.contenders.sam import VARIABLE, Frame, Sam, put_right, target_in_final_attention
-from oshp_lite.errors import UserError
-from oshp_lite.nn.parser import build
+from oshp_lite.models.baselines.sam import VARIABLE, Frame, Sam, put_right, target_in_final_attention
 
 transformers = pytest.importorskip("transformers", reason="PerSAM needs transformers: pip install oshp-lite[sam]")
 

@@ -13,10 +13,10 @@ from contenders_tiny import small
 from nn_tiny import episode
 from torch import Tensor
 
-import oshp_lite.contenders  # noqa: F401
-from oshp_lite.contenders.common import CLOSED, one
-from oshp_lite.contenders.pfenet import Enrichment, PFENet, bins_of, prior_maps, two_class_loss
+import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.data.episode import IGNORE
+from oshp_lite.models.baselines.common import CLOSED, one
+from oshp_lite.models.baselines.pfenet import Enrichment, PFENet, bins_of, prior_maps, two_class_loss
 
 
 def test_prior_is_the_papers() -> None:

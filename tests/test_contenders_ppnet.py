@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nn_tiny import episode
 
-import oshp_lite.contenders  # noqa: F401
-from oshp_lite.contenders.common import members, pool
-from oshp_lite.contenders.ppnet import first_members, part_prototypes, part_scores, pixel_sets
+import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.data.episode import IGNORE
-from oshp_lite.nn.metric import cosine_maps
+from oshp_lite.models.baselines.common import members, pool
+from oshp_lite.models.baselines.ppnet import first_members, part_prototypes, part_scores, pixel_sets
+from oshp_lite.models.modules.metric import cosine_maps
 
 
 def upsampled(features: np.ndarray, size: tuple[int, int]) -> np.ndarray:

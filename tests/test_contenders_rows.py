@@ -25,8 +25,8 @@ from contender_tiny import (
 from nn_tiny import episode
 from torch import nn
 
-from oshp_lite.contenders.common import CLOSED
 from oshp_lite.data.episode import Episode, collate
+from oshp_lite.models.baselines.common import CLOSED
 
 # ----------------------------------------------------------------------------------------------------- AMP
 
@@ -231,7 +231,7 @@ def test_an_equal_support_is_tuned_on_once_and_other_weights_anew(monkeypatch: p
         net.second_norm.running_mean += 0.1
     net(batch)
     assert len(calls) == 6
-    monkeypatch.setattr("oshp_lite.contenders.finetune._KEPT_BYTES", 1)
+    monkeypatch.setattr("oshp_lite.models.baselines.finetune._KEPT_BYTES", 1)
     net(other)
     assert len(net._tuned) == 1
     assert not net.train()._tuned
@@ -252,12 +252,12 @@ def test_fine_tuning_fits_its_support_better_with_more_steps() -> None:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Episode]]:
-    from oshp_lite.data.episodes import EpisodeDataset
-    from oshp_lite.data.figures.generate import generate
+    from oshp_lite.data.loading import EpisodeDataset
+    from oshp_lite.data.synthetic.generate import generate
     from oshp_lite.labels import fold
 
     root: Path = tmp_path_factory.mktemp("figures")
-    drawn = generate("figures-atr", root / "atr", 16, 8, 64, progress=False)
+    drawn = generate("synth-atr", root / "atr", 16, 8, 64, progress=False)
     chosen = fold("atr", 1, "journal")
     episodes = {}
     for way in ("k", "1"):
@@ -268,7 +268,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Episode]]
 
 def fitted(method: str, way: str, episodes: list[Episode], steps: int) -> tuple[Any, float, float]:
     """Train a small network on a few episodes; returns it with the mean loss of the first and the last five steps."""
-    from oshp_lite.nn.parser import build
+    from oshp_lite.models.base import build
 
     net: Any = build(method, variant="lite", n_ids=18, way=way, width=32, lite_channels=(16, 24, 32, 48))
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from oshp_lite.errors import UserError
-from oshp_lite.papers.experiments import METHODS
-from oshp_lite.papers.measured import Results
-from oshp_lite.papers.tables import MeasuredCell, Missing, make_table
-from oshp_lite.reproduce import cost
+from oshp_lite.study import cost
+from oshp_lite.study.experiments import METHODS
+from oshp_lite.study.records import Results
+from oshp_lite.study.tables import MeasuredCell, Missing, make_table
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from oshp_lite.viz import diagrams
+from oshp_lite.book import diagrams
 
 ALL = [
     diagrams.eopnet_overview,

@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import pytest
 
+from oshp_lite.book.differences import DIFFERENCES, VARIANTS, Difference, difference_table, preset_table, setting
 from oshp_lite.engine.presets import variant_config
-from oshp_lite.nn.eopnet_config import EOPNetConfig
-from oshp_lite.papers.differences import DIFFERENCES, VARIANTS, Difference, difference_table, preset_table, setting
+from oshp_lite.models.eopnet_config import EOPNetConfig
 
 # Fields that are not among the rows: how the unused parts are held, and how a pass is made (no other result).
 NOT_A_DIFFERENCE = {"model.all_branches", "model.trunk_bn"}
@@ -90,4 +90,4 @@ def test_all_fields_of_a_group_are_tabulated(group: str) -> None:
         f.name for f in fields(EOPNetConfig.official() if group == "model" else getattr(variant_config("paper"), group))
     }
     lines = preset_table(group).splitlines()
-    assert {line.split("`")[1] for line in lines[2:]} == names - {"figures"}
+    assert {line.split("`")[1] for line in lines[2:]} == names - {"synthetic"}

@@ -20,7 +20,7 @@ from oshp_lite.errors import UserError
 @pytest.mark.parametrize("name", PROFILES)
 @pytest.mark.parametrize("way", ["k", "1"])
 def test_every_profile_loads_and_survives_yaml(name: str, way: str) -> None:
-    for dataset in ("figures-atr", "ccp-os", "atr-os"):
+    for dataset in ("synth-atr", "ccp-os", "atr-os"):
         config = load_profile(name, dataset=dataset, way=way)
         assert config.data.dataset == dataset
         assert config.data.way == way
@@ -29,8 +29,8 @@ def test_every_profile_loads_and_survives_yaml(name: str, way: str) -> None:
 
 def test_the_default_profile_values_and_the_ceiling() -> None:
     quick = load_profile("quick")
-    assert quick.data.dataset == "figures-atr"
-    assert quick.data.figures.size >= 128
+    assert quick.data.dataset == "synth-atr"
+    assert quick.data.synthetic.size >= 128
     assert quick.eval.queries * quick.eval.repeats >= 30
     ceiling = load_profile("quick", task="segment")
     assert ceiling.train.visible == "all"
@@ -146,11 +146,11 @@ def test_wrong_overrides_get_a_sentence(changes: list[str], message: str) -> Non
 def test_overrides_reach_every_level() -> None:
     config = override(
         RunConfig(),
-        ["train.lr=1e-4", "data.way=1", "data.figures.n_train=9", "model.options.width=32", "data.size=[96,64]"],
+        ["train.lr=1e-4", "data.way=1", "data.synthetic.n_train=9", "model.options.width=32", "data.size=[96,64]"],
     )
     assert config.train.lr == 1e-4
     assert config.data.way == "1"
-    assert config.data.figures.n_train == 9
+    assert config.data.synthetic.n_train == 9
     assert config.model.options == {"width": 32}
     assert config.data.size == (96, 64)
     assert override(config, {"train.clip": None}).train.clip is None
@@ -169,11 +169,11 @@ def test_identity_follows_what_a_run_is_and_nothing_else() -> None:
     assert identity(base, "e", "c") != identity(base, "d", "c") != identity(base, "d", "x")
     assert "workers" not in identity_dict(base)["data"]
     real = load_profile("paper", dataset="atr-os")
-    assert identity(real, "d", "c") == identity(override(real, ["data.figures.n_train=9"]), "d", "c")
+    assert identity(real, "d", "c") == identity(override(real, ["data.synthetic.n_train=9"]), "d", "c")
 
 
 def test_init_runs_form_a_chain_shared_by_ways_and_heads() -> None:
-    people_first = ["init.figures_epochs=4"]
+    people_first = ["init.synthetic_epochs=4"]
     kway = load_profile("quick", people_first, dataset="ccp-os", way="k")
     oneway = load_profile("quick", people_first, dataset="ccp-os", way="1")
     chain: list[Any] = []
@@ -181,7 +181,7 @@ def test_init_runs_form_a_chain_shared_by_ways_and_heads() -> None:
     while config is not None:
         chain.append(config)
         config = init_config(config)
-    assert [item.data.dataset for item in chain] == ["ccp-os", "ccp-os", "figures-atr"]
+    assert [item.data.dataset for item in chain] == ["ccp-os", "ccp-os", "synth-atr"]
     assert [item.train.task for item in chain] == ["parse", "segment", "segment"]
     assert all(item.train.visible == "base" for item in chain[1:])
     assert all(item.data.fold == kway.data.fold for item in chain)
@@ -212,9 +212,9 @@ def test_the_code_fingerprint_ignores_what_does_not_run() -> None:
 
 def test_the_code_fingerprint_sees_rooms_but_not_the_generator(tmp_path: Path) -> None:
     (tmp_path / "nn").mkdir()
-    (tmp_path / "data/figures").mkdir(parents=True)
+    (tmp_path / "data/synthetic").mkdir(parents=True)
     (tmp_path / "nn/a.py").write_text("x = 1\n")
-    (tmp_path / "data/figures/b.py").write_text("y = 1\n")
+    (tmp_path / "data/synthetic/b.py").write_text("y = 1\n")
     from oshp_lite.engine import provenance as module
 
     def fresh() -> str:
@@ -222,7 +222,7 @@ def test_the_code_fingerprint_sees_rooms_but_not_the_generator(tmp_path: Path) -
         return code_fingerprint(["nn", "data"], package=tmp_path)
 
     first = fresh()
-    (tmp_path / "data/figures/b.py").write_text("y = 2\n")
+    (tmp_path / "data/synthetic/b.py").write_text("y = 2\n")
     assert fresh() == first
     (tmp_path / "nn/a.py").write_text("# said\nx = 1\n")
     assert fresh() == first

@@ -11,15 +11,15 @@ import pytest
 import torch
 from engine_fixtures import tiny_config, tiny_dataset
 
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.data.layout import OneShotDataset
-from oshp_lite.engine.baselines import BASELINES, baseline_evaluation, baseline_scores
 from oshp_lite.engine.checkpoint import load_parser, read_about, read_weights, save_weights
 from oshp_lite.engine.evaluate import evaluate, load_pairs, run_evaluation, truth_of
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores, scores_from_kway_matrices
 from oshp_lite.engine.models import build_parser
 from oshp_lite.engine.run import execute
+from oshp_lite.engine.trivial import BASELINES, baseline_evaluation, baseline_scores
 from oshp_lite.errors import UserError
 
 
@@ -105,7 +105,7 @@ def test_copying_is_perfect_when_query_and_support_are_the_same_photo(dataset: O
     fold = run_fold(config, dataset)
     episodes = test_set(config, dataset, fold)
     episodes._test_pairs = [pair._replace(support=pair.query) for pair in episodes.pairs()]
-    from oshp_lite.engine.baselines import CopySupport
+    from oshp_lite.engine.trivial import CopySupport
 
     assert run_evaluation(CopySupport(), dataset, config, progress=False, episodes=episodes).scores.human_miou == 1.0
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from engine_fixtures import tiny_config, tiny_dataset
 
-from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.engine import train as train_module
 from oshp_lite.engine.checkpoint import load_parser, load_state, read_weights
 from oshp_lite.engine.config import RunConfig
@@ -134,7 +134,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from engine_fixtures import tiny_config
 from oshp_lite import files
-from oshp_lite.data.layout import open_dataset
+from oshp_lite.data.dataset import open_dataset
 from oshp_lite.engine import train as module
 
 root, folder, where, count = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5])

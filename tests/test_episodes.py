@@ -11,9 +11,9 @@ import torch
 from engine_fixtures import tiny_config, tiny_dataset
 from torch.utils.data import DataLoader
 
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.data.episodes import EpisodeDataset, EpochBatches, SegmentDataset
-from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.data.loading import EpisodeDataset, EpochBatches, SegmentDataset
 from oshp_lite.data.transforms import Recipe
 from oshp_lite.engine.loading import TrainingBatches, training_set
 from oshp_lite.errors import UserError

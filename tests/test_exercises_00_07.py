@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from exercise_frame import Answer, Check, checker_tests
 
-from oshp_lite.exercises import nb00, nb07
-from oshp_lite.viz.book import book_map, run_life
+from oshp_lite.book.book_map import book_map, run_life
+from oshp_lite.book.exercises import nb00, nb07
 
 SOLUTIONS_FOLDER = Path(__file__).parents[1] / "notebooks" / "solutions"
 

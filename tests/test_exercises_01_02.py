@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from exercise_frame import Answer, Check, checker_tests
 
+from oshp_lite.book.exercises import nb01, nb02
 from oshp_lite.data.pairs import build_support_index, journal_pairs
-from oshp_lite.exercises import nb01, nb02
 
 
 def in_place(m: np.ndarray, training: tuple[int, ...]) -> np.ndarray:

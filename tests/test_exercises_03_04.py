@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from oshp_lite.exercises import NOT_ATTEMPTED, Verdict, nb03, nb04
+from oshp_lite.book.exercises import NOT_ATTEMPTED, Verdict, nb03, nb04
 
 
 def average(features, mask, class_id):

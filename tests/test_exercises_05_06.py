@@ -8,7 +8,7 @@ import torch
 from exercise_frame import Answer, Check, checker_tests
 from torch.nn import functional as F
 
-from oshp_lite.exercises import nb05, nb06
+from oshp_lite.book.exercises import nb05, nb06
 
 
 def parents(mask: torch.Tensor, groups: dict[str, tuple[int, ...]], start: int = 1) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from exercise_frame import Answer, Check, checker_tests
 from torch.nn import functional as F
 
-from oshp_lite.exercises import nb08, nb09, nb10
+from oshp_lite.book.exercises import nb08, nb09, nb10
 
 # ------------------------------------------------------------------------------------------------ notebook 08
 

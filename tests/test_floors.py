@@ -15,26 +15,25 @@ PACKAGE = ROOT / "oshp_lite"
 FLOORS = {
     "errors": 0.0,
     "files": 0.1,
-    "labels": 0.2,
+    "lock": 0.15,
     "assets": 0.2,
-    "data": 1,
-    "viz": 1.5,
-    "nn": 2,
-    "contenders": 3,
-    "engine": 4,
-    "exercises": 4,
-    "papers": 5,
-    "reproduce": 6,
-    "widgets": 6,
-    "cli": 7,
-    "__main__": 8,
-    "__init__": 9,  # names only, loaded when asked for
+    "labels": 1,
+    "data": 2,
+    "viz": 3,
+    "models": 4,
+    "engine": 5,
+    "predict": 6,
+    "study": 7,
+    "book": 7,
+    "cli": 8,
+    "__main__": 9,
+    "__init__": 10,  # names only, loaded when asked for
 }
 CORE = {"torch", "numpy", "PIL", "matplotlib", "tqdm", "safetensors", "yaml"}
-LAZY_ONLY = {"scipy": "oshp_lite/data/tailor"}
-"""Modules that floors 0-4 may import inside a function, and where."""
+LAZY_ONLY = {"scipy": "oshp_lite/data/prepare"}
+"""Modules that the library may import inside a function, and where."""
 
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {"oshp_lite/study/batch.py": "to be replaced by one executor"}
 """Files above 400 lines, each with its reason."""
 
 
@@ -93,7 +92,7 @@ def test_imports_go_downward(path: Path) -> None:
         assert below or other == room, f"{path.name} (floor {FLOORS[room]}) imports {module} (floor {FLOORS[other]})"
 
 
-@pytest.mark.parametrize("path", [p for p in python_files() if FLOORS.get(room_of(p), 9) <= 4], ids=str)
+@pytest.mark.parametrize("path", [p for p in python_files() if FLOORS.get(room_of(p), 9) <= 6], ids=str)
 def test_lower_floors_need_only_the_core(path: Path) -> None:
     for module, top in imports_of(path):
         name = module.split(".")[0]
@@ -102,7 +101,7 @@ def test_lower_floors_need_only_the_core(path: Path) -> None:
         where = LAZY_ONLY.get(name)
         inside = where is not None and str(path.relative_to(ROOT)).startswith(where)
         allowed = inside and not top
-        assert allowed, f"{path.relative_to(ROOT)} imports {name}, which floors 0-4 do without"
+        assert allowed, f"{path.relative_to(ROOT)} imports {name}, which the library do without"
 
 
 def test_no_circles() -> None:

@@ -122,7 +122,7 @@ def _group_of(space: LabelSpace, index: int) -> str:
 def test_spaces_and_folds_travel_between_processes(space: str) -> None:
     assert pickle.loads(pickle.dumps(label_space(space))) is label_space(space)
     assert copy.deepcopy(fold("ccp", 2)) == fold("ccp", 2)
-    assert len({fold("atr", 1), fold("figures-atr", 1), fold("atr", 2)}) == 2
+    assert len({fold("atr", 1), fold("synth-atr", 1), fold("atr", 2)}) == 2
 
 
 @pytest.mark.parametrize("space", ["atr", "lip", "cihp"])
@@ -187,7 +187,7 @@ def test_float_masks_are_refused() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(UserError, match="unknown label space 'coco'"):
         label_space("coco")
-    assert label_space("figures-lip") is label_space("lip") is label_space("LIP_OS")
+    assert label_space("synth-lip") is label_space("lip") is label_space("LIP_OS")
 
 
 @pytest.mark.parametrize(("dataset", "number"), FOLDS)

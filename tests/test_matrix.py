@@ -12,19 +12,18 @@ import pytest
 from oshp_lite.cli import main
 from oshp_lite.engine.config import identity_dict
 from oshp_lite.engine.models import build_parser
+from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.papers import experiments
-from oshp_lite.papers.experiments import ABLATIONS, EXHIBITS, METHODS, STEPS, Ablation, matrix, runs_of, step_runs
-from oshp_lite.papers.measured import RunKey
-from oshp_lite.reproduce import matrix_plan
-from oshp_lite.reproduce.matrix import Finder, config_of, rows_of, why_not
-from oshp_lite.reproduce.matrix_runner import Runner
-from oshp_lite.reproduce.store import RunStore
+from oshp_lite.study import experiments, matrix_plan
+from oshp_lite.study.experiments import ABLATIONS, EXHIBITS, METHODS, STEPS, Ablation, matrix, runs_of, step_runs
+from oshp_lite.study.matrix import Finder, config_of, rows_of, why_not
+from oshp_lite.study.matrix_runner import Runner
+from oshp_lite.study.records import RunKey
 
 
 def test_a_run_shared_by_tables_is_one_run() -> None:
-    full = RunKey("eopnet", "figures-atr", 1, "k")
+    full = RunKey("eopnet", "synth-atr", 1, "k")
     assert full in runs_of("eopnet2")
     assert runs_of("eopnet5")[-1] == runs_of("eopnet6")[3] == runs_of("eopnet7")[0] == runs_of("eopnet8f")[0] == full
     assert runs_of("framework")[0] in runs_of("eopnet2")
@@ -84,9 +83,9 @@ def test_every_declared_run_has_its_own_configuration(profile: str) -> None:
 
 
 def test_every_ablation_can_be_built() -> None:
-    chosen = fold("figures-atr", 1)
+    chosen = fold("synth-atr", 1)
     for method, name in ABLATIONS:
-        key = RunKey(method, "figures-atr", 1, "k", 0, name)
+        key = RunKey(method, "synth-atr", 1, "k", 0, name)
         config = config_of(key, "smoke")
         if not why_not(key, config):  # weights from elsewhere may not be here
             build_parser(config, chosen)
@@ -96,9 +95,9 @@ def test_every_ablation_can_be_built() -> None:
 
 
 def test_scores_during_training_for_the_curve_only() -> None:
-    curve = RunKey("eopnet", "figures-atr", 1, "k", 0, "static")
+    curve = RunKey("eopnet", "synth-atr", 1, "k", 0, "static")
     assert config_of(curve, "lite").train.eval_every > 0
-    assert config_of(RunKey("eopnet", "figures-atr", 1, "1"), "lite").train.eval_every == 0
+    assert config_of(RunKey("eopnet", "synth-atr", 1, "1"), "lite").train.eval_every == 0
 
 
 def test_initialisations_come_first_and_once() -> None:
@@ -106,14 +105,14 @@ def test_initialisations_come_first_and_once() -> None:
     firsts = [row for row in rows if row.key is None]
     known = {row.name: number for number, row in enumerate(rows)}
     assert {(row.config.data.dataset, row.config.data.fold) for row in firsts} >= {
-        ("figures-atr", 1),
-        ("figures-atr", 2),
+        ("synth-atr", 1),
+        ("synth-atr", 2),
     }
     assert len({row.name for row in firsts}) == len(firsts)
     for number, row in enumerate(rows):
         assert all(known[name] < number for name in row.needs)
     shared = {
-        row.needs for row in rows if row.key and row.key.fold == 1 and row.key.dataset == "figures-atr" and row.needs
+        row.needs for row in rows if row.key and row.key.fold == 1 and row.key.dataset == "synth-atr" and row.needs
     }
     assert len(shared) == 1, "all methods and ablations of a fold start from one initialisation"
 
@@ -148,7 +147,7 @@ def test_the_list_for_engines(places: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_plan_shows_what_is_due_and_what_cannot_be_run(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["matrix", "--profile", "lite", "--steps", "a,c", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
-    assert "eopnet-figures-atr-fold1-kway-seed0\n" in told
+    assert "eopnet-synth-atr-fold1-kway-seed0\n" in told
     assert "needs the dataset ccp-os" in told
     assert not (places / "data").exists()
 
@@ -156,7 +155,7 @@ def test_a_plan_shows_what_is_due_and_what_cannot_be_run(places: Path, capsys: p
 def test_the_minutes_of_a_machine_that_has_made_nothing(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["matrix", "--profile", "lite", "--steps", "a", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"due +\d+\.\d min\* eopnet-figures-atr-fold1-kway-seed0", told)
+    assert re.search(r"due +\d+\.\d min\* eopnet-synth-atr-fold1-kway-seed0", told)
     assert "made on another machine" in told
     assert main(["matrix", "--profile", "smoke", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
@@ -165,7 +164,7 @@ def test_the_minutes_of_a_machine_that_has_made_nothing(places: Path, capsys: py
 
 
 def test_minutes_of_this_machine_come_first(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_of([RunKey("panet", "figures-atr", 1, "k")], "lite")
+    rows = rows_of([RunKey("panet", "synth-atr", 1, "k")], "lite")
     (config,) = [row.config for row in rows if row.key]
     runner = Runner(places / "out", "lite", Finder(RunStore(places / "runs")))
     monkeypatch.setattr(matrix_plan, "_committed", lambda profile: iter([(config, 120.0)]))
@@ -177,7 +176,7 @@ def test_minutes_of_this_machine_come_first(places: Path, monkeypatch: pytest.Mo
 
 
 def test_only_what_is_missing_here_is_not_run(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = [RunKey("persam", "figures-atr", 1, "k"), RunKey("panet", "ccp-os", 1, "k")]
+    lacking = [RunKey("persam", "synth-atr", 1, "k"), RunKey("panet", "ccp-os", 1, "k")]
     rows = rows_of(lacking, "lite", ["train.epochs=1"])
     assert [row.reason.split(":")[0] for row in rows] == [
         "needs SAM weights",
@@ -186,7 +185,7 @@ def test_only_what_is_missing_here_is_not_run(places: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match=r"'nothing'.*row panet-ccp-os"):
         rows_of(lacking[1:], "lite", ["model.options.nothing=1"])
     (known,) = [
-        row for row in rows_of([RunKey("panet", "figures-atr", 1, "k")], "lite", ["model.options.bg=panet"]) if row.key
+        row for row in rows_of([RunKey("panet", "synth-atr", 1, "k")], "lite", ["model.options.bg=panet"]) if row.key
     ]
     assert known.reason == ""
     monkeypatch.setitem(ABLATIONS, ("eopnet", "agm"), Ablation("AGM", ("model.optoins.coarse_weight=0.0",)))
@@ -210,7 +209,7 @@ def test_only_what_is_missing_here_is_not_run(places: Path, monkeypatch: pytest.
         (["--set", "train.epochs=-1", "--dry-run"], "train.epochs is -1"),
         (["--set", "data.fold=3", "--dry-run"], "fold 3"),
         (["--set", "model.options.nothing=1", "--dry-run"], "'nothing'"),
-        (["--profile", "lite", "--steps", "a", "--set", "model.options.bg=panet"], "row eopnet-figures-atr"),
+        (["--profile", "lite", "--steps", "a", "--set", "model.options.bg=panet"], "row eopnet-synth-atr"),
     ],
 )
 def test_wrong_words_get_a_sentence(
@@ -224,7 +223,7 @@ def test_wrong_words_get_a_sentence(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_real_row_is_made_found_recorded_and_read(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from oshp_lite.reproduce.results import load_results, record
+    from oshp_lite.study.results import load_results, record
 
     words = ["--profile", "smoke", "--only", "eopnet", "label_transfer", "persam", "--no-notebooks"]
     rows = listed(capsys, *words)
@@ -238,12 +237,12 @@ def test_a_real_row_is_made_found_recorded_and_read(places: Path, capsys: pytest
     assert "found    eopnet" in capsys.readouterr().out
 
     results = load_results("smoke")
-    own, other = (results.get(RunKey(name, "figures-atr", 1, "k")) for name in ("eopnet", "label_transfer"))
+    own, other = (results.get(RunKey(name, "synth-atr", 1, "k")) for name in ("eopnet", "label_transfer"))
     assert own.origin == "run here"
     assert own.score("human") == pytest.approx(own.scores["human_miou"])
     assert (own.screened == own.counts).all(), "EOP-Net screens its own answers already"
     assert (other.screened[:, :, :2].sum((1, 2)) <= other.counts.sum((1, 2))).all()
-    assert "needs SAM weights" in results.get(RunKey("persam", "figures-atr", 1, "k")).reason
+    assert "needs SAM weights" in results.get(RunKey("persam", "synth-atr", 1, "k")).reason
 
     kept = places / "kept"
     assert len(record("smoke", folder=kept)) == 2

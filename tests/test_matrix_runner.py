@@ -181,9 +181,9 @@ def test_two_runners_at_once(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from oshp_lite.reproduce.matrix import Finder
-    from oshp_lite.reproduce.matrix_runner import Runner
-    from oshp_lite.reproduce.store import RunStore
+    from oshp_lite.engine.runs import RunStore
+    from oshp_lite.study.matrix import Finder
+    from oshp_lite.study.matrix_runner import Runner
 
     runner = Runner(tmp_path / "reports", "smoke", Finder(RunStore(tmp_path / "runs")), tell=lambda text: None)
     lacking = replace(matrix_fake.row("persam", 0, 1), reason="needs SAM weights")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from oshp_lite.papers.experiments import EXHIBITS, matrix
-from oshp_lite.papers.measured import NotRun, RunKey
-from oshp_lite.reproduce.exhibits import make_exhibits
-from oshp_lite.reproduce.matrix import Finder, rows_of
-from oshp_lite.reproduce.store import RunStore
+from oshp_lite.engine.runs import RunStore
+from oshp_lite.study.exhibits import make_exhibits
+from oshp_lite.study.experiments import EXHIBITS, matrix
+from oshp_lite.study.matrix import Finder, rows_of
+from oshp_lite.study.records import NotRun, RunKey
 
 
 def needs(key: RunKey) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from oshp_lite.cli import main
 
-SNAKEFILE = Path(str(resources.files("oshp_lite.reproduce"))) / "Snakefile"
+SNAKEFILE = Path(str(resources.files("oshp_lite.study"))) / "Snakefile"
 
 PRETENDED = """#!{python}
 # in place of `python -m oshp_lite matrix`: three rows, one of which fails and leaves its executed notebook

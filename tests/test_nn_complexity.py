@@ -13,8 +13,8 @@ from oshp_lite.engine.config import DataConfig, InitConfig, ModelConfig, RunConf
 from oshp_lite.engine.models import build_parser, initialise
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.nn import EOPNetConfig
-from oshp_lite.nn.complexity import (
+from oshp_lite.models import EOPNetConfig
+from oshp_lite.models.complexity import (
     count_parameters,
     counting_macs,
     mac_table,
@@ -24,9 +24,9 @@ from oshp_lite.nn.complexity import (
     total_macs,
     used_parameters,
 )
-from oshp_lite.nn.eopnet import EOPNet
-from oshp_lite.nn.official import our_names
-from oshp_lite.nn.pretrained import load_coco
+from oshp_lite.models.encoders.pretrained import load_coco
+from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.released.eopnet import our_names
 
 
 def test_coco_checkpoint_loads_by_name(tmp_path: Path) -> None:

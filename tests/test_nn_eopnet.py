@@ -11,7 +11,7 @@ from nn_tiny import TINY, episode, same, step, tiny
 from torch import nn
 
 from oshp_lite import EOPNet, Episode
-from oshp_lite.nn import EOPNetConfig, OneShotParser, build, methods
+from oshp_lite.models import EOPNetConfig, OneShotParser, build, methods
 
 # ----------------------------------------------------------------------------------------------------- the face
 

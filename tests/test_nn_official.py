@@ -16,7 +16,8 @@ from torch import Tensor
 
 from oshp_lite import EOPNet, Episode
 from oshp_lite.errors import UserError
-from oshp_lite.nn import EOPNetConfig, official
+from oshp_lite.models import EOPNetConfig
+from oshp_lite.models.released import eopnet as official
 
 DATA = Path(__file__).parent / "data"
 

@@ -12,14 +12,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from oshp_lite.nn.complexity import (
+from oshp_lite.models.complexity import (
     count_parameters,
 )
-from oshp_lite.nn.lite import LiteEncoder
-from oshp_lite.nn.losses import contrast_prototypes, pixel_loss, prototype_contrast, restrict_target, shift_weights
-from oshp_lite.nn.metric import AttentionGuidance, NearestPrototype, attend, class_mean, cosine_maps
-from oshp_lite.nn.prototypes import PrototypeBank, masked_average, present_ids, shrink_mask
-from oshp_lite.nn.xception import Block, XceptionEncoder
+from oshp_lite.models.encoders.lite import LiteEncoder
+from oshp_lite.models.encoders.xception import Block, XceptionEncoder
+from oshp_lite.models.modules.losses import (
+    contrast_prototypes,
+    pixel_loss,
+    prototype_contrast,
+    restrict_target,
+    shift_weights,
+)
+from oshp_lite.models.modules.metric import AttentionGuidance, NearestPrototype, attend, class_mean, cosine_maps
+from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average, present_ids, shrink_mask
 
 Array = NDArray[np.float64]
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
-from oshp_lite.nn.feature_cache import FeatureCache
-from oshp_lite.nn.losses import pixel_loss, restrict_target
-from oshp_lite.nn.metric import attend, cosine_maps
-from oshp_lite.nn.parser import build
-from oshp_lite.nn.popnet import POPNet
-from oshp_lite.nn.popnet_config import STAGE_ENDS, POPNetConfig
-from oshp_lite.nn.popnet_stage import ForegroundStage, KnowledgeInfusion, PopNetStage
+from oshp_lite.models.base import build
+from oshp_lite.models.modules.feature_cache import FeatureCache
+from oshp_lite.models.modules.losses import pixel_loss, restrict_target
+from oshp_lite.models.modules.metric import attend, cosine_maps
+from oshp_lite.models.popnet import POPNet
+from oshp_lite.models.popnet_config import STAGE_ENDS, POPNetConfig
+from oshp_lite.models.popnet_stage import ForegroundStage, KnowledgeInfusion, PopNetStage
 
 AREAS = (0, 1, 1, 2, 3, 4)
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from oshp_lite import Episode
 from oshp_lite.errors import UserError
-from oshp_lite.nn import official, popnet_official
-from oshp_lite.nn.complexity import count_parameters, module_macs
-from oshp_lite.nn.popnet import POPNet
-from oshp_lite.nn.popnet_config import POPNetConfig
+from oshp_lite.models.complexity import count_parameters, module_macs
+from oshp_lite.models.popnet import POPNet
+from oshp_lite.models.popnet_config import POPNetConfig
+from oshp_lite.models.released import eopnet as official
+from oshp_lite.models.released import popnet as popnet_official
 
 WIDTH, N_IDS = 8, 18
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from oshp_lite import EOPNet
 from oshp_lite.errors import UserError
-from oshp_lite.nn.official import read_state
-from oshp_lite.nn.prototypes import smooth_prototypes
+from oshp_lite.models.modules.prototypes import smooth_prototypes
+from oshp_lite.models.released.eopnet import read_state
 
 
 def test_momentum_is_as_exact_as_the_prototypes() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from oshp_lite import EOPNet
 from oshp_lite.errors import UserError
-from oshp_lite.nn import EOPNetConfig
-from oshp_lite.nn.eopnet_config import PRESETS
+from oshp_lite.models import EOPNetConfig
+from oshp_lite.models.eopnet_config import PRESETS
 
 # -------------------------------------------------------------------------------------------------- the switches
 

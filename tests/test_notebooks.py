@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oshp_lite.reproduce.execute import Job, run_job
-from oshp_lite.reproduce.notebooks import (
+from oshp_lite.study.execute import Job, run_job
+from oshp_lite.study.notebooks import (
     WIDGET_VIEW,
     default_parameters,
     error_outputs,
@@ -100,9 +100,7 @@ def test_ran_in_order_and_without_errors(path: Path) -> None:
 @every
 def test_outputs_were_made_by_the_present_code(path: Path) -> None:
     stale = stale_cells(load_notebook(path))
-    assert not stale, (
-        f"cells {stale} changed after they ran; python -m oshp_lite.reproduce.execute --in-place {path.name}"
-    )
+    assert not stale, f"cells {stale} changed after they ran; python -m oshp_lite.study.execute --in-place {path.name}"
 
 
 @every

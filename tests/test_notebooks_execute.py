@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from oshp_lite.errors import UserError
-from oshp_lite.reproduce import execute
-from oshp_lite.reproduce.execute import Job, is_finished, run_job, run_jobs
-from oshp_lite.reproduce.notebooks import (
+from oshp_lite.study import execute
+from oshp_lite.study.execute import Job, is_finished, run_job, run_jobs
+from oshp_lite.study.notebooks import (
     check_parameters,
     default_parameters,
     load_notebook,
@@ -178,7 +178,7 @@ def test_execute_skip_force_and_stale(tmp_path: Path) -> None:
 def test_in_place_keeps_the_values_in_the_parameters_cell(tmp_path: Path) -> None:
     pytest.importorskip("papermill")
     source = written(tmp_path, "print(seed)", "1 + 1")
-    command = [sys.executable, "-m", "oshp_lite.reproduce.execute", "--in-place", str(source), "-p", "seed=3"]
+    command = [sys.executable, "-m", "oshp_lite.study.execute", "--in-place", str(source), "-p", "seed=3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = load_notebook(source)
@@ -239,7 +239,7 @@ def test_ctrl_c_stops_the_children(tmp_path: Path) -> None:
     pytest.importorskip("papermill")
     flag = tmp_path / "started"
     source = written(tmp_path, f"open({str(flag)!r}, 'w').close()", "import time; time.sleep(120)")
-    command = [sys.executable, "-m", "oshp_lite.reproduce.execute", "--out", str(tmp_path / "out"), str(source)]
+    command = [sys.executable, "-m", "oshp_lite.study.execute", "--out", str(tmp_path / "out"), str(source)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     limit = time.monotonic() + 60
     while not flag.exists() and time.monotonic() < limit:

@@ -12,7 +12,7 @@ import pytest
 from claims_made_up import ATR, flat, kway, run
 
 from oshp_lite.labels import fold
-from oshp_lite.papers.claims import (
+from oshp_lite.study.claims import (
     CLAIMS,
     COLUMNS,
     VERDICTS,
@@ -29,11 +29,11 @@ from oshp_lite.papers.claims import (
     to_markdown,
     together,
 )
-from oshp_lite.papers.claims.phrases import above, e, m
-from oshp_lite.papers.claims.quantities import Cost, Difference, Fixed, Outcome, Side, Similar
-from oshp_lite.papers.claims.special import NovelConfusion, SizeRank, Stability, _student, spreads
-from oshp_lite.papers.experiments import ABLATIONS, METHODS, families
-from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, measured_of
+from oshp_lite.study.claims.phrases import above, e, m
+from oshp_lite.study.claims.quantities import Cost, Difference, Fixed, Outcome, Side, Similar
+from oshp_lite.study.claims.special import NovelConfusion, SizeRank, Stability, _student, spreads
+from oshp_lite.study.experiments import ABLATIONS, METHODS, families
+from oshp_lite.study.records import Measured, NotRun, Results, RunKey, measured_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BY_ID = {claim.id: claim for claim in CLAIMS}

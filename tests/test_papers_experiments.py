@@ -10,10 +10,10 @@ import pytest
 
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.models import known_methods
-from oshp_lite.nn.popnet_config import POPNetConfig
-from oshp_lite.papers.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
-from oshp_lite.papers.measured import RunKey
-from oshp_lite.reproduce.matrix import COCO, config_of, why_not
+from oshp_lite.models.popnet_config import POPNetConfig
+from oshp_lite.study.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
+from oshp_lite.study.matrix import COCO, config_of, why_not
+from oshp_lite.study.records import RunKey
 
 AAAI = [key for key in matrix("paper") if key.protocol == "aaai"]
 
@@ -62,7 +62,7 @@ def test_models_from_elsewhere_know_the_papers_channel_order() -> None:
 
 
 def test_what_is_declared_can_be_read_without_torch() -> None:
-    code = "import sys, oshp_lite.papers.experiments as e; print('torch' in sys.modules, len(e.METHODS))"
+    code = "import sys, oshp_lite.study.experiments as e; print('torch' in sys.modules, len(e.METHODS))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", str(len(METHODS))]
 
@@ -77,7 +77,7 @@ def test_the_papers_rows_start_from_coco_or_say_what_they_need(tmp_path: Path, m
     assert "not there" in why_not(key, config)
     (tmp_path / "coco.pth").write_bytes(b"x")
     assert "needs the dataset" in why_not(key, config)
-    lite = RunKey("eopnet", "figures-atr", 1, "k")
+    lite = RunKey("eopnet", "synth-atr", 1, "k")
     assert config_of(lite, "lite").init.kind == "segment"
 
 

@@ -14,16 +14,16 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from oshp_lite.data.figures.generate import generate
-from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.data.dataset import OneShotDataset
+from oshp_lite.data.synthetic.generate import generate
 from oshp_lite.engine.config import RunConfig, override
 from oshp_lite.engine.evaluate import Evaluation, save_answers
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold, label_space
-from oshp_lite.papers.experiments import METHODS
-from oshp_lite.papers.figures import (
+from oshp_lite.study.experiments import METHODS
+from oshp_lite.study.figures import (
     CHARTS,
     Sample,
     eopnet4f,
@@ -41,12 +41,12 @@ from oshp_lite.papers.figures import (
     save_figure,
     typical_pairs,
 )
-from oshp_lite.papers.figures.charts import size_curve
-from oshp_lite.papers.figures.pieces import mask_panel, novel_iou, parts_iou
-from oshp_lite.papers.measured import Measured, NotRun, Results, RunKey, measured_of
+from oshp_lite.study.figures.charts import size_curve
+from oshp_lite.study.figures.pieces import mask_panel, novel_iou, parts_iou
+from oshp_lite.study.records import Measured, NotRun, Results, RunKey, measured_of
 from oshp_lite.viz import fig_to_png, new_figure
 
-ATR = "figures-atr"
+ATR = "synth-atr"
 
 
 def made_up(key: RunKey, skill: float, pairs: int = 60) -> Measured:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oshp_lite.papers.claims import CLAIMS, findings, ledger, missing_findings
-from oshp_lite.papers.experiments import families
-from oshp_lite.papers.measured import Results, load_measured
-from oshp_lite.reproduce.cost import load_costs
+from oshp_lite.study.claims import CLAIMS, findings, ledger, missing_findings
+from oshp_lite.study.cost import load_costs
+from oshp_lite.study.experiments import families
+from oshp_lite.study.records import Results, load_measured
 
 ROOT = Path(__file__).resolve().parents[1]
 BY_ID = {claim.id: claim for claim in CLAIMS}

@@ -7,11 +7,11 @@ import re
 import pytest
 from claims_made_up import ATR, flat, run
 
-from oshp_lite.papers.claims import CLAIMS, Part, decide, ledger, summary_line, to_html, to_markdown
-from oshp_lite.papers.claims.phrases import above, e, m
-from oshp_lite.papers.claims.quantities import Outcome
-from oshp_lite.papers.experiments import families
-from oshp_lite.papers.measured import Results, RunKey
+from oshp_lite.study.claims import CLAIMS, Part, decide, ledger, summary_line, to_html, to_markdown
+from oshp_lite.study.claims.phrases import above, e, m
+from oshp_lite.study.claims.quantities import Outcome
+from oshp_lite.study.experiments import families
+from oshp_lite.study.records import Results, RunKey
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
 
@@ -63,12 +63,12 @@ def test_equal_findings_stand_once_and_bare_datasets_take_a_line() -> None:
     verdicts = ledger(Results(runs, reasons), "lite", [claim], said=said)
     page, text = to_html(verdicts), to_markdown(verdicts)
     assert page.count("Nobody knows why.") == text.count("Nobody knows why.") == 1
-    assert "<b>figures-atr, ccp-os, not reproduced:</b> Nobody knows why." in page
-    assert "<b>figures-lip, figures-cihp</b>: not run yet" in page
+    assert "<b>synth-atr, ccp-os, not reproduced:</b> Nobody knows why." in page
+    assert "<b>synth-lip, synth-cihp</b>: not run yet" in page
     assert "needs SAM weights (see notebook 08)" in page
     assert "OSHP_SAM_WEIGHTS" not in page
     other = ledger(Results(runs, reasons), "lite", [claim], said={claim.id: {ATR: "One.", "ccp-os": "Two."}})
-    assert "<b>figures-atr, not reproduced:</b> One." in to_html(other)
+    assert "<b>synth-atr, not reproduced:</b> One." in to_html(other)
 
 
 def test_the_summary_counts_rows_that_rest_on_three_seeds() -> None:

@@ -23,7 +23,7 @@ from oshp_lite.engine.metrics import (
 )
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.papers.measured import (
+from oshp_lite.study.records import (
     Measured,
     NotRun,
     Results,
@@ -41,7 +41,7 @@ from oshp_lite.papers.measured import (
     save_measured,
 )
 
-DATASETS = ("figures-atr", "figures-lip", "figures-cihp", "ccp-os")
+DATASETS = ("synth-atr", "synth-lip", "synth-cihp", "ccp-os")
 
 
 def kway_matrices(dataset: str, pairs: int, seed: int, blur: float = 0.5, empty: int = 0) -> torch.Tensor:
@@ -70,13 +70,13 @@ def oneway_matrices(dataset: str, per_class: int, seed: int) -> tuple[torch.Tens
     return torch.from_numpy(rng.integers(0, 500, (len(ids), 2, 2))), ids
 
 
-KEY = RunKey("eopnet", "figures-atr", 1, "k")
+KEY = RunKey("eopnet", "synth-atr", 1, "k")
 
 
 def test_slugs_tell_runs_apart() -> None:
-    assert KEY.slug == "eopnet-figures-atr-fold1-kway-seed0"
-    changed = RunKey("eopnet", "figures-atr", 1, "1", 2, "momentum-0.8", "aaai")
-    assert changed.slug == "eopnet-figures-atr-fold1-1way-seed2-momentum-0.8-aaai"
+    assert KEY.slug == "eopnet-synth-atr-fold1-kway-seed0"
+    changed = RunKey("eopnet", "synth-atr", 1, "1", 2, "momentum-0.8", "aaai")
+    assert changed.slug == "eopnet-synth-atr-fold1-1way-seed2-momentum-0.8-aaai"
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -128,12 +128,12 @@ def test_oneway_scores_are_the_engines(dataset: str) -> None:
 
 
 def test_single_run_intervals_are_the_engines() -> None:
-    matrices = kway_matrices("figures-atr", 40, 1)
+    matrices = kway_matrices("synth-atr", 40, 1)
     engine = bootstrap_kway(matrices, fold("atr", 1), 500)
     ours = measured_of(KEY, "lite", matrices, [0] * 40)
     _, low, high = bootstrap([ours], "human", repeats=500)
     assert (low, high) == pytest.approx(engine["human_miou"], abs=1e-12)
-    matrices, ids = oneway_matrices("figures-atr", 9, 2)
+    matrices, ids = oneway_matrices("synth-atr", 9, 2)
     ours = measured_of(replace(KEY, way="1"), "lite", matrices, ids)
     engine = bootstrap_oneway(matrices, ids, fold("atr", 1), 500)
     _, low, high = bootstrap([ours], "novel", repeats=500)
@@ -145,7 +145,7 @@ def test_a_query_is_drawn_with_all_its_pairs(way: Literal["k", "1"]) -> None:
     """The same answer five times over, for five supports of one query, tells no more than once."""
     key = replace(KEY, way=way)
     matrices, ids = (
-        (kway_matrices("figures-atr", 40, 1), np.zeros(40, int)) if way == "k" else oneway_matrices("figures-atr", 9, 2)
+        (kway_matrices("synth-atr", 40, 1), np.zeros(40, int)) if way == "k" else oneway_matrices("synth-atr", 9, 2)
     )
     photos = np.arange(len(ids))
     once = measured_of(key, "lite", matrices, ids, queries=photos)
@@ -215,7 +215,7 @@ def test_comparisons_that_cannot_be_made_are_refused() -> None:
 
 
 def test_unlike_ways_are_drawn_apart() -> None:
-    matrices, ids = oneway_matrices("figures-atr", 9, 2)
+    matrices, ids = oneway_matrices("synth-atr", 9, 2)
     one = measured_of(replace(KEY, way="1"), "lite", matrices, ids)
     k = kway(KEY)
     found = contrast([Term(1.0, [one], "novel"), Term(-1.0, [k], "novel")])
@@ -237,9 +237,9 @@ def test_results_answer_or_say_why_not() -> None:
 @pytest.mark.parametrize("way", ["k", "1"])
 def test_files_come_back_whole_and_small(tmp_path: Path, way: str) -> None:
     if way == "k":
-        matrices, ids = kway_matrices("figures-atr", 330, 4), np.repeat(np.arange(1, 12), 30)
+        matrices, ids = kway_matrices("synth-atr", 330, 4), np.repeat(np.arange(1, 12), 30)
     else:
-        matrices, listed = oneway_matrices("figures-atr", 30, 4)
+        matrices, listed = oneway_matrices("synth-atr", 30, 4)
         ids = np.array(listed)
     n_ids = matrices.shape[-1]
     screened = matrices.clone()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from oshp_lite.errors import UserError
-from oshp_lite.papers import numbers
-from oshp_lite.papers.numbers import PrintedTable, printed_table, printed_tables
+from oshp_lite.study.printed import numbers
+from oshp_lite.study.printed.numbers import PrintedTable, printed_table, printed_tables
 
 _SIZES = {
     "popnet1": (4, 7),

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from papers_made_up import made_up_results
 
 from oshp_lite.errors import UserError
-from oshp_lite.papers import render
-from oshp_lite.papers.measured import Results
-from oshp_lite.papers.tables import TABLES, Column, Label, Note, Row, Table, from_plain, make_table, text_of
+from oshp_lite.study import render
+from oshp_lite.study.records import Results
+from oshp_lite.study.tables import TABLES, Column, Label, Note, Row, Table, from_plain, make_table, text_of
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import pytest
 from papers_made_up import made_up, made_up_results
 
 from oshp_lite.errors import UserError
-from oshp_lite.papers.measured import Results, RunKey, bootstrap
-from oshp_lite.papers.tables import (
+from oshp_lite.study.records import Results, RunKey, bootstrap
+from oshp_lite.study.results import _tuned
+from oshp_lite.study.tables import (
     TABLES,
     Column,
     Label,
@@ -25,8 +26,7 @@ from oshp_lite.papers.tables import (
     make_table,
     text_of,
 )
-from oshp_lite.papers.tables.measure import DATA, braces
-from oshp_lite.reproduce.results import _tuned
+from oshp_lite.study.tables.measure import DATA, braces
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_every_cell_is_one_of_the_kinds_and_measured_ones_name_their_data(name: 
         assert "lite; committed" in data.text
         if any(isinstance(cell, PrintedCell) for cell in row.cells):  # side by side: the column says so as well
             for column, cell in zip(table.columns, row.cells, strict=True):
-                assert not isinstance(cell, MeasuredCell) or "measured on figures-atr" in column.group
+                assert not isinstance(cell, MeasuredCell) or "measured on synth-atr" in column.group
         assert all(cell.runs for cell in measured)
 
 
@@ -72,7 +72,7 @@ def test_a_measured_cell_is_the_bootstrap_over_its_seeds(full: Results) -> None:
     table = make_table("eopnet2", full)
     found = dict(cells(table, group="eopnet", kind="measured"))["k-way novel mIoU: fold 1"]
     assert isinstance(found, MeasuredCell)
-    runs = full.seeds(RunKey("eopnet", "figures-atr", 1, "k"))
+    runs = full.seeds(RunKey("eopnet", "synth-atr", 1, "k"))
     expected = bootstrap(runs, "novel")
     assert (found.mean, found.low, found.high) == tuple(100 * value for value in expected)
     assert found.spread == pytest.approx(np.std([100 * run.score("novel") for run in runs], ddof=1))
@@ -115,7 +115,7 @@ def test_screened_rows_stand_below_measured_ones_but_not_for_eopnet(full: Result
     kinds = [row.kind for row in table.rows if row.group == "sgone"]
     assert kinds == ["paper", "measured", "screened"]
     assert [row.kind for row in table.rows if row.group == "eopnet"] == ["paper", "measured"]
-    plain = Results([made_up(RunKey("sgone", "figures-atr", 1, "k"), screened=False)])
+    plain = Results([made_up(RunKey("sgone", "synth-atr", 1, "k"), screened=False)])
     found = dict(cells(make_table("eopnet2", plain), group="sgone", kind="screened"))["k-way novel mIoU: fold 1"]
     assert isinstance(found, Missing)
     assert found.what == "not screened"
@@ -147,18 +147,18 @@ def test_the_table_on_real_photos_has_no_paper_in_it(full: Results) -> None:
 
 
 def test_the_papers_own_data_joins_as_soon_as_something_was_measured_on_it(full: Results) -> None:
-    keys = [RunKey("eopnet", "atr-os", 1, "k"), RunKey("eopnet", "figures-atr", 1, "k")]
+    keys = [RunKey("eopnet", "atr-os", 1, "k"), RunKey("eopnet", "synth-atr", 1, "k")]
     both = Results([made_up(key, profile="paper" if key.dataset == "atr-os" else "lite") for key in keys])
     table = make_table("eopnet2", both)
     assert [text_of(row.cells[2]) for row in table.rows if row.group == "eopnet"] == [
         "ATR-OS, as printed",
-        "figures-atr (procedural people), lite; committed",
+        "synth-atr (procedural people), lite; committed",
         "ATR-OS, paper; committed",
     ]
     groups = [label for label, _ in make_table("eopnet6", both).groups]
     assert "measured on ATR-OS, fold 1" in groups
     alone = make_table("eopnet2", Results([made_up(keys[0], profile="paper")]))
-    assert not any("figures-atr" in text_of(row.cells[2]) for row in alone.rows)
+    assert not any("synth-atr" in text_of(row.cells[2]) for row in alone.rows)
 
 
 def test_one_run_serves_several_tables(full: Results) -> None:
@@ -171,7 +171,7 @@ def test_one_run_serves_several_tables(full: Results) -> None:
 
 
 def test_a_study_with_another_momentum_does_not_fill_the_papers_row() -> None:
-    key = RunKey("eopnet", "figures-atr", 1, "k")
+    key = RunKey("eopnet", "synth-atr", 1, "k")
     tuned = replace(made_up(key), provenance={"settings": {"lr": 0.1, "options": {"momentum": 0.9}}})
     table = make_table("eopnet6", Results([tuned]))
     names = [text_of(row.cells[0]) for row in table.rows]
@@ -188,7 +188,7 @@ def test_settings_are_told_shared_ones_once() -> None:
     made = []
     for method, rate in (("eopnet", 0.1), ("sgone", 0.2), ("amp", 0.1)):
         settings_of = {"epochs": 5, "lr": rate, "size": [96, 64], "options": {"beta": 1} if method == "amp" else {}}
-        made.append(replace(made_up(RunKey(method, "figures-atr", 1, "k")), provenance={"settings": settings_of}))
+        made.append(replace(made_up(RunKey(method, "synth-atr", 1, "k")), provenance={"settings": settings_of}))
     notes = [str(note) for note in make_table("eopnet2", Results(made)).notes]
     assert "Trained methods, unless said otherwise: epochs 5; lr 0.1; size 96x64." in notes
     assert {"SG-One: lr 0.2.", "AMP: beta 1."} <= set(notes)
@@ -211,7 +211,7 @@ def test_an_option_of_a_preset_counts_as_one_that_was_given() -> None:
         made = []
         for method, own in (options | changed).items():
             about = {"epochs": 5, "size": 96, "variant": "lite", "options": own}
-            made.append(replace(made_up(RunKey(method, "figures-atr", 1, "k")), provenance={"settings": about}))
+            made.append(replace(made_up(RunKey(method, "synth-atr", 1, "k")), provenance={"settings": about}))
         return [str(note) for note in make_table("eopnet2", Results(made)).notes]
 
     notes = told()
@@ -232,7 +232,7 @@ def test_a_row_that_was_never_planned_says_so(full: Results) -> None:
 
 
 def test_the_table_says_how_much_each_was_tuned() -> None:
-    made = [made_up(RunKey(method, "figures-atr", 1, "k")) for method in ("eopnet", "sgone")]
+    made = [made_up(RunKey(method, "synth-atr", 1, "k")) for method in ("eopnet", "sgone")]
     tuned = {"eopnet": "4 trials, the first kept", "sgone": "4 trials", "amp": "4 trials"}
     (note,) = [str(note) for note in make_table("eopnet2", Results(made, tuned=tuned)).notes if "tried" in str(note)]
     assert note.endswith("SG-One: 4 trials; EOP-Net: 4 trials, the first kept.")  # AMP has no result here
@@ -240,7 +240,7 @@ def test_the_table_says_how_much_each_was_tuned() -> None:
 
 def test_quick_runs_were_tuned_as_lite_ones() -> None:
     """quick takes the settings of lite, so what was tried for them is told there too; smoke has settings of its own."""
-    key = RunKey("panet", "figures-atr", 1, "k")
+    key = RunKey("panet", "synth-atr", 1, "k")
     told = {name: _tuned([made_up(key, profile=name)]) for name in ("quick", "lite", "smoke")}
     assert told["quick"] == told["lite"]
     assert "trials" in told["quick"]["panet"]

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from oshp_lite.data.figures.generate import generate
+from oshp_lite.data.synthetic.generate import generate
 from oshp_lite.engine.config import DataConfig, RunConfig
 from oshp_lite.engine.evaluate import Evaluation, save_answers
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
-from oshp_lite.papers.measured import Measured, Results, RunKey, measured_of
-from oshp_lite.reproduce.matrix import config_of
-from oshp_lite.reproduce.pictures import PICTURES, keep_answers, panels_of, picture, positions_of
+from oshp_lite.study.matrix import config_of
+from oshp_lite.study.pictures import PICTURES, keep_answers, panels_of, picture, positions_of
+from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 from oshp_lite.viz import fig_to_png
 
 METHODS = ("eopnet", "popnet", "amp")
@@ -49,7 +49,7 @@ class Store:
 
 
 def result(method: str, people: Any) -> Measured:
-    key = RunKey(method, "figures-atr", 1, "k")
+    key = RunKey(method, "synth-atr", 1, "k")
     config = config_of(key, "smoke")
     chosen = run_fold(config, people)
     pairs = test_set(config, people, chosen).pairs()
@@ -61,7 +61,7 @@ def result(method: str, people: Any) -> Measured:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return generate("figures-atr", tmp_path_factory.mktemp("people"), 48, 32, 64, progress=False)
+    return generate("synth-atr", tmp_path_factory.mktemp("people"), 48, 32, 64, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_every_picture_is_drawn_without_any_result() -> None:
 
 
 def test_a_figure_is_led_by_its_papers_own_method() -> None:
-    assert panels_of("eopnet6f", "lite")["k"].lead == RunKey("eopnet", "figures-atr", 1, "k")
+    assert panels_of("eopnet6f", "lite")["k"].lead == RunKey("eopnet", "synth-atr", 1, "k")
     assert panels_of("popnet4f", "lite")["k"].lead.protocol == "aaai"
-    assert panels_of("popnet4f", "lite", "journal")["k"].lead == RunKey("popnet", "figures-atr", 1, "k")
+    assert panels_of("popnet4f", "lite", "journal")["k"].lead == RunKey("popnet", "synth-atr", 1, "k")
     assert set(panels_of("popnet3f", "lite")) == {"1", "k"}
     with pytest.raises(UserError, match="shows no answers"):
         panels_of("confusion", "lite")
@@ -86,12 +86,12 @@ def test_a_figure_is_led_by_its_papers_own_method() -> None:
 def test_kept_answers_draw_the_same_picture(tmp_path: Path, people: Any, results: Results) -> None:
     store, kept = Store(tmp_path, people), tmp_path / "kept"
     made = keep_answers(results, "smoke", finder=store, folder=kept)  # type: ignore[arg-type]
-    assert {path.name for path in made} == {f"{method}-figures-atr-fold1-kway-seed0.npz" for method in METHODS}
+    assert {path.name for path in made} == {f"{method}-synth-atr-fold1-kway-seed0.npz" for method in METHODS}
     assert all(path.stat().st_size < 30_000 for path in made)
     assert keep_answers(results, "smoke", finder=store, folder=kept) == [], "nothing changed"  # type: ignore[arg-type]
     elsewhere = Store(tmp_path, people, methods=())
     for name in ("eopnet6f", "eopnet7f"):
-        lead = results.get(RunKey("eopnet", "figures-atr", 1, "k"))
+        lead = results.get(RunKey("eopnet", "synth-atr", 1, "k"))
         assert isinstance(lead, Measured)
         assert positions_of(name, lead)
         here, there, nowhere = (

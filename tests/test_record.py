@@ -11,12 +11,12 @@ import torch
 from oshp_lite import assets
 from oshp_lite.engine.checkpoint import load_parser, read_weights, save_weights
 from oshp_lite.errors import UserError
-from oshp_lite.nn import EOPNet
-from oshp_lite.reproduce import publish, record
+from oshp_lite.models import EOPNet
+from oshp_lite.study import publish, record
 
 CONFIG = """\
 variant: lite
-data: {dataset: figures-atr, fold: 1, protocol: journal, way: k, size: 64}
+data: {dataset: synth-atr, fold: 1, protocol: journal, way: k, size: 64}
 model: {method: eopnet, options: {}}
 train: {task: parse, visible: base, epochs: 2, batch_size: 4, lr: 0.001, seed: 0}
 """
@@ -82,7 +82,7 @@ def test_the_shipped_checkpoint_is_small_loads_and_says_where_it_comes_from() ->
     parser = load_parser(path)
     assert all(value.dtype == torch.float32 for value in parser.parameters())
     told = json.loads(assets.PROVENANCE.read_text())
-    assert told["config"]["data"]["dataset"] == "figures-atr"
+    assert told["config"]["data"]["dataset"] == "synth-atr"
     assert told["config"]["data"]["fold"] == 1
     assert told["run"]["commit"]
     assert 0 < told["scores"]["novel_miou"] < 1

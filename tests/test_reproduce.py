@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from oshp_lite import files as places
 from oshp_lite.cli import main
+from oshp_lite.data.registry import dataset_folder
 from oshp_lite.errors import UserError
-from oshp_lite.papers.experiments import matrix
-from oshp_lite.reproduce import batch, places, references
-from oshp_lite.reproduce.datasets import dataset_folder
-from oshp_lite.reproduce.matrix import rows_of
-from oshp_lite.reproduce.notebooks import load_notebook, save_notebook
-from oshp_lite.reproduce.pages import math_svg, write_page
+from oshp_lite.study import batch, references
+from oshp_lite.study.experiments import matrix
+from oshp_lite.study.matrix import rows_of
+from oshp_lite.study.notebooks import load_notebook, save_notebook
+from oshp_lite.study.pages import math_svg, write_page
 
 pytest.importorskip("papermill")
 pytest.importorskip("nbconvert")
@@ -29,9 +30,9 @@ TOUR = ["# 00 A tour with $\\alpha$", 'profile = "smoke"', "print(profile)"]
 BROKEN = ["# 03 Broken", "seed = 0", "raise RuntimeError('no luck')"]
 TRAIN = [
     "# 07 Train",
-    'profile = "smoke"\ndataset = "figures-atr"\nfold = 1\nway = "k"\nseed = 0',
+    'profile = "smoke"\ndataset = "synth-atr"\nfold = 1\nway = "k"\nseed = 0',
     "from oshp_lite.engine.presets import load_profile\n"
-    "from oshp_lite.reproduce.store import RunStore\n"
+    "from oshp_lite.engine.runs import RunStore\n"
     "config = load_profile(profile, {'data.fold': fold}, dataset=dataset, way=way)\n"
     "run = RunStore().ensure(config, progress=False)\n"
     "print(run.scores['human_miou'])",
@@ -137,9 +138,9 @@ def test_a_profile_from_end_to_end(
 def test_plan_of_a_profile(book: Path) -> None:
     jobs, listed = batch._plan("quick", [], book / "out", 2)
     names = [job.target.stem for job, _ in jobs]
-    assert names[0] == "07_train-figures-atr-fold1-kway", "the longest first"
+    assert names[0] == "07_train-synth-atr-fold1-kway", "the longest first"
     assert [training.dataset for training in listed if training.missing] == ["ccp-os"]
-    assert jobs[0][0].parameters == {"profile": "quick", "dataset": "figures-atr", "fold": 1, "way": "k"}
+    assert jobs[0][0].parameters == {"profile": "quick", "dataset": "synth-atr", "fold": 1, "way": "k"}
     (tour,) = [job for job, _ in jobs if job.source.stem == "00_tour"]
     assert tour.parameters == {"profile": "quick"}
 
@@ -150,9 +151,9 @@ def test_settings_reach_the_trainings_and_their_references(book: Path) -> None:
     assert batch.training_config("smoke", kway).train.minutes == 0.5
     assert kway.of_references == ["data.size=48"]
     assert batch.Training.read(json.loads(json.dumps(asdict(kway)))) == kway
-    assert kway.name != batch.Training("figures-atr", 1, "k").name, "kept apart from the profile's own"
+    assert kway.name != batch.Training("synth-atr", 1, "k").name, "kept apart from the profile's own"
     assert {job.target.stem for job, _ in jobs} == {f"07_train-{kway.name}", f"07_train-{oneway.name}"}
-    top = references.ceiling_config("smoke", "figures-atr", 1, kway.overrides)
+    top = references.ceiling_config("smoke", "synth-atr", 1, kway.overrides)
     assert (top.data.size, top.train.minutes, top.train.visible) == (48, 0.0, "all")
     with pytest.raises(UserError, match="unknown name 'minuets'"):
         batch._plan("smoke", [], book / "out", 1, ["train.minuets=1"])
@@ -227,7 +228,7 @@ def test_what_cannot_be_drawn_is_told() -> None:
 def test_notebooks_share_the_machine_with_other_work(
     book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from oshp_lite.reproduce import execute
+    from oshp_lite.study import execute
 
     running, most, guard = 0, 0, threading.Lock()
 

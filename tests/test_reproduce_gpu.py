@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from oshp_lite.errors import UserError
-from oshp_lite.nn.eopnet_config import EOPNetConfig
-from oshp_lite.reproduce.gpu_check import Plan, exact_float32, gpu_check, half_precision, parity, timed_training
-from oshp_lite.reproduce.speed import device_or_error, estimate, measure, reference_episode
+from oshp_lite.models.eopnet_config import EOPNetConfig
+from oshp_lite.study.gpu_check import Plan, exact_float32, gpu_check, half_precision, parity, timed_training
+from oshp_lite.study.speed import device_or_error, estimate, measure, reference_episode
 
-SMALL = Plan(variant="lite", parity_size=32, speed_size=32, seconds=0.05, profile="smoke", dataset="figures-atr")
+SMALL = Plan(variant="lite", parity_size=32, speed_size=32, seconds=0.05, profile="smoke", dataset="synth-atr")
 
 
 def test_the_reference_episode_is_the_same_everywhere() -> None:
@@ -66,7 +66,7 @@ def test_longer_profiles_are_estimated_longer() -> None:
     smoke, _ = estimate("smoke", cpu, seconds=0.05)
     lite, what = estimate("lite", cpu, seconds=0.05)
     assert smoke < lite / 20
-    assert "figures-atr" in what
+    assert "synth-atr" in what
 
 
 @pytest.mark.slow

@@ -15,20 +15,20 @@ from types import SimpleNamespace
 
 import pytest
 
+from oshp_lite.data.registry import dataset_folder
+from oshp_lite.engine import runs as store_module
 from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig
 from oshp_lite.engine.presets import load_profile
+from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
-from oshp_lite.reproduce import store as store_module
-from oshp_lite.reproduce.datasets import dataset_folder
-from oshp_lite.reproduce.lock import Busy, locked
-from oshp_lite.reproduce.store import RunStore
+from oshp_lite.lock import Busy, locked
 
 FAKE = textwrap.dedent(
     """
     import json, os, sys, time
     from pathlib import Path
     from types import SimpleNamespace
-    from oshp_lite.reproduce import store
+    from oshp_lite.engine import runs as store
 
     def find_dataset(data, root=None, progress=True):
         return SimpleNamespace(fingerprint="data of " + data.dataset)
@@ -277,7 +277,7 @@ def test_a_store_beneath_a_file_is_refused(runs: RunStore, tmp_path: Path) -> No
 def test_a_real_run_from_nothing(tmp_path: Path) -> None:
     small = load_profile(
         "smoke",
-        {"train.epochs": 1, "train.steps_per_epoch": 2, "data.figures.n_train": 16, "data.figures.n_test": 16},
+        {"train.epochs": 1, "train.steps_per_epoch": 2, "data.synthetic.n_train": 16, "data.synthetic.n_test": 16},
     )
     runs = RunStore(tmp_path / "runs")
     run = runs.ensure(small, tmp_path / "data", progress=False)

@@ -17,7 +17,7 @@ from PIL import Image
 from raw_trees import ROOT, assert_refused, ccp_tree, everything, script
 
 from oshp_lite.data import open_dataset
-from oshp_lite.data.tailor.ccp import (
+from oshp_lite.data.prepare.ccp import (
     CcpPlan,
     clone,
     foreground_box,
@@ -178,7 +178,7 @@ def test_interrupted_and_resumed(tmp_path: Path) -> None:
     """Killed half-way, the same call ends with the very dataset of an undisturbed one."""
     ccp_tree(tmp_path / "clone", photos=40, empty=(2, 30), size=(300, 200))
     program = (
-        "import sys; from oshp_lite.data.tailor.ccp import *; "
+        "import sys; from oshp_lite.data.prepare.ccp import *; "
         "tailor(sys.argv[1], sys.argv[2], plan=CcpPlan(train=20, train_queries=9, test_queries=5))"
     )
     words = [sys.executable, "-c", program, str(tmp_path / "clone"), str(tmp_path / "out")]

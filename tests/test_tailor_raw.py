@@ -21,10 +21,10 @@ from raw_trees import (
 
 from oshp_lite.data import open_dataset
 from oshp_lite.data.pairs import build_support_index
-from oshp_lite.data.tailor.atr import ATR
-from oshp_lite.data.tailor.cihp import CIHP
-from oshp_lite.data.tailor.lip import LIP
-from oshp_lite.data.tailor.raw import tailor
+from oshp_lite.data.prepare.atr import ATR
+from oshp_lite.data.prepare.cihp import CIHP
+from oshp_lite.data.prepare.lip import LIP
+from oshp_lite.data.prepare.raw import tailor
 from oshp_lite.data.verify import verify
 from oshp_lite.errors import UserError
 from oshp_lite.files import encode_jpeg, encode_png, read_json, read_mask, sha256_json

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oshp_lite.cli import main
-from oshp_lite.data.layout import OneShotDataset
-from oshp_lite.data.tailor.held_out import hold_out
+from oshp_lite.data.dataset import OneShotDataset
+from oshp_lite.data.prepare.held_out import hold_out
 from oshp_lite.engine.presets import load_profile
+from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json
 from oshp_lite.labels import fold
-from oshp_lite.papers.experiments import METHODS
-from oshp_lite.reproduce.store import RunStore
-from oshp_lite.reproduce.tuning import MARGIN, START, chosen, outcome, record, told_by_method, trials, tuning_file
+from oshp_lite.study.experiments import METHODS
+from oshp_lite.study.tuning import MARGIN, START, chosen, outcome, record, told_by_method, trials, tuning_file
 
 JOURNAL = fold("atr", 1)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from oshp_lite.book.objects import OBJECTS, object_scene
+from oshp_lite.book.problem import Row, class_matrix, problem_comparison
+from oshp_lite.book.sheets import contact_sheet, fold_chart, many_colours, pair_chart
 from oshp_lite.labels import fold, label_space
 from oshp_lite.viz.images import Colours
-from oshp_lite.viz.objects import OBJECTS, object_scene
-from oshp_lite.viz.problem import Row, class_matrix, problem_comparison
-from oshp_lite.viz.sheets import contact_sheet, fold_chart, many_colours, pair_chart
 from oshp_lite.viz.style import fig_to_png, new_figure
 
 ATR = label_space("atr")

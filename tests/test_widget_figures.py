@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from oshp_lite.widgets.dual_metric_figure import DualMetricState, Moment, dual_metric_view
-from oshp_lite.widgets.prototype_figure import CELL, PrototypeState, prototype_view
+from oshp_lite.book.widgets.dual_metric_figure import DualMetricState, Moment, dual_metric_view
+from oshp_lite.book.widgets.prototype_figure import CELL, PrototypeState, prototype_view
 
 NAMES = {2: "hair", 4: "upper-clothes"}
 

@@ -11,7 +11,7 @@ from oshp_lite.cli.common import at_least, table
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
-        "what", nargs="?", choices=["figures", "model", "methods", "gpu-check"], help="default: by the device"
+        "what", nargs="?", choices=["synthetic", "model", "methods", "gpu-check"], help="default: by the device"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument(
@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do it."""
     if options.what == "methods":
-        from oshp_lite.reproduce.cost import measure_costs, write_costs
+        from oshp_lite.study.cost import measure_costs, write_costs
 
         size = options.size or (128 if options.variant == "lite" else 512)
         found = measure_costs(
@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if check:
         return _gpu_check(options)
-    if options.what in (None, "figures"):
-        from oshp_lite.data.figures.generate import bench
+    if options.what in (None, "synthetic"):
+        from oshp_lite.data.synthetic.generate import bench
 
         rates = bench(options.seconds, options.size or 256)
         print(table([[name, rate] for name, rate in rates.items()], ["procedural people", "scenes/s"]))
@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _gpu_check(options: argparse.Namespace) -> int:
-    from oshp_lite.reproduce.gpu_check import gpu_check
-    from oshp_lite.reproduce.places import reports_root
+    from oshp_lite.files import reports_root
+    from oshp_lite.study.gpu_check import gpu_check
 
     out = options.out or reports_root() / "gpu-check"
     minutes = 9.0 if options.minutes is None else options.minutes
@@ -69,8 +69,8 @@ def _gpu_check(options: argparse.Namespace) -> int:
 
 
 def _model(options: argparse.Namespace) -> None:
-    from oshp_lite.nn.eopnet_config import EOPNetConfig
-    from oshp_lite.reproduce.speed import device_or_error, measure
+    from oshp_lite.models.eopnet_config import EOPNetConfig
+    from oshp_lite.study.speed import device_or_error, measure
 
     device = device_or_error(options.device)
     size = options.size or (128 if options.variant == "lite" else 512)

@@ -1,4 +1,4 @@
-"""`oshp-lite data figures | verify`."""
+"""`oshp-lite data synthetic | verify`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from oshp_lite.cli.common import at_least
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="figures|verify")
-    figures = kinds.add_parser("figures", help="draw a dataset of procedural people")
-    figures.add_argument("--name", default="figures-atr", help="figures-atr, figures-lip or figures-cihp")
-    figures.add_argument("--out", required=True, type=Path, metavar="DIR", help="the dataset's folder")
-    figures.add_argument("--train", type=at_least(1), default=1200, metavar="N", help="training scenes")
-    figures.add_argument("--test", type=at_least(1), default=300, metavar="N", help="test scenes")
-    figures.add_argument("--size", type=at_least(1), default=128, metavar="S", help="side in pixels")
-    figures.add_argument("--seed", type=at_least(0), default=0)
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="synthetic|verify")
+    synthetic = kinds.add_parser("synthetic", help="draw a dataset of procedural people")
+    synthetic.add_argument("--name", default="synth-atr", help="synth-atr, synth-lip or synth-cihp")
+    synthetic.add_argument("--out", required=True, type=Path, metavar="DIR", help="the dataset's folder")
+    synthetic.add_argument("--train", type=at_least(1), default=1200, metavar="N", help="training scenes")
+    synthetic.add_argument("--test", type=at_least(1), default=300, metavar="N", help="test scenes")
+    synthetic.add_argument("--size", type=at_least(1), default=128, metavar="S", help="side in pixels")
+    synthetic.add_argument("--seed", type=at_least(0), default=0)
     verify = kinds.add_parser("verify", help="count, check sizes, ids and pairs of a dataset on disk")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--quick", action="store_true", help="read only the photos' headers")
@@ -25,13 +25,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it."""
-    if options.kind == "figures":
-        from oshp_lite.reproduce.datasets import draw
+    if options.kind == "synthetic":
+        from oshp_lite.data.registry import draw
 
         dataset = draw(options.name, options.out, options.train, options.test, options.size, options.seed)
         print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
         return 0
-    from oshp_lite.data.tailor.scripts import verify_command
+    from oshp_lite.data.prepare.scripts import verify_command
 
     verify_command([str(options.folder), *(["--quick"] if options.quick else [])])
     return 0

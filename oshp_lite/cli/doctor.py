@@ -74,8 +74,8 @@ def _ranges() -> dict[str, Any]:
 
 
 def _data(given: str | None) -> None:
-    from oshp_lite.data.layout import open_dataset
-    from oshp_lite.reproduce.places import data_root
+    from oshp_lite.data.dataset import open_dataset
+    from oshp_lite.files import data_root
 
     root = data_root(given)
     print(f"\ndata in {root}")
@@ -91,7 +91,7 @@ def _data(given: str | None) -> None:
         for name in DATASETS
         if name not in found and name.removesuffix("-os") not in found
     ]
-    rows.append(["figures-*", "procedural people need no data: they are drawn when first asked for"])
+    rows.append(["synth-*", "procedural people need no data: they are drawn when first asked for"])
     print(table(rows))
 
 
@@ -115,7 +115,7 @@ def _state(folder: Path, opener: Callable[[Path], Any]) -> str:
 
 
 def _runs(given: str | None) -> None:
-    from oshp_lite.reproduce.places import runs_root
+    from oshp_lite.files import runs_root
 
     root = runs_root(given)
     number = len(list(root.glob("[!.]*/scores.json"))) if root.is_dir() else 0
@@ -141,7 +141,7 @@ def _machine() -> str:
 def _times(device: str) -> None:
     import torch
 
-    from oshp_lite.reproduce.speed import estimate
+    from oshp_lite.study.speed import estimate
 
     print("\nrough time of each profile's first training here (data preparation and other notebooks not counted)")
     rows = []

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _references(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    from oshp_lite.reproduce import references
+    from oshp_lite.study import references
 
     config, progress = chosen_config(options), not options.quiet
     if options.baseline == "ceiling":
@@ -76,9 +76,9 @@ def _of_weights(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def _judge(weights: Path, config: Any, options: argparse.Namespace) -> dict[str, Any]:
+    from oshp_lite.data.registry import find_dataset
     from oshp_lite.engine.evaluate import evaluate
-    from oshp_lite.reproduce.datasets import find_dataset
-    from oshp_lite.reproduce.parse import load_any_parser
+    from oshp_lite.predict import load_any_parser
 
     parser = load_any_parser(weights, options.device or "cpu")
     about: dict[str, Any] = parser.about  # type: ignore[assignment]

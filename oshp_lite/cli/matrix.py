@@ -13,8 +13,8 @@ from oshp_lite.cli.common import PROFILES, at_least, places, refuse_others, step
 from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
-    from oshp_lite.reproduce.matrix import Row
-    from oshp_lite.reproduce.matrix_runner import Runner
+    from oshp_lite.study.matrix import Row
+    from oshp_lite.study.matrix_runner import Runner
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +53,14 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it."""
-    from oshp_lite.reproduce.places import data_root, runs_root
+    from oshp_lite.files import data_root, runs_root
 
     if options.profile not in PROFILES:
         raise UserError(f"unknown profile {options.profile!r}; known: {', '.join(PROFILES)}")
     for variable, place in (("OSHP_DATA", data_root(options.data)), ("OSHP_RUNS", runs_root(options.runs))):
         os.environ[variable] = str(place)
     if options.snakefile:
-        print(resources.files("oshp_lite.reproduce").joinpath("Snakefile"))
+        print(resources.files("oshp_lite.study").joinpath("Snakefile"))
         return 0
     if options.action == "record":
         return _record(options)
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         print(table([[position, row.name] for position, row in _numbered(rows)], ("row", "name")))
         return 0
     if options.dry_run:
-        from oshp_lite.reproduce.matrix_plan import print_plan
+        from oshp_lite.study.matrix_plan import print_plan
 
         print_plan(rows, runner, options.jobs)
         return 0
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _record(chosen: argparse.Namespace) -> int:
-    from oshp_lite.reproduce.results import committed_folder, record
+    from oshp_lite.study.results import committed_folder, record
 
     takes = ("action", "profile", "data", "runs")
     refuse_others(chosen, options, takes, "record keeps every finished row of the profile's own settings")
@@ -92,8 +92,8 @@ def _record(chosen: argparse.Namespace) -> int:
 
 
 def _rows(options: argparse.Namespace) -> list[Row]:
-    from oshp_lite.papers.experiments import METHODS, matrix
-    from oshp_lite.reproduce.matrix import rows_of
+    from oshp_lite.study.experiments import METHODS, matrix
+    from oshp_lite.study.matrix import rows_of
 
     strange = sorted(set(options.only) - set(METHODS))
     if strange:
@@ -105,10 +105,10 @@ def _rows(options: argparse.Namespace) -> list[Row]:
 
 
 def _runner(options: argparse.Namespace) -> Runner:
-    from oshp_lite.reproduce.batch import find_notebooks
-    from oshp_lite.reproduce.matrix import LIMIT_MINUTES, Finder
-    from oshp_lite.reproduce.matrix_runner import Runner
-    from oshp_lite.reproduce.places import reports_root
+    from oshp_lite.files import reports_root
+    from oshp_lite.study.batch import find_notebooks
+    from oshp_lite.study.matrix import LIMIT_MINUTES, Finder
+    from oshp_lite.study.matrix_runner import Runner
 
     limit = LIMIT_MINUTES[options.profile] if options.limit is None else options.limit
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -140,7 +140,7 @@ def _numbered(rows: list[Row]) -> list[tuple[int, Row]]:
 
 
 def _listed(row: Row, position: int, runner: Runner) -> dict[str, Any]:
-    from oshp_lite.reproduce.store import present_code
+    from oshp_lite.engine.runs import present_code
 
     key = row.key
     named = (

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     mask = read_mask(options.support_mask)
     foreground = read_mask(options.support_foreground) if options.support_foreground else None
     from oshp_lite.assets import checkpoint
-    from oshp_lite.reproduce.parse import load_any_parser, parse_pair
+    from oshp_lite.predict import load_any_parser, parse_pair
     from oshp_lite.viz import overlay
 
     parser = load_any_parser(options.weights or checkpoint(), options.device)

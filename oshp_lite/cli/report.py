@@ -17,8 +17,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it."""
-    from oshp_lite.reproduce.places import data_root, reports_root, runs_root
-    from oshp_lite.reproduce.report import write_report
+    from oshp_lite.files import data_root, reports_root, runs_root
+    from oshp_lite.study.report import write_report
 
     os.environ["OSHP_DATA"], os.environ["OSHP_RUNS"] = str(data_root(options.data)), str(runs_root(options.runs))
     print(f"report: {write_report(options.profile, reports_root(options.out) / options.profile)}")

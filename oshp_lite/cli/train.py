@@ -19,8 +19,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do it."""
     from oshp_lite.cli.evaluate import print_scores
-    from oshp_lite.reproduce.places import runs_root
-    from oshp_lite.reproduce.store import RunStore
+    from oshp_lite.engine.runs import RunStore
+    from oshp_lite.files import runs_root
 
     config = chosen_config(options)
     store = RunStore(runs_root(options.runs))

@@ -25,10 +25,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Do it."""
-    from oshp_lite.reproduce import tuning
-    from oshp_lite.reproduce.datasets import dataset_folder
-    from oshp_lite.reproduce.places import runs_root
-    from oshp_lite.reproduce.store import RunStore
+    from oshp_lite.data.registry import dataset_folder
+    from oshp_lite.engine.runs import RunStore
+    from oshp_lite.files import runs_root
+    from oshp_lite.study import tuning
 
     store = RunStore(runs_root(chosen.runs))
     if chosen.action == "record":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from oshp_lite.data.layout import OneShotDataset, Sample, open_dataset
+from oshp_lite.data.dataset import OneShotDataset, Sample, open_dataset
 from oshp_lite.data.pairs import (
     Pair,
     build_support_index,
@@ -19,7 +19,7 @@ from oshp_lite.data.writer import DatasetWriter, finished_dataset
 
 if TYPE_CHECKING:
     from oshp_lite.data.episode import IGNORE, Episode, collate
-    from oshp_lite.data.episodes import EpisodeDataset
+    from oshp_lite.data.loading import EpisodeDataset
 
 __all__ = [
     "IGNORE",
@@ -44,7 +44,7 @@ _HOMES = {
     "IGNORE": "oshp_lite.data.episode",
     "Episode": "oshp_lite.data.episode",
     "collate": "oshp_lite.data.episode",
-    "EpisodeDataset": "oshp_lite.data.episodes",
+    "EpisodeDataset": "oshp_lite.data.loading",
 }
 
 

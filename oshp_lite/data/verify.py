@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from oshp_lite.data.layout import (
+from oshp_lite.data.dataset import (
     CLASSES,
     FOREGROUND,
     IMAGES,

@@ -10,7 +10,7 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from oshp_lite.data.layout import (
+from oshp_lite.data.dataset import (
     CLASSES,
     DESCRIPTION,
     FOREGROUND,

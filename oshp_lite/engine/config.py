@@ -1,7 +1,7 @@
 """What a run is: data, model, training, evaluation and initialisation, as one frozen tree of named values.
 
 Every choice in which a paper and the official code differ is a field here or in the model's own configuration
-(`oshp_lite.nn.eopnet.EOPNetConfig`); `variant` names a preset over all of them:
+(`oshp_lite.models.eopnet.EOPNetConfig`); `variant` names a preset over all of them:
 
 | row | field                     | official | paper  | lite (ours, for small images)                |
 |-----|---------------------------|----------|--------|----------------------------------------------|
@@ -44,8 +44,8 @@ FREE = {"identity": False}
 
 
 @dataclass(frozen=True)
-class FiguresConfig:
-    """How many procedural scenes to draw, and how large, when the dataset is a `figures-*` one."""
+class SyntheticConfig:
+    """How many procedural scenes to draw, and how large, when the dataset is a `synth-*` one."""
 
     n_train: int = 1200
     n_test: int = 300
@@ -61,7 +61,7 @@ class DataConfig:
     side (None: the dataset's own); `cap` limits 1-way queries per class.
     """
 
-    dataset: str = "figures-atr"
+    dataset: str = "synth-atr"
     fold: int = 1
     protocol: Literal["journal", "aaai", "tuning"] = "journal"
     way: Literal["k", "1"] = "k"
@@ -75,7 +75,7 @@ class DataConfig:
     jitter: float = 0.2
     split: int | None = None
     cap: int | None = 1500
-    figures: FiguresConfig = field(default_factory=FiguresConfig)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     workers: int = field(default=0, metadata=FREE)
     cache_mb: int = field(default=1024, metadata=FREE)
 
@@ -153,14 +153,14 @@ class InitConfig:
     """Where the encoder's first weights come from.
 
     kind "none": random; "file": `path`, an encoder found by name in a checkpoint; "segment": plain supervised runs on
-    what the fold allows: first `figures_epochs` on procedural people (skipped when the dataset is one itself), then
+    what the fold allows: first `synthetic_epochs` on procedural people (skipped when the dataset is one itself), then
     `dataset_epochs` on the dataset's own training photos. Novel classes have no labels in either.
     """
 
     kind: Literal["none", "segment", "file"] = "none"
     path: str | None = None
-    figures: str = "figures-atr"
-    figures_epochs: int = 0
+    synthetic: str = "synth-atr"
+    synthetic_epochs: int = 0
     dataset_epochs: int = 20
     batch_size: int = 16
     lr: float = 2e-3
@@ -321,9 +321,9 @@ def check(config: RunConfig) -> None:
     """Raise UserError when a value is out of its range, naming it."""
     data, train, evaluation, init = config.data, config.train, config.eval, config.init
     low: list[tuple[str, float | None, float]] = [
-        ("data.figures.n_train", data.figures.n_train, 2),
-        ("data.figures.n_test", data.figures.n_test, 2),
-        ("data.figures.size", data.figures.size, 16),
+        ("data.synthetic.n_train", data.synthetic.n_train, 2),
+        ("data.synthetic.n_test", data.synthetic.n_test, 2),
+        ("data.synthetic.size", data.synthetic.size, 16),
         ("data.fold", data.fold, 1),
         ("data.pre_resize", data.pre_resize, 16),
         ("data.split", data.split, 1),
@@ -340,7 +340,7 @@ def check(config: RunConfig) -> None:
         ("eval.batch_size", evaluation.batch_size, 1),
         ("eval.bi_every", evaluation.bi_every, 1),
         ("eval.bootstrap", evaluation.bootstrap, 0),
-        ("init.figures_epochs", init.figures_epochs, 0),
+        ("init.synthetic_epochs", init.synthetic_epochs, 0),
         ("init.dataset_epochs", init.dataset_epochs, 0),
     ]
     for name, value, least in low:
@@ -373,10 +373,10 @@ def identity_dict(config: RunConfig) -> dict[str, Any]:
         return _plain(value)
 
     kept: dict[str, Any] = keep(config)
-    if not config.data.dataset.startswith("figures-") and not (
-        config.init.kind == "segment" and config.init.figures_epochs
+    if not config.data.dataset.startswith("synth-") and not (
+        config.init.kind == "segment" and config.init.synthetic_epochs
     ):
-        kept["data"].pop("figures")
+        kept["data"].pop("synthetic")
     return kept
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import IGNORE, Episode, collate
-from oshp_lite.data.episodes import EpisodeDataset
-from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.data.loading import EpisodeDataset
 from oshp_lite.data.transforms import to_photo
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.loading import run_fold, test_set
@@ -36,8 +36,8 @@ from oshp_lite.engine.metrics import (
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
 from oshp_lite.labels import Fold
-from oshp_lite.nn.losses import restrict_target
-from oshp_lite.nn.prototypes import shrink_mask
+from oshp_lite.models.modules.losses import restrict_target
+from oshp_lite.models.modules.prototypes import shrink_mask
 
 COARSE_EVERY = 10
 """The released code judges the coarse space on every 10th pair."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.data.episodes import EpisodeDataset, EpochBatches, SegmentDataset
-from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.data.loading import EpisodeDataset, EpochBatches, SegmentDataset
 from oshp_lite.data.transforms import Recipe, as_size
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.labels import Fold, fold

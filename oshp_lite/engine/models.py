@@ -17,12 +17,12 @@ from oshp_lite.engine.checkpoint import read_weights
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold, label_space
-from oshp_lite.nn.encoders import ENCODER_OPTIONS, build_encoder
-from oshp_lite.nn.eopnet_config import EOPNetConfig
-from oshp_lite.nn.layers import resize
-from oshp_lite.nn.losses import pixel_loss
-from oshp_lite.nn.parser import Parsing, build, builder, methods, register
-from oshp_lite.nn.prototypes import present_ids
+from oshp_lite.models.base import Parsing, build, builder, methods, register
+from oshp_lite.models.encoders import ENCODER_OPTIONS, build_encoder
+from oshp_lite.models.eopnet_config import EOPNetConfig
+from oshp_lite.models.modules.layers import resize
+from oshp_lite.models.modules.losses import pixel_loss
+from oshp_lite.models.modules.prototypes import present_ids
 
 
 class SegmentNet(nn.Module):
@@ -94,8 +94,8 @@ def _build_segment(**options: Any) -> SegmentNet:
 
 def known_methods() -> tuple[str, ...]:
     """Return the names of all methods, after importing the rooms that register them."""
-    import_module("oshp_lite.nn.eopnet")
-    for room in ("oshp_lite.nn.popnet", "oshp_lite.contenders"):
+    import_module("oshp_lite.models.eopnet")
+    for room in ("oshp_lite.models.popnet", "oshp_lite.models.baselines"):
         if find_spec(room) is not None:
             import_module(room)
     return methods()
@@ -185,7 +185,7 @@ def initialise(parser: nn.Module, config: RunConfig, init_weights: Path | str | 
         return "random weights"
     if str(path).endswith(".safetensors"):
         return f"{load_encoder(parser, path)} encoder tensors from {Path(path).name}"
-    return str(import_module("oshp_lite.nn.pretrained").load_deeplab(parser, path))
+    return str(import_module("oshp_lite.models.encoders.pretrained").load_deeplab(parser, path))
 
 
 def about_run(config: RunConfig, fold: Fold, dataset: str, **more: Any) -> dict[str, Any]:

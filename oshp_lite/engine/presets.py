@@ -78,7 +78,7 @@ _PAPER_OVER_OFFICIAL: dict[str, Any] = {
 }
 
 
-def variant_config(variant: str, dataset: str = "figures-atr") -> RunConfig:
+def variant_config(variant: str, dataset: str = "synth-atr") -> RunConfig:
     """Return the preset `official`, `paper` or `lite` over trainer, data and evaluation (facts rows 15-35).
 
     `paper` takes the journal's value where the journal states one and the official code's elsewhere; its split depends
@@ -92,7 +92,7 @@ def variant_config(variant: str, dataset: str = "figures-atr") -> RunConfig:
     config = from_dict({"variant": variant, **_OFFICIAL}, base)
     if variant == "paper":
         config = from_dict(_PAPER_OVER_OFFICIAL, config)
-        family = dataset.removeprefix("figures-").removesuffix("-os")
+        family = dataset.removeprefix("synth-").removesuffix("-os")
         config = from_dict({"data": {"split": PAPER_SPLIT.get(family)}}, config)
     if family_is_small(dataset):
         config = from_dict({"data": {"split": None}, "eval": {"pairs": "dataset"}}, config)
@@ -101,7 +101,7 @@ def variant_config(variant: str, dataset: str = "figures-atr") -> RunConfig:
 
 def family_is_small(dataset: str) -> bool:
     """True for datasets with a split and a pair rule of their own: procedural people and CCP-OS."""
-    return dataset.startswith(("figures-", "ccp"))
+    return dataset.startswith(("synth-", "ccp"))
 
 
 @cache  # reading YAML takes longer than all the rest of a profile; nobody writes into the answer
@@ -138,7 +138,7 @@ def load_profile(
     pairs = parse_overrides(overrides)
     run = dict(content["run"])
     run_data = dict(run.get("data", {}))
-    chosen = dataset or pairs.get("data.dataset") or run_data.get("dataset", "figures-atr")
+    chosen = dataset or pairs.get("data.dataset") or run_data.get("dataset", "synth-atr")
     chosen_way = str(way or pairs.get("data.way") or run_data.get("way", "k"))
     chosen_task = task or pairs.get("train.task") or run.get("train", {}).get("task", "parse")
     method = pairs.get("model.method") or run.get("model", {}).get("method", "eopnet")
@@ -176,10 +176,10 @@ def init_config(config: RunConfig) -> RunConfig | None:
     init = config.init
     if init.kind != "segment":
         return None
-    figures = config.data.dataset.startswith("figures-")
+    synthetic = config.data.dataset.startswith("synth-")
     stages: list[tuple[str, int]] = []
-    if init.figures_epochs and not figures:
-        stages.append((init.figures, init.figures_epochs))
+    if init.synthetic_epochs and not synthetic:
+        stages.append((init.synthetic, init.synthetic_epochs))
     if init.dataset_epochs:
         stages.append((config.data.dataset, init.dataset_epochs))
     if not stages:
@@ -212,8 +212,8 @@ def init_config(config: RunConfig) -> RunConfig | None:
     evaluation = replace(
         config.eval, source="npm", screening=True, absent_test="resized", pairs="dataset", bi_every=1, bootstrap=0
     )
-    if foreign and init.dataset_epochs == 0 and figures is False:
-        # The figures run has to be the same whichever dataset it later serves, so its test settings are fixed.
+    if foreign and init.dataset_epochs == 0 and synthetic is False:
+        # the run on procedural people is the same whichever dataset it later serves, so its test settings are fixed
         evaluation = replace(default.eval, test_size=data.size, bootstrap=0)
     model = ModelConfig(method="segment", options=encoder_options(config))
     return RunConfig(variant="lite", data=data, model=model, train=train, eval=evaluation, init=earlier)

@@ -19,10 +19,10 @@ import oshp_lite
 
 PACKAGE = Path(oshp_lite.__file__).resolve().parent
 
-ROOMS = ("errors.py", "files.py", "labels", "data", "nn", "engine")
+ROOMS = ("errors.py", "files.py", "labels", "data", "models", "engine")
 """The code that every run depends on (floors 0 to 4)."""
 
-ELSEWHERE = ("data/figures", "data/tailor", "engine/provenance.py", "engine/baselines.py")
+ELSEWHERE = ("data/synthetic", "data/prepare", "engine/provenance.py", "engine/trivial.py")
 """Rooms inside those that cannot change a run: what they make is fingerprinted as data, or is only told."""
 
 LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "matplotlib", "tqdm")

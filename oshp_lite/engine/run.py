@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oshp_lite.data.layout import OneShotDataset
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.evaluate import run_evaluation, save_answers, save_pairs, save_samples

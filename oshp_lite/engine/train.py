@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode
-from oshp_lite.data.layout import OneShotDataset
 from oshp_lite.engine.checkpoint import file_digest, load_state, save_state, save_weights
 from oshp_lite.engine.config import RunConfig, identity
 from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set

@@ -92,7 +92,7 @@ class Fold:
 
 
 def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
-    """Fold 1 or 2 of "atr", "lip", "cihp" or "ccp" (also "figures-atr", "atr-os", ...).
+    """Fold 1 or 2 of "atr", "lip", "cihp" or "ccp" (also "synth-atr", "atr-os", ...).
 
     protocol: "journal" (all datasets), "aaai" (ATR only) or "tuning": the journal fold's base classes alone, every
     third of them (rarest first) playing novel, so that settings can be chosen without a look at a novel class. Raises

@@ -207,15 +207,15 @@ def _space(name: str) -> LabelSpace:
 
 
 def canonical(dataset: str) -> str:
-    """Short name of a dataset or label space: "figures-atr", "atr-os", "ATR_OS" -> "atr"; "ccp-os" -> "ccp"."""
-    name = dataset.lower().replace("_", "-").removeprefix("figures-").removesuffix("-os")
+    """Short name of a dataset or label space: "synth-atr", "atr-os", "ATR_OS" -> "atr"; "ccp-os" -> "ccp"."""
+    name = dataset.lower().replace("_", "-").removeprefix("synth-").removesuffix("-os")
     return name if name in tables.SPACES else dataset
 
 
 def label_space(name: str) -> LabelSpace:
     """The label space of "atr", "lip", "cihp", "pascal", "ccp" (59 tags) or "ccp-os" (12 classes).
 
-    Datasets' names (figures-atr, atr-os, ...) give their space. Raises UserError for an unknown name.
+    Datasets' names (synth-atr, atr-os, ...) give their space. Raises UserError for an unknown name.
     """
     tidy = name.lower().replace("_", "-")
     if tidy in tables.SPACES:

@@ -1,0 +1,1 @@
+"""The book: exercises, widgets and the drawings that only notebooks use."""

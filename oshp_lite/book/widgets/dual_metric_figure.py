@@ -1,0 +1,104 @@
+"""Notebook 04's interactive figure: slide beta through a training and see AGM and NPM side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oshp_lite import viz
+from oshp_lite.book.widgets.controls import follow
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One moment of a training: `beta` of Eq. (10) then, and both modules' probabilities [C,h,w] for one query."""
+
+    beta: float
+    agm: Tensor
+    npm: Tensor
+
+
+@dataclass
+class DualMetricState:
+    """What the figure shows, without any widget. Journal, Eqs. (7), (9), (10).
+
+    photo     uint8 [H,W,3], the query
+    truth     int64 [h,w], the query's classes at feature size, 255 = ignore
+    moments   the training's moments, in order (beta falls from 1 to about 0)
+    names     class id -> name for the classes on offer
+    step      index of the moment shown; class_id the class shown
+    """
+
+    photo: NDArray[np.uint8]
+    truth: Tensor
+    moments: Sequence[Moment]
+    names: Mapping[int, str]
+    step: int = 0
+    class_id: int = 0
+
+    @property
+    def moment(self) -> Moment:
+        """The moment shown."""
+        return self.moments[self.step]
+
+    def iou(self, probabilities: Tensor) -> float:
+        """Return the class's IoU on this query when every cell goes to its most probable class; nan if absent."""
+        valid = self.truth != 255
+        found, wanted = (probabilities.argmax(0) == self.class_id) & valid, (self.truth == self.class_id) & valid
+        union = int((found | wanted).sum())
+        return int((found & wanted).sum()) / union if union else float("nan")
+
+    def draw(self) -> Figure:
+        """Return the figure: query with the class's true outline, AGM's probability, NPM's probability."""
+        figure, axes = viz.new_figure(1, 3, width=2.5, height=3.0)
+        draw_row(self, axes[0])
+        return figure
+
+    def png(self) -> bytes:
+        """Return the figure as PNG bytes, quick rather than small."""
+        return viz.fig_to_png(self.draw(), colours=None)
+
+
+def draw_row(state: DualMetricState, axes: Sequence[Any]) -> None:
+    """Draw the state's three panels into three axes."""
+    beta, name = state.moment.beta, state.names[state.class_id]
+    wanted = viz.enlarge((state.truth == state.class_id).numpy(), state.photo.shape[:2])
+    viz.show_image(axes[0], _ringed(state.photo, wanted), f"β = {beta:.2f}: {name}")
+    for place, label, weight, answer in (
+        (axes[1], "AGM", beta, state.moment.agm),
+        (axes[2], "NPM", 1 - beta, state.moment.npm),
+    ):
+        heat = viz.heat_on_photo(state.photo, answer[state.class_id], low=0.0, high=1.0)
+        title = f"{label} × {weight:.2f}, IoU {state.iou(answer):.2f}"
+        viz.show_image(place, _ringed(heat, wanted), title)
+
+
+def _ringed(picture: NDArray[np.uint8], region: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Draw the region's outline in white over black, visible on light and dark ground."""
+    edge = viz.outlines(region)
+    ringed = picture.copy()
+    wide = edge.copy()
+    wide[1:] |= edge[:-1]
+    wide[:, 1:] |= edge[:, :-1]
+    ringed[wide] = 0
+    ringed[edge] = 255
+    return ringed
+
+
+def dual_metric_view(state: DualMetricState) -> Any:
+    """Return the ipywidgets view of the figure (needs a live kernel to move)."""
+    widgets = import_module("ipywidgets")
+    steps = [(f"{moment.beta:.2f}", index) for index, moment in enumerate(state.moments)]
+    classes = [(name, class_id) for class_id, name in state.names.items()]
+    controls = {
+        "step": widgets.SelectionSlider(options=steps, value=state.step, description="β"),
+        "class_id": widgets.Dropdown(options=classes, value=state.class_id, description="class"),
+    }
+    return follow(state, controls, state.png)

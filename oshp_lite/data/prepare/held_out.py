@@ -1,0 +1,78 @@
+"""A dataset to choose settings on: part of the training photos, every trace of the fold's novel classes taken out.
+
+Hyper-parameters may be tuned on base classes of training photos only. So the training part is cut in two, novel labels
+are erased from both (the pixels stay part of the person), and some base classes play the novel ones: the fold
+`fold(dataset, number, "tuning")`. Test photos are never opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from oshp_lite.data.dataset import OneShotDataset, Phase, open_dataset
+from oshp_lite.data.writer import DatasetWriter, finished_dataset
+from oshp_lite.errors import UserError
+from oshp_lite.files import cannot_read
+from oshp_lite.labels import Fold
+
+VERSION = 1
+TEST_SHARE = 0.25
+"""Share of the training photos that the tuning runs are judged on: the last ones."""
+
+
+def hold_out(source: OneShotDataset, chosen: Fold, root: Path | str, *, progress: bool = False) -> OneShotDataset:
+    """Make (or find) the tuning dataset of `source` and a fold in the folder `root`.
+
+    Raises UserError when the training part is too small, or `root` holds something else.
+    """
+    stems = source.stems("train")
+    n_test = round(len(stems) * TEST_SHARE)
+    n_train = len(stems) - n_test
+    if n_train < 2 or n_test < 4:
+        raise UserError(f"the training part of {source.root} has {len(stems)} photos, too few to hold some out")
+    recipe = {
+        "version": VERSION,
+        "source": source.fingerprint,
+        "fold": chosen.number,
+        "protocol": chosen.protocol,
+        "novel": sorted(chosen.novel),
+        "test": n_test,
+    }
+    there = finished_dataset(root, recipe)
+    if there is not None:
+        return there
+    rule = {**source.description["test_pairs"], "rule": "spread"}
+    writer = DatasetWriter(
+        root,
+        name=f"{source.name}-tuning",
+        space=source.space.name,
+        train_split=n_train // 2,
+        test_split=max(n_test // 4, 1),
+        test_pairs={key: rule[key] for key in ("rule", "queries", "repeats") if key in rule},
+        recipe=recipe,
+        force=_is_ours(Path(root)),
+        about={"held_out_from": source.name},
+    )
+    with writer:
+        for number, stem in enumerate(tqdm(stems, desc=writer.name, disable=not progress)):
+            phase: Phase = "train" if number < n_train else "test"
+            mask, foreground = source.mask(stem), source.foreground(stem)
+            gone = np.isin(source.space.merge(mask), chosen.novel)
+            path = source.image_path(stem)
+            try:
+                photo = path.read_bytes()
+            except OSError as error:
+                raise cannot_read(path, error) from None
+            writer.add(phase, stem, photo, np.where(gone, 0, mask).astype(mask.dtype), foreground=foreground)
+    return open_dataset(root)
+
+
+def _is_ours(root: Path) -> bool:
+    """True when the folder holds an older tuning dataset, which may be replaced; anything else may not."""
+    try:
+        return "held_out_from" in open_dataset(root).description
+    except UserError:
+        return False

@@ -1,0 +1,361 @@
+"""The bare body: torso rows, limbs, hands, feet, head with its face, and hair."""
+
+from __future__ import annotations
+
+from math import cos, sin
+
+import numpy as np
+
+from oshp_lite.data.synthetic.atoms import atom
+from oshp_lite.data.synthetic.outlines import across, ellipse, limb, smooth, strip, unit
+from oshp_lite.data.synthetic.raster import Canvas, Shape
+from oshp_lite.data.synthetic.rng import Rng
+from oshp_lite.data.synthetic.skeleton import Figure
+from oshp_lite.data.synthetic.textures import Flat
+
+# Half-widths as fractions of the stature, at equal steps along the bone.
+UPPER_ARM = np.array([0.0285, 0.0285, 0.0255, 0.0225])
+FOREARM = np.array([0.0225, 0.0240, 0.0195, 0.0145])
+HAND = np.array([0.0135, 0.0185, 0.0190, 0.0130])
+THIGH = np.array([0.0555, 0.0530, 0.0450, 0.0345])
+SHIN = np.array([0.0330, 0.0365, 0.0290, 0.0185])
+FOOT = np.array([0.0190, 0.0240, 0.0255, 0.0195])
+
+# Torso: height 0 = root of the neck, 1 = crotch; half-width seen from the front and from the side.
+ROWS = np.array([0.0, 0.045, 0.085, 0.13, 0.2, 0.3, 0.43, 0.6, 0.77, 0.9, 1.0])
+FRONT = np.array([0.034, 0.060, 0.090, 0.108, 0.106, 0.092, 0.084, 0.072, 0.086, 0.096, 0.088])
+FRONT_F = np.array([0.030, 0.053, 0.082, 0.098, 0.096, 0.084, 0.077, 0.062, 0.085, 0.099, 0.092])
+DEPTH = np.array([0.034, 0.044, 0.052, 0.060, 0.066, 0.068, 0.064, 0.058, 0.066, 0.070, 0.062])
+
+
+def _torso(fig: Figure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What all rows of a figure's torso share: its ends, the direction across, half-widths at ROWS (pixels)."""
+    b = fig.build
+    neck, crotch = fig.at("neck"), fig.at("crotch")
+    c, s = abs(cos(fig.yaw)), abs(sin(fig.yaw))
+    wide = FRONT + (FRONT_F - FRONT) * b.feminine
+    wide = wide * (1 + (b.bulk - 1) * 0.9) * (b.shoulders / (0.104 - 0.012 * b.feminine)) ** 0.5
+    half = np.hypot(wide * c, DEPTH * (1 + (b.bulk - 1) * 1.4) * s) * fig.scale
+    down = unit(crotch - neck)
+    base = np.array([down[1], -down[0]])
+    if base[0] < 0:
+        base = -base
+    return neck, crotch, base, half
+
+
+def torso_rows(fig: Figure, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre [n, 2], direction across (to the right of the picture) [n, 2] and half-width [n] at the heights v."""
+    neck, crotch, base, half = fig.once("torso", _torso)
+    vv = np.clip(v, 0, 1)
+    tilt = np.radians(fig.pose.shoulders + (fig.pose.hips - fig.pose.shoulders) * vv) * cos(fig.yaw)
+    u = np.stack([base[0] * np.cos(tilt) - base[1] * np.sin(tilt), base[0] * np.sin(tilt) + base[1] * np.cos(tilt)], 1)
+    belly = np.sin(np.pi * vv) * 0.010 * fig.scale * sin(fig.yaw)
+    centre = neck + v[:, None] * (crotch - neck) + u * belly[:, None]
+    return centre, u, np.interp(v, ROWS, half)
+
+
+def torso_shape(fig: Figure, v0: float, v1: float, ease: float | np.ndarray = 0.0, steps: int = 12) -> np.ndarray:
+    """The torso between two heights as a polygon; `ease` widens it (fractions of the stature, number or [steps])."""
+    v = np.linspace(v0, v1, steps)
+    centre, u, half = torso_rows(fig, v)
+    r = (half + np.asarray(ease) * fig.scale)[:, None]
+    return strip(centre + u * r, centre - u * r)
+
+
+def middle(fig: Figure, v: float) -> np.ndarray:
+    """The point of the body's front middle line at a height of the torso (it wanders sideways as the body turns)."""
+    centre, u, half = torso_rows(fig, np.array([v]))
+    return centre[0] + u[0] * half[0] * sin(fig.yaw) * 0.75
+
+
+def arm_shapes(fig: Figure, side: str) -> list[Shape]:
+    """Bare arm and hand."""
+    s, k = fig.scale, fig.scale * fig.build.bulk
+    sh, el, wr, ha = (fig.at(n, side) for n in ("shoulder", "elbow", "wrist", "hand"))
+    upper, lower = atom("skin", "upper-arm", side), atom("skin", "lower-arm", side)
+    hand = limb(wr, ha, HAND * s)
+    tip = ellipse(ha, 0.0135 * s, 0.0125 * s, n=12)
+    n = across(wr, ha)
+    inward = n if float(n @ (fig.at("pelvis") - wr)) > 0 else -n
+    thumb_root = wr + (ha - wr) * 0.25 + inward * 0.012 * s
+    thumb_tip = wr + (ha - wr) * 0.72 + inward * 0.027 * s
+    thumb = limb(thumb_root, thumb_tip, np.array([0.008, 0.008, 0.0065, 0.005]) * s)
+    return [
+        (ellipse(sh, 0.0285 * k, 0.0285 * k), upper),
+        (limb(sh, el, UPPER_ARM * k), upper),
+        (ellipse(el, 0.0228 * k, 0.0228 * k), lower),
+        (limb(el, wr, FOREARM * k), lower),
+        (ellipse(wr, 0.0143 * k, 0.0143 * k, n=12), lower),
+        (hand, lower),
+        (tip, lower),
+        (thumb, lower),
+    ]
+
+
+def leg_shapes(fig: Figure, side: str) -> list[Shape]:
+    """Bare leg and foot."""
+    k = fig.scale * fig.build.bulk
+    hip, kn, an, toe = (fig.at(n, side) for n in ("hip", "knee", "ankle", "toe"))
+    upper, lower = atom("skin", "upper-leg", side), atom("skin", "lower-leg", side)
+    return [
+        (ellipse(hip, 0.054 * k, 0.054 * k), upper),
+        (limb(hip, kn, THIGH * k), upper),
+        (ellipse(kn, 0.034 * k, 0.034 * k), lower),
+        (limb(kn, an, SHIN * k), lower),
+        (ellipse(an, 0.019 * k, 0.019 * k, n=14), lower),
+        (limb(an, toe, FOOT * fig.scale), lower),
+        (ellipse(toe, 0.019 * fig.scale, 0.015 * fig.scale, n=14), lower),
+    ]
+
+
+class Head:
+    """The head's own frame: x to the right of the picture, y down, one unit = half the head's height."""
+
+    def __init__(self, fig: Figure) -> None:
+        crown, chin = fig.at("crown"), fig.at("chin")
+        self.fig = fig
+        self.centre = (crown + chin) / 2
+        self.down = unit(chin - crown)
+        self.right = np.array([self.down[1], -self.down[0]])
+        self.unit = max(float(np.hypot(*(chin - crown))) / 2, fig.build.head * fig.scale * 0.42)
+        self.s, self.c = sin(fig.head_yaw), cos(fig.head_yaw)
+
+    @property
+    def facing(self) -> bool:
+        """True when the face can be seen."""
+        return self.c > -0.25
+
+    def points(self, xy: list[tuple[float, float]] | np.ndarray) -> np.ndarray:
+        """Head coordinates [n, 2] -> pixels."""
+        a = np.asarray(xy, dtype=float)
+        return self.centre + (a[:, :1] * self.right + a[:, 1:] * self.down) * self.unit
+
+    def outline(self, grow: float = 0.0, upto: float = 1.0) -> np.ndarray:
+        """The skull and jaw as a smooth polygon; `grow` widens it."""
+        ys = np.array([-0.98, -0.9, -0.62, -0.2, 0.2, 0.55, 0.82, 0.97])
+        xs = np.array([0.18, 0.38, 0.64, 0.71, 0.67, 0.56, 0.36, 0.13])
+        turn = abs(self.s)
+        front = xs + turn * np.array([-0.02, 0.0, 0.02, 0.03, 0.06, 0.1, 0.16, 0.2])
+        back = xs + turn * np.array([0.06, 0.12, 0.2, 0.22, 0.08, -0.12, -0.22, -0.18])
+        right, left = (front, back) if self.s >= 0 else (back, front)
+        keep = ys <= upto
+        ys, right, left = ys[keep], right[keep] + grow, left[keep] + grow
+        ys = ys - grow * np.clip(-ys, 0, 1)
+        pts = np.concatenate([np.stack([right, ys], 1), np.stack([-left, ys], 1)[::-1]])
+        return smooth(self.points(pts), 3)
+
+    def spot(self, phi: float, y: float) -> tuple[float, float, float]:
+        """x, y and width factor of a feature at the angle phi (radians, from the face's middle to the right)."""
+        a = self.fig.head_yaw + phi
+        return sin(a) * 0.66, y, cos(a)
+
+
+def draw_face(canvas: Canvas, head: Head, tone: np.ndarray, rng: Rng) -> None:
+    """The face with ears and features, or the back of the head's skin."""
+    face = atom("face", "head")
+    u = head.unit
+    shapes: list[Shape] = [(head.outline(), face)]
+    for ear in (-1.45, 1.45):
+        x, y, _ = head.spot(ear, 0.12)
+        if abs(head.s) < 0.9 or x * head.s < 0.2:
+            shapes.append((ellipse(head.points([(x * 1.04, y)])[0], 0.12 * u, 0.2 * u, n=12), face))
+    if head.facing and abs(head.s) > 0.75:
+        d = 1.0 if head.s > 0 else -1.0
+        shapes.append((head.points([(0.66 * d, 0.02), (0.9 * d, 0.34), (0.64 * d, 0.42)]), face))
+    canvas.layer(shapes, Flat(tone), soft=u * 0.34, relief=0.8, shadow=0.25)
+    eye_y, gap = rng.uniform(-0.02, 0.06), rng.uniform(0.44, 0.5)
+    mouth_y, mouth_w, red_r = rng.uniform(0.6, 0.66), rng.uniform(0.2, 0.27), rng.uniform(150, 200)
+    if head.c < 0.05 or u < 4:
+        return
+    dark: list[Shape] = []
+    white: list[Shape] = []
+    lips: list[Shape] = []
+    for phi in (-gap, gap):
+        x, y, w = head.spot(phi, eye_y)
+        if w < 0.2:
+            continue
+        at = head.points([(x, y), (x, y - 0.2)])
+        white.append((ellipse(at[0], 0.135 * u * w, 0.062 * u, n=12), face))
+        dark.append((ellipse(at[0], 0.06 * u, 0.066 * u, n=10), face))
+        dark.append(
+            (head.points([(x - 0.17 * w, y - 0.055), (x, y - 0.1), (x + 0.17 * w, y - 0.055), (x, y - 0.06)]), face)
+        )
+        dark.append(
+            (head.points([(x - 0.19 * w, y - 0.17), (x, y - 0.235), (x + 0.19 * w, y - 0.18), (x, y - 0.185)]), face)
+        )
+    nx, ny, nw = head.spot(0.0, 0.4)
+    shade: list[Shape] = [
+        (head.points([(nx * 0.9 - 0.02, 0.0), (nx * 1.12 + 0.1 * nw, ny), (nx - 0.11 * nw, ny + 0.03)]), face)
+    ]
+    mx, my, mw = head.spot(0.0, mouth_y)
+    w = max(mw, 0.35) * mouth_w
+    lips.append(
+        (
+            smooth(
+                head.points(
+                    [(mx - w, my), (mx - w * 0.3, my - 0.06), (mx + w * 0.3, my - 0.06), (mx + w, my), (mx, my + 0.085)]
+                ),
+                3,
+            ),
+            face,
+        )
+    )
+    canvas.layer(shade, Flat(tone * np.float32(0.87), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
+    canvas.layer(white, Flat(tone * np.float32(0.3) + np.float32(165), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
+    canvas.layer(dark, Flat(tone * np.float32(0.16) + np.float32(12), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
+    red = np.array([red_r, 60, 66], dtype=np.float32)
+    canvas.layer(
+        lips, Flat(tone * np.float32(0.55) + red * np.float32(0.4), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None
+    )
+
+
+HAIR_STYLES = {
+    "short": 3.0,
+    "crop": 1.2,
+    "side": 2.2,
+    "bob": 2.2,
+    "long": 4.5,
+    "wavy": 2.5,
+    "pony": 2.0,
+    "bun": 1.6,
+    "afro": 0.9,
+    "fringe": 2.0,
+}
+LONG = ("long", "wavy", "fringe")
+
+
+def hair_back(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:
+    """Hair that hangs behind the neck and shoulders (drawn before the torso when the person faces us)."""
+    hair = atom("hair", "head")
+    b = -head.s * 0.18
+    if style in LONG:
+        n = 0.1 if style == "wavy" else 0.03
+        j = rng.array(6) * n
+        w = 0.86 + (0.1 if style == "wavy" else 0)
+        pts = [
+            (-0.7 + b, -0.6),
+            (-w + b, 0.1 + j[0]),
+            (-w - 0.06 + b + j[1], length * 0.6),
+            (-0.6 + b + j[2], length),
+            (0.6 + b + j[3], length + j[4]),
+            (w + 0.06 + b + j[5], length * 0.6),
+            (w + b, 0.1),
+            (0.7 + b, -0.6),
+        ]
+        return [(smooth(head.points(pts), 4), hair)]
+    if style == "bob":
+        return [
+            (
+                smooth(
+                    head.points(
+                        [
+                            (-0.75 + b, -0.6),
+                            (-0.9 + b, 0.3),
+                            (-0.84 + b, 0.95),
+                            (0.84 + b, 0.95),
+                            (0.9 + b, 0.3),
+                            (0.75 + b, -0.6),
+                        ]
+                    ),
+                    4,
+                ),
+                hair,
+            )
+        ]
+    if style == "pony":
+        x = b * 4.2 - 0.12 * (1 if head.s >= 0 else -1)
+        return [
+            (
+                smooth(
+                    head.points(
+                        [
+                            (x - 0.2, -0.5),
+                            (x - 0.3, 0.3),
+                            (x - 0.15, length * 0.8),
+                            (x + 0.1, length * 0.8),
+                            (x + 0.24, 0.3),
+                            (x + 0.2, -0.5),
+                        ]
+                    ),
+                    4,
+                ),
+                hair,
+            )
+        ]
+    if style == "bun":
+        return [
+            (
+                ellipse(
+                    head.points([(b * 3.4, -1.02 if rng.chance(0.6) else -0.5)])[0], 0.36 * head.unit, 0.34 * head.unit
+                ),
+                hair,
+            )
+        ]
+    if style == "afro":
+        return [(smooth(head.points([(x * 1.14 + b, y * 1.12 - 0.24) for x, y in _ring(rng, 11, 0.05)]), 3), hair)]
+    return []
+
+
+def _ring(rng: Rng, n: int, rough: float) -> list[tuple[float, float]]:
+    a = np.arange(n) * (2 * np.pi / n)
+    r = 1 + rng.array(n) * rough
+    return list(zip((np.cos(a) * r).tolist(), (np.sin(a) * r).tolist(), strict=True))
+
+
+def hair_front(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:
+    """Hair on the skull, with a window cut out for the face."""
+    hair = atom("hair", "head")
+    grow = {"crop": 0.035, "afro": 0.3, "short": 0.09, "side": 0.11}.get(style, 0.1)
+    shapes: list[Shape] = [
+        (head.outline(grow, upto=0.2 if style in ("short", "side", "crop", "afro", "bun", "pony") else 0.6), hair)
+    ]
+    if not head.facing:
+        if style in LONG:
+            return [*hair_back(head, style, length, rng), (head.outline(grow), hair)]
+        low = {"bob": 1.0}.get(style, 0.75)
+        return [*hair_back(head, style, length, rng), (head.outline(grow, upto=low), hair)]
+    line = {"fringe": -0.14, "crop": -0.62, "afro": -0.5}.get(style, -0.52) + rng.uniform(-0.06, 0.06)
+    part = rng.uniform(-0.35, 0.35)
+    fx = head.s * 0.52
+    w = 0.30 + 0.30 * abs(head.c)
+    if style in LONG or style == "bob":
+        w *= rng.uniform(0.86, 1.0)
+    top = [
+        (fx - w * 0.82, line + 0.26),
+        (fx - w * 0.5, line + 0.06),
+        (fx + part * w, line),
+        (fx + w * 0.5, line + 0.06),
+        (fx + w * 0.82, line + 0.26),
+    ]
+    if style == "fringe":
+        top = [
+            (fx - w * 0.9, line + 0.12),
+            (fx - w * 0.4, line + rng.uniform(-0.05, 0.05)),
+            (fx, line),
+            (fx + w * 0.4, line + rng.uniform(-0.05, 0.05)),
+            (fx + w * 0.9, line + 0.12),
+        ]
+    window = [
+        *top,
+        (fx + w, 0.3),
+        (fx + w * 0.98, 0.9),
+        (fx + w * 0.4, 1.25),
+        (fx - w * 0.4, 1.25),
+        (fx - w * 0.98, 0.9),
+        (fx - w, 0.3),
+    ]
+    shapes.append((smooth(head.points(window), 3), 0))
+    if style in LONG and rng.chance(0.55):  # locks in front of the shoulders
+        for d in (-1, 1):
+            if rng.chance(0.75) and d * head.s < 0.3:
+                reach = length * rng.uniform(0.75, 1.0)
+                x = d * 0.66 - head.s * 0.1
+                lock = [
+                    (x - 0.14, 0.0),
+                    (x - 0.2, reach * 0.6),
+                    (x - 0.02 + 0.1 * d, reach),
+                    (x + 0.2, reach * 0.6),
+                    (x + 0.14, 0.0),
+                ]
+                shapes.append((smooth(head.points(lock), 3), hair))
+    return shapes

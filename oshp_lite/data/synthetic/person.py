@@ -1,0 +1,305 @@
+"""Drawing one dressed person, back to front."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oshp_lite.data.synthetic import accessories as acc
+from oshp_lite.data.synthetic import garments as gar
+from oshp_lite.data.synthetic.atoms import atom
+from oshp_lite.data.synthetic.body import (
+    Head,
+    arm_shapes,
+    draw_face,
+    hair_back,
+    hair_front,
+    leg_shapes,
+    torso_rows,
+    torso_shape,
+)
+from oshp_lite.data.synthetic.outlines import across, ellipse
+from oshp_lite.data.synthetic.raster import Canvas, Paint, Shape
+from oshp_lite.data.synthetic.rng import Rng
+from oshp_lite.data.synthetic.skeleton import SIDES, Figure
+from oshp_lite.data.synthetic.textures import Cloth, Flat, hair_tone, skin_tone
+from oshp_lite.data.synthetic.wardrobe import Outfit
+
+
+class Person:
+    """One figure in its outfit, ready to be drawn on a canvas."""
+
+    def __init__(self, canvas: Canvas, fig: Figure, outfit: Outfit, rng: Rng) -> None:
+        self.canvas, self.fig, self.outfit, self.rng = canvas, fig, outfit, rng
+        self.head = Head(fig)
+        self.tone = skin_tone(rng)
+        self.skin = Flat(self.tone, 0.012, 2)
+        self.hair = Flat(hair_tone(rng), 0.13, 4)
+        self.s = fig.scale
+        for name in ("top_cloth", "low_cloth", "coat_cloth"):
+            self._place(getattr(outfit, name))
+
+    def _place(self, piece: Cloth) -> None:
+        piece.top, piece.bottom = float(self.fig.at("neck")[1]), float(self.fig.at("ankle", "left")[1])
+
+    def _layer(
+        self,
+        shapes: list[Shape],
+        paint: Paint,
+        soft: float,
+        relief: float = 1.0,
+        folds: list[gar.Fold] | None = None,
+        shadow: float = 0.22,
+    ) -> None:
+        if any(a for _, a in shapes):
+            self.canvas.layer(
+                shapes, paint, soft=max(soft * self.s, 0.8), relief=relief, folds=folds or (), shadow=shadow
+            )
+
+    def draw(self) -> None:
+        """Everything, the farthest first."""
+        o, fig, head = self.outfit, self.fig, self.head
+        self.behind = {s: self._arm_behind(s) for s in SIDES}
+        self.bag = acc.bag_shapes(fig, o.bag, self.rng.pick(SIDES), self.rng) if o.bag else ([], True)
+        style = o.hair
+        if style and head.facing:
+            self._layer(hair_back(head, style, o.hair_length, self.rng), self.hair, 0.02)
+        if o.coat and o.coat_length > 1.05:
+            self._coat_back()
+        for side in SIDES:
+            if self.behind[side]:
+                self._arm(side)
+        for side in fig.order("knee"):
+            self._leg(side, last=side == fig.order("knee")[1])
+        self._trunk()
+        if o.coat:
+            self._coat()
+        if o.scarf:
+            self._layer(acc.scarf_shapes(fig, self.rng), o.scarf_cloth, 0.012)
+        self._head()
+        bag, under = self.bag
+        if bag and under:
+            self._layer(bag, o.bag_cloth, 0.016, 0.8)
+        for side in fig.order("elbow"):
+            if not self.behind[side]:
+                self._arm(side)
+        if bag and not under:
+            self._layer(bag, o.bag_cloth, 0.016, 0.8)
+
+    def _arm_behind(self, side: str) -> bool:
+        z = self.fig.z
+        trunk = 0.4 * z["neck", ""] + 0.6 * z["pelvis", ""]
+        return 0.6 * z["elbow", side] + 0.4 * z["wrist", side] < trunk - 0.035
+
+    def _arm(self, side: str) -> None:
+        o, fig = self.outfit, self.fig
+        bare = arm_shapes(fig, side)
+        self._layer(bare, self.skin, 0.016, 0.9)
+        angle = self._angle("shoulder", "elbow", side)
+        if o.top and o.top.sleeve:
+            self._layer(
+                gar.sleeve_shapes(
+                    fig, side, o.top.material, o.top.sleeve, 0.001 if o.coat and o.coat.sleeve else o.top.width
+                ),
+                o.top_cloth.turned(angle),
+                0.02,
+                folds=gar.sleeve_folds(fig, side, o.top.sleeve, self.rng),
+            )
+        if o.gloves:
+            self._layer(acc.glove_shapes(fig, side, bare, o.gloves), o.glove_cloth, 0.014)
+        if o.coat and o.coat.sleeve:
+            self._layer(
+                gar.sleeve_shapes(fig, side, "coat", o.coat.sleeve, o.coat.width),
+                o.coat_cloth.turned(angle),
+                0.022,
+                folds=gar.sleeve_folds(fig, side, o.coat.sleeve, self.rng),
+            )
+
+    def _angle(self, a: str, b: str, side: str) -> float:
+        d = self.fig.at(b, side) - self.fig.at(a, side)
+        return float(np.arctan2(-d[0], max(d[1], 1e-3))) if d[1] > 0 else 0.0
+
+    def _leg(self, side: str, last: bool) -> None:
+        o, fig = self.outfit, self.fig
+        self._layer(leg_shapes(fig, side), self.skin, 0.026, 0.9)
+        if o.socks:
+            self._layer(acc.sock_shapes(fig, side, o.socks), o.sock_cloth, 0.02)
+        trousers = o.core in ("pants", "jumpsuit") or o.leggings
+        boots = o.shoes in ("boot", "ankle-boot")
+        tucked_in = boots and (o.leg_fit[2] < 0.01)
+        shoe = acc.shoe_shapes(fig, side, o.shoes, o.shaft, self.rng) if o.shoes else []
+        if not tucked_in:
+            self._layer(shoe, o.shoe_cloth, 0.014)
+        if trousers:
+            length, fit, paint = o.leg_length, np.array(o.leg_fit), o.low_cloth
+            material = "pants"
+            if o.core == "jumpsuit":
+                material, paint = "jumpsuit", o.top_cloth
+            elif o.core != "pants":
+                length, fit, paint = 1.97, np.array([0.002, 0.002, 0.002]), o.legging_cloth
+            shapes = gar.trouser_leg(fig, side, material, length, fit)
+            folds = gar.trouser_folds(fig, side, length, self.rng)
+            if last and o.core != "skirt" and o.core != "dress":
+                shapes = shapes + gar.seat_shapes(fig, material, max(o.waist, 0.56), 0.003)
+            self._layer(shapes, paint, 0.03, folds=folds)
+        if tucked_in:
+            self._layer(shoe, o.shoe_cloth, 0.016)
+
+    def _neck(self) -> list[Shape]:
+        fig, s = self.fig, self.s
+        neck, chin = fig.at("neck"), fig.at("chin")
+        centre, u, half = torso_rows(fig, np.array([0.0, 0.09]))
+        n = across(neck, chin)
+        if n[0] < 0:
+            n = -n
+        w = (0.029 - 0.005 * fig.build.feminine) * s * fig.build.bulk
+        up = chin + (self.head.centre - chin) * 0.5
+        pts = np.stack(
+            [
+                up + n * w,
+                neck + n * w * 1.08,
+                centre[0] + u[0] * half[0],
+                centre[1],
+                centre[0] - u[0] * half[0],
+                neck - n * w * 1.08,
+                up - n * w,
+            ]
+        )
+        return [(pts, atom("skin", "neck"))]
+
+    def _trunk(self) -> None:
+        o, fig, rng = self.outfit, self.fig, self.rng
+        self._layer(
+            [(torso_shape(fig, 0.0, 1.0), atom("skin", "torso")), *self._neck()], self.skin, 0.03, 0.9, shadow=0.1
+        )
+        top = o.top
+        if top is None:
+            return
+        if o.core == "dress":
+            self._skirt("dress", o.top_cloth, o.waist, with_top=True)
+            if rng.chance(0.14):
+                self._print(o.belt_cloth)
+        elif o.core == "jumpsuit":
+            shapes = [*gar.top_shapes(fig, top, rng, hem=0.75)]
+            shapes.insert(1, (torso_shape(fig, 0.6, 1.02, 0.004, 8), atom("jumpsuit", "torso")))
+            self._layer(shapes, o.top_cloth, 0.04, folds=gar.trunk_folds(fig, 0.1, 0.9, rng))
+        else:
+            self._two_piece(top)
+        if o.belt and (o.core == "dress" or (o.core == "pants" and o.tucked)):
+            dress = o.core == "dress"
+            v = o.waist if dress else max(o.waist, 0.56) + 0.015
+            self._layer(acc.belt_shapes(fig, "sash" if dress else "belt", v, 0.006), o.belt_cloth, 0.006, 0.6)
+
+    def _two_piece(self, top: gar.Top) -> None:
+        o, fig, rng = self.outfit, self.fig, self.rng
+        hem = max(o.waist, 0.56) + 0.08 if o.tucked else max(top.hem, o.waist + 0.03)
+        upper = gar.top_shapes(fig, top, rng, hem)
+        folds = gar.trunk_folds(fig, 0.05, min(hem, 1.0), rng)
+        first = o.tucked
+        if first:
+            self._layer(upper, o.top_cloth, 0.04, folds=folds)
+        if o.core == "skirt":
+            self._skirt("skirt", o.low_cloth, o.waist, with_top=False)
+        else:
+            self._layer(gar.seat_shapes(fig, "pants", max(o.waist, 0.56), 0.004), o.low_cloth, 0.035, shadow=0.05)
+        if not first:
+            self._layer(upper, o.top_cloth, 0.04, folds=folds)
+        if rng.chance(0.14):
+            self._print(o.belt_cloth)
+        if top.neck == "collar":
+            self._layer(gar.collar_shapes(fig, top.material, 0.16, 0.004), o.top_cloth, 0.008)
+            self._buttons(0.24, min(hem, 0.95), 0.0)
+
+    def _print(self, paint: Cloth) -> None:
+        """A picture or letters on the chest, or a contrasting panel: any garment may have one."""
+        rng, s = self.rng, self.s
+        w, h, v = rng.uniform(0.02, 0.055) * s, rng.uniform(0.015, 0.06) * s, rng.uniform(0.28, 0.5)
+        kind, seed = rng.integer(0, 2), rng.array(5, 2)
+        if not self.fig.facing:
+            return
+        at = gar.middle(self.fig, v)
+        w *= max(abs(np.cos(self.fig.yaw)), 0.4)
+        if kind == 0:
+            shapes = [(ellipse(at, w, h), 1)]
+        elif kind == 1:
+            shapes = [(at + seed * (w, h), 1)]
+        else:
+            shapes = [(at + np.array([(-w, y), (w, y), (w, y + h * 0.3), (-w, y + h * 0.3)]), 1) for y in (0, h * 0.5)]
+        self.canvas.layer(shapes, paint, soft=0.8, relief=0.0, shadow=0.0, mark=None)
+
+    def _buttons(self, v0: float, v1: float, offset: float) -> None:
+        if self.fig.facing and v1 > v0 + 0.1:
+            paint = Flat(np.full(3, self.rng.pick((24.0, 110.0, 226.0)), dtype=np.float32), 0)
+            shapes = gar.button_shapes(self.fig, v0, v1, offset, self.rng.integer(3, 6))
+            self.canvas.layer(shapes, paint, soft=0.6, relief=0.0, shadow=0.2, mark=None)
+
+    def _skirt(self, material: str, paint: Cloth, waist: float, with_top: bool) -> None:
+        o, fig, rng = self.outfit, self.fig, self.rng
+        shapes, folds = gar.skirt_shapes(fig, material, o.skirt_length, 0.006, o.skirt_flare, rng, waist)
+        if with_top and o.top:
+            shapes = [*gar.top_shapes(fig, o.top, rng, hem=waist + 0.03), *shapes]
+            folds += gar.trunk_folds(fig, 0.1, waist, rng)
+        self._layer(shapes, paint, 0.04, folds=folds)
+
+    def _coat_back(self) -> None:
+        o = self.outfit
+        shapes, folds = gar.skirt_shapes(self.fig, "coat", max(o.coat_length - 0.98, 0.3), 0.012, 0.02, self.rng, 0.6)
+        dark = Cloth(
+            **{
+                **o.coat_cloth.__dict__,
+                "colour": o.coat_cloth.colour * np.float32(0.72),
+                "second": o.coat_cloth.second * np.float32(0.72),
+            }
+        )
+        self._layer(shapes, dark, 0.04, folds=folds)
+
+    def _coat(self) -> None:
+        o, fig, rng = self.outfit, self.fig, self.rng
+        coat = o.coat
+        assert coat is not None
+        ease = coat.ease * np.linspace(0.4, 1.0, 12) + rng.array(12) * 0.0016
+        v1 = min(o.coat_length, 1.04)
+        shapes: list[Shape] = [(torso_shape(fig, 0.0, v1, ease), atom("coat", "torso"))]
+        folds = gar.trunk_folds(fig, 0.1, v1, rng)
+        bottom = gar.middle(fig, v1) + np.array([0, 0.03 * self.s])
+        if o.coat_length > 1.05:
+            skirt, more = gar.skirt_shapes(fig, "coat", max(o.coat_length - 0.98, 0.3), coat.ease, 0.02, rng, 0.6)
+            shapes += skirt
+            folds += more
+            bottom = np.mean([p[0].mean(0) for p in skirt], axis=0)
+            bottom[1] = max(p[0][:, 1].max() for p in skirt) + 2
+        if fig.facing:
+            gap = o.coat_open or 0.012
+            shapes.append(
+                (
+                    gar.coat_opening(
+                        fig, -0.02, bottom, gap * (0.55 if o.coat_open else 0.0), gap if o.coat_open else 0.0
+                    ),
+                    0,
+                )
+            )
+        self._layer(shapes, o.coat_cloth, 0.035, folds=folds)
+        if fig.facing and coat.neck in ("collar", "v", "crew"):
+            self._layer(
+                gar.collar_shapes(fig, "coat", rng.uniform(0.2, 0.5), max(o.coat_open * 0.6, 0.006)),
+                o.coat_cloth,
+                0.01,
+                0.8,
+            )
+        if coat.neck in ("collar", "boat", "v"):
+            self._buttons(0.42, 0.85, o.coat_open * 0.7 + 0.012)
+
+    def _head(self) -> None:
+        o, head = self.outfit, self.head
+        draw_face(self.canvas, head, self.tone, self.rng)
+        if o.hair:
+            self._layer(hair_front(head, o.hair, o.hair_length, self.rng), self.hair, 0.016, 1.1)
+        if o.sunglasses:
+            self._layer(
+                acc.sunglasses_shapes(head, self.rng),
+                Flat(np.array([26, 24, 30], dtype=np.float32), 0.02),
+                0.006,
+                1.2,
+                shadow=0.1,
+            )
+        if o.hat:
+            self._layer(acc.hat_shapes(head, o.hat, self.rng), o.hat_cloth, 0.018)

@@ -1,0 +1,289 @@
+"""One scene: people in a place, with exact masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import cos, sin
+
+import numpy as np
+
+from oshp_lite.data.synthetic.atoms import merge_table
+from oshp_lite.data.synthetic.backgrounds import background
+from oshp_lite.data.synthetic.camera import photograph
+from oshp_lite.data.synthetic.outlines import ellipse, limb
+from oshp_lite.data.synthetic.person import Person
+from oshp_lite.data.synthetic.raster import Canvas
+from oshp_lite.data.synthetic.rng import Rng
+from oshp_lite.data.synthetic.skeleton import Build, Figure, Pose, fashion_pose, stand_up, strong_pose
+from oshp_lite.data.synthetic.textures import Flat, cloth
+from oshp_lite.data.synthetic.wardrobe import Habits, dress_up
+from oshp_lite.errors import UserError
+
+GENERATOR_VERSION = 4
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The character of a stand-in dataset."""
+
+    name: str
+    label_space: str
+    people: tuple[int, int] = (1, 1)
+    strong: float = 0.0
+    height: tuple[float, float] = (0.92, 1.02)
+    harsh: float = 0.2
+    truncate: float = 0.17
+    yaw: float = 20.0
+    back: float = 0.004
+    children: float = 0.0
+    occluders: float = 0.0
+    habits: Habits = field(default_factory=Habits)
+
+    @property
+    def stream(self) -> str:
+        """Name that seeds every draw: "figures-atr" for synth-atr, so that scenes outlived the datasets' renaming."""
+        return f"figures-{self.name.removeprefix('synth-')}"
+
+
+SPECS: dict[str, Spec] = {
+    "synth-atr": Spec("synth-atr", "atr", strong=0.05),
+    "synth-lip": Spec(
+        "synth-lip",
+        "lip",
+        strong=0.6,
+        height=(0.8, 1.25),
+        harsh=0.8,
+        truncate=0.4,
+        yaw=45,
+        back=0.1,
+        children=0.12,
+        occluders=0.2,
+        habits=Habits(
+            core=(("pants", 0.66), ("skirt", 0.1), ("dress", 0.14), ("jumpsuit", 0.1)),
+            coat=0.4,
+            hat=0.25,
+            bag=0.3,
+            sunglasses=0.12,
+            scarf=0.08,
+            gloves=0.1,
+            barefoot=0.06,
+            bald=0.04,
+        ),
+    ),
+    "synth-cihp": Spec(
+        "synth-cihp",
+        "cihp",
+        people=(2, 6),
+        strong=0.3,
+        height=(0.5, 0.95),
+        harsh=0.6,
+        truncate=0.25,
+        yaw=40,
+        back=0.08,
+        children=0.15,
+        occluders=0.15,
+        habits=Habits(
+            core=(("pants", 0.62), ("skirt", 0.14), ("dress", 0.2), ("jumpsuit", 0.04)),
+            coat=0.4,
+            hat=0.22,
+            bag=0.25,
+            sunglasses=0.14,
+            scarf=0.08,
+            gloves=0.07,
+            barefoot=0.04,
+            bald=0.03,
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture with its finest labels: image uint8 [H, W, 3], atoms uint8 [H, W], persons uint8 [H, W] (0 nobody)."""
+
+    image: np.ndarray
+    atoms: np.ndarray
+    persons: np.ndarray
+
+    def mask(self, space: str) -> np.ndarray:
+        """Raw ids uint8 [H, W] in the label space "atr", "lip", "cihp" or "pascal"."""
+        return merge_table(space)[self.atoms]
+
+    @cached_property
+    def boxes(self) -> dict[int, tuple[int, int, int, int]]:
+        """The box (x0, y0, x1, y1), ends excluded, of every person that can be seen."""
+        out = {}
+        for k in np.unique(self.persons[self.persons > 0]).tolist():
+            ys, xs = np.nonzero(self.persons == k)
+            out[k] = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+        return out
+
+
+def spec(name: str) -> Spec:
+    """The specification of a dataset by name; UserError for an unknown one."""
+    if name not in SPECS:
+        raise UserError(f"there is no procedural dataset called {name!r}; choose one of {', '.join(SPECS)}")
+    return SPECS[name]
+
+
+def scene(name: str, seed: int, index: int, size: int = 256) -> Scene:
+    """Scene `index` of the dataset `name` drawn with `seed`: the same alone or in a batch (`size` pixels square)."""
+    what = spec(name)
+    if not 32 <= size <= 1024:
+        raise UserError(f"a scene's size must be between 32 and 1024 pixels, not {size}; choose one in that range")
+    for attempt in range(8):  # rarely, people hide one another so well that too few are left: then once more
+        drawn = _attempt(what, (what.stream, seed, index) if not attempt else (what.stream, seed, index, attempt), size)
+        if int(drawn.persons.max()) >= what.people[0]:
+            break
+    return drawn
+
+
+def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
+    rng = Rng(*key, "scene")
+    place, _ = background(Rng(*key, "place"), size, size)
+    angle = rng.uniform(-2.6, -0.5)
+    canvas = Canvas(place, (cos(angle), sin(angle)))
+    n = rng.integer(*what.people)
+    stage = Stage.random(rng, what, n)
+    for k in range(n):
+        draw_person(canvas, what, stage, Rng(*key, "person", k), k + 1, size)
+    if rng.chance(what.occluders):
+        _occlude(canvas, rng, size)
+    atoms, persons = canvas.masks()
+    seen = np.unique(persons)
+    number = np.zeros(256, dtype=np.uint8)  # those who can be seen are numbered 1, 2, ... from far to near
+    number[seen[seen > 0]] = np.arange(1, int((seen > 0).sum()) + 1)
+    return Scene(photograph(canvas.image, Rng(*key, "camera"), what.harsh), atoms, number[persons])
+
+
+def draw_person(canvas: Canvas, what: Spec, stage: Stage, rng: Rng, number: int, size: int) -> None:
+    """Draw person `number` of a scene (the farther ones first)."""
+    total = len(stage.slots)
+    child = rng.chance(what.children)
+    build = Build.random(rng, child)
+    pose = strong_pose(rng, back=what.back) if rng.chance(what.strong) else fashion_pose(rng, what.yaw, what.back)
+    scale, foot = _place(what, stage, rng, number, total, size, child)
+    if total == 1:
+        headroom = -rng.uniform(0, 0.12) if rng.chance(what.harsh * 0.15) else rng.uniform(0.0, 0.05)
+        fig = _fit(build, pose, scale, size, rng, headroom)
+    else:
+        fig = stand_up(build, pose, scale, foot)
+    outfit = dress_up(rng, what.habits, fig.scale, build.feminine)
+    canvas.person = number
+    if pose.name == "sit":
+        _seat(canvas, fig, rng)
+    _ground_shadow(canvas, fig)
+    Person(canvas, fig, outfit, rng).draw()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the people of one scene share: how tall they are on the whole, and who stands where from left to right."""
+
+    height: float
+    slots: tuple[int, ...]
+
+    @classmethod
+    def random(cls, rng: Rng, what: Spec, n: int) -> Stage:
+        """Heights by the dataset's range, places shuffled."""
+        order = sorted(range(n), key=lambda _: rng.u())
+        return cls(rng.uniform(*what.height), tuple(order))
+
+
+def _place(
+    what: Spec, stage: Stage, rng: Rng, number: int, total: int, size: int, child: bool
+) -> tuple[float, tuple[float, float]]:
+    """Stature and foot point in pixels."""
+    low, high = what.height
+    if total == 1:
+        tall = rng.uniform(low, high) * (0.8 if child else 1.0)
+        if rng.chance(what.truncate):
+            tall *= rng.uniform(1.1, 1.7)
+        return tall * size, (0.5 * size, 0.97 * size)
+    near = (number - 1) / (total - 1)
+    tall = stage.height * (0.78 + 0.3 * near) * rng.uniform(0.9, 1.1) * (0.7 if child else 1.0)
+    x = (stage.slots[number - 1] + 0.5 + rng.uniform(-0.32, 0.32)) / total
+    y = 0.78 + 0.18 * near + rng.uniform(-0.03, 0.05)
+    cut = rng.chance(0.06)  # a few lose their heads at the upper edge
+    if rng.chance(what.truncate):
+        tall *= rng.uniform(1.1, 1.5)
+    if not cut:
+        y = max(y, tall + rng.uniform(-0.01, 0.06))
+    return tall * size, (x * size, y * size)
+
+
+def _fit(build: Build, pose: Pose, scale: float, size: int, rng: Rng, headroom: float) -> Figure:
+    """A lone figure in the picture: centred, its feet on the ground, or its head below the upper edge."""
+    fig = stand_up(build, pose, scale, (0.0, 0.0))
+    xy = np.stack(list(fig.p.values()))
+    tall = float(np.ptp(xy[:, 1])) + 0.05 * scale
+    room = rng.uniform(0.945, 0.985) * size
+    if scale <= 1.03 * size and tall > room:  # meant to be seen whole
+        scale *= room / tall
+        fig = stand_up(build, pose, scale, (0.0, 0.0))
+        xy = np.stack(list(fig.p.values()))
+        tall = room
+    x0, y0 = xy.min(0)
+    x1, y1 = xy.max(0)
+    x = 0.5 * size - (x0 + x1) / 2 + rng.normal(0, 0.045) * size
+    y = size * rng.uniform(0.95, 0.985) - y1
+    if tall > 0.985 * size:
+        y = -y0 + 0.035 * scale + headroom * size
+    elif tall < 0.8 * size:  # a crouching figure stands somewhere on the floor
+        y -= (0.8 * size - tall) * rng.uniform(0.1, 0.7)
+    return stand_up(build, pose, scale, (float(x), float(y)))
+
+
+def _seat(canvas: Canvas, fig: Figure, rng: Rng) -> None:
+    """Something to sit on, under the hips: part of the place."""
+    s = fig.scale
+    hips = (fig.at("hip", "left") + fig.at("hip", "right")) / 2
+    low = max(float(fig.at("ankle", k)[1]) for k in ("left", "right"))
+    w, top = rng.uniform(0.12, 0.3) * s, float(hips[1]) + 0.045 * s
+    x = float(hips[0])
+    front = np.array([(x - w, top), (x + w, top), (x + w, low), (x - w, low)])
+    lid = np.array([(x - w, top), (x - w * 0.86, top - 0.05 * s), (x + w * 0.86, top - 0.05 * s), (x + w, top)])
+    canvas.layer([(front, 1), (lid, 1)], cloth(rng, s), soft=0.02 * s, mark=None)
+    if rng.chance(0.4):
+        back = np.array(
+            [(x - w, top - 0.3 * s), (x + w, top - 0.3 * s), (x + w, top - 0.04 * s), (x - w, top - 0.04 * s)]
+        )
+        canvas.layer([(back, 1)], cloth(rng, s), soft=0.02 * s, mark=None)
+
+
+def _occlude(canvas: Canvas, rng: Rng, size: int) -> None:
+    """A thing of the place in front of the people: a table edge, a post, a plant or a ball."""
+    kind = rng.pick(("table", "post", "plant", "ball"))
+    paint = cloth(rng, size * rng.uniform(0.6, 1.4))
+    x, y = rng.uniform(0.1, 0.9) * size, rng.uniform(0.72, 0.95) * size
+    if kind == "table":
+        w = rng.uniform(0.15, 0.5) * size
+        shapes = [(np.array([(x - w, y), (x + w, y), (x + w * 0.96, size + 2), (x - w * 0.96, size + 2)]), 1)]
+    elif kind == "post":
+        w = rng.uniform(0.012, 0.035) * size
+        shapes = [(np.array([(x - w, -2), (x + w, -2), (x + w, size + 2), (x - w, size + 2)]), 1)]
+    elif kind == "plant":
+        shapes = []
+        for _ in range(rng.integer(5, 11)):
+            tip = np.array([x + rng.normal(0, 0.13) * size, y - rng.uniform(0.05, 0.4) * size])
+            root = np.array([x + rng.uniform(-0.02, 0.02) * size, size + 2.0])
+            shapes.append(
+                (
+                    limb(root, tip, np.array([0.008, 0.022, 0.016, 0.002]) * size, bow=rng.uniform(-0.06, 0.06) * size),
+                    1,
+                )
+            )
+    else:
+        r = rng.uniform(0.05, 0.12) * size
+        shapes = [(ellipse(np.array([x, y]), r, r), 1)]
+    canvas.layer(shapes, paint, soft=0.02 * size, mark=False)
+
+
+def _ground_shadow(canvas: Canvas, fig: Figure) -> None:
+    a, b = fig.at("ankle", "left"), fig.at("ankle", "right")
+    s = fig.scale
+    centre = (a + b) / 2 + np.array([-canvas.light[0] * 0.05 * s, 0.025 * s])
+    shape = ellipse(centre, 0.1 * s + abs(float(a[0] - b[0])) / 2, 0.03 * s)
+    dark = Flat(np.zeros(3, dtype=np.float32), 0)
+    canvas.layer([(shape, 1)], dark, soft=max(0.03 * s, 1), relief=0, shadow=0.5, mark=None, opacity=0.0)

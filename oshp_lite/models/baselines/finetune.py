@@ -1,0 +1,188 @@
+"""Fine-tuning: a supervised head, trained on for a few steps on each support photo (Caelles et al. style)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.models.base import register
+from oshp_lite.models.baselines.common import choice, learning, members, number, pool, seeded, upsample
+from oshp_lite.models.baselines.rows import RowContender
+from oshp_lite.models.modules.layers import BatchNorm
+
+_Weights = dict[str, Tensor]
+_KEPT_BYTES = 128 * 2**20
+
+
+class FineTuning(RowContender):
+    """A convolutional classifier; its last layers learn on from the support photo alone, anew for every episode.
+
+    Pre-training: cross-entropy over background and base classes on both photos (see RowContender). At test: the
+    encoder is frozen, the head's two 3x3 convolutions and a fresh 1x1 layer with a row for background and for each id
+    the support shows take `steps` steps of SGD on the support's full-size cross-entropy (BatchNorm in evaluation
+    mode), then the query is parsed. All of it happens on copies.
+
+    EOP-Net's journal says: pre-train on the training photos, fine-tune the last two convolutions and the classifier
+    for a few iterations. It tunes on the whole support set of the test phase; here each episode has its own support
+    photo and nothing else, which is what one-shot means. The rest is ours:
+
+    head_width    channels of the two 3x3 convolutions with BatchNorm and ReLU; 0: 64 in the lite variant, else 256
+    steps, lr, momentum, decay   of the SGD at test
+    novel_rows    an id that training never met starts from its "imprint", the mean head feature of its pixels brought
+                  to the mean length of the base rows, or from a "draw" as a new layer would (seeded, so repeatable)
+    balanced      give every id of the support photo the same weight in the loss; background dominates it otherwise
+    """
+
+    method = "finetune"
+
+    def __init__(
+        self,
+        *,
+        head_width: int = 0,
+        steps: int = 20,
+        lr: float = 1e-2,
+        momentum: float = 0.9,
+        decay: float = 5e-4,
+        novel_rows: str = "imprint",
+        balanced: bool = False,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        # test lists show the same support photo to many queries; an equal photo under equal weights is tuned on once
+        self._tuned: dict[bytes, tuple[list[int], _Weights]] = {}
+        width = number("head_width", head_width, 0, whole=True) or (64 if self.config.encoder == "lite" else 256)
+        self.steps = int(number("steps", steps, 0, whole=True))
+        self.lr, self.momentum = float(number("lr", lr, 0)), float(number("momentum", momentum, 0, 1))
+        self.decay = float(number("decay", decay, 0))
+        self.novel_rows = choice("novel_rows", novel_rows, ("imprint", "draw"))
+        self.balanced = bool(balanced)
+        with seeded(self.seed + 1):
+            self.first = nn.Conv2d(self.encoder.out_channels, width, 3, padding=1, bias=False)
+            self.first_norm = BatchNorm(width)
+            self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self.second_norm = BatchNorm(width)
+            for layer in (self.first, self.second):
+                nn.init.kaiming_normal_(layer.weight)
+            self.classifier = nn.Conv2d(width, self.n_rows, 1)
+
+    def trunk(self, features: Tensor, weights: _Weights) -> Tensor:
+        """The two 3x3 convolutions with given weights: float [B,C,h,w] -> float [B,D,h,w]."""
+        hidden = F.relu(self.first_norm(F.conv2d(features, weights["first"], padding=1)))
+        return F.relu(self.second_norm(F.conv2d(hidden, weights["second"], padding=1)))
+
+    def row_logits(self, image: Tensor) -> Tensor:
+        """Score every row; see RowContender."""
+        own = {"first": self.first.weight, "second": self.second.weight}
+        return cast(Tensor, self.classifier(self.trunk(self.encoder(image), own)))
+
+    def adapted(self, batch: Episode) -> Tensor:
+        """Fine-tune on each support in turn and score its query; float [B,channels,h,w]."""
+        query, support = self.encode(batch)
+        answers = []
+        head = self._digest(*(value for name, value in self.state_dict().items() if not name.startswith("encoder.")))
+        for b in range(len(batch)):
+            asked = None if batch.class_ids is None or self.way == "k" else int(batch.class_ids[b])
+            key = head + self._digest(support[b], batch.support_mask[b]) + str(asked).encode()
+            if key not in self._tuned:
+                with learning():
+                    # tensors made in inference mode may not enter a graph; their clones may
+                    self._keep(key, self.tuned(support[b : b + 1].clone(), batch.support_mask[b].clone(), asked))
+            ids, weights = self._tuned[key]
+            with torch.no_grad():
+                scores = F.conv2d(self.trunk(query[b : b + 1], weights), weights["rows"], weights["bias"])
+            # rows exist for the ids of this support alone; the other channels are closed afterwards
+            channels = torch.tensor(ids if self.way == "k" else list(range(len(ids))), device=scores.device)
+            whole = scores.new_full((self.channels, *scores.shape[-2:]), -torch.inf)
+            answers.append(whole.index_copy(0, channels, scores[0]))
+        return torch.stack(answers).clamp(min=-1e4)
+
+    @staticmethod
+    def _digest(*values: Tensor) -> bytes:
+        """A hash of what tensors hold."""
+        made = hashlib.blake2b(digest_size=16)
+        for value in values:
+            made.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return made.digest()
+
+    def _keep(self, key: bytes, value: tuple[list[int], _Weights]) -> None:
+        """Remember what came of a support photo; the oldest ones go when there are too many."""
+        size = sum(part.numel() * part.element_size() for part in value[1].values())
+        while len(self._tuned) >= max(1, _KEPT_BYTES // max(size, 1)):
+            del self._tuned[next(iter(self._tuned))]
+        self._tuned[key] = value
+
+    def train(self, mode: bool = True) -> FineTuning:
+        """Switch the mode; training forgets what was tuned."""
+        if mode:
+            self._tuned.clear()
+        super().train(mode)
+        return self
+
+    def tuned(self, support: Tensor, mask: Tensor, asked: int | None = None) -> tuple[list[int], _Weights]:
+        """Weights after the steps on one support: support float [1,C,h,w], mask int64 [H,W].
+
+        Returns the channels the rows stand for, background first (1-way: always [0, 1]), and the tensors `first`,
+        `second` (the convolutions), `rows` float [1+K,D,1,1] and `bias` float [1+K]. Needs gradients switched on.
+        """
+        if asked is None:
+            ids = [0, *(int(i) for i in mask.unique() if 0 < i < self.n_ids)]
+        else:
+            ids = [0, 1]
+        weights = {"first": self.first.weight.detach().clone(), "second": self.second.weight.detach().clone()}
+        weights |= self.fresh_rows(support, mask, ids, asked)
+        if not bool((mask != IGNORE).any()):
+            return ids, weights
+        label = torch.full_like(mask, IGNORE)
+        for row, channel in enumerate(ids):
+            label[mask == channel] = row
+        each = torch.bincount(label[label != IGNORE], minlength=len(ids)).clamp(min=1)
+        share = (1 / each).to(support.dtype) if self.balanced else None
+        speed = {name: torch.zeros_like(value) for name, value in weights.items()}
+        for _ in range(self.steps):
+            leaves = {name: value.requires_grad_() for name, value in weights.items()}
+            scores = F.conv2d(self.trunk(support, leaves), leaves["rows"], leaves["bias"])
+            scores = upsample(scores, mask.shape, self.resampling)
+            loss = F.cross_entropy(scores, label[None], weight=share, ignore_index=IGNORE)
+            slopes = torch.autograd.grad(loss, list(leaves.values()))
+            with torch.no_grad():
+                for (name, value), slope in zip(leaves.items(), slopes, strict=True):
+                    speed[name] = self.momentum * speed[name] + slope + self.decay * value
+                    weights[name] = value.detach() - self.lr * speed[name]
+        return ids, {name: value.detach() for name, value in weights.items()}
+
+    @torch.no_grad()
+    def fresh_rows(self, support: Tensor, mask: Tensor, ids: list[int], asked: int | None) -> _Weights:
+        """The new 1x1 layer: rows of background and known ids copied, those of new ids imprinted or drawn."""
+        rows, bias = self.classifier.weight.detach(), self.classifier.bias
+        assert bias is not None
+        raw = ids if asked is None else [0, asked]
+        kept = rows[raw].clone()
+        kept_bias = bias.detach()[raw].clone()
+        new = torch.tensor([not bool(self.seen[i]) for i in raw], device=rows.device)
+        if bool(new.any()):
+            base = self.seen.clone()
+            base[0] = bool(base.sum() == 1)  # without any base class the background row sets the length
+            if self.novel_rows == "imprint":
+                own = {"first": self.first.weight, "second": self.second.weight}
+                masks = members(mask[None], self.n_ids)[:, ids]
+                means = pool(self.trunk(support, own), masks, self.resampling)[0]
+                length = rows[base].flatten(1).norm(dim=1).mean()
+                made = F.normalize(means, dim=1, eps=1e-8) * length
+            else:
+                bound = rows.shape[1] ** -0.5
+                draw = torch.Generator().manual_seed(self.seed)
+                made = (torch.rand(len(ids), rows.shape[1], generator=draw) * 2 - 1).to(rows) * bound
+            kept[new] = made.to(kept.dtype)[new][..., None, None]
+            kept_bias[new] = bias.detach()[base].mean()
+        return {"rows": kept, "bias": kept_bias}
+
+
+@register("finetune")
+def build_finetune(**options: Any) -> FineTuning:
+    """Build fine-tuning for the registry; see FineTuning."""
+    return FineTuning(**options)

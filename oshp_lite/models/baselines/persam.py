@@ -1,0 +1,288 @@
+"""PerSAM: Segment Anything, told by one example what to look for (Zhang et al., ICLR 2024); nothing is trained.
+
+Per class: t = mean feature of its pixels in the support, sim = cos(t, query features); the most and the least similar
+place prompt SAM's decoder, whose attention is guided by sim and whose tokens carry t; two further passes refine.
+
+Choices of ours: which cells belong to a mask (`mask_rule`), where the guidance lies for images that are not square
+(`guidance`), and the k-way form: every class on its own, `kway_rule` joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from oshp_lite.data.episode import Episode
+from oshp_lite.errors import UserError
+from oshp_lite.models.base import Parsing, register
+from oshp_lite.models.baselines.common import (
+    CLOSED,
+    Contender,
+    choice,
+    learning,
+    members,
+    number,
+    shown_pairs,
+)
+from oshp_lite.models.baselines.external import IMAGENET
+from oshp_lite.models.baselines.sam import HOW, Frame, Sam, where_weights
+
+
+def needs_weights(options: Mapping[str, Any] | None = None) -> str | None:
+    """Why PerSAM cannot run here with these options, beginning "needs SAM weights", or None when it can.
+
+    Looks for files only; nothing is loaded or fetched.
+    """
+    if find_spec("transformers") is None or where_weights((options or {}).get("weights")) is None:
+        return f"needs SAM weights: {HOW}"
+    return None
+
+
+def cells_by_area(masks: Tensor, frame: Frame) -> Tensor:
+    """Tokens that a mask covers by more than half, else the one it covers most: bool [P,H,W] -> bool [P,g,g]."""
+    inner = F.interpolate(masks[:, None].float(), size=frame.inner, mode="nearest")
+    share = F.avg_pool2d(frame.pad(inner), frame.patch)[:, 0].flatten(1)
+    best = (share == share.amax(1, keepdim=True)) & (share > 0)
+    first = best & (best.cumsum(1) == 1)
+    found = torch.where((share > 0.5).any(1, keepdim=True), share > 0.5, first)
+    return found.view(-1, frame.tokens, frame.tokens)
+
+
+def cells_as_released(masks: Tensor, frame: Frame) -> Tensor:
+    """Tokens by the released code's rule, bool [P,H,W] -> bool [P,g,g]: the mask treated like a photo.
+
+    White on black, resized, normalised with SAM's first channel's mean and deviation, sampled at the tokens without
+    smoothing, above 0. Thin parts can lose all their tokens.
+    """
+    inner = F.interpolate(masks[:, None].float(), size=frame.inner, mode="bilinear", antialias=True)
+    normal = frame.pad((inner - IMAGENET[0][0]) / IMAGENET[1][0])
+    return F.interpolate(normal, size=(frame.tokens, frame.tokens), mode="bilinear", align_corners=False)[:, 0] > 0
+
+
+def extreme_points(similarity: Tensor, frame: Frame) -> Tensor:
+    """Most and least similar place in the square's coordinates: float [P,H,W] -> float [P,2,2] as (x, y)."""
+    flat, width = similarity.flatten(1), similarity.shape[-1]
+    index = torch.stack([flat.argmax(1), flat.argmin(1)], 1)
+    return frame.points(torch.stack([index % width, index // width], 2).float())
+
+
+def guidance_of(similarity: Tensor, frame: Frame, how: str = "block") -> Tensor:
+    """Attention guidance sigmoid((sim - mean) / deviation) on the tokens: float [P,H,W] -> float [P,g*g].
+
+    "block" lays it on the tokens that hold the image, zeros elsewhere; "stretched" over all tokens, as released (the
+    two agree for square images).
+    """
+    mean, deviation = similarity.mean((1, 2), keepdim=True), similarity.std((1, 2), keepdim=True)
+    normal = ((similarity - mean) / deviation.clamp(min=1e-8))[:, None]
+    size = (frame.tokens, frame.tokens) if how == "stretched" else frame.block
+    guide = F.interpolate(normal, size=size, mode="bilinear", align_corners=False).sigmoid()
+    return F.pad(guide, (0, frame.tokens - size[1], 0, frame.tokens - size[0])).flatten(1)
+
+
+def boxes_of(masks: Tensor, frame: Frame) -> Tensor:
+    """Corners (x0, y0, x1, y1) of non-empty masks bool [P,H,W] in the square's coordinates, float [P,4]."""
+    corners = []
+    for mask in masks:
+        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+        corners.append(torch.stack([columns[0], rows[0], columns[-1], rows[-1]]))
+    return frame.points(torch.stack(corners).float().view(-1, 2, 2)).view(-1, 4)
+
+
+def _best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
+    """The mask of the largest predicted IoU: [P,M,g,g], [P,M] -> [P,1,g,g], [P]."""
+    value, index = iou.max(1)
+    return logits[torch.arange(len(logits), device=logits.device), index][:, None], value
+
+
+class PerSAM(Contender):
+    """Personalised SAM (facts 7), training-free; `persam_f` adds its two scalars per class fitted on the support.
+
+    weights    folder or cached hub name of a SAM model; else OSHP_SAM_WEIGHTS, else facebook/sam-vit-huge if cached
+    mask_rule  "area": tokens more than half covered, at least one (ours); "paper": the released code's rule, by which
+               a class may have no token (it is then not answered)
+    guidance   "block" or "stretched" (as released), see guidance_of
+    kway_rule  "logit": the largest logit times predicted IoU among the classes whose mask covers a pixel; "similarity":
+               the largest cosine among them. Background where no mask lies (ours; the paper is 1-way)
+    persam_f   True mixes SAM's three masks with weights fitted to the support's mask (f_steps of AdamW)
+    cache      image embeddings to remember
+    channels   channel order of the loader's images
+
+    SAM is no part of this module: its weights are in no state, and the network holds two numbers. Raises UserError
+    beginning "needs SAM weights" when there are none.
+    """
+
+    method = "persam"
+    training_free = True
+
+    def __init__(
+        self,
+        *,
+        weights: str | None = None,
+        mask_rule: str = "area",
+        guidance: str = "block",
+        kway_rule: str = "logit",
+        persam_f: bool = False,
+        f_steps: int = 1000,
+        cache: int = 64,
+        channels: str = "rgb",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.mask_rule = choice("mask_rule", mask_rule, ("area", "paper"))
+        self.guidance = choice("guidance", guidance, ("block", "stretched"))
+        self.kway_rule = choice("kway_rule", kway_rule, ("logit", "similarity"))
+        self.persam_f = choice("persam_f", persam_f, (True, False))
+        self.f_steps = number("f_steps", f_steps, 1, whole=True)
+        lacking = needs_weights({"weights": weights})
+        if lacking is not None:
+            raise UserError(lacking)
+        room = number("cache", cache, 0, whole=True)
+        self.sam = Sam(where_weights(weights), channels=choice("channels", channels, ("rgb", "bgr")), cache=room)
+        self.encoder = nn.Identity()  # type: ignore[assignment]  # the common initialisation finds an encoder without weights
+        self.mix = nn.Parameter(torch.full((2,), 1 / 3))  # PerSAM-F starts from it; also tells the device
+
+    @torch.no_grad()
+    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
+        """Parse every query; `.fine` float [B,C,H,W], background 0, a class above 0 where its mask lies."""
+        batch = self.checked(batch)
+        shown = self.shown(batch)
+        height, width = batch.query_image.shape[-2:]
+        logits = batch.query_image.new_full((len(batch), self.rows, height, width), CLOSED)
+        logits[:, 0] = 0
+        masks = members(self.support_mask(batch), self.rows)
+        for row in range(len(batch)):
+            channel = shown_pairs(shown[row : row + 1])[1]
+            if len(channel):
+                known, answer = self.one_image(batch.query_image[row], batch.support_image[row], masks[row, channel])
+                logits[row, channel[known]] = answer.to(logits.dtype)
+        return self.parsing(logits, batch)
+
+    def one_image(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Answer P classes of one episode: images float [3,H,W], masks bool [P,H',W'].
+
+        Returns which classes have any token, bool [P], and the logits of those, float [known,H,W], positive inside.
+        """
+        sam = self.sam
+        there, here = (sam.frame((image.shape[-2], image.shape[-1])) for image in (support, query))
+        source, place = sam.embed(support), sam.embed(query)
+        cells = (cells_by_area if self.mask_rule == "area" else cells_as_released)(masks, there)
+        known = cells.flatten(1).any(1)
+        if not known.any():
+            return known, place.new_zeros(0, *here.size)
+        of_class = cells[known].flatten(1).float()
+        target = of_class @ source[0].flatten(1).T.float() / of_class.sum(1, keepdim=True)
+        if self.persam_f:
+            tokens = source[0].flatten(1).float()
+            peak = torch.stack([tokens[:, inside > 0].amax(1) for inside in of_class])
+            target = (target + peak) / 2
+        similarity = self._similarity(target, place, here)
+        if self.persam_f:
+            mix = self._fit(self._similarity(target, source, there), source, masks[known], there)
+            logits, iou = self._refined_f(similarity, place, here, mix)
+        else:
+            logits, iou = self._refined(similarity, target, place, here)
+        full = here.back(logits)[:, 0]
+        if self.kway_rule == "similarity":
+            return known, torch.where(full > 0, 2 + similarity, -1.0)
+        return known, full * iou.clamp(min=1e-3)[:, None, None]
+
+    def _similarity(self, target: Tensor, embedding: Tensor, frame: Frame) -> Tensor:
+        """Cosine of the target with every token, at the image's size: float [P,C], [1,C,g,g] -> float [P,H,W]."""
+        tokens = F.normalize(embedding[0].float(), dim=0)
+        maps = torch.einsum("pc,chw->phw", F.normalize(target, dim=1), tokens)
+        finer = F.interpolate(maps[:, None], scale_factor=4, mode="bilinear", align_corners=False)
+        return frame.back(finer)[:, 0]
+
+    def _refined(self, similarity: Tensor, target: Tensor, embedding: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+        """The three passes of the training-free form: low-resolution logits [P,1,4g,4g] and predicted IoU [P]."""
+        points = extreme_points(similarity, frame)
+        labels = torch.tensor([[1, 0]], device=points.device).expand(len(points), 2)
+        guide = guidance_of(similarity, frame, self.guidance)
+        first, rated = self.sam.decode(embedding, points, labels, guidance=guide, target=target)
+        second, better = _best(*self.sam.decode(embedding, points, labels, masks=first, several=True))
+        empty = ~(frame.back(second) > 0).flatten(1).any(1)  # the released code has no answer to an empty second mask
+        second = torch.where(empty[:, None, None, None], first, second)
+        better = torch.where(empty, rated[:, 0], better)
+        return self._boxed(second, better, points, labels, embedding, frame, times=1)
+
+    def _boxed(
+        self,
+        logits: Tensor,
+        iou: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        embedding: Tensor,
+        frame: Frame,
+        times: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Pass `times` times with points, mask and the mask's box; a class whose mask is empty keeps what it has."""
+        for _ in range(times):
+            inside = frame.back(logits)[:, 0] > 0
+            some = inside.flatten(1).any(1)
+            if not some.any():
+                break
+            boxes = boxes_of(inside[some], frame)
+            again = self.sam.decode(
+                embedding, points[some], labels[some], boxes=boxes, masks=logits[some], several=True
+            )
+            logits, iou = logits.clone(), iou.clone()
+            logits[some], iou[some] = _best(*again)
+        return logits, iou
+
+    # ------------------------------------------------------------------------------------------------ PerSAM-F
+
+    def _fit(self, similarity: Tensor, embedding: Tensor, masks: Tensor, frame: Frame) -> Tensor:
+        """Fit the weights of SAM's three masks to the support's mask, one pair (w1, w2) per class: float [P,3].
+
+        Dice (smoothing 1) plus focal loss (0.25, 2); AdamW, 1e-3, cosine. SAM's logits are constant, so they are made
+        once. Weights are 1 - w1 - w2, w1, w2.
+        """
+        points = extreme_points(similarity, frame)[:, :1]
+        labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
+        low, _ = self.sam.decode(embedding, points, labels, several=True)
+        with learning():
+            logits = frame.back(low).flatten(2).clone()
+            truth = masks.flatten(1).to(logits.dtype).clone()
+            weights = self.mix.detach().to(logits).expand(len(logits), 2).clone().requires_grad_()
+            optimizer = torch.optim.AdamW([weights], lr=1e-3, eps=1e-4)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.f_steps)
+            for _ in range(self.f_steps):
+                loss = mask_loss(torch.einsum("pm,pmn->pn", _three(weights), logits), truth).sum()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+            return _three(weights).detach()
+
+    def _refined_f(self, similarity: Tensor, embedding: Tensor, frame: Frame, mix: Tensor) -> tuple[Tensor, Tensor]:
+        """PerSAM-F's passes: the mixed mask of one point, then two with point, box and mask."""
+        points = extreme_points(similarity, frame)[:, :1]
+        labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
+        low, iou = self.sam.decode(embedding, points, labels, several=True)
+        mixed = torch.einsum("pm,pmhw->phw", mix.to(low), low)[:, None]
+        return self._boxed(mixed, (mix.to(iou) * iou).sum(1), points, labels, embedding, frame, times=2)
+
+
+def _three(weights: Tensor) -> Tensor:
+    return torch.cat([1 - weights.sum(1, keepdim=True), weights], 1)
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Dice plus focal loss of each mask, float [P,N], [P,N] -> float [P] (PerSAM-F)."""
+    chance = logits.sigmoid()
+    dice = 1 - (2 * (chance * truth).sum(1) + 1) / (chance.sum(1) + truth.sum(1) + 1)
+    right = chance * truth + (1 - chance) * (1 - truth)
+    share = 0.25 * truth + 0.75 * (1 - truth)
+    plain = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return dice + (share * (1 - right).square() * plain).mean(1)
+
+
+@register("persam")
+def build_persam(**options: Any) -> PerSAM:
+    """Build PerSAM for the registry; see the class for the options. UserError without SAM weights."""
+    return PerSAM(**options)

@@ -1,0 +1,290 @@
+"""PFENet: a training-free prior mask and a feature enrichment module, one class at a time (Tian et al., TPAMI 2020).
+
+Choices of ours: the encoder's last map serves as the middle and as the high-level feature (so the support mask is laid
+over that map, not under its last stage), the bins follow height and width apart, and the k-way form: in training a few
+of the support's classes are drawn for every sample, each a two-class problem as in the original; at test every class is
+asked for on its own and `kway_rule` joins the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.errors import UserError
+from oshp_lite.models.base import Parsing, register
+from oshp_lite.models.baselines.common import (
+    CLOSED,
+    Contender,
+    choice,
+    mean_of_pairs,
+    members,
+    number,
+    seeded,
+    shown_pairs,
+    spread,
+    upsample,
+)
+
+RATIOS = (1.0, 0.5, 0.25, 0.125)
+"""Bins of the enrichment module as shares of the map, fine to coarse (60, 30, 15, 8 of 60 in the original)."""
+
+_AT_ONCE = 48  # class maps that go through the enrichment module together at test; bounds its memory
+
+
+@torch.no_grad()
+def prior_maps(query: Tensor, support: Tensor, masks: Tensor, sample: Tensor, eps: float = 1e-7) -> Tensor:
+    """Prior mask of each pair: every query cell's best cosine with a masked support cell, min-max scaled; no training.
+
+    query float [B,D,h,w], support float [B,D,h',w'], masks float [N,h',w'] in [0,1], sample int64 [N] (the episode of
+    each mask) -> float [N,h,w] in [0,1]. Cells outside the mask count as cosine 0; a constant map becomes 0.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        kind = torch.float64 if query.dtype == torch.float64 else torch.float32
+        h, w = query.shape[-2:]
+        a = F.normalize(query.flatten(2).to(kind), dim=1, eps=eps)
+        b = F.normalize(support.flatten(2).to(kind), dim=1, eps=eps)
+        best = a.new_zeros(len(sample), h * w)
+        for episode in sample.unique().tolist():
+            cosine = a[episode].T @ b[episode]
+            for row in (sample == episode).nonzero()[:, 0].tolist():
+                inside = masks[row].flatten() > 0
+                if inside.any():
+                    best[row] = cosine[:, inside].amax(1)
+                    if not inside.all():
+                        best[row].clamp_(min=0)
+        low, high = best.amin(1, keepdim=True), best.amax(1, keepdim=True)
+        return ((best - low) / (high - low + eps)).view(-1, h, w)
+
+
+def bins_of(size: Sequence[int], ratios: Sequence[float] = RATIOS) -> list[tuple[int, int]]:
+    """Sizes that the enrichment module pools a map to: each ratio of height and width, rounded, at least 1."""
+    return [(max(1, round(r * size[0])), max(1, round(r * size[1]))) for r in ratios]
+
+
+def _conv_relu(in_width: int, width: int, kernel: int) -> list[nn.Module]:
+    return [nn.Conv2d(in_width, width, kernel, padding=kernel // 2, bias=False), nn.ReLU(inplace=True)]
+
+
+def _twice(width: int) -> nn.Sequential:
+    return nn.Sequential(*_conv_relu(width, width, 3), *_conv_relu(width, width, 3))
+
+
+def _head(width: int) -> nn.Sequential:
+    return nn.Sequential(*_conv_relu(width, width, 3), nn.Dropout2d(0.1), nn.Conv2d(width, 2, 1))
+
+
+def _wake(module: nn.Module) -> None:
+    """Kaiming weights for a convolution before a ReLU (ours): with PyTorch's own, fifteen layers without any
+    normalisation pass on next to nothing, and a short training ends before it has begun."""
+    if isinstance(module, nn.Conv2d) and module.bias is None:
+        nn.init.kaiming_normal_(module.weight)
+
+
+class Enrichment(nn.Module):
+    """Feature enrichment: query, class vector and prior merged at several sizes, finer scales feeding coarser ones.
+
+    query float [B,R,h,w], vectors float [N,R], prior float [N,h,w], sample int64 [N] -> two-class logits (background,
+    class) float [N,2,h,w] and those of each scale, float [N,2,bh,bw].
+    """
+
+    def __init__(self, width: int, ratios: Sequence[float] = RATIOS) -> None:
+        super().__init__()
+        self.width, self.ratios = width, tuple(ratios)
+        scales = range(len(self.ratios))
+        # a merge is one 1x1 convolution over [query, vector, prior]; its parts are applied apart, see _merge
+        self.merge = nn.ModuleList(nn.Conv2d(2 * width + 1, width, 1, bias=False) for _ in scales)
+        self.hand_down = nn.ModuleList(nn.Sequential(*_conv_relu(2 * width, width, 1)) for _ in scales[1:])
+        self.refine = nn.ModuleList(_twice(width) for _ in scales)
+        self.scale_heads = nn.ModuleList(_head(width) for _ in scales)
+        self.join = nn.Sequential(*_conv_relu(len(self.ratios) * width, width, 1))
+        self.last = _twice(width)
+        self.head = _head(width)
+
+    def _merge(self, scale: int, query: Tensor, vectors: Tensor, prior: Tensor, sample: Tensor) -> Tensor:
+        """ReLU of the merging convolution, with the query's part computed once per episode."""
+        weight = cast(Tensor, self.merge[scale].weight)
+        of_query, of_vector, of_prior = weight.split([self.width, self.width, 1], 1)
+        merged = F.conv2d(query, of_query)[sample] + F.conv2d(prior, of_prior)
+        return F.relu(merged + F.conv2d(vectors[..., None, None], of_vector))
+
+    def forward(self, query: Tensor, vectors: Tensor, prior: Tensor, sample: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Enrich and classify; see the class for shapes."""
+        size = query.shape[-2:]
+        maps: list[Tensor] = []
+        answers: list[Tensor] = []
+        for scale, bin_size in enumerate(bins_of(size, self.ratios)):
+            pooled = F.adaptive_avg_pool2d(query, bin_size)
+            small = upsample(prior[:, None].to(query.dtype), bin_size, "aligned")
+            merged = self._merge(scale, pooled, vectors, small, sample)
+            if maps:
+                above = upsample(maps[-1], bin_size, "aligned")
+                merged = merged + self.hand_down[scale - 1](torch.cat([merged, above], 1))
+            merged = merged + self.refine[scale](merged)
+            answers.append(self.scale_heads[scale](merged))
+            maps.append(upsample(merged, size, "aligned"))
+        joined = self.join(torch.cat(maps, 1))
+        return self.head(joined + self.last(joined)), answers
+
+
+class PFENet(Contender):
+    """Prior-guided feature enrichment (facts 6) on the shared encoder, which stays frozen as in the paper.
+
+    reduce            width of the reduced features: 32 under the variant lite, else the paper's 256
+    ratios            bins of the enrichment module as shares of the map, at most 1 each
+    aux_weight        weight of the mean of the scales' losses (1)
+    dropout           of whole channels of the reduced features (0.5)
+    classes_per_step  classes drawn per sample in k-way training; 0 takes all the support shows (ours)
+    balance           p of the losses' weight (background / foreground)^p on a class's pixels, per map; 0 is the paper's
+                      plain mean, 1 counts both sides alike (ours, for short trainings and small parts)
+    kway_rule         "softmax": the class with the largest foreground probability, background where none passes 1/2;
+                      "mean": background is the mean of the classes' background logits (EOP-Net, Eq. 6)
+    freeze_encoder    False trains the encoder too
+
+    k-way and 1-way; further options are those of Contender. Raises UserError for a bad option.
+    """
+
+    method = "pfenet"
+
+    def __init__(
+        self,
+        *,
+        reduce: int | None = None,
+        ratios: Sequence[float] = RATIOS,
+        aux_weight: float = 1.0,
+        dropout: float = 0.5,
+        classes_per_step: int = 2,
+        balance: float = 0.0,
+        kway_rule: str = "softmax",
+        freeze_encoder: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        narrow = self.config.encoder == "lite"
+        width = (32 if narrow else 256) if reduce is None else number("reduce", reduce, 1, whole=True)
+        self.aux_weight = number("aux_weight", aux_weight, 0)
+        self.classes_per_step = number("classes_per_step", classes_per_step, 0, whole=True)
+        self.balance = number("balance", balance, 0, 1)
+        self.kway_rule = choice("kway_rule", kway_rule, ("softmax", "mean"))
+        self.freeze_encoder = choice("freeze_encoder", freeze_encoder, (True, False))
+        if not ratios or any(number("ratios", ratio, 0, 1) == 0 for ratio in ratios):
+            raise UserError(f"model option ratios is {ratios!r}; give at least one number in (0, 1]")
+        with seeded(self.seed + 1):
+            out = self.encoder.out_channels
+            drop = nn.Dropout2d(number("dropout", dropout, 0, 0.99))
+            self.reduce_query = nn.Sequential(*_conv_relu(out, width, 1), drop)
+            self.reduce_support = nn.Sequential(*_conv_relu(out, width, 1), drop)
+            self.enrichment = Enrichment(width, ratios)
+            for module in (self.reduce_query, self.reduce_support, self.enrichment):
+                module.apply(_wake)
+        if self.freeze_encoder:
+            self.encoder.requires_grad_(False)
+            self.encoder.eval()
+
+    def train(self, mode: bool = True) -> PFENet:
+        """Set the mode; a frozen encoder keeps its BatchNorm statistics."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
+
+    def _drawn(self, shown: Tensor) -> Tensor:
+        """The channels to work on, bool [B,C]: all that are shown, in k-way training some drawn at random."""
+        count = self.classes_per_step
+        if not self.training or self.way == "1" or count == 0:
+            return shown
+        draws = torch.rand(shown.shape, device=shown.device).masked_fill(~shown, 2.0)
+        draws[:, 0] = 2.0
+        rank = draws.argsort(1).argsort(1)
+        drawn = shown & (rank < count)
+        drawn[:, 0] = True
+        return drawn
+
+    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
+        """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, closed but for the ids that were asked for."""
+        batch = self.checked(batch)
+        if self.freeze_encoder:
+            with torch.no_grad():
+                query, support = self.encode(batch)
+        else:
+            query, support = self.encode(batch)
+        drawn = self._drawn(self.shown(batch))
+        sample, channel = shown_pairs(drawn)
+        masks = members(self.support_mask(batch), self.rows)[sample, channel]
+        precise = torch.promote_types(support.dtype, torch.float32)
+        masks = upsample(masks[:, None].to(precise), support.shape[-2:], "aligned")[:, 0]
+        prior = prior_maps(query.detach(), support.detach(), masks, sample)
+        middle, around = self.reduce_query(query), self.reduce_support(support)
+        weights = masks / (masks.sum((1, 2), keepdim=True) + 0.0005)
+        spots = spread(weights, sample, channel, drawn, 0.0)
+        vectors = torch.einsum("bkhw,bdhw->bkd", spots, around)[sample, channel]
+        final, scales = self._enriched(middle, vectors, prior, sample)
+        logits = self._joined(final, sample, channel, drawn)
+        extras = {"final": final, "sample": sample, "channel": channel} if self.training else {}
+        extras |= {f"scale{i}": answer for i, answer in enumerate(scales)} if self.training else {}
+        return self.parsing(logits, batch, shown=drawn, **extras)
+
+    def _enriched(self, middle: Tensor, vectors: Tensor, prior: Tensor, sample: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if self.training or len(sample) <= _AT_ONCE:
+            return self.enrichment(middle, vectors, prior, sample)
+        parts = [
+            self.enrichment(middle, *few)[0]
+            for few in zip(*(x.split(_AT_ONCE) for x in (vectors, prior, sample)), strict=True)
+        ]
+        return torch.cat(parts), []
+
+    def _joined(self, final: Tensor, sample: Tensor, channel: Tensor, drawn: Tensor) -> Tensor:
+        """Logits float [B,rows,h,w] from two-class logits float [N,2,h,w]."""
+        if self.kway_rule == "mean":
+            background, own = mean_of_pairs(final[:, 0], sample, len(drawn)), final[:, 1]
+        else:
+            background, own = final.new_zeros(len(drawn), *final.shape[-2:]), final[:, 1] - final[:, 0]
+        logits = spread(own, sample, channel, drawn, CLOSED)
+        return torch.cat([background[:, None], logits[:, 1:]], 1)
+
+    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
+        """Return `ce` (final), `aux` (mean over the scales) and `total` = ce + aux_weight aux, each float [].
+
+        Both are two-class cross-entropies over the classes that were asked for. Outside training mode `ce` is that of
+        the joined answer and `aux` is 0.
+        """
+        if "final" not in parsing.extras:
+            ce = self.cross_entropy(parsing, batch)
+            return {"ce": ce, "aux": ce.new_zeros(()), "total": ce}
+        sample, channel = parsing.extras["sample"], parsing.extras["channel"]
+        target = self.target(self.checked(batch))[sample]
+        label = torch.where(target == IGNORE, IGNORE, (target == channel[:, None, None]).long())
+        ce = two_class_loss(parsing.extras["final"], label, self.balance)
+        answers = [value for name, value in parsing.extras.items() if name.startswith("scale")]
+        scales = [two_class_loss(value, label, self.balance) for value in answers]
+        aux = torch.stack(scales).mean()
+        return {"ce": ce, "aux": aux, "total": ce + self.aux_weight * aux}
+
+
+def two_class_loss(logits: Tensor, label: Tensor, balance: float = 0.0) -> Tensor:
+    """Mean cross-entropy at the label's size over pixels that are not 255; float [N,2,h,w], int64 [N,H,W] -> [].
+
+    With `balance` p a map's foreground pixels weigh (its background / foreground pixels)^p, at least 1. Only the
+    difference of the two logits matters and resampling is linear, so one map is resampled, not two.
+    """
+    margin = upsample(logits[:, 1:] - logits[:, :1], label.shape[-2:], "aligned")[:, 0]
+    margin = margin.to(torch.promote_types(margin.dtype, torch.float32))
+    inside, counted = label == 1, label != IGNORE
+    weight = counted.to(margin.dtype)
+    if balance > 0:
+        own = inside.sum((1, 2), keepdim=True)
+        ratio = (counted.sum((1, 2), keepdim=True) - own) / own.clamp(min=1)
+        weight = weight * torch.where(inside, ratio.clamp(min=1).to(margin.dtype) ** balance, 1.0)
+    terms = F.softplus(torch.where(inside, -margin, margin)) * weight
+    return terms.sum() / weight.sum().clamp(min=1)
+
+
+@register("pfenet")
+def build_pfenet(**options: Any) -> PFENet:
+    """Build PFENet for the registry; see the class for the options."""
+    return PFENet(**options)

@@ -1,0 +1,273 @@
+"""POPNet: progressive one-shot parsing in two (journal) or three stages (AAAI 2021), each with its own encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.errors import UserError
+from oshp_lite.models.base import Parsing, register
+from oshp_lite.models.checks import checked
+from oshp_lite.models.encoders.xception import FeatureLevel
+from oshp_lite.models.modules.feature_cache import FeatureCache
+from oshp_lite.models.modules.layers import resize
+from oshp_lite.models.modules.losses import pixel_loss
+from oshp_lite.models.modules.metric import ScalarAffine
+from oshp_lite.models.popnet_config import POPNetConfig
+from oshp_lite.models.popnet_stage import ForegroundStage, PopNetStage
+from oshp_lite.models.released import popnet as popnet_official
+
+
+class POPNet(nn.Module):
+    """The progressive one-shot parsing network.
+
+    `POPNet(config)` or `POPNet(variant="lite", n_ids=18, ...)` with the fields of POPNetConfig; `seed` fixes the
+    initial weights without touching the global generator. Stages are trained one after the other: `progress` says which
+    (up to `stage_ends`), earlier ones are frozen (evaluation mode, no gradient), later ones do not run.
+    """
+
+    def __init__(self, config: POPNetConfig | None = None, *, seed: int = 0, **options: Any) -> None:
+        super().__init__()
+        if config is None:
+            config = POPNetConfig.preset(**options)
+        elif options:
+            config = replace(config, **options)
+        self.config = config
+        self.stage_ends = cast(tuple[float, ...], config.stage_ends)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._build(config)
+            self._initialise(config)
+        earlier = list(self.stages[:-1])
+        self._cache = FeatureCache(earlier, config.cache_mb) if earlier and config.cache != "never" else None
+
+    def _build(self, config: POPNetConfig) -> None:
+        self.stages = nn.ModuleList()
+        for kind in config.kinds:
+            if kind == "foreground":
+                self.stages.append(ForegroundStage(config))
+                continue
+            n_ids = config.n_areas if kind == "areas" else config.n_ids
+            # the released stage holds a KIM whether or not something comes before it
+            self.stages.append(PopNetStage(config, n_ids, infused=len(self.stages) > 0 or config.all_branches))
+
+    def _initialise(self, config: POPNetConfig) -> None:
+        """Kaiming-normal weights (fan-in) for encoders and trunks, and with `head_init` "kaiming" for everything."""
+        for name, module in self.named_modules():
+            if isinstance(module, ScalarAffine) and config.scalar_init == "unit" and module.out_channels == 1:
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            elif isinstance(module, nn.Conv2d):
+                base = ".encoder." in name or ".trunk." in name
+                if base or config.head_init == "kaiming":
+                    nn.init.kaiming_normal_(module.weight)
+
+    def encoders(self) -> list[nn.Module]:
+        """Every stage's encoder; initial weights go into each of them."""
+        return [cast(nn.Module, stage.encoder) for stage in self.stages]
+
+    @property
+    def fine(self) -> PopNetStage:
+        """The last stage, which parses the classes."""
+        return cast(PopNetStage, self.stages[-1])
+
+    @property
+    def bank(self) -> Tensor:
+        """The fine stage's stored prototypes, float [n_ids,D]; in 1-way a row is one asked class."""
+        return self.fine.bank.rows
+
+    @property
+    def cached_photos(self) -> tuple[int, int]:
+        """How often earlier stages' features were (found, computed) since the network was made."""
+        return (0, 0) if self._cache is None else (self._cache.hits, self._cache.misses)
+
+    # ------------------------------------------------------------------------------------------------ forward
+
+    def forward(
+        self,
+        batch: Episode,
+        static_prototypes: bool | None = None,
+        previous: tuple[Tensor, Tensor] | None = None,
+        progress: float | None = None,
+        compute_agm: bool = True,
+    ) -> Parsing:
+        """Parse the query of every episode.
+
+        batch              single or batched Episode; query masks are not looked at
+        static_prototypes  True / False overrides what progress and the warm-up would choose
+        previous           features float [B,D,h,w] of query and support from an earlier stage, for a network of one
+                           stage that is infused from outside (released form); None leaves its KIM out
+        progress           epoch / epochs in [0,1); None at test (all stages run, warm-up is over)
+        compute_agm        False leaves `.agm` out; the NCM does not depend on it
+
+        Returns logits at the query's size: `.fine` = `.ncm` (scaled) and `.agm` float [B,C,H,W] (C raw ids; 2 in
+        1-way), `.coarse` float [B,2,H,W] of stage 1, None without one. While an earlier stage trains, `.fine` is zero
+        and its own logits are in `extras`. In training mode the training stage's bank is updated. Raises ValueError
+        for masks that do not fit, and for `previous` where there is no place for it.
+        """
+        batch = checked(batch, self.config)
+        active, share = self.config.stage_at(progress)
+        if previous is not None and (len(self.stages) > 1 or self.fine.infusion is None):
+            raise ValueError("previous is for a network of one stage with a KIM; this one makes them itself")
+        for place, stage in enumerate(self.stages):
+            learns = self.training and place == active
+            if stage.training != learns:
+                stage.train(learns)
+        before_query, before_support = self._frozen(batch, active) if active else ([], [])
+        size = batch.query_image.shape[-2:]
+        stage = self.stages[active]
+        if isinstance(stage, ForegroundStage):
+            return self._stage_one(stage, batch)
+        given_query, given_support = previous or (None, None)
+        query = stage.features(batch.query_image, before_query[-1] if active else given_query)  # type: ignore[operator]
+        support = stage.features(batch.support_image, before_support[-1] if active else given_support)  # type: ignore[operator]
+        static = static_prototypes
+        if static is None:
+            static = progress is not None and share < self.config.warmup - 1e-9
+        own = self._for_stage(batch, active)
+        parsing: Parsing = stage(query, support, own, static=static, compute_agm=compute_agm)
+        first = self.stages[0]
+        if isinstance(first, ForegroundStage):
+            parsing.coarse = resize(first.logits(before_query[0]), size)
+        if active < len(self.stages) - 1:
+            extras = {**parsing.extras, "ncm": parsing.fine}
+            if parsing.agm is not None:
+                extras["agm"] = parsing.agm
+            parsing = Parsing(fine=self._nothing(batch, parsing.fine), coarse=parsing.coarse, extras=extras)
+        return parsing
+
+    def _stage_one(self, stage: ForegroundStage, batch: Episode) -> Parsing:
+        """Scene against person on both photos, as stage 1 is trained."""
+        images = (batch.query_image, batch.support_image)
+        query, support = (resize(stage.logits(stage.features(image)), image.shape[-2:]) for image in images)
+        return Parsing(fine=self._nothing(batch, query), coarse=query, extras={"support_coarse": support})
+
+    def _nothing(self, batch: Episode, like: Tensor) -> Tensor:
+        return like.new_zeros(()).expand(len(batch), self.config.channels, *batch.query_image.shape[-2:])
+
+    def _frozen(self, batch: Episode, active: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Features of query and support after each stage before `active`, without gradient."""
+        stages = list(self.stages[:active])
+
+        def make(images: Tensor) -> list[Tensor]:
+            made: list[Tensor] = []
+            for stage in stages:
+                made.append(stage.features(images, made[-1] if made else None))  # type: ignore[operator]
+            return made
+
+        # augmented photos never come again; and until the last stage's turn the weights behind the cache still change
+        keeps = self._cache is not None and (not self.training or self.config.cache == "always")
+        keeps = keeps and active == len(self.stages) - 1
+        with torch.no_grad():
+            if keeps:
+                cache = cast(FeatureCache, self._cache)
+                return cache(batch.query_image, make), cache(batch.support_image, make)
+            return make(batch.query_image), make(batch.support_image)
+
+    def _for_stage(self, batch: Episode, place: int) -> Episode:
+        """The episode in the ids of a stage: areas instead of classes for the second of three.
+
+        A 1-way episode shows one class only, so its mask stands for that part of the class's area.
+        """
+        if self.config.kinds[place] != "areas":
+            return batch
+        areas = (*cast(tuple[int, ...], self.config.areas), *[IGNORE] * (IGNORE + 1 - self.config.n_ids))
+        table = torch.tensor(areas, device=batch.support_mask.device)
+        if self.config.way == "1":
+            return replace(batch, class_ids=table[cast(Tensor, batch.class_ids)])
+        query = None if batch.query_mask is None else table[batch.query_mask]
+        return replace(batch, support_mask=table[batch.support_mask], query_mask=query)
+
+    # ------------------------------------------------------------------------------------------------- losses
+
+    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
+        """Return `foreground`, `agm`, `ncm` and their weighted `total`, each float []; 0 for what is not in training.
+
+        Stage 1: `foreground`, mean cross-entropy over both photos. One-shot stages: total = beta agm + (1 - beta) ncm
+        with beta = 1 - progress of the stage (AAAI, Eq. 5). Raises ValueError without query masks.
+        """
+        batch = checked(batch, self.config)
+        active, share = self.config.stage_at(progress)
+        stage = self.stages[active]
+        if isinstance(stage, ForegroundStage):
+            if batch.query_foreground is None:
+                raise ValueError("losses need query_mask and query_foreground in the episode")
+            of_query = pixel_loss(cast(Tensor, parsing.coarse), batch.query_foreground)
+            of_support = pixel_loss(parsing.extras["support_coarse"], batch.support_foreground)
+            loss = (of_query + of_support) / 2
+            zero = torch.zeros_like(loss)
+            return {"foreground": loss, "agm": zero, "ncm": zero, "total": loss}
+        if active < len(self.stages) - 1:
+            extras = parsing.extras
+            parsing = Parsing(fine=extras["ncm"], agm=extras.get("agm"), extras=extras)
+        terms = cast(PopNetStage, stage).losses(parsing, self._for_stage(batch, active), share)
+        return {"foreground": torch.zeros_like(terms["total"]), **terms}
+
+    # ------------------------------------------------------------------------------------------------ predict
+
+    @torch.no_grad()
+    def predict(self, batch: Episode) -> Tensor:
+        """Answer with ids, int64 [B,H,W]: raw ids in k-way, 0 / 1 in 1-way.
+
+        The argmax of `predict_from`; with the option `screening` pixels that stage 1 does not call a person become 0.
+        Runs in evaluation mode and writes nothing, whatever mode the network is in.
+        """
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            from_agm = self.config.predict_from == "agm"
+            parsing = self(batch, compute_agm=from_agm)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        answer = cast(Tensor, parsing.agm if from_agm else parsing.fine).argmax(1)
+        if self.config.screening and parsing.coarse is not None:
+            answer = answer * (parsing.coarse.argmax(1) == 1)
+        return answer
+
+    # -------------------------------------------------------------------------------------------- checkpoints
+
+    @classmethod
+    def from_official(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        screening: str = "fixed",
+        feature_level: FeatureLevel = "mid",
+        **changes: Any,
+    ) -> POPNet:
+        """Build the released one-stage form from its checkpoint (a path, or its state dict).
+
+        screening  "fixed" compares all ids, "ucs" those that the batch's supports show (with the slip of its bank)
+
+        Number of ids is read off the shapes. The result parses `net(batch, static_prototypes=..., previous=...)`.
+        Raises UserError for a file that is missing, damaged, not such a checkpoint, or holds code.
+        """
+        if feature_level == "block20":
+            raise UserError("released checkpoints hold no weights for feature level block20; choose mid or high")
+        state, size = popnet_official.read(source)
+        config = POPNetConfig.preset(
+            "official", **{**size, "stages": 1, "screening_ids": screening, "feature_level": feature_level, **changes}
+        )
+        with torch.device("meta"):
+            net = cls(config)
+        popnet_official.load(net, state)
+        return net
+
+    def to_official(self) -> dict[str, Tensor]:
+        """Return the state under the released code's names; the inverse of from_official.
+
+        Raises ValueError for a configuration that has no official form.
+        """
+        return popnet_official.export(self)
+
+
+@register("popnet")
+def build_popnet(variant: str = "official", seed: int = 0, **options: Any) -> POPNet:
+    """Build POPNet for the registry: a preset, changed field by field; see POPNetConfig."""
+    return POPNet(POPNetConfig.preset(variant, **options), seed=seed)

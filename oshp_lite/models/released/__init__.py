@@ -1,0 +1,1 @@
+"""The authors' checkpoints: their parameter names and ours, both ways."""

@@ -1,0 +1,55 @@
+"""Turn a finished run into the checkpoint that the package ships: half the size, provenance beside it.
+
+`python -m oshp_lite.study.publish RUN_FOLDER` writes `oshp_lite/assets/lite.safetensors` and `lite.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from oshp_lite.assets import CHECKPOINT, PROVENANCE
+from oshp_lite.engine.checkpoint import read_about, read_weights, save_weights
+from oshp_lite.errors import UserError
+from oshp_lite.files import write_json_atomic
+
+KEPT_SCORES = ("way", "human_miou", "novel_miou", "base_miou", "overall_accuracy", "n_pairs", "intervals")
+
+
+def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE) -> None:
+    """Write a run's weights in float16 (loading turns them back into float32) and say where they come from.
+
+    The scores are those of the run, in float32. Raises UserError when the folder holds no finished run.
+    """
+    try:
+        scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+        made = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{run} is not a finished run; name a folder that holds scores.json") from None
+    about = read_about(run / "weights.safetensors")
+    state = read_weights(run / "weights.safetensors")
+    half = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
+    save_weights(weights, half, about)
+    purpose = "for the tour and for oshp-lite parse; never the start of a measured run"
+    kept = {name: scores[name] for name in KEPT_SCORES if name in scores}
+    write_json_atomic(provenance, {"purpose": purpose, "config": about.get("config"), "scores": kept, "run": made})
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m oshp_lite.study.publish", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_FOLDER")
+    try:
+        publish(parser.parse_args(words).run)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What a score is compared with: trivial answers below, the supervised ceiling above. Computed once, kept by key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oshp_lite.data.registry import find_dataset
+from oshp_lite.engine.runs import RunStore, present_code
+from oshp_lite.files import read_json, sha256_json, write_json_atomic
+
+if TYPE_CHECKING:
+    from oshp_lite.data.dataset import OneShotDataset
+    from oshp_lite.engine.config import RunConfig
+
+TRIVIAL = ("background", "copy", "mean map", "colour")
+"""All background; the support mask laid on the query; the mean label map; the nearest mean colour."""
+
+
+def ceiling_config(profile: str, dataset: str, fold: int, overrides: Iterable[str] = ()) -> RunConfig:
+    """The run that marks the ceiling: the same encoder, supervised with every class visible.
+
+    Of `overrides` only those of data, evaluation and the model's own options count.
+    """
+    from oshp_lite.engine.presets import load_profile
+
+    same = [item for item in overrides if item.startswith(("data.", "eval.", "model.options."))]
+    wanted = [f"data.fold={fold}", "train.visible=all", *same]
+    return load_profile(profile, wanted, dataset=dataset, way="k", task="segment")
+
+
+def baseline_scores(
+    config: RunConfig, names: Iterable[str], data: str | Path | None = None, *, progress: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Scores of trivial baselines on the test pairs of `config`, found or computed. UserError for an unknown name."""
+    from oshp_lite.engine.trivial import baseline_evaluation
+
+    dataset = find_dataset(config.data, data, progress=progress)
+    found = {}
+    for name in names:
+        path = _path(config, dataset, name)
+        if not path.is_file():
+            judged = baseline_evaluation(name, dataset, config, progress=progress)
+            write_json_atomic(path, judged.scores.as_dict())
+        found[name] = read_json(path)
+    return found
+
+
+def ceiling_scores(
+    config: RunConfig, ceiling: RunConfig, data: str | Path | None = None, *, progress: bool = True
+) -> dict[str, Any]:
+    """Scores of the ceiling's weights on the test pairs of `config` (1-way pairs too, without training again)."""
+    made = RunStore().ensure(ceiling, data, progress=progress)
+    if config.data.way == ceiling.data.way:
+        return made.scores
+    from oshp_lite.engine.evaluate import evaluate
+
+    dataset = find_dataset(config.data, data, progress=progress)
+    path = _path(config, dataset, f"ceiling {made.identity}")
+    if not path.is_file():
+        judged = replace(config, model=ceiling.model)
+        write_json_atomic(path, evaluate(made.parser(), dataset, judged, progress=progress).as_dict())
+    scores: dict[str, Any] = read_json(path)
+    return scores
+
+
+def known_baselines(config: RunConfig, data: str | Path | None = None) -> dict[str, dict[str, Any]]:
+    """Those trivial baselines of `config` that have been computed already."""
+    dataset = find_dataset(config.data, data, progress=False)
+    paths = {name: _path(config, dataset, name) for name in TRIVIAL}
+    return {name: read_json(path) for name, path in paths.items() if path.is_file()}
+
+
+def known_ceiling(config: RunConfig, ceiling: RunConfig, data: str | Path | None = None) -> dict[str, Any] | None:
+    """The ceiling's scores on the pairs of `config` if they have been computed already."""
+    made = RunStore().find(ceiling, data)
+    if made is None:
+        return None
+    if config.data.way == ceiling.data.way:
+        return made.scores
+    path = _path(config, find_dataset(config.data, data, progress=False), f"ceiling {made.identity}")
+    return read_json(path) if path.is_file() else None
+
+
+def _path(config: RunConfig, dataset: OneShotDataset, name: str) -> Path:
+    """Where a reference's scores lie: named by everything that decides them."""
+    from oshp_lite.engine.config import identity_dict
+    from oshp_lite.engine.provenance import PACKAGE, source_digest
+
+    told = identity_dict(config)
+    own = source_digest((PACKAGE / "engine" / "baselines.py").read_text(encoding="utf-8"))
+    key = sha256_json(
+        {
+            "name": name,
+            "data": {part: told["data"][part] for part in ("fold", "protocol", "way", "size", "split")},
+            "eval": told["eval"],
+            "dataset": dataset.fingerprint,
+            "code": [present_code(), own],
+        }
+    )
+    return RunStore().root / ".references" / f"{name.replace(' ', '-')}-{key[:16]}.json"

@@ -1,0 +1,106 @@
+"""EOP-Net's Table 8 beside what the methods cost here: computed multiply-accumulates, parameters, measured speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oshp_lite.study.experiments import METHODS, runs_of
+from oshp_lite.study.printed.numbers import Printed, PrintedRow, PrintedTable, printed_table
+from oshp_lite.study.records import Measured, Results
+from oshp_lite.study.tables.cells import Cell, Column, Label, MeasuredCell, Missing, Note, PrintedCell, Row, Table
+from oshp_lite.study.tables.measure import where_measured, with_notes
+
+_FIELDS = (("macs", "macs_g"), ("params", "params_m"), ("fps", "fps"))
+_SPEEDS = "speeds compare only within one run: make one with `oshp-lite bench methods`"
+NOTES = (
+    Note(
+        "MACs: multiply-accumulates of convolutions and matrix products in answering one pair, counted while it runs "
+        "(fine-tuning counts its steps); parameters: all that the method holds, encoder included. "
+        "Every method with its preset's options."
+    ),
+    Note(
+        "The paper's PANet and PPNet stand on encoders of their own and take one support photo per class; "
+        "here all methods share one encoder and one support photo."
+    ),
+    Note(
+        "Frames per second with batch size 1; only their ratios within one run say something beyond that machine. "
+        "The papers print none: in their rows the speed against EOP-Net is computed from the printed frames per second."
+    ),
+)
+
+
+def cost_table(results: Results, costs: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """Table 8; `costs` are what `reproduce.cost` wrote, one per encoder and device."""
+    printed = printed_table("eopnet8")
+    columns = (
+        Column("method", "", "row"),
+        Column("number", "", "row"),
+        Column("data and profile", "", "data"),
+        Column("MACs (G)"),
+        Column("parameters (M)"),
+        Column("frames per second"),
+        Column("speed against EOP-Net"),
+    )
+    keys = {key.method: key for key in runs_of("eopnet8", "lite")}
+    rows = []
+    for method in METHODS.values():
+        name = Label(f"{method.label} (ours, in no paper)" if method.ours else method.label)
+        row = printed.row(method.name)
+        if row is not None:
+            numbers = [row.cells[f"cost.{field}"] for field, _ in _FIELDS]
+            cells: list[Cell] = [Missing("", "–") if number is None else PrintedCell(number) for number in numbers]
+            cells.append(_printed_ratio(row, printed))
+            where = Label("512 px, 5 classes, V100 GPU, as printed")
+            rows.append(Row((name, Label("paper"), where, *cells), "paper", method.name))
+        for cost in costs:
+            found = next((one for one in cost["rows"] if one["method"] == method.name), None)
+            cells = _cost_cells(found)
+            rows.append(Row((name, Label("measured"), Label(_where(cost)), *cells), "measured", method.name))
+        if not costs:
+            runs = results.seeds(keys[method.name])
+            where = Label(where_measured(runs, keys[method.name].dataset))
+            cells = _own_cells(runs, results, keys[method.name])
+            rows.append(Row((name, Label("measured"), where, *cells), "measured", method.name))
+    rows, notes = with_notes(rows)
+    told = [Note(text) for cost in costs for text in cost.get("notes", ())]
+    title = "What an answer costs"
+    source = "EOP-Net paper (journal version), Table 8"
+    return Table("eopnet8", title, source, columns, tuple(rows), (*NOTES, *dict.fromkeys(told), *notes))
+
+
+def _printed_ratio(row: PrintedRow, printed: PrintedTable) -> Cell:
+    """The printed speed of a row as a share of EOP-Net's."""
+    own, base = row.cells["cost.fps"], printed.get("eopnet", "cost.fps")
+    if own is None or base is None:
+        return Missing("", "–")
+    ratio = round(own.value / base.value + 1e-9, 2)  # half of a hundredth upwards: 0.3 of 12.0 is 0.03
+    return PrintedCell(Printed(ratio, own.source, text=f"{ratio:.2f}"))
+
+
+def _where(cost: Mapping[str, Any]) -> str:
+    date = str(cost.get("date", ""))[:10]
+    return f"{cost['variant']} encoder, {cost['size']} px, {cost['classes']} classes, {cost['machine']}, {date}"
+
+
+def _cost_cells(found: Mapping[str, Any] | None) -> list[Cell]:
+    if found is None or found.get("reason"):
+        reason = "not among the methods that were timed" if found is None else str(found["reason"])
+        return [Missing(reason)] * 4
+    digits = {"macs_g": 1 if found["macs_g"] >= 10 else 3, "params_m": 1 if found["params_m"] >= 10 else 3}
+    cells: list[Cell] = [MeasuredCell(found[field], digits=digits.get(field, 2)) for _, field in _FIELDS]
+    ratio = found.get("relative")
+    cells.append(Missing("EOP-Net was not timed in that run") if ratio is None else MeasuredCell(ratio, digits=2))
+    return cells
+
+
+def _own_cells(runs: Sequence[Measured], results: Results, key: Any) -> list[Cell]:
+    """Costs that the run itself noted; its speed stood alone on a busy machine and is not shown."""
+    if not runs:
+        return [Missing(getattr(results.get(key), "reason", "not run yet"))] * 4
+    cost = runs[0].cost
+    cells: list[Cell] = [
+        MeasuredCell(cost[name], digits=3, runs=(runs[0].key.slug,)) if name in cost else Missing(_SPEEDS)
+        for name in ("macs_g", "params_m")
+    ]
+    return [*cells, Missing(_SPEEDS), Missing(_SPEEDS)]
