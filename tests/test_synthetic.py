@@ -11,7 +11,7 @@ from oshp_lite.data.synthetic import ATOMS, GENERATOR_VERSION, SPECS, generate, 
 from oshp_lite.data.synthetic.atoms import atom
 from oshp_lite.data.synthetic.generate import TEST_FROM, recipe
 from oshp_lite.data.synthetic.raster import FINE, Canvas, majority
-from oshp_lite.data.synthetic.rng import Dice
+from oshp_lite.data.synthetic.rng import Rng
 from oshp_lite.data.synthetic.textures import Flat
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
@@ -73,16 +73,16 @@ def test_the_version_is_raised_when_pictures_change(name):
 
 
 def test_dice_do_not_depend_on_the_process():
-    dice = Dice("synth-atr", 0, 1, "scene")
-    assert [round(dice.u(), 9) for _ in range(3)] == [0.030317407, 0.095081235, 0.03558315]
+    rng = Rng("synth-atr", 0, 1, "scene")
+    assert [round(rng.u(), 9) for _ in range(3)] == [0.030317407, 0.095081235, 0.03558315]
 
 
 def test_dice_ranges():
-    dice = Dice("x", 1)
-    draws = [dice.integer(2, 4) for _ in range(300)]
+    rng = Rng("x", 1)
+    draws = [rng.integer(2, 4) for _ in range(300)]
     assert set(draws) == {2, 3, 4}
-    assert abs(np.mean([dice.normal(1.0, 0.5) for _ in range(2000)]) - 1.0) < 0.05
-    assert {dice.weighted({"a": 1.0, "b": 0.0, "c": 2.0}) for _ in range(200)} == {"a", "c"}
+    assert abs(np.mean([rng.normal(1.0, 0.5) for _ in range(2000)]) - 1.0) < 0.05
+    assert {rng.weighted({"a": 1.0, "b": 0.0, "c": 2.0}) for _ in range(200)} == {"a", "c"}
 
 
 # ------------------------------------------------------------------------------------------------ label spaces
