@@ -72,12 +72,12 @@ def test_the_version_is_raised_when_pictures_change(name):
     assert abs(float(s.image.mean()) - brightness) < 1.0, advice
 
 
-def test_dice_do_not_depend_on_the_process():
-    rng = Rng("synth-atr", 0, 1, "scene")
+def test_draws_do_not_depend_on_the_process():
+    rng = Rng("figures-atr", 0, 1, "scene")
     assert [round(rng.u(), 9) for _ in range(3)] == [0.030317407, 0.095081235, 0.03558315]
 
 
-def test_dice_ranges():
+def test_draws_ranges():
     rng = Rng("x", 1)
     draws = [rng.integer(2, 4) for _ in range(300)]
     assert set(draws) == {2, 3, 4}
