@@ -130,17 +130,17 @@ def science(picture: str) -> dict[str, Any]:
     """The report's part on the papers when nothing was run: the whole ledger, a real table, some figure."""
     from oshp_lite.study.claims import ledger, to_html
     from oshp_lite.study.records import Results
-    from oshp_lite.study.render import STYLE
+    from oshp_lite.study.render import style
     from oshp_lite.study.render import to_html as table_html
     from oshp_lite.study.tables import make_table
 
     nothing = Results([])
     table = make_table("eopnet2", nothing)
     return {
-        "style": STYLE,
-        "claims": to_html(ledger(nothing, "quick")),
+        "style": style(),
+        "claims": to_html(ledger(nothing, "quick"), styled=False),
         "origins": "0 results.",
-        "tables": [{"id": table.id, "title": table.title, "html": table_html(table, style=False), "files": []}],
+        "tables": [{"id": table.id, "title": table.title, "html": table_html(table, styled=False), "files": []}],
         "figures": [{"id": "f", "title": "F", "png": picture, "files": [("svg", "figures/f.svg")]}],
     }
 

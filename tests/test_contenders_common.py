@@ -270,8 +270,8 @@ for way in ("k", "1"):
     assert net.predict(batch).shape == (2, 40, 52)
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.records import Results
-from oshp_lite.study.tables import make_table, text_of
-rows = [text_of(row.cells[0]) for row in make_table("eopnet2", Results()).rows]
+from oshp_lite.study.tables import make_table
+rows = [row.cells[0].shown for row in make_table("eopnet2", Results()).rows]
 assert any("colour (ours" in row for row in rows), rows
 assert any(key.method == "colour" for key in matrix("smoke"))
 print("fits")

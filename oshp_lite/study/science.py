@@ -8,21 +8,21 @@ from typing import Any
 
 from oshp_lite.study import claims
 from oshp_lite.study.exhibits import Exhibits, make_exhibits
-from oshp_lite.study.render import STYLE, to_html
+from oshp_lite.study.render import style, to_html
 
 
 def science_section(profile: str, folder: Path) -> dict[str, Any]:
     """Make all exhibits of a profile under `folder` and return what the page shows of them, as HTML and addresses."""
     made = make_exhibits(profile, folder)
     return {
-        "style": STYLE,
-        "claims": claims.to_html(made.verdicts),
+        "style": style(),
+        "claims": claims.to_html(made.verdicts, styled=False),
         "origins": _origins(made),
         "tables": [
             {
                 "id": table.id,
                 "title": table.title,
-                "html": to_html(table, style=False),
+                "html": to_html(table, styled=False),
                 "files": [(ending, f"tables/{table.id}.{ending}") for ending in ("html", "csv", "json", "tex", "md")],
             }
             for table in made.tables.values()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from oshp_lite.study.claims.journal_parts import PARTS
 from oshp_lite.study.claims.rule import VERDICTS, Claim, Part, Verdict, judge
 from oshp_lite.study.experiments import families
 from oshp_lite.study.records import Results
+from oshp_lite.study.render import fill, style
 
 CLAIMS: tuple[Claim, ...] = (*COMPARISON, *PARTS, *AAAI)
 PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper"}
@@ -169,76 +169,36 @@ def _findings(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
     return [(", ".join([*datasets, word]), finding) for (finding, word), datasets in found.items()]
 
 
-_CSS = """<style>
-.ledger{border-collapse:collapse;font-size:13px;line-height:1.35}
-table.ledger th,table.ledger td{border:1px solid #bbb;padding:4px 8px;vertical-align:top}
-table.ledger tr>th,table.ledger tr>td{text-align:left!important}
-.ledger .w{white-space:nowrap}
-.ledger .reproduced{background:#dff0df}.ledger .not-reproduced{background:#f6d9d4;font-weight:bold}
-.ledger .undecided{background:#f5edd0}.ledger .not-run{color:#666}
-.ledger small{color:#444}
-.ledger .found{margin:4px 0;border-left:3px solid #888;padding-left:6px}.ledger ul{margin:2px 0 2px 16px;padding:0}
-</style>"""
-
-
-def to_html(verdicts: Sequence[Verdict]) -> str:
+def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
     """Return the ledger as HTML: the count, then a row for each claim with its verdicts; figures unfold on a click.
 
-    Verdicts are words with a mark, so nothing rests on colour.
+    Verdicts are words with a mark, so nothing rests on colour. `styled=False` where the page has the style already.
     """
+    claims = [
+        {
+            "says": claim.says,
+            "where": f"{PAPERS[claim.paper]}, {claim.where}",
+            "decides": claim.decides,
+            "verdicts": {verdict.dataset: verdict for verdict in mine},
+            "unmeasured": _unmeasured(mine),
+            "findings": _findings(mine),
+        }
+        for claim, mine in _grouped(verdicts)
+    ]
     datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in datasets)
-    body = []
-    for claim, mine in _grouped(verdicts):
-        words = {verdict.dataset: verdict for verdict in mine}
-        cells = "".join(_cell(words.get(dataset)) for dataset in datasets)
-        details = "".join(_details(verdict) for verdict in mine if verdict.measured) + _bare(mine)
-        told = "".join(
-            f"<p class='found'><b>{html.escape(where)}:</b> {html.escape(finding)}</p>"
-            for where, finding in _findings(mine)
-        )
-        body.append(
-            f"<tr><td>{html.escape(claim.says)}<br><small>{PAPERS[claim.paper]}, {html.escape(claim.where)}</small>"
-            f"<details><summary>what decides, figures</summary><small>{html.escape(claim.decides)}</small>"
-            f"{details}</details>{told}</td>{cells}</tr>"
-        )
-    return (
-        f"{_CSS}<p>{html.escape(summary_line(verdicts))}</p><table class='ledger'><thead><tr><th>claim</th>{head}</tr>"
-        f"</thead><tbody>{''.join(body)}</tbody></table>"
-    )
+    known = {"datasets": datasets, "claims": claims, "marks": _MARKS, "brief": _brief}
+    return fill("ledger.html", summary=summary_line(verdicts), style=style() if styled else "", **known)
 
 
-def _cell(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return "<td></td>"
-    kind = verdict.word.replace(" ", "-")
-    folds = f"fold{'s' if ',' in verdict.folds else ''} {verdict.folds}" if verdict.folds else ""
-    rests = "; ".join(text for text in (folds, verdict.basis) if text)
-    return f"<td class='w {kind}'>{_MARKS[verdict.word]} {verdict.word}<br><small>{rests}</small></td>"
-
-
-def _details(verdict: Verdict) -> str:
-    items = []
-    for part in verdict.parts:
-        paper = "" if part.printed is None else f"; paper {part.printed:+g}"
-        told = html.escape(_brief(part.figures) + paper)
-        items.append(f"<li>{_MARKS[part.verdict]} {html.escape(part.label)}: {told}</li>")
-    for part in verdict.also:
-        items.append(f"<li><i>beside it</i>, {html.escape(part.label)}: {html.escape(_brief(part.figures))}</li>")
-    return f"<p><b>{html.escape(verdict.dataset)}</b>: {verdict.word}</p><ul>{''.join(items)}</ul>"
-
-
-def _bare(verdicts: Sequence[Verdict]) -> str:
-    """One line for the datasets on which nothing of a claim was measured: "synth-lip, synth-cihp: not run yet"."""
-    found: dict[str, list[str]] = {}
+def _unmeasured(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    """Return ("synth-lip, synth-cihp", "not run yet") of the datasets on which nothing of a claim was measured."""
+    by_reason: dict[str, list[str]] = {}
     for one in verdicts:
         if not one.measured:
             pieces = [_brief(piece) for piece in one.reason.split("; ")]
             reasons = dict.fromkeys(piece.partition(": ")[2] or piece for piece in pieces)
-            found.setdefault("; ".join(reasons), []).append(one.dataset)
-    return "".join(
-        f"<p><b>{html.escape(', '.join(datasets))}</b>: {html.escape(reason)}</p>" for reason, datasets in found.items()
-    )
+            by_reason.setdefault("; ".join(reasons), []).append(one.dataset)
+    return [(", ".join(datasets), reason) for reason, datasets in by_reason.items()]
 
 
 def _brief(reason: str) -> str:

@@ -1,49 +1,48 @@
-"""Every table of both papers, and one on real photos, made from the printed numbers and from results at hand."""
+"""Every table of both papers, and one on real photos, made from the printed numbers and from results at hand.
+
+A table is one entry of `declared.yaml`; its kind names the module that makes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from typing import Any
+
+import yaml
 
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import Results
-from oshp_lite.study.tables.cells import (
-    Cell,
-    Column,
-    Label,
-    MeasuredCell,
-    Missing,
-    Note,
-    PrintedCell,
-    Row,
-    Table,
-    from_plain,
-    text_of,
-    to_plain,
-)
 from oshp_lite.study.tables.comparison import comparison_table
 from oshp_lite.study.tables.cost import cost_table
 from oshp_lite.study.tables.parts import parts_table
+from oshp_lite.study.tables.table import Cell, Column, Label, MeasuredCell, Missing, Note, PrintedCell, Row, Table
 
-TABLES = (
-    *("popnet1", "popnet2", "popnet3"),
-    *("eopnet2", "eopnet3", "eopnet4", "ccp", "eopnet5", "framework", "eopnet6", "eopnet7", "eopnet8"),
-)
-"""Ids of all tables, in the papers' order."""
+
+@cache
+def declared() -> dict[str, dict[str, Any]]:
+    """The declarations of all tables by id, in the papers' order (`declared.yaml` says what an entry may hold)."""
+    text = (resources.files("oshp_lite.study.tables") / "declared.yaml").read_text(encoding="utf-8")
+    tables: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return tables
+
+
+TABLES = tuple(declared())
+"""Ids of all tables."""
 
 
 def make_table(name: str, results: Results, *, costs: Sequence[Mapping[str, Any]] = ()) -> Table:
     """Make one table from results; what was not run says so and why.
 
-    costs  what `reproduce.cost` wrote, for eopnet8 only. Raises UserError for an unknown id.
+    costs  what `study.cost` wrote, for tables of costs only. Raises UserError for an unknown id.
     """
-    if name in ("popnet1", "popnet2", "eopnet2", "eopnet3", "eopnet4", "ccp"):
-        return comparison_table(name, results)
-    if name in ("popnet3", "eopnet5", "eopnet6", "eopnet7", "framework"):
-        return parts_table(name, results)
-    if name == "eopnet8":
-        return cost_table(results, costs)
-    raise UserError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+    if name not in declared():
+        raise UserError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+    spec = declared()[name]
+    if spec["kind"] == "comparison":
+        return comparison_table(name, spec, results)
+    return cost_table(name, spec, results, costs) if spec["kind"] == "cost" else parts_table(name, spec, results)
 
 
 def make_tables(results: Results, *, costs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Table]:
@@ -62,9 +61,7 @@ __all__ = [
     "PrintedCell",
     "Row",
     "Table",
-    "from_plain",
+    "declared",
     "make_table",
     "make_tables",
-    "text_of",
-    "to_plain",
 ]

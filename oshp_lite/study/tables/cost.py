@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oshp_lite.study.experiments import METHODS, runs_of
-from oshp_lite.study.printed.numbers import Printed, PrintedRow, PrintedTable, printed_table
+from oshp_lite.study.printed.numbers import PAPER_NAMES, Printed, PrintedRow, PrintedTable, printed_table
 from oshp_lite.study.records import Measured, Results
-from oshp_lite.study.tables.cells import Cell, Column, Label, MeasuredCell, Missing, Note, PrintedCell, Row, Table
-from oshp_lite.study.tables.measure import where_measured, with_notes
+from oshp_lite.study.tables.measure import finished, where_measured
+from oshp_lite.study.tables.table import Cell, Column, Label, MeasuredCell, Missing, Note, PrintedCell, Row, Table
 
 _FIELDS = (("macs", "macs_g"), ("params", "params_m"), ("fps", "fps"))
 _SPEEDS = "speeds compare only within one run: make one with `oshp-lite bench methods`"
@@ -30,9 +30,9 @@ NOTES = (
 )
 
 
-def cost_table(results: Results, costs: Sequence[Mapping[str, Any]] = ()) -> Table:
-    """Table 8; `costs` are what `reproduce.cost` wrote, one per encoder and device."""
-    printed = printed_table("eopnet8")
+def cost_table(name: str, spec: Mapping[str, Any], results: Results, costs: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """Table 8; `costs` are what `study.cost` wrote, one per encoder and device."""
+    printed = printed_table(name)
     columns = (
         Column("method", "", "row"),
         Column("number", "", "row"),
@@ -42,31 +42,28 @@ def cost_table(results: Results, costs: Sequence[Mapping[str, Any]] = ()) -> Tab
         Column("frames per second"),
         Column("speed against EOP-Net"),
     )
-    keys = {key.method: key for key in runs_of("eopnet8", "lite")}
+    keys = {key.method: key for key in runs_of(name, "lite")}
     rows = []
     for method in METHODS.values():
-        name = Label(f"{method.label} (ours, in no paper)" if method.ours else method.label)
+        title = Label(f"{method.label} (ours, in no paper)" if method.ours else method.label)
         row = printed.row(method.name)
         if row is not None:
             numbers = [row.cells[f"cost.{field}"] for field, _ in _FIELDS]
             cells: list[Cell] = [Missing("", "–") if number is None else PrintedCell(number) for number in numbers]
             cells.append(_printed_ratio(row, printed))
             where = Label("512 px, 5 classes, V100 GPU, as printed")
-            rows.append(Row((name, Label("paper"), where, *cells), "paper", method.name))
+            rows.append(Row((title, Label("paper"), where, *cells), "paper", method.name))
         for cost in costs:
             found = next((one for one in cost["rows"] if one["method"] == method.name), None)
             cells = _cost_cells(found)
-            rows.append(Row((name, Label("measured"), Label(_where(cost)), *cells), "measured", method.name))
+            rows.append(Row((title, Label("measured"), Label(_where(cost)), *cells), "measured", method.name))
         if not costs:
             runs = results.seeds(keys[method.name])
             where = Label(where_measured(runs, keys[method.name].dataset))
             cells = _own_cells(runs, results, keys[method.name])
-            rows.append(Row((name, Label("measured"), where, *cells), "measured", method.name))
-    rows, notes = with_notes(rows)
-    told = [Note(text) for cost in costs for text in cost.get("notes", ())]
-    title = "What an answer costs"
-    source = "EOP-Net paper (journal version), Table 8"
-    return Table("eopnet8", title, source, columns, tuple(rows), (*NOTES, *dict.fromkeys(told), *notes))
+            rows.append(Row((title, Label("measured"), where, *cells), "measured", method.name))
+    notes = [*NOTES, *dict.fromkeys(Note(text) for cost in costs for text in cost.get("notes", ()))]
+    return finished(name, spec["title"], f"{PAPER_NAMES[printed.paper]}, {printed.label}", columns, rows, notes, (), ())
 
 
 def _printed_ratio(row: PrintedRow, printed: PrintedTable) -> Cell:

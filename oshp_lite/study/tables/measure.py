@@ -1,4 +1,4 @@
-"""From results to cells: scores over folds and seeds with their intervals, what data they rest on, names of runs."""
+"""From results to cells and notes: scores with their intervals, what they rest on, settings, reasons, best ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ import numpy as np
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey, bootstrap
-from oshp_lite.study.tables.cells import Cell, Label, MeasuredCell, Missing, Note, PrintedCell, Row
+from oshp_lite.study.tables.table import (
+    FLAGGED,
+    Cell,
+    Column,
+    Label,
+    MeasuredCell,
+    Missing,
+    Note,
+    PrintedCell,
+    Row,
+    Table,
+)
 
 DATA = {
     "synth-atr": "synth-atr (procedural people)",
@@ -25,28 +36,31 @@ DATA = {
     "lip-os": "LIP-OS",
     "cihp-os": "CIHP-OS",
 }
-"""Dataset -> what a reader is told it is."""
+"""Dataset -> its name in tables."""
 
 MEASURES = {"novel": "novel", "human": "human", "acc": "accuracy", "bi": "bi_miou"}
-"""Column's word -> measure of `papers.measured`."""
+"""A column's word -> measure of `study.records`."""
+HEADS = {"novel": "novel mIoU", "human": "human mIoU", "acc": "overall accuracy", "bi": "Bi-mIoU"}
 
-NO_MASK = "EOP-Net's person mask of the same data, fold, way and seed is not at hand"
+HOW = Note(
+    "Scores in per cent. Measured: the mean over seeds and folds, ± the standard deviation over seeds (n of them), and "
+    "in brackets the 95 % interval from drawing query photos with their test pairs (and seeds, from two on) anew. "
+    "The best of each column in bold, the paper's and the measured ones apart."
+)
+SCREENING = Note(
+    "Screened by EOP-Net: the same answers, with everything outside the person mask of this protocol's EOP-Net set to "
+    "background. EOP-Net's own row has that already."
+)
 
 
 def data_name(dataset: str) -> str:
-    """What a reader is told a dataset is."""
+    """A dataset's name in tables, with what it consists of."""
     return DATA.get(dataset, dataset)
 
 
 def all_seeds(results: Results, keys: Iterable[RunKey]) -> list[Measured]:
     """Every result of these runs, all seeds."""
-    return [found for key in keys for found in results.seeds(key)]
-
-
-def why_not(results: Results, key: RunKey) -> str:
-    """Why a run has no result."""
-    found = results.get(key)
-    return found.reason if isinstance(found, NotRun) else "not run yet"
+    return [run for key in keys for run in results.seeds(key)]
 
 
 def measured_cell(
@@ -63,64 +77,65 @@ def measured_cell(
     measure  a column's word ("novel", "human", "acc", "bi")
     partial  take what folds there are (marked by `folds`); otherwise every key must have been run
     """
-    there = [(key, results.seeds(key)) for key in keys]
-    absent = [key for key, found in there if not found]
+    absent = [key for key in keys if not results.seeds(key)]
     if absent and (not partial or len(absent) == len(keys)):
-        return Missing(why_not(results, absent[0]))
-    runs = [run for _, found in there for run in found]
+        missing = results.get(absent[0])
+        return Missing(missing.reason if isinstance(missing, NotRun) else "not run yet")
+    runs = all_seeds(results, keys)
+    folds = sorted({run.key.fold for run in runs})
     if screened:
         runs = [run for run in runs if run.screened is not None]
-        if {run.key.fold for run in runs} != {key.fold for key, found in there if found}:
-            return Missing(NO_MASK, "not screened")
+        if sorted({run.key.fold for run in runs}) != folds:
+            why = "EOP-Net's person mask of the same data, fold, way and seed is not at hand"
+            return Missing(why, "not screened")
     name = MEASURES[measure]
     try:
-        found = bootstrap(runs, name, screened=screened)
+        estimate = bootstrap(runs, name, screened=screened)
     except UserError as error:
         return Missing(str(error))
-    if math.isnan(found.mean):
+    if math.isnan(estimate.mean):
         return Missing("no test pair holds these classes")
-    # np.std of whole-percent scores over the seeds that every fold has; the mean of the folds comes first
-    folds = sorted({run.key.fold for run in runs})
-    by_fold = [{r.key.seed: r.score(name, screened=screened) for r in runs if r.key.fold == fold} for fold in folds]
-    common = sorted(set.intersection(*(set(one) for one in by_fold)))
-    each = [100 * float(np.mean([one[seed] for one in by_fold])) for seed in common]
+    # the spread over the seeds that every fold has; the mean of the folds comes first
+    by_fold = [{run.key.seed: run.score(name, screened=screened) for run in runs if run.key.fold == n} for n in folds]
+    common = sorted(set.intersection(*map(set, by_fold)))
+    each = [100 * float(np.mean([scores[seed] for scores in by_fold])) for seed in common]
     return MeasuredCell(
-        100 * found.mean,
-        100 * found.low,
-        100 * found.high,
-        float(np.std(each, ddof=1)) if len(each) > 1 else None,
-        max(1, len(each)),
-        tuple(run.key.slug for run in runs),
-        tuple(folds),
+        *(100 * value for value in estimate),
+        spread=float(np.std(each, ddof=1)) if len(each) > 1 else None,
+        seeds=max(1, len(each)),
+        runs=tuple(run.key.slug for run in runs),
+        folds=tuple(folds),
         mark=mark,
     )
 
 
 def where_measured(runs: Sequence[Measured], dataset: str) -> str:
-    """Data, profile and origin of some results in words; only the data when there are none."""
+    """Data, profile and origin of some results in words, and that older code made some; only the data without any."""
     if not runs:
         return data_name(dataset)
-    profiles = ", ".join(sorted({run.profile for run in runs}))
-    origins = ", ".join(sorted({run.origin for run in runs}))
-    return f"{data_name(dataset)}, {profiles}; {origins}"
+    profiles, origins = (", ".join(sorted({getattr(run, name) for run in runs})) for name in ("profile", "origin"))
+    older = ", older code" if any(run.provenance.get("older_code") for run in runs) else ""
+    return f"{data_name(dataset)}, {profiles}; {origins}{older}"
 
 
-def settings_notes(named: Sequence[tuple[str, Sequence[Measured]]]) -> list[Note]:
+# ------------------------------------------------------------------------------------------------ notes on settings
+
+
+def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[Note]:
     """What the methods were trained with, from the runs' provenance: what most share, then what each has of its own.
 
     An option that one method was given is compared with its value in the others, be that given or from their preset.
 
-    named  (label, results) of each method; methods without results or recorded settings are left out
+    runs_of  results by the method's label; methods without results or recorded settings are left out
     """
-    recorded = {}
-    for name, runs in named:
-        run = next((run for run in runs if run.provenance.get("settings")), None)
-        if run is not None:
-            recorded[name] = run.key.method, run.provenance["settings"]
+    firsts = {
+        name: next((run for run in runs if run.provenance.get("settings")), None) for name, runs in runs_of.items()
+    }
+    recorded = {name: (run.key.method, run.provenance["settings"]) for name, run in firsts.items() if run is not None}
     if len(recorded) < 2:
         return []
     given = list(dict.fromkeys(option for _, settings in recorded.values() for option in settings.get("options", {})))
-    told: dict[str, dict[str, str]] = {}
+    trained: dict[str, dict[str, str]] = {}
     untrained = []
     for name, (method, settings) in recorded.items():
         options = settings.get("options", {})
@@ -130,14 +145,14 @@ def settings_notes(named: Sequence[tuple[str, Sequence[Measured]]]) -> list[Note
             continue
         known = _preset(method, settings.get("variant")) | options
         flat = {key: value for key, value in settings.items() if key != "options"}
-        told[name] = _words(flat | {option: known[option] for option in given if option in known})
+        trained[name] = _words(flat | {option: known[option] for option in given if option in known})
     usual = {}
-    for key in next(iter(told.values()), {}):
-        values = Counter(words[key] for words in told.values() if key in words)
+    for key in next(iter(trained.values()), {}):
+        values = Counter(words[key] for words in trained.values() if key in words)
         word, count = values.most_common(1)[0]
-        if values.total() == len(told) and 2 * count > len(told):
+        if values.total() == len(trained) and 2 * count > len(trained):
             usual[key] = word
-    own = {name: [word for key, word in words.items() if usual.get(key) != word] for name, words in told.items()}
+    own = {name: [word for key, word in words.items() if usual.get(key) != word] for name, words in trained.items()}
     notes = [Note(f"Trained methods, unless said otherwise: {'; '.join(usual.values())}.")] if usual else []
     return notes + [Note(f"{name}: {'; '.join(words)}.") for name, words in own.items() if words] + untrained
 
@@ -147,7 +162,14 @@ _WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
 
 
 def _words(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {key: f"{key} {_plain(value)}" for key, value in settings.items() if value is not None}
+    def plain(value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) else "x".join(map(str, value)) if _many(value) else str(value)
+
+    return {key: f"{key} {plain(value)}" for key, value in settings.items() if value is not None}
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _preset(method: str, variant: str | None) -> dict[str, Any]:
@@ -155,37 +177,28 @@ def _preset(method: str, variant: str | None) -> dict[str, Any]:
     from oshp_lite.models.eopnet_config import EOPNetConfig
     from oshp_lite.models.popnet_config import POPNetConfig
 
-    if variant is None:
-        return {}
     presets: dict[str, Any] = {"eopnet": EOPNetConfig.preset, "popnet": POPNetConfig.preset}
-    return vars(presets[method](variant)) if method in presets else {}
+    return vars(presets[method](variant)) if variant is not None and method in presets else {}
 
 
 def tuning_notes(results: Results, methods: Sequence[str]) -> list[Note]:
     """How much each measured method was tuned, where that is known."""
-    shown = [method for method in methods if method in results.tuned]
-    if not shown:
-        return []
-    told = "; ".join(f"{METHODS[method].label}: {results.tuned[method]}" for method in shown)
-    return [Note(f"Settings tried on base classes held out of training photos. {told}.")]
+    known = "; ".join(f"{METHODS[name].label}: {results.tuned[name]}" for name in methods if name in results.tuned)
+    return [Note(f"Settings tried on base classes held out of training photos. {known}.")] if known else []
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+# ---------------------------------------------------------------------------------------------- finishing touches
 
 
 def braces(slugs: Iterable[str]) -> str:
     """Names of runs with seeds folded: "eopnet-…-seed{0,1,2}"; a shell unfolds them again."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for slug in dict.fromkeys(slugs):
-        found = re.fullmatch(r"(.*-seed)(\d+)(.*)", slug)
-        before, seed, after = found.groups() if found else (slug, "", "")
+        before, seed, after = re.fullmatch(r"(.*-seed|)(\d+|)(.*)", slug).groups()  # type: ignore[union-attr]
         seeds.setdefault((before, after), []).append(seed)
     return " ".join(
-        f"{before}{{{','.join(sorted(found, key=int))}}}{after}" if len(found) > 1 else f"{before}{found[0]}{after}"
-        for (before, after), found in seeds.items()
+        f"{before}{{{','.join(sorted(some, key=int))}}}{after}" if len(some) > 1 else f"{before}{some[0]}{after}"
+        for (before, after), some in seeds.items()
     )
 
 
@@ -195,10 +208,26 @@ def runs_label(cells: Iterable[Cell]) -> Label:
     return Label(braces(slugs) or "–", mono=bool(slugs))
 
 
-# ---------------------------------------------------------------------------------------------- finishing touches
+def finished(
+    name: str,
+    title: str,
+    source: str,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    notes: Sequence[Note],
+    scores: Sequence[str],
+    kinds: Sequence[str],
+) -> Table:
+    """A table with its best cells marked, every reason for a missing number given a letter, and all notes below it.
+
+    scores  kinds of the columns in which there is a best cell, apart for each of `kinds` of rows
+    """
+    places = [place for place, column in enumerate(columns) if column.kind in scores]
+    rows, reasons = _with_reasons(_with_best(rows, places, kinds))
+    return Table(name, title, source, tuple(columns), tuple(rows), (*notes, *reasons))
 
 
-def with_best(rows: Sequence[Row], places: Sequence[int], kinds: Sequence[str]) -> list[Row]:
+def _with_best(rows: Sequence[Row], places: Sequence[int], kinds: Sequence[str]) -> list[Row]:
     """Mark the highest number of each column among the rows of each kind, where at least two stand."""
     made = [list(row.cells) for row in rows]
     for kind in kinds:
@@ -208,38 +237,28 @@ def with_best(rows: Sequence[Row], places: Sequence[int], kinds: Sequence[str]) 
                 cell = row.cells[place]
                 if row.kind == kind and isinstance(cell, PrintedCell | MeasuredCell):
                     values[number] = cell.printed.value if isinstance(cell, PrintedCell) else round(cell.mean, 6)
-            if len(values) < 2:
-                continue
-            top = max(values.values())
             for number, value in values.items():
                 cell = made[number][place]
-                if value == top and isinstance(cell, PrintedCell | MeasuredCell):
-                    made[number][place] = replace(cell, best=True)
+                if len(values) > 1 and value == max(values.values()):
+                    made[number][place] = replace(cell, best=True)  # type: ignore[type-var]
     return [replace(row, cells=tuple(cells)) for row, cells in zip(rows, made, strict=True)]
 
 
-def with_notes(rows: Sequence[Row]) -> tuple[list[Row], list[Note]]:
-    """Give every reason for a missing number one letter, and list the reasons and the flags of printed numbers."""
-    letters: dict[str, str] = {}
-    made = []
-    for row in rows:
-        cells: list[Cell] = []
-        for cell in row.cells:
-            if isinstance(cell, Missing) and cell.reason:
-                mark = letters.setdefault(cell.reason, _letter(len(letters)))
-                cell = replace(cell, mark=mark)
-            cells.append(cell)
-        made.append(replace(row, cells=tuple(cells)))
-    flagged = [
-        Note(f"{cell.printed.source.row}, {cell.printed.source.table}: {cell.printed.flag}.", "*")
+def _with_reasons(rows: Sequence[Row]) -> tuple[list[Row], list[Note]]:
+    """Give every reason for a missing number one letter; list the flags of printed numbers and the reasons."""
+    cells = [cell for row in rows for cell in row.cells]
+    reasons = dict.fromkeys(cell.reason for cell in cells if isinstance(cell, Missing) and cell.reason)
+    letters = {reason: _letter(number) for number, reason in enumerate(reasons)}
+    flagged = [cell.printed for cell in cells if isinstance(cell, PrintedCell) and cell.printed.flag]
+    notes = [Note(f"{one.source.row}, {one.source.table}: {one.flag}.", FLAGGED) for one in flagged]
+    marked = [
+        tuple(replace(one, mark=letters.get(one.reason, "")) if isinstance(one, Missing) else one for one in row.cells)
         for row in rows
-        for cell in row.cells
-        if isinstance(cell, PrintedCell) and cell.printed.flag
     ]
-    return made, [*dict.fromkeys(flagged), *(Note(f"{reason}.", mark) for reason, mark in letters.items())]
+    made = [replace(row, cells=some) for row, some in zip(rows, marked, strict=True)]
+    return made, [*dict.fromkeys(notes), *(Note(f"{reason}.", letter) for reason, letter in letters.items())]
 
 
 def _letter(number: int) -> str:
     """a, b, …, z, aa, ab, …"""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    return (_letter(number // 26 - 1) if number >= 26 else "") + letters[number % 26]
+    return (_letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
