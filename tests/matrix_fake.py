@@ -1,7 +1,7 @@
-"""Pretended rows for the tests of the matrix: quick, resumable, able to fail; also the runner's own process.
+"""Pretended rows for the tests of the matrix: quick, resumable, able to fail; also the executor's own process.
 
-python -m matrix_fake --order JSON       what the runner starts for a row
-python -m matrix_fake --schedule JSON    a runner over some rows; prints their endings as JSON
+python -m matrix_fake --order JSON       what the executor starts for a row
+python -m matrix_fake --schedule JSON    an executor over some rows; prints their outcomes as JSON
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from oshp_lite.engine.config import ModelConfig, RunConfig
 from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic, write_json_atomic
-from oshp_lite.study import matrix_worker
-from oshp_lite.study.execute import leave_with_parent
-from oshp_lite.study.matrix import Finder, Row
-from oshp_lite.study.matrix_runner import Ending, Runner
+from oshp_lite.study import processes
+from oshp_lite.study.execute import Executor, Outcome
+from oshp_lite.study.plan import Finder, Row
 from oshp_lite.study.records import RunKey
 
 TICK = 0.05
@@ -75,11 +74,11 @@ def row(method: str, seed: int, ticks: int, needs: tuple[str, ...] = ()) -> Row:
     return Row(f"{method}-{seed}", config, key, needs)
 
 
-def schedule(told: dict[str, Any]) -> list[Ending]:
+def schedule(told: dict[str, Any]) -> list[Outcome]:
     """Run the rows of {"folder", "rows": [[method, seed, ticks, needs]], "jobs", "limit"}."""
     pretend()
     folder = Path(told["folder"])
-    runner = Runner(
+    executor = Executor(
         folder=folder / "reports",
         profile="smoke",
         finder=Finder(RunStore(folder / "runs")),
@@ -88,20 +87,19 @@ def schedule(told: dict[str, Any]) -> list[Ending]:
         worker="matrix_fake",
     )
     rows = [row(method, seed, ticks, tuple(needs)) for method, seed, ticks, *needs in told["rows"]]
-    return runner.run(rows, told.get("jobs", 1))
+    return executor.run(rows, told.get("jobs", 1))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--order", type=json.loads)
+    parser.add_argument("--order")
     parser.add_argument("--schedule", type=json.loads)
     chosen = parser.parse_args()
     if chosen.order:
-        leave_with_parent()
         pretend()
-        return matrix_worker.obey(chosen.order)
-    endings = schedule(chosen.schedule)
-    print(json.dumps({ending.row.name: [ending.status, ending.reason] for ending in endings}))
+        return processes.main()
+    outcomes = schedule(chosen.schedule)
+    print(json.dumps({outcome.name: [outcome.status, outcome.reason] for outcome in outcomes}))
     return 0
 
 

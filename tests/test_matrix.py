@@ -15,10 +15,9 @@ from oshp_lite.engine.models import build_parser
 from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.study import experiments, matrix_plan
+from oshp_lite.study import experiments, plan
 from oshp_lite.study.experiments import ABLATIONS, EXHIBITS, METHODS, STEPS, Ablation, matrix, runs_of, step_runs
-from oshp_lite.study.matrix import Finder, config_of, rows_of, why_not
-from oshp_lite.study.matrix_runner import Runner
+from oshp_lite.study.plan import Finder, config_of, estimated, rows_of, why_not
 from oshp_lite.study.records import RunKey
 
 
@@ -166,12 +165,12 @@ def test_the_minutes_of_a_machine_that_has_made_nothing(places: Path, capsys: py
 def test_minutes_of_this_machine_come_first(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of([RunKey("panet", "synth-atr", 1, "k")], "lite")
     (config,) = [row.config for row in rows if row.key]
-    runner = Runner(places / "out", "lite", Finder(RunStore(places / "runs")))
-    monkeypatch.setattr(matrix_plan, "_committed", lambda profile: iter([(config, 120.0)]))
-    (planned,) = [item for item in matrix_plan.plan(rows, runner) if item.row.key]
+    finder = Finder(RunStore(places / "runs"))
+    monkeypatch.setattr(plan, "_committed", lambda: iter([(config, 120.0)]))
+    (planned,) = [item for item in estimated(rows, finder, lambda row: False) if item.row.key]
     assert (planned.state, planned.seconds, planned.elsewhere) == ("due", 120.0, True)
-    monkeypatch.setattr(matrix_plan, "_finished", lambda runner: iter([(config, 60.0)]))
-    (planned,) = [item for item in matrix_plan.plan(rows, runner) if item.row.key]
+    monkeypatch.setattr(plan, "_finished", lambda store: iter([(config, 60.0)]))
+    (planned,) = [item for item in estimated(rows, finder, lambda row: False) if item.row.key]
     assert (planned.state, planned.seconds, planned.elsewhere) == ("due", 60.0, False)
 
 

@@ -182,10 +182,10 @@ def test_what_cannot_be_run_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mo
     from dataclasses import replace
 
     from oshp_lite.engine.runs import RunStore
-    from oshp_lite.study.matrix import Finder
-    from oshp_lite.study.matrix_runner import Runner
+    from oshp_lite.study.execute import Executor
+    from oshp_lite.study.plan import Finder
 
-    runner = Runner(tmp_path / "reports", "smoke", Finder(RunStore(tmp_path / "runs")), tell=lambda text: None)
+    runner = Executor(tmp_path / "reports", "smoke", Finder(RunStore(tmp_path / "runs")), tell=lambda text: None)
     lacking = replace(matrix_fake.row("persam", 0, 1), reason="needs SAM weights")
     (ending,) = runner.run([lacking])
     assert (ending.status, ending.reason) == ("not run", "needs SAM weights")

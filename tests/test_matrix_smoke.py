@@ -9,7 +9,7 @@ import pytest
 from oshp_lite.engine.runs import RunStore
 from oshp_lite.study.exhibits import make_exhibits
 from oshp_lite.study.experiments import EXHIBITS, matrix
-from oshp_lite.study.matrix import Finder, rows_of
+from oshp_lite.study.plan import Finder, rows_of
 from oshp_lite.study.records import NotRun, RunKey
 
 

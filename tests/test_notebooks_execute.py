@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from oshp_lite.errors import UserError
-from oshp_lite.study import execute
-from oshp_lite.study.execute import Job, is_finished, run_job, run_jobs
+from oshp_lite.study import execute, notebooks
+from oshp_lite.study.execute import run_jobs
 from oshp_lite.study.notebooks import (
+    Job,
     check_parameters,
     default_parameters,
     load_notebook,
     notebook_sha,
     parse_parameters,
+    run_job,
     save_notebook,
     source_of,
     source_sha,
@@ -161,17 +163,19 @@ def test_execute_skip_force_and_stale(tmp_path: Path) -> None:
     pytest.importorskip("papermill")
     source = written(tmp_path, "print(profile, seed, rate)")
     job = Job(source, tmp_path / "out" / "nb.ipynb", {"seed": 4})
-    assert run_job(job).status == "done"
+    (first,) = run_jobs([job])
+    assert first.status == "done"
     made = load_notebook(job.target)
     assert any("smoke 4 0.5" in "".join(o.get("text", "")) for cell in made["cells"] for o in cell.get("outputs", []))
-    assert is_finished(job)
-    assert run_job(job).status == "skipped"
-    assert not is_finished(Job(source, job.target, {"seed": 5})), "other parameters"
-    assert not is_finished(Job(source, job.target, {"seed": 4}, identity={"code": "new"})), "other code"
+    assert job.is_finished()
+    assert [again.status for again in run_jobs([job])] == ["skipped"]
+    assert [anew.status for anew in run_jobs([job], force=True)] == ["done"]
+    assert not Job(source, job.target, {"seed": 5}).is_finished(), "other parameters"
+    assert not Job(source, job.target, {"seed": 4}, identity={"code": "new"}).is_finished(), "other code"
     save_notebook(source, notebook("print(profile, seed, rate, 1)"))
-    assert not is_finished(job), "other source"
+    assert not job.is_finished(), "other source"
     job.target.unlink()
-    assert not is_finished(job), "the target is gone"
+    assert not job.is_finished(), "the target is gone"
 
 
 @pytest.mark.slow
@@ -214,13 +218,13 @@ def test_a_failed_execution_in_place_leaves_the_notebook_as_it_was(tmp_path: Pat
     pytest.importorskip("papermill")
     source = written(tmp_path, "print(1)", "1 / 0")
     before = source.read_bytes()
-    assert run_job(Job(source, source)).status == "failed"
+    assert "ZeroDivisionError" in run_job(Job(source, source))
     assert source.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["nb.ipynb"]
 
 
 def test_parameters_are_checked_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "run_child", lambda *_, **__: pytest.fail("nothing may run"))
+    monkeypatch.setattr(notebooks, "run_child", lambda *_, **__: pytest.fail("nothing may run"))
     good = Job(written(tmp_path, name="good.ipynb"), tmp_path / "out/good.ipynb")
     bad = Job(written(tmp_path, name="bad.ipynb"), tmp_path / "out/bad.ipynb", {"sed": 1})
     with pytest.raises(UserError, match="'sed'"):

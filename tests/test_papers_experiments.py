@@ -12,7 +12,7 @@ from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.models import known_methods
 from oshp_lite.models.popnet_config import POPNetConfig
 from oshp_lite.study.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
-from oshp_lite.study.matrix import COCO, config_of, why_not
+from oshp_lite.study.plan import COCO, config_of, why_not
 from oshp_lite.study.records import RunKey
 
 AAAI = [key for key in matrix("paper") if key.protocol == "aaai"]

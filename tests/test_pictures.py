@@ -16,8 +16,8 @@ from oshp_lite.engine.evaluate import Evaluation, save_answers
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
-from oshp_lite.study.matrix import config_of
 from oshp_lite.study.pictures import PICTURES, keep_answers, panels_of, picture, positions_of
+from oshp_lite.study.plan import config_of
 from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 from oshp_lite.viz import fig_to_png
 

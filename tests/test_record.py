@@ -1,4 +1,4 @@
-"""What is kept of a run: its numbers beside ceiling and baselines, and the checkpoint made from it."""
+"""The checkpoint that the package ships, and how it is made from a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oshp_lite import assets
 from oshp_lite.engine.checkpoint import load_parser, read_weights, save_weights
 from oshp_lite.errors import UserError
 from oshp_lite.models import EOPNet
-from oshp_lite.study import publish, record
+from oshp_lite.study import publish
 
 CONFIG = """\
 variant: lite
@@ -32,32 +32,11 @@ def finished(folder: Path, human: float, novel: float) -> Path:
     return folder
 
 
-def test_a_record_holds_the_ratios_to_the_best_baseline_and_the_ceiling(tmp_path: Path) -> None:
-    run, top = finished(tmp_path / "run", 0.4, 0.3), finished(tmp_path / "top", 0.5, 0.45)
-    baselines = tmp_path / "baselines.json"
-    rows = {"copy": {"novel_miou": 0.1, "human_miou": 0.2}, "mean map": {"novel_miou": 0.2, "human_miou": 0.15}}
-    baselines.write_text(json.dumps(rows))
-    out = tmp_path / "deep" / "record.json"
-    words = [str(run), "--ceiling", str(top), "--baselines", str(baselines), "--out", str(out)]
-    assert record.main(words) == 0
-    kept = json.loads(out.read_text())
-    assert kept["novel_over_best_baseline"] == pytest.approx(1.5)
-    assert kept["human_over_ceiling"] == pytest.approx(0.8)
-    assert kept["ceiling"]["human_miou"] == 0.5
-    assert kept["run"]["history"][1] == {"epoch": 2.0, "loss_total": 0.25}
-    assert kept["run"]["provenance"]["commit"] == "abc"
-    assert "details" not in kept["run"]["scores"]
-
-
-@pytest.mark.parametrize("main", [record.main, publish.main])
-def test_an_unfinished_run_is_refused_in_one_sentence(main, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    out = tmp_path / "x.json"
-    words = [str(tmp_path / "none")] + (["--out", str(out)] if main is record.main else [])
-    assert main(words) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    assert not out.exists()
+def test_an_unfinished_run_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert publish.main([str(tmp_path / "none")]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("error: ")
+    assert complaint.count("\n") == 1
 
 
 def test_a_published_checkpoint_is_half_as_large_and_gives_the_same_network(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from oshp_lite import files as places
 from oshp_lite.cli import main
 from oshp_lite.data.registry import dataset_folder
 from oshp_lite.errors import UserError
-from oshp_lite.study import batch, references
+from oshp_lite.study import plan, references, reproduce
+from oshp_lite.study.execute import Outcome, Task, run_tasks
 from oshp_lite.study.experiments import matrix
-from oshp_lite.study.matrix import rows_of
 from oshp_lite.study.notebooks import load_notebook, save_notebook
 from oshp_lite.study.pages import math_svg, write_page
 
@@ -88,7 +88,7 @@ def test_a_profile_from_end_to_end(
     book: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = [key for key in matrix("smoke")[:10] if key.method in ("eopnet", "label_transfer", "persam")]
-    monkeypatch.setattr(batch, "matrix_rows", lambda profile, steps=None: rows_of(few, profile))
+    monkeypatch.setattr(reproduce, "matrix", lambda profile, steps: few)
     monkeypatch.setenv("OSHP_SAM_WEIGHTS", str(book / "none"))
     assert main(["reproduce", "--profile", "smoke", "--jobs", "2"]) == 1, "one notebook fails"
     told = capsys.readouterr().out
@@ -135,8 +135,12 @@ def test_a_profile_from_end_to_end(
     assert main(["report", "--profile", "smoke"]) == 0
 
 
+def places_of(book: Path) -> reproduce.Places:
+    return reproduce.Places(str(book / "data"), str(book / "runs"), book / "out", 2)
+
+
 def test_plan_of_a_profile(book: Path) -> None:
-    jobs, listed = batch._plan("quick", [], book / "out", 2)
+    jobs, listed = reproduce.notebook_jobs("quick", places_of(book))
     names = [job.target.stem for job, _ in jobs]
     assert names[0] == "07_train-synth-atr-fold1-kway", "the longest first"
     assert [training.dataset for training in listed if training.missing] == ["ccp-os"]
@@ -146,37 +150,37 @@ def test_plan_of_a_profile(book: Path) -> None:
 
 
 def test_settings_reach_the_trainings_and_their_references(book: Path) -> None:
-    jobs, listed = batch._plan("smoke", ["07"], book / "out", 1, ["train.minutes=0.5", "data.size=48"])
+    jobs, listed = reproduce.notebook_jobs("smoke", places_of(book), ["07"], ["train.minutes=0.5", "data.size=48"])
     (kway, oneway) = listed
-    assert batch.training_config("smoke", kway).train.minutes == 0.5
+    assert plan.training_config("smoke", kway).train.minutes == 0.5
     assert kway.of_references == ["data.size=48"]
-    assert batch.Training.read(json.loads(json.dumps(asdict(kway)))) == kway
-    assert kway.name != batch.Training("synth-atr", 1, "k").name, "kept apart from the profile's own"
+    assert plan.Training.read(json.loads(json.dumps(asdict(kway)))) == kway
+    assert kway.name != plan.Training("synth-atr", 1, "k").name, "kept apart from the profile's own"
     assert {job.target.stem for job, _ in jobs} == {f"07_train-{kway.name}", f"07_train-{oneway.name}"}
     top = references.ceiling_config("smoke", "synth-atr", 1, kway.overrides)
     assert (top.data.size, top.train.minutes, top.train.visible) == (48, 0.0, "all")
     with pytest.raises(UserError, match="unknown name 'minuets'"):
-        batch._plan("smoke", [], book / "out", 1, ["train.minuets=1"])
+        reproduce.notebook_jobs("smoke", places_of(book), [], ["train.minuets=1"])
     with pytest.raises(UserError, match="nothing"):
-        batch._plan("smoke", [], book / "out", 1, ["model.options.nothing=1"])
+        reproduce.notebook_jobs("smoke", places_of(book), [], ["model.options.nothing=1"])
 
 
 @pytest.mark.parametrize("word", ["03", "3", "03_broken", "03_broken.ipynb"])
 def test_notebooks_are_named_by_number_or_name(book: Path, word: str) -> None:
-    assert [path.stem for path in batch.find_notebooks([word])] == ["03_broken"]
+    assert [path.stem for path in reproduce.find_notebooks([word])] == ["03_broken"]
 
 
 def test_unknown_notebook_and_no_checkout(book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"'09'.*00_tour"):
-        batch.find_notebooks(["09"])
+        reproduce.find_notebooks(["09"])
     shutil.rmtree(book / "notebooks")
     (book / "notebooks").mkdir()
     with pytest.raises(UserError, match="no numbered notebooks"):
-        batch.find_notebooks()
+        reproduce.find_notebooks()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(places, "PACKAGE_PARENT", tmp_path)
     with pytest.raises(UserError, match="clone"):
-        batch.notebooks_folder()
+        reproduce.find_notebooks()
 
 
 def test_a_dataset_folder_may_be_named_itself(tmp_path: Path) -> None:
@@ -225,27 +229,33 @@ def test_what_cannot_be_drawn_is_told() -> None:
     assert math_svg(r"\begin{cases} a \\ b \end{cases}", 13) is None
 
 
-def test_notebooks_share_the_machine_with_other_work(
-    book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from oshp_lite.study import execute
+def test_places_on_the_machine_are_shared_and_needs_are_kept() -> None:
+    running, most, order, guard = 0, 0, [], threading.Lock()
 
-    running, most, guard = 0, 0, threading.Lock()
+    def task(name: str, *, ok: bool = True, **more: tuple[str, ...]) -> Task:
+        def work() -> Outcome:
+            nonlocal running, most
+            with guard:
+                running, most = running + 1, max(most, running + 1)
+                order.append(name)
+            time.sleep(0.05)
+            with guard:
+                running -= 1
+            return Outcome(name, "done" if ok else "failed", reason="" if ok else "no luck")
 
-    def counted(job: execute.Job, *, force: bool = False) -> execute.Outcome:
-        nonlocal running, most
-        with guard:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.05)
-        with guard:
-            running -= 1
-        return execute.Outcome(job, "done", 0.0)
+        return Task(name, work, **more)
 
-    monkeypatch.setattr(execute, "run_job", counted)
-    jobs = [job for job, _ in batch._plan("smoke", [], tmp_path, 3)[0]]
-    slots = threading.Semaphore(2)
-    with slots:  # the other work holds one of the two places
-        outcomes = execute.run_jobs(jobs, workers=3, slots=slots)
-    assert most == 1
-    assert [outcome.job for outcome in outcomes] == jobs
+    tasks = [
+        task("last", after=("a", "bad")),
+        task("a"),
+        task("bad", ok=False),
+        task("b"),
+        task("lost", needs=("bad",)),
+    ]
+    outcomes = run_tasks(tasks, 2, lambda text: None)
+    assert [outcome.name for outcome in outcomes] == ["last", "a", "bad", "b", "lost"]
+    assert [outcome.ok for outcome in outcomes] == [True, True, False, True, False]
+    assert outcomes[-1].reason == "its initialisation bad failed: no luck"
+    assert most == 2
+    assert order.index("last") > max(order.index("a"), order.index("bad"))
+    assert "lost" not in order

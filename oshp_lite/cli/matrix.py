@@ -6,15 +6,14 @@ import argparse
 import json
 import os
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oshp_lite.cli.common import PROFILES, at_least, places, refuse_others, steps, table
 from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
-    from oshp_lite.study.matrix import Row
-    from oshp_lite.study.matrix_runner import Runner
+    from oshp_lite.study.execute import Executor
+    from oshp_lite.study.plan import Finder, Row
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -53,30 +52,26 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it."""
-    from oshp_lite.files import data_root, runs_root
-
     if options.profile not in PROFILES:
         raise UserError(f"unknown profile {options.profile!r}; known: {', '.join(PROFILES)}")
-    for variable, place in (("OSHP_DATA", data_root(options.data)), ("OSHP_RUNS", runs_root(options.runs))):
-        os.environ[variable] = str(place)
     if options.snakefile:
         print(resources.files("oshp_lite.study").joinpath("Snakefile"))
         return 0
     if options.action == "record":
         return _record(options)
-    rows, runner = _rows(options), _runner(options)
+    from oshp_lite.study.plan import estimated, numbered, plan_text
+
+    rows, executor = _rows(options), _executor(options)
     if options.list == "json":
-        print(json.dumps([_listed(row, position, runner) for position, row in _numbered(rows)], indent=1))
+        print(json.dumps([_listed(row, position, executor) for position, row in numbered(rows)], indent=1))
         return 0
     if options.list == "text":
-        print(table([[position, row.name] for position, row in _numbered(rows)], ("row", "name")))
+        print(table([[position, row.name] for position, row in numbered(rows)], ("row", "name")))
         return 0
     if options.dry_run:
-        from oshp_lite.study.matrix_plan import print_plan
-
-        print_plan(rows, runner, options.jobs)
+        print(plan_text(rows, estimated(rows, executor.finder, executor.is_done), options.jobs))
         return 0
-    return _make(_chosen(rows, options), runner, options)
+    return _make(_chosen(rows, options), executor, options)
 
 
 def _record(chosen: argparse.Namespace) -> int:
@@ -84,7 +79,7 @@ def _record(chosen: argparse.Namespace) -> int:
 
     takes = ("action", "profile", "data", "runs")
     refuse_others(chosen, options, takes, "record keeps every finished row of the profile's own settings")
-    changed = record(chosen.profile)
+    changed = record(chosen.profile, finder=_finder(chosen, older=True))
     for path in changed:
         print(f"kept     {path.stem}")
     print(f"{len(changed)} results new or changed in {committed_folder()}")
@@ -93,32 +88,38 @@ def _record(chosen: argparse.Namespace) -> int:
 
 def _rows(options: argparse.Namespace) -> list[Row]:
     from oshp_lite.study.experiments import METHODS, matrix
-    from oshp_lite.study.matrix import rows_of
+    from oshp_lite.study.plan import rows_of
 
     strange = sorted(set(options.only) - set(METHODS))
     if strange:
         raise UserError(f"unknown method {strange[0]!r}; known: {', '.join(METHODS)}")
     keys = matrix(options.profile, options.steps, options.datasets)
-    return rows_of(
-        [key for key in keys if not options.only or key.method in options.only], options.profile, options.set
-    )
+    chosen = [key for key in keys if not options.only or key.method in options.only]
+    return rows_of(chosen, options.profile, options.set, options.data)
 
 
-def _runner(options: argparse.Namespace) -> Runner:
+def _finder(options: argparse.Namespace, *, older: bool) -> Finder:
+    from oshp_lite.engine.runs import RunStore
+    from oshp_lite.files import runs_root
+    from oshp_lite.study.plan import Finder
+
+    return Finder(RunStore(runs_root(options.runs)), options.data, older=older)
+
+
+def _executor(options: argparse.Namespace) -> Executor:
     from oshp_lite.files import reports_root
-    from oshp_lite.study.batch import find_notebooks
-    from oshp_lite.study.matrix import LIMIT_MINUTES, Finder
-    from oshp_lite.study.matrix_runner import Runner
+    from oshp_lite.study.execute import Executor
+    from oshp_lite.study.plan import LIMIT_MINUTES
+    from oshp_lite.study.reproduce import cores, find_notebooks
 
     limit = LIMIT_MINUTES[options.profile] if options.limit is None else options.limit
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Runner(
+    return Executor(
         folder=reports_root(options.out) / options.profile / "matrix",
         profile=options.profile,
-        finder=Finder(older=options.older),
+        finder=_finder(options, older=options.older),
         notebook=None if options.no_notebooks else find_notebooks(["07"])[0],
         limit=60 * limit,
-        threads=options.threads or _threads_asked() or max(1, cores // options.jobs),
+        threads=options.threads or _threads_asked() or max(1, cores() // options.jobs),
         overrides=options.set,
         tell=lambda text: print(text, flush=True),
     )
@@ -130,16 +131,7 @@ def _threads_asked() -> int:
     return int(asked) if asked.isdigit() else 0
 
 
-def _numbered(rows: list[Row]) -> list[tuple[int, Row]]:
-    """Rows with their index; initialisations are made by the rows that need them and have none (-1)."""
-    number, found = 0, []
-    for row in rows:
-        found.append((number if row.key else -1, row))
-        number += row.key is not None
-    return found
-
-
-def _listed(row: Row, position: int, runner: Runner) -> dict[str, Any]:
+def _listed(row: Row, position: int, executor: Executor) -> dict[str, Any]:
     from oshp_lite.engine.runs import present_code
 
     key = row.key
@@ -153,7 +145,7 @@ def _listed(row: Row, position: int, runner: Runner) -> dict[str, Any]:
         "name": row.name,
         "needs": list(row.needs),
         "code": present_code(row.config.model.method),
-        "marker": str(runner.marker(row)),
+        "marker": str(executor.marker(row)),
         "reason": row.reason,
         **named,
         **({"ablation": key.ablation, "protocol": key.protocol} if key else {}),
@@ -161,11 +153,13 @@ def _listed(row: Row, position: int, runner: Runner) -> dict[str, Any]:
 
 
 def _chosen(rows: list[Row], options: argparse.Namespace) -> list[Row]:
+    from oshp_lite.study.plan import numbered
+
     if options.inits:
         return [row for row in rows if row.key is None]
     if options.index is None and options.row is None:
         return rows
-    hits = [row for number, row in _numbered(rows) if row.name == options.row or (row.key and number == options.index)]
+    hits = [row for number, row in numbered(rows) if row.name == options.row or (row.key and number == options.index)]
     if not hits:
         last = sum(row.key is not None for row in rows) - 1
         told = f"row {options.index}" if options.row is None else f"row {options.row!r}"
@@ -173,23 +167,18 @@ def _chosen(rows: list[Row], options: argparse.Namespace) -> list[Row]:
     return [row for row in rows if row.name in (*hits[0].needs, hits[0].name)]
 
 
-def _make(rows: list[Row], runner: Runner, options: argparse.Namespace) -> int:
+def _make(rows: list[Row], executor: Executor, options: argparse.Namespace) -> int:
     import time
 
+    from oshp_lite.study.execute import STATUSES
+
     started = time.monotonic()
-    endings = runner.run(rows, options.jobs)
-    counts = {status: sum(ending.status == status for ending in endings) for status in STATUSES}
-    told = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    print(f"{len(endings)} rows in {time.monotonic() - started:.0f} s: {told}")
-    for ending in endings:
-        if ending.status == "failed":
-            kept = [path for path in _left(runner.folder, ending.row.name) if path.is_file()]
-            print(f"failed: {ending.row.name}: {ending.reason}" + "".join(f"\n        kept: {path}" for path in kept))
+    outcomes = executor.run(rows, options.jobs)
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in STATUSES}
+    summary = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    print(f"{len(outcomes)} rows in {time.monotonic() - started:.0f} s: {summary}")
+    for outcome in outcomes:
+        if not outcome.ok:
+            kept = "".join(f"\n        kept: {path}" for path in executor.kept(outcome.name))
+            print(f"failed: {outcome.name}: {outcome.reason}{kept}")
     return 1 if counts["failed"] else 0
-
-
-STATUSES = ("made", "found", "not run", "failed")
-
-
-def _left(folder: Path, name: str) -> list[Path]:
-    return [folder / f"{name}.failed.ipynb", folder / f"{name}.failed.txt"]

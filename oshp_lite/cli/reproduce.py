@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     overrides = options.set + ([f"train.minutes={options.minutes}"] if options.minutes else [])
     if options.steps and (options.only or overrides):
         raise UserError("with --only, --set or --minutes no row of the tables is made; leave --steps out")
-    from oshp_lite.study.batch import reproduce
+    from oshp_lite.study.reproduce import reproduce
 
     failed = reproduce(
         options.profile,

@@ -1,109 +1,55 @@
-"""Execute notebooks through papermill, each in a process of its own, and judge them by what really happened.
+"""The executor: tasks (rows of the plan, notebooks, references) N at a time; one that fails stops no other.
+
+What is done is read from the run store, never from a list of this module's own, so any number of executors may be
+killed, restarted or work beside each other: a row is claimed by a lock that the kernel frees when its owner dies, a
+process whose executor is gone ends itself, and a training that was cut off goes on from its last saved state.
 
     python -m oshp_lite.study.execute --in-place notebooks/03_prototype_math.ipynb
-    python -m oshp_lite.study.execute --in-place notebooks/07_train_and_evaluate.ipynb -p profile=smoke
     python -m oshp_lite.study.execute --out /some/folder notebooks/0*.ipynb -p profile=smoke --jobs 2
 
 `--in-place` makes the outputs that are committed: it runs the notebook from top to bottom, joins streams, drops widget
 views and papermill's metadata, stores the hash of each code cell's source in the cell's metadata (`oshp.source_sha`),
-and replaces the file only when every cell succeeded. There `-p name=value` replaces the literal in the parameters
-cell itself, so the notebook shows what it ran with. With `--out` the source stays as it is, papermill adds its
-"injected-parameters" cell, and a notebook that is finished already (same source, parameters and code) is skipped.
-
-Why a process each: a kernel that dies, hangs or fills the memory takes one notebook with it, not the batch.
-Why not trust papermill's metadata: after a cell time-out it still says "completed"; so a notebook counts as done when
-its process left with 0 and no error is among its outputs, and only then its done marker is written.
+and replaces the file only when every cell succeeded; `-p name=value` replaces the literal in the parameters cell
+itself. With `--out` the source stays as it is, papermill adds its "injected-parameters" cell, and a notebook that is
+finished already (same source, parameters and code) is skipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import signal
-import subprocess
+import shutil
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import PACKAGE_PARENT, sha256_json, write_json_atomic
-from oshp_lite.study.notebooks import (
-    check_parameters,
-    error_outputs,
-    load_notebook,
-    notebook_sha,
-    parse_parameters,
-    save_notebook,
-    source_of,
-    tidy,
-    with_defaults,
-    without_cells,
-)
+from oshp_lite.files import data_root, read_json, write_atomic, write_json_atomic
+from oshp_lite.lock import Busy, locked
+from oshp_lite.study.experiments import overrides_of
+from oshp_lite.study.notebooks import CELL_TIMEOUT, Job, check_parameters, load_notebook, parse_parameters, run_job
+from oshp_lite.study.plan import Finder, Row
+from oshp_lite.study.processes import BUSY, reason_of, run_child, stop_children
 
-OVERTIME = 124
-"""Exit code of a process that was ended because it took too long (as `timeout` tells it)."""
+LOOK_AROUND = ("look-around", "exercise")
+"""Tags of those cells of notebook 07 that a row of the plan leaves out."""
 
-CELL_TIMEOUT = 1800
-"""Seconds a single cell may take unless told otherwise."""
+AGAIN_SECONDS = 2.0
+"""Pause before asking again for work that another process is doing."""
 
-
-@dataclass(frozen=True)
-class Job:
-    """One notebook to execute: where from, where to, with which values.
-
-    `identity` is what else its outputs depend on (code and data fingerprints); `timeout` is seconds per cell and
-    `limit` seconds for all, 0 for none. Cells with a tag in `without` are left out. The kernel works in `cwd`, by
-    default the source notebook's folder, as in JupyterLab.
-    """
-
-    source: Path
-    target: Path
-    parameters: dict[str, Any] = field(default_factory=dict)
-    timeout: int = CELL_TIMEOUT
-    identity: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    cwd: Path | None = None
-    limit: float = 0
-    without: tuple[str, ...] = ()
-
-    @property
-    def in_place(self) -> bool:
-        """True when the notebook's own file is to receive the outputs."""
-        return self.source.resolve() == self.target.resolve()
-
-    @property
-    def marker(self) -> Path:
-        """The file that says the target is finished, and for which key."""
-        return self.target.with_suffix(".done.json")
-
-    @property
-    def failed(self) -> Path:
-        """Where the outputs of a failed execution are kept for reading."""
-        return self.target.with_name(f"{self.target.stem}.failed.ipynb")
-
-    def notebook(self) -> dict[str, Any]:
-        """The source without the cells that are left out."""
-        return without_cells(load_notebook(self.source), self.without)
-
-    def key(self) -> str:
-        """Hash of all that decides the outputs: the source's cells, the parameters, the code, the data."""
-        cells = notebook_sha(self.notebook())
-        return str(sha256_json({"cells": cells, "parameters": self.parameters, "identity": self.identity}))
+STATUSES = ("made", "found", "not run", "failed", "done", "skipped")
+"""How a row ends (it was there; it cannot be, here), or a notebook (`skipped`: finished before)."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a notebook's execution ended: `done`, `skipped` (finished before) or `failed` with the reason."""
+    """How a task ended: one of STATUSES, the seconds it took, and why it failed or was not run."""
 
-    job: Job
+    name: str
     status: str
     seconds: float = 0.0
     reason: str = ""
@@ -113,218 +59,252 @@ class Outcome:
         """True unless it failed."""
         return self.status != "failed"
 
-
-def is_finished(job: Job) -> bool:
-    """True when the target was made from the present source, parameters, code and data, and is still there."""
-    if job.in_place or not job.target.is_file():
-        return False
-    try:
-        told = json.loads(job.marker.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return False
-    return bool(told.get("key") == job.key())
+    def __str__(self) -> str:
+        seconds = f"  {self.seconds:.0f} s" if self.seconds >= 0.5 else ""
+        return f"{self.status:8s} {self.name}{seconds}" + (f"  {self.reason}" if self.reason else "")
 
 
-def run_job(job: Job, *, force: bool = False) -> Outcome:
-    """Execute one notebook in a child process, unless it is finished. Raises UserError for bad parameters only."""
-    source = job.notebook()
-    parameters = check_parameters(source, job.parameters, job.source.name)
-    if not force and is_finished(job):
-        return Outcome(job, "skipped")
-    key, started = job.key(), time.monotonic()
-    with contextlib.suppress(FileNotFoundError):
-        job.marker.unlink()
-    with tempfile.TemporaryDirectory(prefix="oshp-notebook-") as scratch:
-        made = Path(scratch) / "made.ipynb"
-        given = Path(scratch) / "given.ipynb"
-        save_notebook(given, with_defaults(source, parameters) if job.in_place else source)
-        order = {
-            "input_path": str(given),
-            "output_path": str(made),
-            "parameters": {} if job.in_place else parameters,
-            "cwd": str((job.cwd or job.source.parent).resolve()),
-            "execution_timeout": job.timeout or None,
-            "kernel_name": "python3",
-            "progress_bar": False,
-            "log_output": False,
-        }
-        code, told = run_child(order, job.environment, limit=job.limit)
-        if code > 0 and not _any_cell_ran(made):
-            # two kernels that start at the same moment can choose the same port; the second try is alone
-            code, told = run_child(order, job.environment, limit=job.limit)
-        return _judge(job, key, made, code, told, time.monotonic() - started)
+@dataclass(frozen=True)
+class Task:
+    """A piece of work: `work()` has it done, in a process, and raises Busy while another process is doing it.
+
+    needs  tasks that have to end well before this one begins; when one fails, so does this
+    after  tasks that have to have ended
+    """
+
+    name: str
+    work: Callable[[], Outcome]
+    needs: Sequence[str] = ()
+    after: Sequence[str] = ()
+
+
+def run_tasks(tasks: Sequence[Task], jobs: int = 1, tell: Callable[[str], None] = print) -> list[Outcome]:
+    """Have all tasks done, `jobs` at a time, in order where needs allow it; outcomes come in the tasks' order.
+
+    An error that is no task's own (Ctrl-C above all) ends the processes that are running and is raised.
+    """
+    names = {task.name for task in tasks}
+    waiting, ended, outcomes = list(tasks), dict[str, Outcome](), dict[int, Outcome]()
+    running, elsewhere = dict[Future[Outcome], Task](), dict[str, float]()
+
+    def end(task: Task, outcome: Outcome) -> None:
+        ended[task.name] = outcomes[id(task)] = outcome
+        tell(str(outcome))
+
+    def can_begin(task: Task) -> bool:
+        before = (*task.needs, *task.after)
+        return elsewhere.get(task.name, 0.0) <= time.monotonic() and all(
+            name in ended or name not in names for name in before
+        )
+
+    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        try:
+            while waiting or running:
+                for task in list(waiting):
+                    lost = next((name for name in task.needs if name in ended and not ended[name].ok), None)
+                    if lost is not None:
+                        waiting.remove(task)
+                        reason = f"its initialisation {lost} failed: {ended[lost].reason}"
+                        end(task, Outcome(task.name, "failed", 0.0, reason))
+                    elif len(running) < max(1, jobs) and can_begin(task):
+                        waiting.remove(task)
+                        running[pool.submit(task.work)] = task
+                if not running:
+                    time.sleep(0.2)
+                for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
+                    task = running.pop(future)
+                    try:
+                        end(task, future.result())
+                    except Busy:
+                        elsewhere[task.name] = time.monotonic() + AGAIN_SECONDS
+                        waiting.insert(0, task)
+        except BaseException:
+            stop_children()
+            raise
+    return [outcomes[id(task)] for task in tasks]
+
+
+# ---------------------------------------------------------------------------------------------------- rows
+
+
+@dataclass
+class Executor:
+    """Makes rows of the plan.
+
+    folder    receives the markers of finished rows and what failed rows leave behind
+    notebook  notebook 07, executed for each run; None: the run store alone
+    limit     seconds a row may take, 0 for no limit
+    fresh     makes each row anew, even one that is finished (its initialisations stay)
+    worker    module that makes a row without a notebook; a seam for tests
+    """
+
+    folder: Path
+    profile: str
+    finder: Finder = field(default_factory=Finder)
+    notebook: Path | None = None
+    limit: float = 0
+    threads: int = 1
+    overrides: Sequence[str] = ()
+    fresh: bool = False
+    tell: Callable[[str], None] = print
+    worker: str = "oshp_lite.study.processes"
+
+    def run(self, rows: Sequence[Row], jobs: int = 1) -> list[Outcome]:
+        """Make all rows, `jobs` at a time; outcomes in the rows' order."""
+        return run_tasks([self.task(row) for row in rows], jobs, self.tell)
+
+    def task(self, row: Row) -> Task:
+        """The row as a piece of work that leaves the row's marker."""
+
+        def work() -> Outcome:
+            outcome = self._one(row)
+            with contextlib.suppress(UserError, OSError):  # a full disk must not end the executor
+                self._mark(row, outcome)
+            return outcome
+
+        return Task(row.name, work, row.needs)
+
+    def _one(self, row: Row) -> Outcome:
+        """Find or make one row. Raises Busy while another process makes it."""
+        if row.reason:
+            return Outcome(row.name, "not run", reason=row.reason)
+        started = time.monotonic()
+        try:
+            with locked(self.finder.store.root / ".locks" / f"matrix-{row.name}.lock", row.name, wait=False):
+                if not self._anew(row) and self.is_done(row):
+                    return Outcome(row.name, "found")
+                self.tell(f"begun    {row.name}")
+                reason = self._executed(row) if self.notebook and row.key else self._made(row)
+        except Busy:
+            raise
+        except (UserError, OSError) as error:
+            reason = str(error)
+        return Outcome(row.name, "failed" if reason else "made", time.monotonic() - started, reason)
+
+    def _anew(self, row: Row) -> bool:
+        return self.fresh and row.key is not None
+
+    def is_done(self, row: Row) -> bool:
+        """True when the store holds the finished run (and its executed notebook, where notebooks are asked for)."""
+        run = self.finder.find(row.config)
+        return run is not None and (self.notebook is None or row.key is None or run.notebook is not None)
+
+    def _made(self, row: Row) -> str:
+        """Have a process make the run; returns why it failed, or nothing."""
+        kept = self.folder / f"{row.name}.failed.txt"
+        order = {"kind": "run", "config": row.config.as_dict(), **self._places(), "fresh": self._anew(row)}
+        code, text = run_child(order, {"OMP_NUM_THREADS": str(self.threads)}, limit=self.limit, module=self.worker)
+        if code == BUSY:
+            raise Busy(reason_of(code, text))
+        if code == 0:
+            kept.unlink(missing_ok=True)
+            return ""
+        with contextlib.suppress(UserError):
+            write_atomic(kept, text.encode())
+        return reason_of(code, text)
+
+    def _executed(self, row: Row) -> str:
+        """Execute notebook 07 for the run and leave it in the run's folder; returns why it failed, or nothing."""
+        assert row.key is not None
+        assert self.notebook is not None
+        key, target = row.key, self.folder / f"{row.name}.ipynb"
+        if self._anew(row):
+            reason = self._made(row)
+            if reason:
+                return reason
+        parameters = {name: getattr(key, name) for name in ("dataset", "fold", "way", "method", "seed")}
+        settings = [*self._settings(row), *self.overrides]
+        job = Job(
+            source=self.notebook,
+            target=target,
+            parameters={"profile": self.profile, **parameters, "overrides": settings},
+            timeout=0,
+            limit=self.limit,
+            without=LOOK_AROUND,
+            threads=self.threads,
+            **self._places(),
+        )
+        reason = run_job(job)
+        if reason:
+            return reason
+        if not keep_notebook(self.finder.find(row.config), target):
+            return "its notebook was executed but made another run than the plan expects; a parameter is missing in it"
+        return ""
+
+    def _settings(self, row: Row) -> list[str]:
+        """Return those settings of a row that notebook 07 does not set by parameters of their own."""
+        assert row.key is not None
+        known = ("data.fold=", "model.method=", "train.seed=")
+        settings = [item for item in overrides_of(row.key, self.profile) if not item.startswith(known)]
+        return [*settings, f"train.eval_every={row.config.train.eval_every}"]
+
+    def _places(self) -> dict[str, str]:
+        return {"runs": str(self.finder.store.root), "data": str(data_root(self.finder.data))}
+
+    def _mark(self, row: Row, outcome: Outcome) -> None:
+        """Leave the row's marker, untouched where it says the same already: engines compare times."""
+        path = self.marker(row)
+        if not outcome.ok:
+            path.unlink(missing_ok=True)
+            return
+        about: dict[str, Any] = {"name": row.name, "status": "not run" if outcome.reason else "done"}
+        run = None if outcome.reason else self.finder.find(row.config)
+        about |= {"reason": outcome.reason} if outcome.reason else {}
+        about |= {"run": run.folder.name, "seconds": run.seconds} if run else {}
+        with contextlib.suppress(UserError):
+            if read_json(path) == about:
+                return
+        write_json_atomic(path, about)
+
+    def marker(self, row: Row) -> Path:
+        """The file that says a row is finished, for engines that watch files."""
+        return self.folder / f"{row.name}.done.json"
+
+    def kept(self, name: str) -> list[Path]:
+        """What a failed row left behind: its executed notebook, or what its process printed."""
+        return [path for ending in ("ipynb", "txt") if (path := self.folder / f"{name}.failed.{ending}").is_file()]
+
+
+def keep_notebook(run: Any, executed: Path) -> bool:
+    """Put an executed notebook into the folder of the run it shows, if there is one (the answer says so)."""
+    if run is not None:
+        partial = run.folder / "notebook.ipynb.partial"
+        shutil.copyfile(executed, partial)
+        partial.replace(run.folder / "notebook.ipynb")
+    return run is not None
+
+
+# ----------------------------------------------------------------------------------------------- notebooks
+
+
+def notebook_task(job: Job, *, force: bool = False, after: Sequence[str] = ()) -> Task:
+    """A notebook as a piece of work, named like its target; `force` executes one that is finished."""
+
+    def work() -> Outcome:
+        if not force and job.is_finished():
+            return Outcome(job.target.stem, "skipped")
+        started = time.monotonic()
+        try:
+            reason = run_job(job)
+        except (UserError, OSError) as error:
+            reason = str(error)
+        return Outcome(job.target.stem, "failed" if reason else "done", time.monotonic() - started, reason)
+
+    return Task(job.target.stem, work, after=after)
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Raise UserError for a parameter that a notebook does not have, before the first notebook starts."""
+    for job in jobs:
+        check_parameters(load_notebook(job.source), job.parameters, job.source.name)
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    *,
-    workers: int = 1,
-    force: bool = False,
-    tell: Callable[[Outcome], None] | None = None,
-    slots: threading.Semaphore | None = None,
+    jobs: Sequence[Job], *, workers: int = 1, force: bool = False, tell: Callable[[str], None] = print
 ) -> list[Outcome]:
-    """Execute notebooks, `workers` at a time; one that fails does not stop the others. Outcomes come in jobs' order.
-
-    `slots` are places on the machine shared with other work of the caller: each notebook holds one while it runs.
-    All parameters are checked before the first notebook starts, so a misspelt name costs no time (UserError).
-    """
-    for job in jobs:
-        check_parameters(load_notebook(job.source), job.parameters, job.source.name)
-    outcomes: dict[int, Outcome] = {}
-
-    def one(job: Job) -> Outcome:
-        with slots or contextlib.nullcontext():
-            return run_job(job, force=force)
-
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        waiting = {pool.submit(one, job): position for position, job in enumerate(jobs)}
-        try:
-            for future in as_completed(waiting):
-                outcome = future.result()
-                outcomes[waiting[future]] = outcome
-                if tell is not None:
-                    tell(outcome)
-        except BaseException:
-            for future in waiting:
-                future.cancel()
-            stop_children()
-            raise
-    return [outcomes[position] for position in range(len(jobs))]
-
-
-def _judge(job: Job, key: str, made: Path, code: int, told: str, seconds: float) -> Outcome:
-    """Decide by exit code and error outputs; put the executed notebook where it belongs."""
-    if not made.is_file():
-        return Outcome(job, "failed", seconds, last_line(told) or f"the process left with {code} before any cell ran")
-    executed = tidy(load_notebook(made))
-    errors = error_outputs(executed)
-    if code == 0 and not errors:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        save_notebook(job.target, executed)
-        with contextlib.suppress(FileNotFoundError):
-            job.failed.unlink()
-        if not job.in_place:
-            write_json_atomic(
-                job.marker,
-                {"key": key, "seconds": round(seconds, 1), "parameters": job.parameters, "identity": job.identity},
-            )
-        return Outcome(job, "done", seconds)
-    if not job.in_place:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        save_notebook(job.failed, executed)
-    return Outcome(job, "failed", seconds, _reason(executed, errors, code, told))
-
-
-def _any_cell_ran(made: Path) -> bool:
-    return made.is_file() and any(cell.get("execution_count") for cell in load_notebook(made)["cells"])
-
-
-def _reason(executed: dict[str, Any], errors: list[tuple[int, str]], code: int, told: str) -> str:
-    if code == OVERTIME:
-        return last_line(told)
-    if errors:
-        position, error = errors[0]
-        first = next((line for line in source_of(executed["cells"][position]).splitlines() if line.strip()), "")
-        return f"cell {position} ({first.strip()[:60]}): {error[:300]}"
-    if code < 0:
-        return f"the process was ended by signal {-code}"
-    return last_line(told) or f"the process left with {code}"
-
-
-def last_line(text: str) -> str:
-    """The line of a process's output that says most: the last with an error's name in it, else the last."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if "Error" in line]
-    return (named or lines or [""])[-1][:300]
-
-
-_CHILDREN: set[subprocess.Popen[str]] = set()
-
-
-def stop_children() -> None:
-    """End the notebook processes this process started (their kernels notice and leave within seconds)."""
-    for child in list(_CHILDREN):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGTERM)
-
-
-def run_child(
-    order: dict[str, Any], environment: dict[str, str], *, limit: float = 0, module: str = "oshp_lite.study.execute"
-) -> tuple[int, str]:
-    """Have `python -m module --order` obey in a new process; returns its exit code and what it said.
-
-    It is ended when it takes more than `limit` seconds (0: none; the code is then OVERTIME), and it ends itself when
-    this process dies, whatever killed it: its standard input is a pipe that only this process holds open.
-    """
-    paths = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
-    settings = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        **environment,
-    }
-    watched, held = os.pipe()
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-m", module, "--order", json.dumps(order)],
-            env=settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=watched,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # so that the whole group can be ended, and Ctrl-C reaches us first
-        )
-    except BaseException:
-        os.close(held)
-        raise
-    finally:
-        os.close(watched)
-    _CHILDREN.add(child)
-    try:
-        told, _ = child.communicate(timeout=limit or None)
-    except subprocess.TimeoutExpired:
-        told = _end(child) + f"\nit took longer than {limit:.0f} seconds and was ended"
-        return OVERTIME, told
-    finally:
-        _CHILDREN.discard(child)
-        os.close(held)
-    return child.returncode, told
-
-
-def _end(child: subprocess.Popen[str]) -> str:
-    """End a process and its group, first politely; returns what it said."""
-    told = ""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            told, _ = child.communicate(timeout=10)
-            break
-    return told
-
-
-def leave_with_parent() -> None:
-    """End this process and its group as soon as the one that started it (by `run_child`) is gone."""
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):
-            os.read(0, 1)
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _obey(order: dict[str, Any]) -> int:
-    """The child's part: hand the order to papermill. A failing cell raises, which makes the exit code non-zero."""
-    import papermill
-
-    try:
-        papermill.execute_notebook(**order)
-    except Exception as error:
-        print(f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error).strip() else ''}")
-        return 1
-    return 0
+    """Execute notebooks, `workers` at a time; outcomes come in the jobs' order."""
+    check_jobs(jobs)
+    return run_tasks([notebook_task(job, force=force) for job in jobs], workers, tell)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -333,45 +313,26 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("notebooks", nargs="*", type=Path)
-    place = parser.add_mutually_exclusive_group()
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--in-place", action="store_true", help="replace each notebook by its executed form")
     place.add_argument("--out", type=Path, help="folder for the executed copies")
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds per cell, 0 for no limit")
     parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at a time")
     parser.add_argument("--force", action="store_true", help="execute finished notebooks again")
-    parser.add_argument("--order", help=argparse.SUPPRESS)
     return parser
-
-
-def _announce(outcome: Outcome) -> None:
-    tail = f": {outcome.reason}" if outcome.reason else ""
-    print(f"{outcome.status:8s} {outcome.seconds:6.1f} s  {outcome.job.source.name}{tail}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module; returns 0, or 1 when a notebook failed, or 2 for bad input."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.order:
-        leave_with_parent()
-        return _obey(json.loads(options.order))
-    if not options.notebooks:
-        parser.error("name at least one notebook")
-    if not options.in_place and options.out is None:
-        parser.error("say --in-place or --out FOLDER")
+    options = _parser().parse_args(arguments)
     try:
-        jobs = [
-            Job(
-                source=path,
-                target=path if options.in_place else options.out / path.name,
-                parameters=parse_parameters(load_notebook(path), options.parameter, path.name),
-                timeout=options.timeout,
-            )
-            for path in options.notebooks
-        ]
-        outcomes = run_jobs(jobs, workers=options.jobs, force=options.force, tell=_announce)
+        jobs = []
+        for path in options.notebooks:
+            parameters = parse_parameters(load_notebook(path), options.parameter, path.name)
+            jobs.append(Job(path, path if options.in_place else options.out / path.name, parameters, options.timeout))
+        outcomes = run_jobs(jobs, workers=options.jobs, force=options.force)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

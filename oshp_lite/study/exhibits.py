@@ -18,8 +18,8 @@ from oshp_lite.study.claims import Verdict
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import families
 from oshp_lite.study.figures import CHARTS, TITLES, save_figure
-from oshp_lite.study.matrix import Finder
 from oshp_lite.study.pictures import PICTURES, panels_of, picture
+from oshp_lite.study.plan import Finder
 from oshp_lite.study.records import Measured, Results
 from oshp_lite.study.render import write_table
 from oshp_lite.study.results import load_results

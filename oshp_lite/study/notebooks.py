@@ -1,6 +1,7 @@
-"""Notebooks as data: their parameters, their hashes, and what is stripped before they are kept.
+"""Notebooks: their parameters and hashes, their execution through papermill, and what is stripped before they are kept.
 
-Nothing here executes a notebook (see `execute`); nothing here imports papermill or torch.
+Why not trust papermill's metadata: after a cell's time-out it still says "completed"; so a notebook counts as done when
+its process left with 0 and no error is among its outputs, and only then its done marker is written.
 """
 
 from __future__ import annotations
@@ -8,15 +9,24 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import tempfile
+import time
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import write_atomic
+from oshp_lite.files import read_json, sha256_json, write_atomic, write_json_atomic
+from oshp_lite.study.processes import OVERTIME, reason_of, run_child
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+CELL_TIMEOUT = 1800
+"""Seconds a single cell may take unless something else is given."""
+
 _NOISE = ("papermill", "widgets", "execution")
+
+# --------------------------------------------------------------------------------------- reading and writing
 
 
 def load_notebook(path: str | Path) -> dict[str, Any]:
@@ -25,7 +35,7 @@ def load_notebook(path: str | Path) -> dict[str, Any]:
         notebook = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such notebook") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a notebook ({error})") from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise UserError(f"{path} is not a notebook: it has no list of cells")
@@ -40,13 +50,25 @@ def save_notebook(path: str | Path, notebook: dict[str, Any]) -> None:
 
 def source_of(cell: dict[str, Any]) -> str:
     """The cell's source as one string."""
-    source = cell.get("source", "")
-    return source if isinstance(source, str) else "".join(source)
+    return _joined(cell.get("source", ""))
+
+
+def _joined(text: str | list[str]) -> str:
+    return text if isinstance(text, str) else "".join(text)
 
 
 def tags_of(cell: dict[str, Any]) -> list[str]:
     """The cell's tags."""
     return list(cell.get("metadata", {}).get("tags", []))
+
+
+def title_of(notebook: dict[str, Any], default: str) -> str:
+    """The first line of the first cell without its number signs."""
+    first = source_of(notebook["cells"][0]).splitlines() if notebook["cells"] else []
+    return first[0].lstrip("# ").strip() if first else default
+
+
+# ------------------------------------------------------------------------------------------------ parameters
 
 
 def parameters_cell(notebook: dict[str, Any]) -> dict[str, Any] | None:
@@ -61,10 +83,8 @@ def default_parameters(notebook: dict[str, Any], name: str = "the notebook") -> 
     guesses their types; a statement that is not `name = literal` raises UserError.
     """
     cell = parameters_cell(notebook)
-    if cell is None:
-        return {}
     try:
-        return {target: ast.literal_eval(value) for target, value in _assignments(source_of(cell))}
+        return {target: ast.literal_eval(value) for target, value in _assignments(source_of(cell))} if cell else {}
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{name}: its parameters cell must hold only `name = literal` lines ({error})") from None
 
@@ -111,22 +131,47 @@ def with_defaults(notebook: dict[str, Any], values: dict[str, Any]) -> dict[str,
         return copy
     source = source_of(cell)
     lines = source.split("\n")
-    for target, node in reversed(list(_assignments(source))):
+    for target, node in reversed(_assignments(source)):
         if target not in values:
             continue
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         # ast counts columns in UTF-8 bytes
         head = lines[first].encode()[: node.col_offset].decode()
         tail = lines[last].encode()[node.end_col_offset :].decode()
-        lines[first : last + 1] = [head + _spelled(values[target]) + tail]
+        value = values[target]
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+        lines[first : last + 1] = [head + text + tail]
     cell["source"] = "\n".join(lines).splitlines(keepends=True)
     return copy
 
 
-def without_cells(notebook: dict[str, Any], tags: Collection[str]) -> dict[str, Any]:
-    """A copy without the cells that carry one of the tags."""
-    kept = [cell for cell in notebook["cells"] if not set(tags) & set(tags_of(cell))]
-    return {**notebook, "cells": kept}
+def _assignments(source: str) -> list[tuple[str, ast.expr]]:
+    """Names and values of a cell that assigns literals; ValueError or SyntaxError for any other statement."""
+    found: list[tuple[str, ast.expr]] = []
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target, value = statement.targets[0], statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        else:
+            raise ValueError(f"line {statement.lineno} is something else")
+        if not isinstance(target, ast.Name):
+            raise ValueError(f"line {statement.lineno} assigns to something other than a name")
+        found.append((target.id, value))
+    return found
+
+
+def _literal(text: str) -> Any:
+    lowered = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in lowered:
+        return lowered[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+# ------------------------------------------------------------------------------------- freshness and tidying
 
 
 def source_sha(cell: dict[str, Any]) -> str:
@@ -136,8 +181,8 @@ def source_sha(cell: dict[str, Any]) -> str:
 
 def notebook_sha(notebook: dict[str, Any]) -> str:
     """SHA-256 over kinds, tags and sources of all cells: outputs, counts and metadata do not count."""
-    told = [[cell["cell_type"], sorted(tags_of(cell)), source_of(cell)] for cell in notebook["cells"]]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    cells = [[cell["cell_type"], sorted(tags_of(cell)), source_of(cell)] for cell in notebook["cells"]]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
 def stale_cells(notebook: dict[str, Any]) -> list[int]:
@@ -168,56 +213,16 @@ def tidy(notebook: dict[str, Any]) -> dict[str, Any]:
     """
     copy: dict[str, Any] = json.loads(json.dumps(notebook))
     copy["cells"] = [cell for cell in copy["cells"] if "papermill-error-cell-tag" not in tags_of(cell)]
-    for key in _NOISE:
-        copy["metadata"].pop(key, None)
-    for cell in copy["cells"]:
+    for part in (copy, *copy["cells"]):
         for key in _NOISE:
-            cell["metadata"].pop(key, None)
+            part["metadata"].pop(key, None)
+    for cell in copy["cells"]:
         if not cell["metadata"].get("tags", True):
             cell["metadata"].pop("tags")
         if cell["cell_type"] == "code":
             cell["outputs"] = _tidy_outputs(cell.get("outputs", []))
             cell["metadata"]["oshp"] = {"source_sha": source_sha(cell)}
     return copy
-
-
-def _assignments(source: str) -> list[tuple[str, ast.expr]]:
-    found: list[tuple[str, ast.expr]] = []
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target, value = statement.targets[0], statement.value
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            target, value = statement.target, statement.value
-        else:
-            raise ValueError(f"line {statement.lineno} is something else")
-        if not isinstance(target, ast.Name):
-            raise ValueError(f"line {statement.lineno} assigns to something other than a name")
-        found.append((target.id, value))
-    return found
-
-
-def _literal(text: str) -> Any:
-    lowered = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in lowered:
-        return lowered[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
-
-
-def _spelled(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _text(output: dict[str, Any]) -> str:
-    text = output.get("text", "")
-    return text if isinstance(text, str) else "".join(text)
-
-
-def _after_returns(text: str) -> str:
-    """What a terminal would show: of each line only what follows its last carriage return."""
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
 
 def _tidy_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -228,10 +233,126 @@ def _tidy_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         output.get("metadata", {}).pop("papermill", None)
         before = kept[-1] if kept else {}
         if output["output_type"] == "stream" and before.get("name") == output["name"]:
-            before["text"] = _text(before) + _text(output)
+            before["text"] = _joined(before["text"]) + _joined(output["text"])
         else:
             kept.append(output)
     for output in kept:
-        if output["output_type"] == "stream":
-            output["text"] = _after_returns(_text(output)).splitlines(keepends=True)
+        if output["output_type"] == "stream":  # of each line what a terminal would show: all behind the last return
+            lines = _joined(output["text"]).split("\n")
+            text = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
+            output["text"] = text.splitlines(keepends=True)
     return [output for output in kept if output["output_type"] != "stream" or output["text"]]
+
+
+# ------------------------------------------------------------------------------------------------- executing
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute: where from, where to, with which values.
+
+    `identity` is what else its outputs depend on (code and data fingerprints); `timeout` is seconds per cell and
+    `limit` seconds for all, 0 for none. Cells with a tag in `without` are left out. The kernel works in the source
+    notebook's folder, as in JupyterLab. `data` and `runs` are its folders of datasets and runs ("": the environment's).
+    """
+
+    source: Path
+    target: Path
+    parameters: dict[str, Any] = field(default_factory=dict)
+    timeout: int = CELL_TIMEOUT
+    identity: dict[str, Any] = field(default_factory=dict)
+    limit: float = 0
+    without: Collection[str] = ()
+    threads: int = 0
+    data: str = ""
+    runs: str = ""
+
+    @property
+    def in_place(self) -> bool:
+        """True when the notebook's own file is to receive the outputs."""
+        return self.source.resolve() == self.target.resolve()
+
+    @property
+    def marker(self) -> Path:
+        """The file that says the target is finished, and for which key."""
+        return self.target.with_suffix(".done.json")
+
+    @property
+    def failed(self) -> Path:
+        """Where the outputs of a failed execution are kept for reading."""
+        return self.target.with_name(f"{self.target.stem}.failed.ipynb")
+
+    def notebook(self) -> dict[str, Any]:
+        """The source without the cells that are left out."""
+        notebook = load_notebook(self.source)
+        kept = [cell for cell in notebook["cells"] if not set(self.without) & set(tags_of(cell))]
+        return {**notebook, "cells": kept}
+
+    def key(self) -> str:
+        """Hash of all that decides the outputs: the source's cells, the parameters, the code, the data."""
+        cells = notebook_sha(self.notebook())
+        return str(sha256_json({"cells": cells, "parameters": self.parameters, "identity": self.identity}))
+
+    def is_finished(self) -> bool:
+        """True when the target was made from the present source, parameters, code and data, and is still there."""
+        if self.in_place or not self.target.is_file():
+            return False
+        try:
+            return bool(read_json(self.marker)["key"] == self.key())
+        except (UserError, KeyError, TypeError):
+            return False
+
+
+def run_job(job: Job) -> str:
+    """Execute one notebook in a child process and put it where it belongs; returns why it failed, or nothing.
+
+    A failed one leaves its outputs in `job.failed`, one executed in place stays as it was. Raises UserError for
+    parameters that the notebook does not have.
+    """
+    source, key, started = job.notebook(), job.key(), time.monotonic()
+    parameters = check_parameters(source, job.parameters, job.source.name)
+    job.marker.unlink(missing_ok=True)
+    environment = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    environment |= {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
+    environment |= {name: place for name, place in (("OSHP_DATA", job.data), ("OSHP_RUNS", job.runs)) if place}
+    with tempfile.TemporaryDirectory(prefix="oshp-notebook-") as scratch:
+        given, made = Path(scratch) / "given.ipynb", Path(scratch) / "made.ipynb"
+        save_notebook(given, with_defaults(source, parameters) if job.in_place else source)
+        order = {
+            "kind": "notebook",
+            "input_path": str(given),
+            "output_path": str(made),
+            "parameters": {} if job.in_place else parameters,
+            "cwd": str(job.source.parent.resolve()),
+            "execution_timeout": job.timeout or None,
+            "kernel_name": "python3",
+            "progress_bar": False,
+            "log_output": False,
+        }
+        code, text = run_child(order, environment, limit=job.limit)
+        if code > 0 and not _any_cell_ran(made):
+            # two kernels that start at the same moment can choose the same port; the second try is alone
+            code, text = run_child(order, environment, limit=job.limit)
+        if not made.is_file():
+            return reason_of(code, text)
+        executed = tidy(load_notebook(made))
+    errors = error_outputs(executed)
+    if code == 0 and not errors:
+        save_notebook(job.target, executed)
+        job.failed.unlink(missing_ok=True)
+        if not job.in_place:
+            seconds = round(time.monotonic() - started, 1)
+            about = {"seconds": seconds, "parameters": job.parameters, "identity": job.identity}
+            write_json_atomic(job.marker, {"key": key, **about})
+        return ""
+    if not job.in_place:
+        save_notebook(job.failed, executed)
+    if not errors or code == OVERTIME:
+        return reason_of(code, text)
+    position, error = errors[0]
+    first = next((line for line in source_of(executed["cells"][position]).splitlines() if line.strip()), "")
+    return f"cell {position} ({first.strip()[:60]}): {error[:300]}"
+
+
+def _any_cell_ran(made: Path) -> bool:
+    return made.is_file() and any(cell.get("execution_count") for cell in load_notebook(made)["cells"])

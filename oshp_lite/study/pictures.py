@@ -25,7 +25,7 @@ from oshp_lite.files import project_root, write_atomic
 from oshp_lite.study import figures
 from oshp_lite.study.experiments import FIGURE_METHODS, METHODS, families, label, runs_of
 from oshp_lite.study.figures import Sample
-from oshp_lite.study.matrix import Finder, config_of
+from oshp_lite.study.plan import Finder, config_of
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey
 
 if TYPE_CHECKING:

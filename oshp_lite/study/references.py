@@ -32,72 +32,91 @@ def ceiling_config(profile: str, dataset: str, fold: int, overrides: Iterable[st
 
 
 def baseline_scores(
-    config: RunConfig, names: Iterable[str], data: str | Path | None = None, *, progress: bool = True
+    config: RunConfig,
+    names: Iterable[str] = TRIVIAL,
+    data: str | Path | None = None,
+    *,
+    store: RunStore | None = None,
+    make: bool = True,
+    progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """Scores of trivial baselines on the test pairs of `config`, found or computed. UserError for an unknown name."""
+    """Scores of trivial baselines on the test pairs of `config`: those found, and the others made if `make` says so.
+
+    UserError for an unknown name.
+    """
     from oshp_lite.engine.trivial import baseline_evaluation
 
     dataset = find_dataset(config.data, data, progress=progress)
-    found = {}
+    scores = {}
     for name in names:
-        path = _path(config, dataset, name)
-        if not path.is_file():
+        path = _path(store or RunStore(), config, dataset, name)
+        if make and not path.is_file():
             judged = baseline_evaluation(name, dataset, config, progress=progress)
             write_json_atomic(path, judged.scores.as_dict())
-        found[name] = read_json(path)
-    return found
+        if path.is_file():
+            scores[name] = read_json(path)
+    return scores
 
 
 def ceiling_scores(
-    config: RunConfig, ceiling: RunConfig, data: str | Path | None = None, *, progress: bool = True
+    config: RunConfig,
+    ceiling: RunConfig,
+    data: str | Path | None = None,
+    *,
+    store: RunStore | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Scores of the ceiling's weights on the test pairs of `config` (1-way pairs too, without training again)."""
-    made = RunStore().ensure(ceiling, data, progress=progress)
+    store = store or RunStore()
+    run = store.ensure(ceiling, data, progress=progress)
     if config.data.way == ceiling.data.way:
-        return made.scores
+        return run.scores
     from oshp_lite.engine.evaluate import evaluate
 
     dataset = find_dataset(config.data, data, progress=progress)
-    path = _path(config, dataset, f"ceiling {made.identity}")
+    path = _path(store, config, dataset, f"ceiling {run.identity}")
     if not path.is_file():
         judged = replace(config, model=ceiling.model)
-        write_json_atomic(path, evaluate(made.parser(), dataset, judged, progress=progress).as_dict())
+        write_json_atomic(path, evaluate(run.parser(), dataset, judged, progress=progress).as_dict())
     scores: dict[str, Any] = read_json(path)
     return scores
 
 
-def known_baselines(config: RunConfig, data: str | Path | None = None) -> dict[str, dict[str, Any]]:
+def known_baselines(
+    config: RunConfig, data: str | Path | None = None, *, store: RunStore | None = None
+) -> dict[str, dict[str, Any]]:
     """Those trivial baselines of `config` that have been computed already."""
-    dataset = find_dataset(config.data, data, progress=False)
-    paths = {name: _path(config, dataset, name) for name in TRIVIAL}
-    return {name: read_json(path) for name, path in paths.items() if path.is_file()}
+    return baseline_scores(config, TRIVIAL, data, store=store, make=False, progress=False)
 
 
-def known_ceiling(config: RunConfig, ceiling: RunConfig, data: str | Path | None = None) -> dict[str, Any] | None:
+def known_ceiling(
+    config: RunConfig, ceiling: RunConfig, data: str | Path | None = None, *, store: RunStore | None = None
+) -> dict[str, Any] | None:
     """The ceiling's scores on the pairs of `config` if they have been computed already."""
-    made = RunStore().find(ceiling, data)
-    if made is None:
+    store = store or RunStore()
+    run = store.find(ceiling, data)
+    if run is None:
         return None
     if config.data.way == ceiling.data.way:
-        return made.scores
-    path = _path(config, find_dataset(config.data, data, progress=False), f"ceiling {made.identity}")
+        return run.scores
+    path = _path(store, config, find_dataset(config.data, data, progress=False), f"ceiling {run.identity}")
     return read_json(path) if path.is_file() else None
 
 
-def _path(config: RunConfig, dataset: OneShotDataset, name: str) -> Path:
+def _path(store: RunStore, config: RunConfig, dataset: OneShotDataset, name: str) -> Path:
     """Where a reference's scores lie: named by everything that decides them."""
     from oshp_lite.engine.config import identity_dict
     from oshp_lite.engine.provenance import PACKAGE, source_digest
 
-    told = identity_dict(config)
-    own = source_digest((PACKAGE / "engine" / "baselines.py").read_text(encoding="utf-8"))
+    settings = identity_dict(config)
+    own = source_digest((PACKAGE / "engine" / "trivial.py").read_text(encoding="utf-8"))
     key = sha256_json(
         {
             "name": name,
-            "data": {part: told["data"][part] for part in ("fold", "protocol", "way", "size", "split")},
-            "eval": told["eval"],
+            "data": {part: settings["data"][part] for part in ("fold", "protocol", "way", "size", "split")},
+            "eval": settings["eval"],
             "dataset": dataset.fingerprint,
             "code": [present_code(), own],
         }
     )
-    return RunStore().root / ".references" / f"{name.replace(' ', '-')}-{key[:16]}.json"
+    return store.root / ".references" / f"{name.replace(' ', '-')}-{key[:16]}.json"

@@ -8,12 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from oshp_lite.engine.runs import Run, RunStore
+from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_atomic, write_json_atomic
 from oshp_lite.study import references
-from oshp_lite.study.batch import Training, training_config
 from oshp_lite.study.pages import write_page
+from oshp_lite.study.plan import Finder, Training, training_config
 from oshp_lite.study.science import science_section
 
 LOSSES = ("total", "npm", "agm", "coarse", "contrast", "classes", "foreground")
@@ -22,7 +22,7 @@ ROWS = {"made": "made", "found": "found finished", "not run": "not run", "failed
 STATES = {"done": "executed", "skipped": "up to date", "failed": "failed"}
 
 
-def write_report(profile: str, folder: Path) -> Path:
+def write_report(profile: str, folder: Path, finder: Finder | None = None) -> Path:
     """Write `folder`/index.html, a page beside each executed notebook, tables/, figures/, claims.* and results.json.
 
     Works from `manifest.json` (left by `reproduce`), the run store and the committed results; returns the page's path.
@@ -31,10 +31,11 @@ def write_report(profile: str, folder: Path) -> Path:
     if not (folder / "manifest.json").is_file():
         raise UserError(f"{folder} holds nothing yet; call `oshp-lite reproduce --profile {profile}` first")
     manifest = read_json(folder / "manifest.json")
-    store = RunStore()
-    groups, runs = _groups(profile, manifest, store)
+    finder = finder or Finder(older=True)
+    store = finder.store
+    groups, runs = _groups(profile, manifest, finder)
     shown = {run.folder for run in runs}
-    science = science_section(profile, folder)
+    science = science_section(profile, folder, finder)
     context = {
         **science,
         "matrix": _matrix(manifest.get("matrix", [])),
@@ -75,21 +76,22 @@ def render(context: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------------------- scores
 
 
-def _groups(profile: str, manifest: dict[str, Any], store: RunStore) -> tuple[list[dict[str, Any]], list[Run]]:
+def _groups(profile: str, manifest: dict[str, Any], finder: Finder) -> tuple[list[dict[str, Any]], list[Run]]:
     """One table per training that has a finished run: the method, the ceiling, the trivial answers."""
     groups: list[dict[str, Any]] = []
     runs: list[Run] = []
+    store, data = finder.store, finder.data
     for told in manifest["trainings"]:
         training = Training.read(told)
         if training.missing:
             continue
         config = training_config(profile, training)
-        run = store.find(config)
+        run = store.find(config, data)
         if run is None:
             continue
         top = references.ceiling_config(profile, training.dataset, training.fold, training.overrides)
-        ceiling, ceiling_run = references.known_ceiling(config, top), store.find(top)
-        trivial = references.known_baselines(config)
+        ceiling, ceiling_run = references.known_ceiling(config, top, data, store=store), store.find(top, data)
+        trivial = references.known_baselines(config, data, store=store)
         rows = [_row(_method(run), run.scores, "own", run.seconds)]
         if ceiling is not None:
             seconds = ceiling_run.seconds if ceiling_run else None

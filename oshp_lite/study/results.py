@@ -16,7 +16,7 @@ from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_json
 from oshp_lite.study import experiments
-from oshp_lite.study.matrix import Finder, config_of, why_not
+from oshp_lite.study.plan import Finder, config_of, why_not
 from oshp_lite.study.records import Measured, Results, RunKey, load_measured, measured_of, save_measured
 from oshp_lite.study.screening import Screener
 from oshp_lite.study.tuning import profiles_with_trials, told_by_method

@@ -8,12 +8,13 @@ from typing import Any
 
 from oshp_lite.study import claims
 from oshp_lite.study.exhibits import Exhibits, make_exhibits
+from oshp_lite.study.plan import Finder
 from oshp_lite.study.render import style, to_html
 
 
-def science_section(profile: str, folder: Path) -> dict[str, Any]:
+def science_section(profile: str, folder: Path, finder: Finder | None = None) -> dict[str, Any]:
     """Make all exhibits of a profile under `folder` and return what the page shows of them, as HTML and addresses."""
-    made = make_exhibits(profile, folder)
+    made = make_exhibits(profile, folder, finder)
     return {
         "style": style(),
         "claims": claims.to_html(made.verdicts, styled=False),

@@ -111,7 +111,7 @@ def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tup
     A short probe of the profile's own network is scaled to its number of steps; data preparation is not counted.
     """
     from oshp_lite.engine.presets import load_profile
-    from oshp_lite.study.batch import TRAININGS
+    from oshp_lite.study.plan import TRAININGS
 
     dataset, fold, way = TRAININGS[profile][0]
     config = load_profile(profile, {"data.fold": fold}, dataset=dataset, way=way)
