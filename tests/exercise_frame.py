@@ -1,4 +1,4 @@
-"""What every exercise's checker must do, written once: a test module calls `checker_tests` with its answers."""
+"""What every exercise's checker must do, written once: a test module calls `checker_tests` with its attempts."""
 
 from __future__ import annotations
 
@@ -7,44 +7,43 @@ from typing import Any
 
 import pytest
 
-from oshp_lite.book.exercises.common import NOT_ATTEMPTED, Verdict
+from oshp_lite.book.exercises import NOT_ATTEMPTED, Verdict
 
 Check = Callable[[Any], Verdict]
-Answer = Callable[..., Any]
+Attempt = Callable[..., Any]
 
 
-def checker_tests(solutions: Sequence[tuple[Check, Answer]], mistakes: Sequence[tuple[Check, Answer, str]]) -> type:
-    """A class of tests: solutions pass, mistakes get their hint, stubs are no mistakes, odd answers do not crash."""
+def checker_tests(solutions: Sequence[tuple[Check, Attempt]], mistakes: Sequence[tuple[Check, Attempt, str]]) -> type:
+    """A class of tests: solutions pass, mistakes get their hint, stubs are no mistakes, odd attempts do not crash."""
     checks = list(dict.fromkeys(check for check, _ in solutions))
 
     class CheckerTests:
-        @pytest.mark.parametrize(("check", "answer"), solutions)
-        def test_the_solution_passes(self, check: Check, answer: Answer) -> None:
-            verdict = check(answer)
+        @pytest.mark.parametrize(("check", "attempt"), solutions)
+        def test_the_solution_passes(self, check: Check, attempt: Attempt) -> None:
+            verdict = check(attempt)
             assert verdict.ok, verdict
+            assert repr(verdict).startswith("correct: ")
 
-        @pytest.mark.parametrize(("check", "answer", "hint"), mistakes)
-        def test_a_typical_mistake_is_explained(self, check: Check, answer: Answer, hint: str) -> None:
-            verdict = check(answer)
+        @pytest.mark.parametrize(("check", "attempt", "hint"), mistakes)
+        def test_a_typical_mistake_is_explained(self, check: Check, attempt: Attempt, hint: str) -> None:
+            verdict = check(attempt)
             assert not verdict.ok
             assert hint in verdict.message, verdict.message
+            assert repr(verdict).startswith("not yet: ")
 
         @pytest.mark.parametrize("check", checks)
-        def test_the_untouched_stub_is_not_a_mistake(self, check: Check) -> None:
-            verdict = check(lambda *given: NOT_ATTEMPTED)
-            assert not verdict.ok
-            assert not verdict.attempted
+        def test_stubs_and_odd_attempts(self, check: Check) -> None:
+            for stub in (NOT_ATTEMPTED, lambda *given: NOT_ATTEMPTED):
+                verdict = check(stub)
+                assert (verdict.ok, verdict.attempted, repr(verdict)) == (False, False, "not attempted yet")
+            odd = {"stopped with TypeError": lambda: 1, "returns nothing": lambda *given: None, "function itself": 3}
+            for hint, attempt in {**odd, "": lambda *given: "words"}.items():
+                verdict = check(attempt)
+                assert (verdict.ok, verdict.attempted) == (False, True)
+                assert hint in verdict.message
 
-        @pytest.mark.parametrize("check", checks)
-        def test_odd_answers_are_explained(self, check: Check) -> None:
-            for odd in (lambda *given: None, lambda *given: "words", lambda: 1, 3):
-                verdict = check(odd)
-                assert not verdict.ok
-                assert verdict.attempted
-                assert verdict.message
-
-        @pytest.mark.parametrize("check", checks)
-        def test_each_checker_knows_three_mistakes(self, check: Check) -> None:
-            assert sum(known is check for known, _, _ in mistakes) >= 3
+        def test_each_checker_knows_three_mistakes(self) -> None:
+            known = {check: sum(other is check for other, _, _ in mistakes) for check in checks}
+            assert not {check.__name__: count for check, count in known.items() if count < 3}
 
     return CheckerTests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -72,3 +73,17 @@ def test_knowledge_infusion_names_its_channels() -> None:
     words = " ".join(text.get_text() for text in words_of(diagrams.knowledge_infusion()))
     for needed in ("512 → 256", "256 → 256", "depthwise"):
         assert needed in words
+
+
+def test_the_map_of_the_book_names_every_notebook() -> None:
+    written = " ".join(text.get_text() for text in words_of(diagrams.book_map()))
+    folder = Path(__file__).parents[1] / "notebooks"
+    numbers = {path.name[:2] for path in folder.glob("[0-9]*.ipynb")} - {"00"}
+    assert numbers
+    assert {number for number in numbers if number not in written} == set()
+
+
+def test_the_life_of_a_run_ends_in_the_store() -> None:
+    written = " ".join(text.get_text() for text in words_of(diagrams.run_life()))
+    for word in ("configuration", "identity", "initialisation", "training", "weights"):
+        assert word in written

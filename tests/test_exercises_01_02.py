@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from exercise_frame import Answer, Check, checker_tests
+from exercise_frame import Attempt, Check, checker_tests
 
 from oshp_lite.book.exercises import nb01, nb02
 from oshp_lite.data.pairs import build_support_index, journal_pairs
@@ -108,7 +108,7 @@ def pairs(
     return made
 
 
-SOLUTIONS: list[tuple[Check, Answer]] = [
+SOLUTIONS: list[tuple[Check, Attempt]] = [
     (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, [*t, 255]), m, 0)),
     (nb01.check_truth, lambda q, s: np.where(np.isin(q, np.unique(s)) | (q == 255), q, 0)),
     (nb01.check_scores, scores),
@@ -120,8 +120,8 @@ SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb02.check_pairs, pairs),
 ]
 
-MISTAKES: list[tuple[Check, Answer, str]] = [
-    (nb01.check_training_mask, in_place, "came in"),
+MISTAKES: list[tuple[Check, Attempt, str]] = [
+    (nb01.check_training_mask, in_place, "in place"),
     (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, t), m, 0), "must stay 255"),
     (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, [*t, 255]), m, 255), "kinder"),
     (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, t), 0, m), "novel id is still there"),

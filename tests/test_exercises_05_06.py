@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from exercise_frame import Answer, Check, checker_tests
+from exercise_frame import Attempt, Check, checker_tests
 from torch.nn import functional as F
 
 from oshp_lite.book.exercises import nb05, nb06
@@ -56,7 +56,7 @@ def screened(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
     return torch.where(coarse.argmax(1) == 1, fine.argmax(1), 0)
 
 
-SOLUTIONS: list[tuple[Check, Answer]] = [
+SOLUTIONS: list[tuple[Check, Attempt]] = [
     (nb05.check_parent_mask, parents_with_ignore),
     (nb05.check_cluster_disjoint, disjoint),
     (nb05.check_infuse, lambda p, c: torch.cat([up(p, c), c], 1)),
@@ -67,7 +67,7 @@ SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb06.check_conv_macs, lambda i, o, k, h, w, g: i // g * o * k * k * h * w),
 ]
 
-MISTAKES: list[tuple[Check, Answer, str]] = [
+MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb05.check_parent_mask, parents, "255"),
     (nb05.check_parent_mask, lambda m, g: parents_with_ignore(m, g, 0), "Count the parents from 1"),
     (nb05.check_parent_mask, parents_in_place, "fresh tensor"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from exercise_frame import Answer, Check, checker_tests
+from exercise_frame import Attempt, Check, checker_tests
 from torch.nn import functional as F
 
 from oshp_lite.book.exercises import nb08, nb09, nb10
@@ -134,7 +134,7 @@ def size_curve_in_place(size, iou, bins):
     return size_curve(size, iou, bins)
 
 
-SOLUTIONS: list[tuple[Check, Answer]] = [
+SOLUTIONS: list[tuple[Check, Attempt]] = [
     (nb08.check_background, background),
     (nb08.check_imprint, imprint),
     (nb08.check_prior, prior),
@@ -147,7 +147,7 @@ SOLUTIONS: list[tuple[Check, Answer]] = [
     (nb10.check_size_curve, size_curve),
 ]
 
-MISTAKES: list[tuple[Check, Answer, str]] = [
+MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb08.check_background, lambda f, m: f[:, m == 0].mean(1), "PANet's own rule"),
     (nb08.check_background, lambda f, m: background(f, m, ignore=False), "255"),
     (nb08.check_background, lambda f, m: background(f, m, zero=True), "id 0"),

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TOKEN = "figures"
 CODE = """
 import numpy as np, torch
-from oshp_lite.book.widgets.prototype_figure import PrototypeState, prototype_view
+from oshp_lite.book.widgets.prototype import PrototypeState, prototype_view
 draw = torch.Generator().manual_seed(0)
 static = torch.zeros(6, 8)
 static[[2, 4]] = torch.randn(2, 8, generator=draw)

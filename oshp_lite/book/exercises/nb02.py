@@ -2,146 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from oshp_lite.book.exercises.common import Verdict, ask, checker, require
+from oshp_lite.book.exercises.frame import IN_PLACE, call, checker, mask_of, refuse, require
 from oshp_lite.data.pairs import build_support_index, journal_pairs
-
-__all__ = ["Verdict", "check_merge", "check_mirror", "check_pairs", "check_support_index"]
 
 IGNORE = 255
 
 
-def _mask_of(value: Any, shape: Sequence[int]) -> NDArray[Any]:
-    """Return the learner's mask as a uint8 array of the given shape, or explain how it differs."""
-    require(isinstance(value, np.ndarray), f"a mask is a NumPy array, not {type(value).__name__}")
-    require(tuple(value.shape) == tuple(shape), f"the mask must keep its shape {list(shape)}, not {list(value.shape)}")
-    require(
-        value.dtype == np.uint8,
-        f"a mask file holds one byte per pixel (uint8), yours is {value.dtype}; build the answer with the mask's dtype",
-    )
-    return np.asarray(value)
-
-
 @checker
-def check_merge(answer: Any) -> str:
+def check_merge(attempt: Any) -> str:
     """Check `f(mask uint8 array, kept_as: dict) -> uint8 array`: the look-up, unknown ids dropped, 255 kept."""
     mask = np.array([[0, 1, 2, 3, 9], [10, 10, 12, 13, 255], [17, 3, 9, 2, 1]], np.uint8)
     kept_as = {0: 0, 1: 2, 2: 3, 3: 3, 9: 9, 10: 9, 12: 12, 13: 12}  # 1 -> 2 and 2 -> 3: the order of writing matters
     table = np.zeros(256, np.uint8)
     table[list(kept_as)] = list(kept_as.values())
     table[IGNORE] = IGNORE
-    truth = table[mask]
     given = mask.copy()
-    result = _mask_of(ask(answer, given, dict(kept_as)), mask.shape)
+    result = mask_of(call(attempt, given, dict(kept_as)), mask.shape, dtype=np.uint8)
     chained = mask.copy()
     for raw_id, kept in kept_as.items():
         chained[chained == raw_id] = kept
-    chains = (chained, np.where(mask == 17, 0, chained))
-    require(
-        not any(np.array_equal(result, wrong) for wrong in chains),
+    twice = (
         "ids are merged twice: 1 becomes 2, and the next step takes that fresh 2 for a raw one. Read from the mask, "
-        "write into another array",
+        "write into another array"
     )
-    require(np.array_equal(given, mask), "you write into the mask that came in; return a new array")
+    refuse(result, (chained, twice), (np.where(mask == 17, 0, chained), twice))
+    require(np.array_equal(given, mask), IN_PLACE)
+    require((result[mask == IGNORE] == IGNORE).all(), "255 is not an id but the lack of a label; it must stay 255")
+    require((result[mask == 17] == 0).all(), "id 17 is not in kept_as: it was dropped, so it becomes background, 0")
     require(
-        bool((result[mask == IGNORE] == IGNORE).all()), "255 is not an id but the lack of a label; it must stay 255"
+        not np.isin(result, (10, 13)).any(), "right-hand ids are still there: 10 and 13 are to be joined with 9 and 12"
     )
-    require(
-        bool((result[mask == 17] == 0).all()), "id 17 is not in kept_as: it was dropped, so it becomes background, 0"
-    )
-    require(
-        not bool((result == 10).any()) and not bool((result == 13).any()),
-        "right-hand ids are still there: 10 and 13 are to be joined with 9 and 12",
-    )
-    wrong = sorted({int(value) for value in mask[result != truth]})
+    wrong = sorted({int(value) for value in mask[result != table[mask]]})
     require(not wrong, f"pixels of these raw ids came out wrong: {wrong}")
     return "every id is looked up once, what is not listed is dropped, and 255 stays silent"
 
 
 @checker
-def check_mirror(answer: Any) -> str:
+def check_mirror(attempt: Any) -> str:
     """Check `f(mask uint8 [h,w], sides: list of pairs) -> uint8 [h,w]`: turned left to right, sides exchanged."""
     mask = np.array([[0, 2, 2, 0], [14, 4, 4, 15], [14, 4, 4, 0], [12, 12, 13, 255], [9, 0, 10, 10]], np.uint8)
     sides = [(9, 10), (12, 13), (14, 15)]
     table = np.arange(256, dtype=np.uint8)
+    turned = mask[:, ::-1]
+    one_sided, joined = turned.copy(), turned.copy()
     for left, right in sides:
         table[left], table[right] = right, left
-    given = mask.copy()
-    result = _mask_of(ask(answer, given, list(sides)), mask.shape)
-    require(np.array_equal(given, mask), "you write into the mask that came in; return a new array")
-    require(
-        not np.array_equal(result, mask[:, ::-1]),
-        "turned, but a left shoe is still a left shoe: in the mirror it is the other foot. Exchange the ids as well",
-    )
-    require(
-        not np.array_equal(result, table[mask]), "the ids are exchanged, but the picture is not turned left to right"
-    )
-    require(not np.array_equal(result, table[mask][::-1]), "you turn the mask upside down; a mirror swaps the columns")
-    one_sided = mask[:, ::-1].copy()
-    for left, right in sides:
         one_sided[one_sided == left] = right
         one_sided[one_sided == right] = left
-    require(
-        not np.array_equal(result, one_sided),
-        "both sides end up as the left one: after left has become right, all of it is turned back. Exchange in one "
-        "step, or read from an untouched copy",
+        joined[turned == left] = right
+    given = mask.copy()
+    result = mask_of(call(attempt, given, list(sides)), mask.shape, dtype=np.uint8)
+    require(np.array_equal(given, mask), IN_PLACE)
+    refuse(
+        result,
+        (turned, "a left shoe is still a left shoe, but in the mirror it is the other foot. Exchange the ids"),
+        (table[mask], "the ids are exchanged, but the picture is not turned left to right"),
+        (table[mask][::-1], "you turn the mask upside down; a mirror swaps the columns"),
+        (
+            one_sided,
+            "both sides end up as the left one: after left has become right, all of it is turned back. Exchange in "
+            "one step, or read from an untouched copy",
+        ),
+        (joined, "left became right, but right did not become left"),
     )
-    joined = mask[:, ::-1].copy()
-    for left, right in sides:
-        joined[mask[:, ::-1] == left] = right
-    require(not np.array_equal(result, joined), "left became right, but right did not become left")
-    wrong = sorted({int(value) for value in mask[:, ::-1][result != table[mask][:, ::-1]]})
+    wrong = sorted({int(value) for value in turned[result != table[turned]]})
     require(not wrong, f"pixels of these ids came out wrong: {wrong}")
     return "the mirrored person has left and right where they belong"
 
 
 @checker
-def check_support_index(answer: Any) -> str:
+def check_support_index(attempt: Any) -> str:
     """Check `f(presence, split, n_foreground) -> dict`: keys 0..2S, query photos at c, support photos at c + S."""
     presence = [{1, 3}, {3}, {1, 2}, {2, 3}, {1}, set(), {3}]
     split, size = 3, 4
     truth = build_support_index(presence, split, size, inclusive=False)
-    value = ask(answer, [set(classes) for classes in presence], split, size)
-    require(
-        isinstance(value, dict), f"a dict from key to list of line numbers is asked for, not {type(value).__name__}"
-    )
+    value = call(attempt, [set(classes) for classes in presence], split, size)
+    require(isinstance(value, dict), f"return a dict from key to list of line numbers, not {type(value).__name__}")
     try:
-        result = {int(key): [int(number) for number in numbers] for key, numbers in value.items()}
+        result = {int(key): [int(line) for line in lines] for key, lines in value.items()}
     except (TypeError, ValueError):
         result = {}
     lacking = sorted(set(truth) - set(result))
     require(
-        not (lacking and all(not truth[key] for key in lacking)),
-        f"the keys {lacking} are missing. Classes that no photo shows have an empty list, so that nobody has to ask "
-        "whether a key is there",
+        not lacking or any(truth[key] for key in lacking),
+        f"the keys {lacking} are missing. A class that no photo shows has an empty list, so that no caller has to "
+        "test whether its key is there",
     )
     require(set(result) == set(truth), f"the keys must run from 0 to {2 * size}; yours are {sorted(result)}")
-    require(
-        result != build_support_index(presence, split, size, inclusive=True),
-        f"photo {split} counts as a query in your index. Photos 0 to split - 1 are queries; photo `split` is "
-        "the first support (the authors' files have it the other way)",
-    )
-    local = {key: [n - split if key > size else n for n in numbers] for key, numbers in truth.items()}
-    require(
-        result != local, "the support photos are counted from 0 again; line numbers refer to the whole list everywhere"
-    )
+    local = {key: [n - split if key > size else n for n in lines] for key, lines in truth.items()}
     swapped = {key: truth[key + size] if 0 < key <= size else truth[key - size] if key > size else [] for key in truth}
-    require(result != swapped, "queries and supports are exchanged: key c is for queries, key c + S for supports")
     both = {key: truth[key] + truth[key + size] if 0 < key <= size else truth[key] for key in truth}
-    require(result != both, "key c lists supports as well; it is for the query part only")
+    for mistake, explanation in (
+        (
+            build_support_index(presence, split, size, inclusive=True),
+            f"photo {split} counts as a query in your index. Photos 0 to split - 1 are queries; photo `split` is "
+            "the first support (the authors' files have it the other way)",
+        ),
+        (local, "the support photos are counted from 0 again; line numbers refer to the whole list everywhere"),
+        (swapped, "queries and supports are exchanged: key c is for queries, key c + S for supports"),
+        (both, "key c lists supports as well; it is for the query part only"),
+    ):
+        require(result != mistake, explanation)
     wrong = [key for key in truth if sorted(result[key]) != truth[key]]
     require(not wrong, f"key {wrong[0] if wrong else 0} should hold {truth[wrong[0]] if wrong else []}")
-    require(all(result[key] == truth[key] for key in truth), "line numbers must be in rising order: pairs rely on it")
-    return "both parts are found under one roof, with an empty list for whoever is not there"
+    require(result == truth, "line numbers must be in rising order: pairs rely on it")
+    return "both parts stand in one index, with an empty list for a class that is not there"
 
 
 @checker
-def check_pairs(answer: Any) -> str:
+def check_pairs(attempt: Any) -> str:
     """Check `f(index, order, n_foreground, queries, repeats) -> [(query, support, class)]`: the journal's rule."""
     index = {
         0: [],
@@ -154,17 +127,15 @@ def check_pairs(answer: Any) -> str:
     }
     order, size, queries, repeats = (2, 1, 3), 3, 2, 2
     truth = [tuple(pair) for pair in journal_pairs(index, order, n_foreground=size, queries=queries, repeats=repeats)]
-    value = ask(answer, {key: list(numbers) for key, numbers in index.items()}, order, size, queries, repeats)
+    value = call(attempt, {key: list(lines) for key, lines in index.items()}, order, size, queries, repeats)
     try:
         result = [tuple(int(part) for part in pair) for pair in value]
     except (TypeError, ValueError):
         result = []
-    require(
-        bool(result) and all(len(pair) == 3 for pair in result), "a list of triples (query, support, class) is asked"
-    )
+    require(bool(result) and all(len(pair) == 3 for pair in result), "return a list of triples (query, support, class)")
     supports = [pair[1] for pair in result]
     require(
-        all(support not in index[1] + index[2] + index[3] for support in supports),
+        not set(supports) & {*index[1], *index[2], *index[3]},
         "the supports come from the query part; look under key class + S",
     )
     require(
@@ -177,22 +148,19 @@ def check_pairs(answer: Any) -> str:
         f"the classes must be walked in test order {list(order)}, because who comes first takes photos away from the "
         f"others; yours go {classes}",
     )
-    by_class: dict[int, set[int]] = {}
-    for query, _, class_id in result:
-        by_class.setdefault(class_id, set()).add(query)
     require(
-        sum(map(len, by_class.values())) == len(set().union(*by_class.values())),
+        len({(query, class_id) for query, _, class_id in result}) == len({query for query, _, _ in result}),
         "a query photo serves two classes; a later class must pass over the queries of earlier ones",
     )
     require(len(set(supports)) == len(supports), "a support photo is used twice; every pair has a support of its own")
+    slots, right = [pair[0] for pair in result], [pair[0] for pair in truth]
     require(
-        [pair[0] for pair in result] != [pair[0] for pair in truth] or result == truth,
+        slots != right or result == truth,
         "the queries are right; the supports must be taken in list order, passing over those already used",
     )
-    cycled = [pair[0] for pair in truth[::repeats]]
     require(
-        [pair[0] for pair in result[: queries * repeats]] != cycled[:queries] * repeats,
+        slots[: queries * repeats] != right[::repeats][:queries] * repeats,
         "the slots are q1, q2, q1, q2; the papers' list has q1, q1, q2, q2 (each query's repeats stand together)",
     )
     require(result == truth, f"the first pairs should be {truth[:3]}, yours are {result[:3]}")
-    return "the same list as `journal_pairs`, and no dice were thrown"
+    return "the same list as `journal_pairs`, without a single random number"

@@ -1,212 +1,25 @@
-"""Drawn counterparts of the papers' architecture figures: made by code, in one visual language.
-
-Blue is the coarse metric space, green the fine one, grey what both share, yellow what is remembered or infused; dashed
-boxes and lines are used in training only. Every function returns a plain `matplotlib.figure.Figure`, to be shown, saved
-or drawn from a callback.
-"""
+"""Drawn counterparts of the papers' architecture figures: both networks and their parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
+from matplotlib.patches import Rectangle
 
-INK = "#22313f"
-LINE = "#5b6b7a"
-SHARED = "#e6e9ed"
-COARSE = "#d7e6f7"
-COARSE_DEEP = "#9cc3ea"
-FINE = "#dcf0dd"
-FINE_DEEP = "#9ed3a3"
-MIDDLE = "#efe6f5"
-MIDDLE_DEEP = "#cdb5dd"
-LOSS = "#f9d9d3"
-BANK = "#fdf3bf"
-
-_CLOTHES = {
-    "hair": "#6b4f3a",
-    "face": "#f0c7a0",
-    "top": "#d1684a",
-    "arm": "#f0c7a0",
-    "legs": "#4a6fa5",
-    "shoe": "#3b3b3b",
-}
-_FINE_IDS = {
-    "hair": "#8856a7",
-    "face": "#f1b04c",
-    "top": "#d7301f",
-    "arm": "#31a354",
-    "legs": "#2b8cbe",
-    "shoe": "#636363",
-}
-_AREAS = {
-    "hair": "#f1b04c",
-    "face": "#f1b04c",
-    "top": "#d7301f",
-    "arm": "#31a354",
-    "legs": "#2b8cbe",
-    "shoe": "#2b8cbe",
-}
-_WHOLE = dict.fromkeys(_CLOTHES, "#ffffff")
-
-
-class Board:
-    """A sheet to draw on, in units of one tenth of an inch, with the few shapes the diagrams need."""
-
-    def __init__(self, width: float, height: float) -> None:
-        """Open an empty sheet of `width` x `height` units."""
-        self.figure = Figure(figsize=(width / 10, height / 10), dpi=100, facecolor="white")
-        self.axes: Axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
-        self.axes.set_xlim(0, width)
-        self.axes.set_ylim(0, height)
-        self.axes.set_axis_off()
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        *,
-        size: float = 9,
-        colour: str = INK,
-        ha: str = "center",
-        bold: bool = False,
-        style: str = "normal",
-    ) -> None:
-        """Write `words` centred at (x, y)."""
-        weight = "bold" if bold else "normal"
-        self.axes.text(
-            x,
-            y,
-            words,
-            fontsize=size,
-            color=colour,
-            ha=ha,
-            va="center",
-            weight=weight,
-            style=style,
-            linespacing=1.25,
-            zorder=6,
-        )
-
-    def box(
-        self,
-        x: float,
-        y: float,
-        w: float,
-        h: float,
-        words: str = "",
-        *,
-        fill: str = SHARED,
-        size: float = 9,
-        bold: bool = False,
-        dashed: bool = False,
-    ) -> None:
-        """Draw a rounded box with its lower left corner at (x, y) and `words` in the middle."""
-        style = "round,pad=0,rounding_size=0.8"
-        self.axes.add_patch(
-            FancyBboxPatch((x, y), w, h, boxstyle=style, fc=fill, ec=LINE, lw=1.0, ls="--" if dashed else "-", zorder=3)
-        )
-        if words:
-            self.text(x + w / 2, y + h / 2, words, size=size, bold=bold)
-
-    def area(self, x: float, y: float, w: float, h: float, title: str, *, fill: str, indent: float = 1.4) -> None:
-        """Draw a tinted background area with a bold title in its upper left corner, `indent` from the edge."""
-        style = "round,pad=0,rounding_size=1.6"
-        self.axes.add_patch(FancyBboxPatch((x, y), w, h, boxstyle=style, fc=fill, ec="none", zorder=0))
-        self.text(x + indent, y + h - 1.9, title, ha="left", bold=True, size=10)
-
-    def arrow(self, *points: tuple[float, float], dashed: bool = False, colour: str = LINE) -> None:
-        """Draw a line through `points`, with a head at the last one."""
-        for (x0, y0), (x1, y1) in pairwise(points[:-1]):
-            self.axes.plot(
-                [x0, x1], [y0, y1], color=colour, lw=1.3, ls="--" if dashed else "-", solid_capstyle="round", zorder=2
-            )
-        head = FancyArrowPatch(
-            points[-2],
-            points[-1],
-            arrowstyle="-|>",
-            mutation_scale=11,
-            shrinkA=0,
-            shrinkB=0,
-            color=colour,
-            lw=1.3,
-            ls="--" if dashed else "-",
-            zorder=2,
-        )
-        self.axes.add_patch(head)
-
-    def slab(self, x: float, y: float, words: str, *, fill: str, size: float = 9, above: bool = False) -> None:
-        """Draw a feature block (three stacked sheets) of about 4 x 6 units with a caption under (or above) it."""
-        for k in (2, 1, 0):
-            self.axes.add_patch(
-                Rectangle((x + 0.7 * k, y + 0.7 * k), 2.8, 4.6, fc=fill, ec=LINE, lw=0.8, zorder=4 - 0.1 * k)
-            )
-        self.text(x + 2.1, y + 7.5 if above else y - 1.6, words, size=size)
-
-    def vectors(self, x: float, y: float, colours: Sequence[str], *, length: float = 6.0) -> None:
-        """Draw prototypes as little striped bars, one a class, from the top down."""
-        for k, colour in enumerate(colours):
-            top = y - 1.3 * k
-            for part in range(6):
-                step = length / 6
-                alpha = (0.45, 0.95, 0.65, 1.0, 0.55, 0.8)[(part + k) % 6]
-                self.axes.add_patch(
-                    Rectangle((x + part * step, top), step, 0.95, fc=colour, alpha=alpha, ec="white", lw=0.3, zorder=4)
-                )
-
-    def person(self, x: float, y: float, h: float, kind: str = "photo", *, pose: int = 0) -> None:
-        """Draw a small person in a frame of 0.62 h x h: kind photo, fine, areas or whole (a foreground mask)."""
-        colours = {"photo": _CLOTHES, "fine": _FINE_IDS, "areas": _AREAS, "whole": _WHOLE}[kind]
-        w = 0.62 * h
-        ground = "#dfe7ea" if kind == "photo" else "#1c1c1c"
-        self.axes.add_patch(Rectangle((x, y), w, h, fc=ground, ec=LINE, lw=0.8, zorder=4))
-        spread = (0.13, 0.24)[pose % 2]
-        lift = (0.0, 0.16)[pose % 2]
-
-        def at(u: float, v: float) -> tuple[float, float]:
-            return x + (0.5 + 0.62 * u) * w, y + v * h
-
-        def shape(name: str, *corners: tuple[float, float]) -> None:
-            self.axes.add_patch(
-                Polygon([at(*corner) for corner in corners], closed=True, fc=colours[name], ec="none", zorder=5)
-            )
-
-        for side in (-1, 1):
-            shape(
-                "legs",
-                (side * 0.02, 0.44),
-                (side * 0.22, 0.44),
-                (side * (0.09 + spread), 0.10),
-                (side * spread * 0.6, 0.10),
-            )
-            shape(
-                "shoe",
-                (side * spread * 0.6, 0.10),
-                (side * (0.09 + spread), 0.10),
-                (side * (0.18 + spread), 0.05),
-                (side * spread * 0.6, 0.05),
-            )
-            raised = lift if side > 0 else 0.0
-            shape(
-                "arm",
-                (side * 0.22, 0.72),
-                (side * 0.30, 0.68),
-                (side * 0.46, 0.48 + raised),
-                (side * 0.36, 0.45 + raised),
-            )
-        shape("top", (-0.28, 0.74), (0.28, 0.74), (0.22, 0.42), (-0.22, 0.42))
-        centre = at(0.0, 0.83)
-        self.axes.add_patch(
-            Circle((centre[0], centre[1] + 0.018 * h), 0.085 * h, fc=colours["hair"], ec="none", zorder=5)
-        )
-        self.axes.add_patch(
-            Circle((centre[0], centre[1] - 0.012 * h), 0.062 * h, fc=colours["face"], ec="none", zorder=5)
-        )
-
+from oshp_lite.book.diagrams.board import (
+    BANK,
+    COARSE,
+    COARSE_DEEP,
+    FINE,
+    FINE_DEEP,
+    LINE,
+    LOSS,
+    MIDDLE,
+    MIDDLE_DEEP,
+    SHARED,
+    Board,
+)
 
 _CLASS_COLOURS = ("#8856a7", "#f1b04c", "#d7301f", "#31a354", "#2b8cbe")
 
@@ -280,7 +93,7 @@ def _fine_half(board: Board) -> None:
     board.text(96.3, 13.7, r"$1-\beta$", size=10)
     board.person(93.8, 26.2, 11, "fine", pose=1)
     board.arrow((85.3, 9.4), (85.3, 7.2), (109.8, 7.2), (109.8, 31.5), (100.8, 31.5))
-    board.text(105.3, 30.0, "answer", size=8.5)
+    board.text(105.3, 30.0, "prediction", size=8.5)
     board.box(39, 9.2, 13, 5, "average over the\nquery mask (11)", fill=FINE_DEEP, size=8.5, dashed=True)
     board.arrow((37.6, 18.2), (37.6, 11.7), (38.8, 11.7), dashed=True)
     board.text(45.5, 7.9, "training only", size=8)
@@ -359,11 +172,8 @@ def dual_metric_learning() -> Figure:
     board.arrow((8.2, 9.6), (10.4, 9.6), (10.4, 16.2), (12.8, 16.2))
     board.arrow((24, 17.4), (28, 17.4))
     for k, colour in enumerate(_CLASS_COLOURS):
-        board.axes.add_patch(
-            Rectangle(
-                (28.4 + 0.8 * k, 13.2 + 0.8 * k), 5, 6, fc=colour, ec="white", lw=0.8, alpha=0.95, zorder=4 - 0.1 * k
-            )
-        )
+        look: dict[str, Any] = {"fc": colour, "ec": "white", "lw": 0.8, "alpha": 0.95, "zorder": 4 - 0.1 * k}
+        board.axes.add_patch(Rectangle((28.4 + 0.8 * k, 13.2 + 0.8 * k), 5, 6, **look))
     board.text(33, 11.2, "similarity maps $A_c$", size=8.5)
     board.area(44, 19, 34, 16, "NPM: read the maps", fill=FINE)
     board.area(44, 1, 34, 16, "AGM: look again where they point", fill=MIDDLE)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from oshp_lite.book.widgets.dual_metric_figure import DualMetricState, Moment, dual_metric_view
-from oshp_lite.book.widgets.prototype_figure import CELL, PrototypeState, prototype_view
+from oshp_lite.book.widgets.dual_metric import DualMetricState, Moment, dual_metric_view
+from oshp_lite.book.widgets.prototype import CELL, PrototypeState, prototype_view
 
 NAMES = {2: "hair", 4: "upper-clothes"}
 
@@ -137,7 +137,7 @@ def test_a_message_from_the_browser_moves_figure_04(modules):
 
 
 def test_no_figure_uses_what_hangs_in_batch_execution():
-    folder = Path(__file__).parents[1] / "oshp_lite" / "widgets"
+    folder = Path(__file__).parents[1] / "oshp_lite" / "book" / "widgets"
     for path in folder.glob("*.py"):
         code = re.sub(r'""".*?"""', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r"\b(Output|interact|interactive|interact_manual|pyplot)\b", code), path.name

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from oshp_lite.book.charts import (
+    Task,
+    class_matrix,
+    contact_sheet,
+    fold_chart,
+    many_colours,
+    pair_chart,
+    problem_comparison,
+)
 from oshp_lite.book.objects import OBJECTS, object_scene
-from oshp_lite.book.problem import Row, class_matrix, problem_comparison
-from oshp_lite.book.sheets import contact_sheet, fold_chart, many_colours, pair_chart
 from oshp_lite.labels import fold, label_space
 from oshp_lite.viz.images import Colours
 from oshp_lite.viz.style import fig_to_png, new_figure
@@ -51,8 +58,8 @@ def test_the_comparison_shows_both_tasks_and_all_sizes():
     photo, mask = person()
     thing, shape = object_scene("mug", 0, 0, 48)
     figure = problem_comparison(
-        Row(photo, mask, photo, mask),
-        Row(thing, shape, thing, shape),
+        Task(photo, mask, photo, mask),
+        Task(thing, shape, thing, shape),
         {"dress": 8.0, "hat": 0.5, "object: mug": 20.0},
         [("a dress", photo, mask), ("a skirt", photo, mask)],
         space=ATR,

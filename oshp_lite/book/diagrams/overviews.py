@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from oshp_lite.book.diagrams import BANK, COARSE_DEEP, FINE_DEEP, MIDDLE_DEEP, SHARED, Board
+from oshp_lite.book.diagrams.board import BANK, COARSE_DEEP, FINE_DEEP, MIDDLE_DEEP, SHARED, Board
 
 _COLUMNS = (
     ("the task", "#f4f6f8", SHARED),
@@ -37,16 +37,8 @@ def book_map() -> Figure:
     for column, (title, light, _) in enumerate(_COLUMNS):
         board.area(_X + _STEP * column, 1.6, _WIDTH, 28.4, title, fill=light)
     for name, (column, y, height, words) in _PLACES.items():
-        board.box(
-            _X + _STEP * column + 0.6,
-            y,
-            _WIDTH - 1.2,
-            height,
-            words,
-            fill=_COLUMNS[column][2],
-            size=8,
-            dashed=name >= "11",
-        )
+        x, fill = _X + _STEP * column + 0.6, _COLUMNS[column][2]
+        board.box(x, y, _WIDTH - 1.2, height, words, fill=fill, size=8, dashed=name >= "11")
     for start, end in (("01", "03"), ("02", "04"), ("03", "05"), ("04", "06")):
         board.arrow(_right(start), _left(end))
     for start, end in (("01", "02"), ("03", "04"), ("05", "06")):
@@ -54,12 +46,8 @@ def book_map() -> Figure:
         middle = _X + _STEP * column + _WIDTH / 2
         board.arrow((middle, y), (middle, _PLACES[end][1] + _PLACES[end][2] + 0.2))
     column, y, height, _ = _PLACES["07"]
-    board.arrow(
-        _right("06"),
-        (_left("07")[0] - 0.9, _right("06")[1]),
-        (_left("07")[0] - 0.9, 13.0),
-        (_left("07")[0] + 0.1, 13.0),
-    )
+    turn = _left("07")[0] - 0.9
+    board.arrow(_right("06"), (turn, _right("06")[1]), (turn, 13.0), (turn + 1.0, 13.0))
     board.arrow(_right("07"), (_left("08")[0] - 0.2, y + height / 2))
     board.text(_X + _STEP * column + _WIDTH / 2, 6.4, "executed once\nfor every run", size=7.5, style="italic")
     return board.figure

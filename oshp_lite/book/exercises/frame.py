@@ -1,0 +1,166 @@
+"""What every exercise shares: the verdict, the sign for "not attempted yet", and the frame around a checker.
+
+A checker is a function `check_something(attempt) -> Verdict` under the decorator `checker`. It calls the learner's
+function through `call`, brings the result into form (`tensor_of`, `mask_of`, `number`, `two_numbers`), names typical
+mistakes with `refuse` and says what else is wrong with `require`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[Any]
+IN_PLACE = "you change the given mask in place, but its owner still needs it; return a new array"
+
+
+class NotAttempted:
+    """The type of `NOT_ATTEMPTED`, which a stub returns until the learner replaces it."""
+
+    def __repr__(self) -> str:
+        """Return the words by which a stub's value is printed."""
+        return "not attempted yet"
+
+    def __bool__(self) -> bool:
+        """Count as nothing in a condition."""
+        return False
+
+
+NOT_ATTEMPTED = NotAttempted()
+
+
+@dataclass(frozen=True, repr=False)
+class Verdict:
+    """The outcome of a checker: `ok`, a sentence for the learner, and whether the stub was replaced at all."""
+
+    ok: bool
+    message: str
+    attempted: bool = True
+
+    def __repr__(self) -> str:
+        """Return the line that a notebook prints under the exercise."""
+        if not self.attempted:
+            return self.message
+        return f"{'correct' if self.ok else 'not yet'}: {self.message}"
+
+
+class Wrong(Exception):
+    """Raised inside a checker with the explanation of a mistake."""
+
+
+class _Untouched(Exception):
+    """Raised inside a checker when the stub is still in place."""
+
+
+def checker(check: Callable[[Any], str]) -> Callable[[Any], Verdict]:
+    """Turn `check(attempt) -> praise`, which raises `Wrong` for a mistake, into a function that returns a Verdict.
+
+    A stub that still returns NOT_ATTEMPTED gets the verdict "not attempted yet" and never stops a notebook.
+    """
+
+    @wraps(check)
+    def judge(attempt: Any) -> Verdict:
+        try:
+            if isinstance(attempt, NotAttempted):
+                raise _Untouched
+            return Verdict(True, check(attempt))
+        except _Untouched:
+            return Verdict(False, repr(NOT_ATTEMPTED), attempted=False)
+        except Wrong as mistake:
+            return Verdict(False, str(mistake))
+
+    return judge
+
+
+def call(attempt: Any, *arguments: Any) -> Any:
+    """Call the learner's function on copies of tensors; its errors and empty results become explanations.
+
+    NumPy arrays are handed over as they are, so that a checker can see whether the function writes into them.
+    """
+    if not callable(attempt):
+        raise Wrong(f"pass the function itself to the checker, not {type(attempt).__name__}")
+    copies = [value.clone() if isinstance(value, Tensor) else value for value in arguments]
+    try:
+        result = attempt(*copies)
+    except Exception as error:
+        raise Wrong(f"your function stopped with {type(error).__name__}: {error}") from error
+    if isinstance(result, NotAttempted):
+        raise _Untouched
+    if result is None:
+        raise Wrong("your function returns nothing; is the `return` line missing?")
+    return result
+
+
+def require(condition: bool | Tensor | np.bool_, explanation: str) -> None:
+    """Raise `Wrong(explanation)` unless the condition holds."""
+    if not bool(condition):
+        raise Wrong(explanation)
+
+
+def refuse(result: Any, *mistakes: tuple[Any, str], tolerance: float = 1e-5) -> None:
+    """Raise `Wrong` with the explanation of the first (outcome, explanation) whose outcome equals the result."""
+    for outcome, explanation in mistakes:
+        require(not is_close(result, outcome, tolerance), explanation)
+
+
+def is_close(left: Any, right: Any, tolerance: float = 1e-5) -> bool:
+    """Return whether tensors, arrays or numbers have one shape and agree within `tolerance` (NaN never agrees)."""
+    a, b = (np.asarray(v.detach().cpu() if isinstance(v, Tensor) else v, dtype=float) for v in (left, right))
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=tolerance, atol=tolerance))
+
+
+def tensor_of(value: Any, shape: Sequence[int], what: str = "the result", dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the learner's tensor of the given shape, or explain how it differs.
+
+    A dtype of integers must be the tensor's own (ids are int64); to float32 the tensor is converted.
+    """
+    require(isinstance(value, Tensor), f"{what} must be a torch tensor, not {type(value).__name__}")
+    require(tuple(value.shape) == tuple(shape), f"{what} must have the shape {list(shape)}, not {list(value.shape)}")
+    require(dtype.is_floating_point or value.dtype == dtype, f"{what} must be {_name(dtype)}, not {_name(value.dtype)}")
+    result: Tensor = value.detach().to(dtype)
+    return result
+
+
+def mask_of(value: Any, shape: Sequence[int], what: str = "the mask", dtype: Any = None) -> Array:
+    """Return the learner's mask as an integer array of the given shape (and dtype), or explain how it differs."""
+    require(isinstance(value, np.ndarray), f"{what} must be a NumPy array, not {type(value).__name__}")
+    require(tuple(value.shape) == tuple(shape), f"{what} must have the shape {list(shape)}, not {list(value.shape)}")
+    require(value.dtype != bool, f"{what} holds class ids, not True and False")
+    require(value.dtype.kind in "iu", f"{what} holds ids, which are whole numbers, not {value.dtype}")
+    require(
+        dtype is None or value.dtype == dtype,
+        f"{what} holds one byte per pixel ({np.dtype(dtype)}), yours is {value.dtype}; build it with the mask's dtype",
+    )
+    return np.asarray(value)
+
+
+def number(value: Any, what: str = "the result", *, whole: bool = False) -> float:
+    """Return the learner's value as a float, or explain what it is instead; `whole` accepts an int only."""
+    if whole:
+        require(isinstance(value, int), f"{what} must be a whole number, not {type(value).__name__}")
+    try:
+        if np.ndim(value) == 0 and not isinstance(value, str):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise Wrong(f"{what} must be a number, not {type(value).__name__}")
+
+
+def two_numbers(value: Any, what: str) -> tuple[float, float]:
+    """Return the learner's two numbers as floats, or explain what came instead."""
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise Wrong(f"return two numbers: {what}") from None
+    return number(first, "the first one"), number(second, "the second one")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,62 @@
+"""The exercises as a whole: each has a stub in its notebook and a solution that its checker accepts."""
+
+from __future__ import annotations
+
+import ast
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from oshp_lite.book.exercises import Verdict, nb03
+
+BOOK = Path(__file__).parents[1] / "notebooks"
+NUMBERS = [path.name[:2] for path in sorted(BOOK.glob("[0-9]*.ipynb"))]
+
+
+def code_of(path: Path) -> list[str]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_solution_notebook_satisfies_every_checker(number: str) -> None:
+    (path,) = (BOOK / "solutions").glob(f"{number}_*.ipynb")
+    space: dict[str, Any] = {}
+    verdicts: list[Any] = []
+    for source in code_of(path):
+        tree = ast.parse(source)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, path.name, "exec"), space)
+        if isinstance(last, ast.Expr):
+            verdicts.append(eval(compile(ast.Expression(last.value), path.name, "eval"), space))
+    checks = [name for name in vars(import_module(f"oshp_lite.book.exercises.nb{number}")) if name.startswith("check_")]
+    assert len(verdicts) == len(checks)
+    assert all(verdict.ok for verdict in verdicts), verdicts
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_notebook_sets_every_exercise(number: str) -> None:
+    (path,) = BOOK.glob(f"{number}_*.ipynb")
+    stubs = [source for source in code_of(path) if "return NOT_ATTEMPTED" in source]
+    checks = {name for name in vars(import_module(f"oshp_lite.book.exercises.nb{number}")) if name.startswith("check_")}
+    assert {stub.rsplit("(", 1)[0].rsplit(".", 1)[-1] for stub in stubs} == checks
+
+
+def test_the_learner_cannot_spoil_the_checkers_tensors() -> None:
+    def greedy(features: torch.Tensor, mask: torch.Tensor, class_id: int) -> torch.Tensor:
+        area = mask == class_id
+        result = (features * area).sum((1, 2)) / area.sum().clamp(min=1)
+        features.zero_()
+        mask.zero_()
+        return result
+
+    assert nb03.check_masked_average(greedy).ok
+
+
+def test_a_verdict_says_what_it_is() -> None:
+    assert repr(Verdict(True, "yes")) == "correct: yes"
+    assert repr(Verdict(False, "no")) == "not yet: no"
