@@ -146,7 +146,7 @@ def test_the_list_for_engines(places: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_plan_shows_what_is_due_and_what_cannot_be_run(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["matrix", "--profile", "lite", "--steps", "a,c", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
-    assert "eopnet-synth-atr-fold1-kway-seed0\n" in told
+    assert "eopnet-synth-atr-fold1-kway-person-class-seed0\n" in told
     assert "needs the dataset ccp-os" in told
     assert not (places / "data").exists()
 
@@ -154,7 +154,7 @@ def test_a_plan_shows_what_is_due_and_what_cannot_be_run(places: Path, capsys: p
 def test_the_minutes_of_a_machine_that_has_made_nothing(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["matrix", "--profile", "lite", "--steps", "a", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"due +\d+\.\d min\* eopnet-synth-atr-fold1-kway-seed0", told)
+    assert re.search(r"due +\d+\.\d min\* eopnet-synth-atr-fold1-kway-person-class-seed0", told)
     assert "made on another machine" in told
     assert main(["matrix", "--profile", "smoke", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
@@ -226,7 +226,8 @@ def test_a_real_row_is_made_found_recorded_and_read(places: Path, capsys: pytest
 
     words = ["--profile", "smoke", "--only", "eopnet", "label_transfer", "persam", "--no-notebooks"]
     rows = listed(capsys, *words)
-    kway = [row["index"] for row in rows if row.get("way") == "k" and not row.get("ablation")]
+    full = [row for row in rows if row.get("way") == "k" and not row.get("ablation")]
+    kway = [row["index"] for row in full if row["condition"] == "person-class"]
     for index in kway:
         assert main(["matrix", *words, "--index", str(index)]) == 0
     told = capsys.readouterr().out

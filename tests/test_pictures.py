@@ -86,7 +86,9 @@ def test_a_figure_is_led_by_its_papers_own_method() -> None:
 def test_kept_answers_draw_the_same_picture(tmp_path: Path, people: Any, results: Results) -> None:
     store, kept = Store(tmp_path, people), tmp_path / "kept"
     made = keep_answers(results, "smoke", finder=store, folder=kept)  # type: ignore[arg-type]
-    assert {path.name for path in made} == {f"{method}-synth-atr-fold1-kway-seed0.npz" for method in METHODS}
+    assert {path.name for path in made} == {
+        f"{method}-synth-atr-fold1-kway-person-class-seed0.npz" for method in METHODS
+    }
     assert all(path.stat().st_size < 30_000 for path in made)
     assert keep_answers(results, "smoke", finder=store, folder=kept) == [], "nothing changed"  # type: ignore[arg-type]
     elsewhere = Store(tmp_path, people, methods=())

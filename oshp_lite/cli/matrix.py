@@ -148,7 +148,7 @@ def _listed(row: Row, position: int, executor: Executor) -> dict[str, Any]:
         "marker": str(executor.marker(row)),
         "reason": row.reason,
         **named,
-        **({"ablation": key.ablation, "protocol": key.protocol} if key else {}),
+        **({"ablation": key.ablation, "protocol": key.protocol, "condition": key.condition} if key else {}),
     }
 
 

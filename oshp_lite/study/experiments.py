@@ -15,6 +15,7 @@ from typing import Literal
 import oshp_lite
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import RunKey
+from oshp_lite.study.records.records import primary_condition
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ _FIRST = ("eopnet", "popnet", "sgone", "amp", "label_transfer", "panet", "ppnet"
 RUN_ORDER = (*_FIRST, *(name for name in METHODS if name not in _FIRST))
 """The order in which a step makes its rows: what most other exhibits share comes first."""
 
-PAPERS_TREATMENT = ("eopnet", "sgone", "popnet", "panet", "amp")
-"""Methods of the k-way comparison, also run with what a person's unlabelled pixels are in the papers: background."""
+PAPERS_CONDITION = ("eopnet", "sgone", "popnet", "panet", "amp")
+"""Methods of the k-way comparison that are also run under the condition "papers"."""
 
 _FINE_ONLY = ("model.options.coarse_weight=0.0", "model.options.contrast_weight=0.0", "eval.screening=false")
 _ONE = ("model.options.fixed_beta=1.0", "model.options.predict_from=agm", "eval.source=agm")
@@ -122,13 +123,6 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
         ("model.options.lite_depth=4",),
         ("model.options.feature_level=high",),
     ),
-    **{
-        (method, "unlabelled-background"): Ablation(
-            "unlabelled person pixels are background, as in the paper",
-            ("model.options.unlabelled_foreground=background",),
-        )
-        for method in PAPERS_TREATMENT
-    },
     ("eopnet", "ceiling"): Ablation("its encoder, supervised with all labels", _CEILING),
     ("popnet", "ceiling"): Ablation("its encoder, supervised with all labels", _CEILING),
     ("popnet", "agm"): Ablation("AGM", (*_ONE_STAGE, "model.options.fixed_beta=1.0", "model.options.predict_from=agm")),
@@ -192,13 +186,18 @@ e  fold 2 of both, k-way                              j  POPNet's own tables, by
 """
 
 
+CONDITION_LABELS = {"papers": "unlabelled person pixels are background, as in the paper"}
+
+
 def families(profile: str) -> dict[str, str]:
     """Return {family: dataset} of a profile: the papers' own datasets, or their procedural counterparts and CCP-OS."""
     return LARGE if profile == "paper" else SMALL
 
 
-def label(method: str, ablation: str = "") -> str:
-    """Return what a row is called. UserError for a method or an ablation that is not declared."""
+def label(method: str, ablation: str = "", condition: str = "") -> str:
+    """Return what a row is called: by its condition, if given. UserError for a method or ablation not declared."""
+    if condition:
+        return CONDITION_LABELS[condition]
     if method not in METHODS or (ablation and (method, ablation) not in ABLATIONS):
         raise UserError(f"there is no method {method!r} with the ablation {ablation!r} among the declared runs")
     return ABLATIONS[method, ablation].label if ablation else METHODS[method].label
@@ -208,13 +207,18 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     """Return what turns a profile's configuration into that of `key`, as "dotted.name=value" (dataset, way apart)."""
     label(key.method, key.ablation)
     changed = ABLATIONS[key.method, key.ablation].settings(profile) if key.ablation else ()
+    treatment: tuple[str, ...] = ()
+    if key.condition != primary_condition(key.dataset):
+        treatment = (f"model.options.unlabelled_foreground={_UNLABELLED[key.condition]}",)
     protocol = () if key.protocol == "journal" else (f"data.protocol={key.protocol}", *_as_aaai(key))
     fixed = (f"data.fold={key.fold}", f"model.method={key.method}", f"train.seed={key.seed}")
     # models from elsewhere want to know the order of the channels, which is the papers' loader's there
     guest = profile == "paper" and (key.method == "persam" or key.ablation == "dino")
     channels = ("model.options.channels=bgr",) if guest else ()
-    return (*PROFILE_OVERRIDES.get(profile, ()), *fixed, *protocol, *changed, *channels)
+    return (*PROFILE_OVERRIDES.get(profile, ()), *fixed, *protocol, *treatment, *changed, *channels)
 
+
+_UNLABELLED = {"papers": "background", "person-class": "class", "ignore": "ignore"}
 
 AAAI_EPOCHS = 30
 """Epochs of a training by POPNet's own paper (AAAI, implementation details); static prototypes in the first half."""
@@ -268,8 +272,8 @@ def _step(step: str, data: dict[str, str]) -> Iterator[RunKey]:
         for dataset in (data["lip"], data["cihp"]):
             yield from _every_method(dataset, 1, "k")
     elif step == "i":
-        for method in PAPERS_TREATMENT:
-            yield from _ablations(method, ("unlabelled-background",), atr)
+        for method in PAPERS_CONDITION:
+            yield RunKey(method, atr, 1, "k", condition="papers")
         yield from _ablations("panet", ("bg-panet",), atr)
         for dataset in (atr, ccp):
             yield from _ablations("label_transfer", ("dino",), dataset)
@@ -374,4 +378,7 @@ def _smoke(dataset: str) -> list[RunKey]:
     for method, name in ABLATIONS:
         protocol = "aaai" if method == "popnet" else "journal"
         runs.append(RunKey(method, dataset, 1, "k", 0, name, protocol))
+    for method in PAPERS_CONDITION:
+        protocol = "aaai" if method == "popnet" else "journal"
+        runs.append(RunKey(method, dataset, 1, "k", 0, "", protocol, "papers"))
     return runs

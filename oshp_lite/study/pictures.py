@@ -89,7 +89,7 @@ def picture(
 ) -> Figure:
     """Draw one of `PICTURES`; what has no answers here says so in its place.
 
-    results   what `load_results(profile)` gave; kept: the folder of kept answers (see `answers_folder`)
+    results   what `load_results(profile)` gave; kept: the folder of kept answers (see `predictions_folder`)
     protocol  as in `panels_of`
     """
     finder = finder or Finder(older=True)
@@ -153,11 +153,11 @@ def _answers(
     if run is not None and (run.folder / "answers.npz").is_file():
         every, _ = load_answers(run.folder / "answers.npz")
         return {at: every[at] for at in positions}
-    path = (kept or answers_folder()) / f"{key.slug}.npz"
+    path = (kept or predictions_folder()) / f"{key.slug}.npz"
     try:
         with np.load(path, allow_pickle=False) as found:
             if str(found["data"]) == fingerprint:
-                return {at: found[f"answer_{at:05d}"] for at in positions}
+                return {at: found[f"prediction_{at:05d}"] for at in positions}
     except (OSError, KeyError, ValueError):
         pass
     return NotRun("measured elsewhere; its answers to these pairs are not on this machine")
@@ -166,9 +166,9 @@ def _answers(
 # ---------------------------------------------------------------------------------------------- kept answers
 
 
-def answers_folder() -> Path:
-    """Where the few answers are kept that the figures show: `notebooks/results/answers`."""
-    return project_root() / "notebooks" / "results" / "answers"
+def predictions_folder() -> Path:
+    """Where the few answers are kept that the figures show: `notebooks/results/predictions`."""
+    return project_root() / "notebooks" / "results" / "predictions"
 
 
 def keep_answers(
@@ -208,10 +208,10 @@ def _keep(key: RunKey, positions: set[int], config: RunConfig, finder: Finder, f
     if run is None or dataset is None or not (run.folder / "answers.npz").is_file():
         return []
     every, _ = load_answers(run.folder / "answers.npz")
-    arrays = {f"answer_{at:05d}": every[at] for at in sorted(positions)}
+    arrays = {f"prediction_{at:05d}": every[at] for at in sorted(positions)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, data=np.array(dataset.fingerprint), **arrays)  # type: ignore[arg-type]
-    path = (folder or answers_folder()) / f"{key.slug}.npz"
+    path = (folder or predictions_folder()) / f"{key.slug}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_bytes() != buffer.getvalue():
         write_atomic(path, buffer.getvalue())

@@ -278,7 +278,7 @@ class NovelConfusion:
         runs = self.side.runs(results, dataset)
         if isinstance(runs, NotRun):
             return runs
-        told = [run for run in runs if run.astray is not None]
+        told = [run for run in runs if run.confusions is not None]
         if not told:
             return NotRun(f"{self.side.name}: no confusions between classes were recorded")
         shares = [share for share in map(_novel_share, told) if not np.isnan(share[0])]
@@ -297,8 +297,8 @@ class NovelConfusion:
 
 def _novel_share(run: Measured) -> Array:
     """Return the quantity of `NovelConfusion` for one run, float64 [1+R]: as is, then redrawn; nan over nothing."""
-    assert run.astray is not None
-    weights = np.concatenate([np.ones((1, len(run.astray))), pair_draws(run, REPEATS, block=run.key.fold)])
-    novel, base = (weights @ run.astray.astype(np.float64)).T
+    assert run.confusions is not None
+    weights = np.concatenate([np.ones((1, len(run.confusions))), pair_draws(run, REPEATS, block=run.key.fold)])
+    novel, base = (weights @ run.confusions.astype(np.float64)).T
     with np.errstate(invalid="ignore"):
         return np.asarray(100 * (novel - base) / (novel + base))

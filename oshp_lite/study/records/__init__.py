@@ -2,6 +2,7 @@
 
 from oshp_lite.study.records.intervals import Estimate, Term, bootstrap, contrast, paired_difference
 from oshp_lite.study.records.records import (
+    CONDITIONS,
     MEASURES,
     Measured,
     NotRun,
@@ -19,6 +20,7 @@ from oshp_lite.study.records.records import (
 from oshp_lite.study.records.store import load_measured, save_measured
 
 __all__ = [
+    "CONDITIONS",
     "MEASURES",
     "Estimate",
     "Measured",

@@ -31,9 +31,22 @@ MEASURES = (
 """Scores by name; "iou:<id>" is one class, and "a-b" is the difference of two scores of the same answers."""
 
 
+CONDITIONS = ("papers", "person-class", "ignore")
+"""Label conditions; see `RunKey`."""
+
+
+def primary_condition(dataset: str) -> str:
+    """Return the label condition under which a dataset's rows are compared when a key names none."""
+    return "papers" if dataset in ("atr-os", "lip-os", "cihp-os") else "person-class"
+
+
 @dataclass(frozen=True, order=True)
 class RunKey:
-    """Names one run: method, dataset, fold and way, the seed, what was changed (""), and the protocol of the folds."""
+    """Names one run: method, dataset, fold and way, the seed, what was changed (""), and the protocol of the folds.
+
+    condition  what a person's unlabelled pixels are in k-way training: background as in the papers ("papers"), one more
+               class ("person-class"), or nothing ("ignore"); "" takes the dataset's `primary_condition`
+    """
 
     method: str
     dataset: str
@@ -42,11 +55,19 @@ class RunKey:
     seed: int = 0
     ablation: str = ""
     protocol: str = "journal"
+    condition: str = ""
+
+    def __post_init__(self) -> None:
+        """Name the condition. Raises ValueError for an unknown one."""
+        if not self.condition:
+            object.__setattr__(self, "condition", primary_condition(self.dataset))
+        if self.condition not in CONDITIONS:
+            raise ValueError(f"unknown label condition {self.condition!r}; there are {', '.join(CONDITIONS)}")
 
     @property
     def slug(self) -> str:
-        """The run's name in files, "eopnet-synth-atr-fold1-kway-seed0-momentum-0.8"."""
-        parts = [self.method, self.dataset, f"fold{self.fold}", f"{self.way}way", f"seed{self.seed}"]
+        """The run's name in files, "eopnet-synth-atr-fold1-kway-person-class-seed0-momentum-0.8"."""
+        parts = [self.method, self.dataset, f"fold{self.fold}", f"{self.way}way", self.condition, f"seed{self.seed}"]
         parts += [part for part in (self.ablation, "" if self.protocol == "journal" else self.protocol) if part]
         return "-".join(parts)
 
@@ -69,7 +90,7 @@ class Measured:
     queries    int [N]: the query photo of each pair, None when unknown
     classes    kept ids incl. background; novel among them; history: one dict an epoch; confusion int64 [I,I] over all
                ids, summed over the pairs, rows truth (k-way)
-    astray     int [N,2]: novel classes' pixels answered as another novel class, and as a base class other than the
+    confusions     int [N,2]: novel classes' pixels answered as another novel class, and as a base class other than the
                background (k-way)
     origin     "run here" or "committed"; cost: params_m, macs_g, fps as far as they were measured
     """
@@ -85,7 +106,7 @@ class Measured:
     scores: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     confusion: Array | None = None
-    astray: Array | None = None
+    confusions: Array | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     origin: str = "run here"
     cost: dict[str, float] = field(default_factory=dict)
@@ -97,7 +118,7 @@ class Measured:
         columns = len(self.classes) if self.key.way == "k" else 2
         if self.counts.ndim != 3 or self.counts.shape[1:] != (columns, 3):
             raise ValueError(f"{self.key.slug}: counts {self.counts.shape} are not [N,{columns},3]")
-        for name in ("screened", "class_ids", "queries", "astray"):
+        for name in ("screened", "class_ids", "queries", "confusions"):
             other = getattr(self, name)
             if other is not None and len(other) != len(self.counts):
                 raise ValueError(f"{self.key.slug}: {name} holds {len(other)} pairs, counts {len(self.counts)}")
@@ -203,13 +224,13 @@ def measured_of(
         novel=split.novel,
         screened=None if screened is None else counts_of(screened, columns),
         confusion=_array(matrices).sum(0).astype(np.int64) if key.way == "k" else None,
-        astray=_astray(_array(matrices), split) if key.way == "k" else None,
+        confusions=_confusions_of(_array(matrices), split) if key.way == "k" else None,
         **more,
     )
 
 
-def _astray(matrices: Array, split: Fold) -> Array:
-    """Return int64 [N,2] of matrices [N,I,I]; see `Measured.astray`."""
+def _confusions_of(matrices: Array, split: Fold) -> Array:
+    """Return int64 [N,2] of matrices [N,I,I]; see `Measured.confusions`."""
     novel, base = list(split.novel), [c for c in split.classes if c not in split.novel and c != 0]
     rows = matrices[:, novel].astype(np.int64)
     other = rows[:, :, novel].sum((1, 2)) - rows[:, np.arange(len(novel)), novel].sum(1)

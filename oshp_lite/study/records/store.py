@@ -27,7 +27,7 @@ def save_measured(folder: Path | str, measured: Measured) -> Path:
     arrays = {"counts": _small(measured.counts), "class_ids": _small(measured.class_ids)}
     if measured.screened is not None:  # what screening leaves of TP and FP; TP + FN is the truth and stays
         arrays["screened"] = _small(measured.screened[..., :2])
-    for name in ("queries", "confusion", "astray"):
+    for name in ("queries", "confusion", "confusions"):
         if getattr(measured, name) is not None:
             arrays[name] = _small(getattr(measured, name))
     buffer = io.BytesIO()
@@ -74,7 +74,7 @@ def load_measured(path: Path | str, origin: str = "committed") -> Measured:
             scores=about["scores"],
             history=about["history"],
             confusion=arrays.get("confusion"),
-            astray=arrays.get("astray"),
+            confusions=arrays.get("confusions"),
             provenance=about["provenance"],
             origin=origin,
             cost=about["cost"],

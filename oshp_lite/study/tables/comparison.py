@@ -65,13 +65,13 @@ def comparison_table(name: str, spec: Mapping[str, Any], results: Results) -> Ta
             mine = keys.get(method.name, [])
             rows += _measured_rows(title, method.name, mine, places, results, marks, screen=method.name != "eopnet")
     for extra in spec.get("rows", ()):
-        method_name, ablation = extra["method"], extra["ablation"]
-        title = f"{METHODS[method_name].label}, {label(method_name, ablation)}{OURS}"
+        method_name, ablation, condition = extra["method"], extra.get("ablation", ""), extra.get("condition", "")
+        title = f"{METHODS[method_name].label}, {label(method_name, ablation, condition)}{OURS}"
         for keys in keys_of:
-            changed = [RunKey(method_name, _dataset(keys), 1, "k", 0, ablation)]
+            changed = [RunKey(method_name, _dataset(keys), 1, "k", 0, ablation, condition=condition)]
             if all_seeds(results, changed):
                 marks = {"k": OURS, "1": OURS}
-                rows += _measured_rows(title, f"{method_name}-{ablation}", changed, places, results, marks)
+                rows += _measured_rows(title, f"{method_name}-{ablation or condition}", changed, places, results, marks)
     used = "".join(cell.shown for row in rows for cell in row.cells)
     notes = [HOW, _APART]
     notes += [SCREENING] if any(row.kind == "screened" for row in rows) else []

@@ -35,9 +35,10 @@ class _Line:
     method: str
     ablation: str
     printed: str | None
+    condition: str = ""
 
     def key(self, dataset: str, protocol: str) -> RunKey:
-        return RunKey(self.method, dataset, 1, "k", 0, self.ablation, protocol)
+        return RunKey(self.method, dataset, 1, "k", 0, self.ablation, protocol, self.condition)
 
 
 def parts_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
@@ -51,7 +52,10 @@ def parts_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
         else []
     )
     mark = OURS if printed else ""
-    ours = [_Line(f"{row['name']}{mark}", row["method"], row.get("ablation", ""), None) for row in spec.get("rows", ())]
+    ours = [
+        _Line(f"{row['name']}{mark}", row["method"], row.get("ablation", ""), None, row.get("condition", ""))
+        for row in spec.get("rows", ())
+    ]
     keys_of = {data: [line.key(data, protocol) for line in (*lines, *ours)] for data in _datasets(spec)}
     datasets = [data for data, keys in keys_of.items() if all_seeds(results, keys)] or list(keys_of)[:1]
     if name == "eopnet6":
