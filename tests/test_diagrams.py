@@ -27,11 +27,11 @@ def words_of(figure: Figure) -> list[Text]:
 
 def numbers_of(figure: Figure) -> set[int]:
     """Equation numbers named in a diagram; ranges such as 5–7 are filled."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for text in words_of(figure):
         for first, last in re.findall(r"\((?:Eqs?\. )?(\d+)(?:–(\d+))?\)", text.get_text()):
-            found |= set(range(int(first), int(last or first) + 1))
-    return found
+            numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
 
 
 @pytest.mark.parametrize("draw", ALL)

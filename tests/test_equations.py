@@ -35,8 +35,8 @@ def tensor(values: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def close(found: torch.Tensor, expected: Array | float, tolerance: float = 1e-12) -> None:
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=tolerance, atol=tolerance)
+def agree(computed: torch.Tensor, expected: Array | float, tolerance: float = 1e-12) -> None:
+    np.testing.assert_allclose(computed.detach().numpy(), expected, rtol=tolerance, atol=tolerance)
 
 
 def mean_over(features: Array, member: NDArray[np.bool_]) -> Array:
@@ -98,10 +98,10 @@ def check_pooling(classes: int) -> None:
     features, mask = random(2, 4, 5, 6), mask_of(classes, 2, 5, 6)
     mask[0][mask[0] == classes - 1] = 0  # the last class is absent from the first sample
     mask[1, 0, :3] = 255
-    found = masked_average(tensor(features), torch.from_numpy(mask), classes)
+    computed = masked_average(tensor(features), torch.from_numpy(mask), classes)
     for b in range(2):
         for c in range(classes):
-            close(found[b, c], mean_over(features[b], mask[b] == c))
+            agree(computed[b, c], mean_over(features[b], mask[b] == c))
 
 
 def test_journal_1() -> None:
@@ -123,8 +123,8 @@ def test_journal_3() -> None:
         used = module(tensor(static), use_static=False)
         for b in range(2):
             expected = alpha * expected + (1 - alpha) * static[b]
-            close(used[b], expected)
-    close(module.rows, expected)
+            agree(used[b], expected)
+    agree(module.rows, expected)
 
 
 def test_journal_11() -> None:
@@ -145,20 +145,20 @@ def test_aaai_2() -> None:
 def test_journal_4() -> None:
     features, prototypes = random(2, 4, 3, 5), random(2, 3, 4, seed=2)
     prototypes[1, 2] = 0
-    found = cosine_maps(tensor(features), tensor(prototypes))
+    computed = cosine_maps(tensor(features), tensor(prototypes))
     for b in range(2):
         known = 3 - b
-        close(found[b, :known], maps_of(features[b], prototypes[b, :known]))
-    close(found[1, 2], 0.0)
+        agree(computed[b, :known], maps_of(features[b], prototypes[b, :known]))
+    agree(computed[1, 2], 0.0)
 
 
 def test_journal_5() -> None:
     features, similarity = random(4, 3, 5), random(3, 5, seed=3)
-    found = attend(tensor(features)[None], tensor(similarity)[None])[0]
+    computed = attend(tensor(features)[None], tensor(similarity)[None])[0]
     for row in range(3):
         for column in range(5):
             cell = features[:, row, column]
-            close(found[:, row, column], similarity[row, column] * cell + cell)
+            agree(computed[:, row, column], similarity[row, column] * cell + cell)
 
 
 def test_journal_6() -> None:
@@ -167,10 +167,10 @@ def test_journal_6() -> None:
     scores = module(tensor(residuals))
     state = {name: value.detach().numpy() for name, value in module.state_dict().items()}
     expected = np.stack([_trunk(state, residual) for residual in residuals])
-    close(scores, expected, 1e-10)
+    agree(scores, expected, 1e-10)
     # l_0 averages the background channel over the classes
     background = class_mean(scores[None, :, 1], torch.ones(1, 3, dtype=torch.bool))
-    close(background[0, 0], expected[:, 1].sum(0) / 3, 1e-10)
+    agree(background[0, 0], expected[:, 1].sum(0) / 3, 1e-10)
 
 
 def _trunk(state: dict[str, Array], x: Array) -> Array:
@@ -193,7 +193,7 @@ def test_journal_7() -> None:
         for column in range(5):
             if target[0, row, column] != 255:
                 terms.append(-np.log(probabilities[target[0, row, column], row, column]))
-    close(pixel_loss(tensor(scores), torch.from_numpy(target)), np.mean(terms))
+    agree(pixel_loss(tensor(scores), torch.from_numpy(target)), np.mean(terms))
 
 
 def _identity_npm() -> NearestPrototype:
@@ -206,23 +206,23 @@ def _identity_npm() -> NearestPrototype:
 
 def test_journal_8() -> None:
     similarity, counted = random(1, 4, 3, 5, seed=6), torch.tensor([[True, True, False, True]])
-    found = _identity_npm()(tensor(similarity), counted)[0, 0]
+    computed = _identity_npm()(tensor(similarity), counted)[0, 0]
     expected = np.zeros((3, 5))
     for c in (0, 1, 3):
         expected += 1 - similarity[0, c]
-    close(found, expected / 3)
+    agree(computed, expected / 3)
 
 
 def test_journal_9() -> None:
     module, similarity = NearestPrototype().double(), random(1, 3, 2, 4, seed=7)
-    found = module(tensor(similarity), torch.ones(1, 3, dtype=torch.bool))[0].softmax(0)
+    computed = module(tensor(similarity), torch.ones(1, 3, dtype=torch.bool))[0].softmax(0)
     value = {name: float(weight) for name, weight in module.state_dict().items()}
     mean = np.zeros((2, 4))
     for c in range(3):
         mean += value["background.weight"] * (1 - similarity[0, c]) + value["background.bias"]
     background = value["fusion.weight"] * mean / 3 + value["fusion.bias"]
     classes = value["foreground.weight"] * similarity[0] + value["foreground.bias"]
-    close(found, softmax(np.concatenate([background[None], classes])), 1e-7)
+    agree(computed, softmax(np.concatenate([background[None], classes])), 1e-7)
 
 
 # ---------------------------------------------------------------------------------------------- losses
@@ -241,7 +241,7 @@ def test_journal_12() -> None:
     for c in range(4):
         terms = [np.exp(cosine(query[c], support[k]) / tau) for k in range(4)]
         total += -np.log(terms[c] / sum(terms))
-    close(prototype_contrast(tensor(query)[None], tensor(support)[None], tau), total / 4)
+    agree(prototype_contrast(tensor(query)[None], tensor(support)[None], tau), total / 4)
 
 
 def test_journal_13() -> None:
@@ -270,25 +270,25 @@ def test_journal_13() -> None:
 
 def test_aaai_3() -> None:
     scores, background = random(1, 3, 2, 4, seed=11), np.abs(random(1, 2, 4, seed=12))
-    found = linear_background_probabilities(tensor(scores), tensor(background))[0]
+    computed = linear_background_probabilities(tensor(scores), tensor(background))[0]
     denominator = np.exp(scores[0]).sum(0) + background[0]
     for c in range(3):
-        close(found[1 + c], np.exp(scores[0, c]) / denominator)
-    close(found.sum(0), 1.0)
+        agree(computed[1 + c], np.exp(scores[0, c]) / denominator)
+    agree(computed.sum(0), 1.0)
 
 
 def test_aaai_4() -> None:
     maps = np.tanh(random(1, 3, 2, 4, seed=13))
     background = (1 - maps[0, 0] + 1 - maps[0, 1] + 1 - maps[0, 2]) / 3
-    close(background_distance(tensor(maps))[0], background)
-    found = linear_background_probabilities(tensor(maps), background_distance(tensor(maps)))[0]
-    close(found[1], np.exp(maps[0, 0]) / (np.exp(maps[0]).sum(0) + background))
+    agree(background_distance(tensor(maps))[0], background)
+    computed = linear_background_probabilities(tensor(maps), background_distance(tensor(maps)))[0]
+    agree(computed[1], np.exp(maps[0, 0]) / (np.exp(maps[0]).sum(0) + background))
 
 
 def test_aaai_5() -> None:
     agm, ncm, target = random(1, 3, 2, 4, seed=14), random(1, 3, 2, 4, seed=15), mask_of(3, 1, 2, 4)
     beta, rest = shift_weights(12 / 30)
-    found = beta * pixel_loss(tensor(agm), torch.from_numpy(target)) + rest * pixel_loss(
+    computed = beta * pixel_loss(tensor(agm), torch.from_numpy(target)) + rest * pixel_loss(
         tensor(ncm), torch.from_numpy(target)
     )
     total = 0.0
@@ -297,7 +297,7 @@ def test_aaai_5() -> None:
             c = target[0, row, column]
             total -= beta * np.log(softmax(agm[0])[c, row, column])
             total -= rest * np.log(softmax(ncm[0])[c, row, column])
-    close(found, total / 8)  # printed as a sum over the pixels; the code takes the mean
+    agree(computed, total / 8)  # printed as a sum over the pixels; the code takes the mean
 
 
 # ----------------------------------------------------------------------------------------------- table
@@ -323,14 +323,14 @@ def test_each_formula_can_be_drawn(entry: Equation) -> None:
 def test_each_test_exists() -> None:
     wanted = {entry.test for entry in EQUATIONS}
     files = sorted({node.partition("::")[0] for node in wanted})
-    told = subprocess.run(
+    listing = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *files],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     ).stdout
-    collected = {line.partition("[")[0].strip() for line in told.splitlines()}
+    collected = {line.partition("[")[0].strip() for line in listing.splitlines()}
     assert not wanted - collected
 
 

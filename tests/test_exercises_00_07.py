@@ -12,19 +12,19 @@ from oshp_lite.book.exercises import nb00, nb07
 
 def overlap(prediction, truth, class_id, parts=("hits", "missed", "wrong")):
     known = truth != 255
-    asked, answered = (truth == class_id) & known, (prediction == class_id) & known
+    true, predicted = (truth == class_id) & known, (prediction == class_id) & known
     counts = {
-        "hits": (asked & answered).sum(),
-        "missed": (asked & ~answered).sum(),
-        "wrong": (~asked & answered).sum(),
+        "hits": (true & predicted).sum(),
+        "missed": (true & ~predicted).sum(),
+        "wrong": (~true & predicted).sum(),
     }
     whole = sum(counts[name] for name in parts)
     return counts["hits"] / whole if whole else float("nan")
 
 
 def careless_overlap(prediction, truth, class_id):
-    asked, answered = truth == class_id, prediction == class_id
-    return (asked & answered).sum() / (asked | answered).sum()
+    true, predicted = truth == class_id, prediction == class_id
+    return (true & predicted).sum() / (true | predicted).sum()
 
 
 def dice(prediction, truth, class_id):

@@ -22,12 +22,12 @@ def background(features, mask, *, ignore=True, zero=False, own=False, pooled=Fal
     return torch.stack([features[:, place].mean(1) for place in places]).mean(0)
 
 
-def imprint(rows, proxies, shown, known, alpha, *, unit_first=True, unit_last=True, new_too=False, keep=True):
+def imprint(rows, proxies, present, known, alpha, *, unit_first=True, unit_last=True, new_too=False, keep=True):
     w, e = (F.normalize(x, dim=1) if unit_first else x for x in (rows, proxies))
     mixed = (1 - alpha) * w + alpha * e
     mixed = F.normalize(mixed, dim=1) if unit_last else mixed
-    after = torch.where((shown & known)[:, None], mixed, rows if keep else F.normalize(rows, dim=1))
-    return torch.where((shown & ~known)[:, None], mixed if new_too else F.normalize(proxies, dim=1), after)
+    after = torch.where((present & known)[:, None], mixed, rows if keep else F.normalize(rows, dim=1))
+    return torch.where((present & ~known)[:, None], mixed if new_too else F.normalize(proxies, dim=1), after)
 
 
 def prior(query, support, inside, *, cosine=True, masked=True, reduce="amax", scale="minmax"):
@@ -67,16 +67,16 @@ def averages(one, two, *, limit=0.1 - 1e-9):
     return [value for value in near if abs(value - middle) < limit]
 
 
-def one_way(counts, asked, classes, *, row=1, pooled=False, pairs=False, dice=False, everything=False):
-    def iou(found):
-        return found[0] * (1 + dice) / (found.sum() + dice * found[0])
+def one_way(counts, targets, classes, *, row=1, pooled=False, pairs=False, dice=False, everything=False):
+    def iou(count):
+        return count[0] * (1 + dice) / (count.sum() + dice * count[0])
 
-    classes = np.unique(asked) if everything else classes
+    classes = np.unique(targets) if everything else classes
     if pooled:
-        return iou(counts[np.isin(asked, classes), row].sum(0))
+        return iou(counts[np.isin(targets, classes), row].sum(0))
     if pairs:
-        return np.mean([np.mean([iou(pair) for pair in counts[asked == c, row]]) for c in classes])
-    return np.mean([iou(counts[asked == c, row].sum(0)) for c in classes])
+        return np.mean([np.mean([iou(pair) for pair in counts[targets == c, row]]) for c in classes])
+    return np.mean([iou(counts[targets == c, row].sum(0)) for c in classes])
 
 
 # ------------------------------------------------------------------------------------------------ notebook 10

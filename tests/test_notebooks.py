@@ -1,11 +1,16 @@
-"""The book holds its habits: parameters, order, fresh outputs, short cells, nothing remote or dead; and it runs."""
+"""The book holds its habits: parameters, order, fresh outputs, short cells, nothing remote or dead; and it runs.
+
+One test a rule, which names every offender.
+"""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,139 +29,138 @@ from oshp_lite.study.notebooks import (
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
-EVERY = BOOK + SOLUTIONS
-LONGEST_CELL = 25
-LARGEST = 1_000_000
-
-book = pytest.mark.parametrize("path", BOOK, ids=lambda path: path.stem)
-every = pytest.mark.parametrize("path", EVERY, ids=lambda path: path.stem)
-
-
-def code_cells(path: Path) -> list[dict]:
-    return [cell for cell in load_notebook(path)["cells"] if cell["cell_type"] == "code"]
+NOTEBOOKS: dict[str, dict[str, Any]] = {
+    str(path.relative_to(ROOT / "notebooks")): load_notebook(path) for path in BOOK + SOLUTIONS
+}
+MAIN = {path.name: NOTEBOOKS[path.name] for path in BOOK}
+LONGEST_CELL, WIDEST_CELL, LARGEST = 25, 120, 1_000_000
 
 
-def headings(path: Path) -> list[str]:
+def cells(kind: str = "code") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every cell of a kind with its address, "notebook: cell n"."""
+    for name, notebook in NOTEBOOKS.items():
+        for position, cell in enumerate(notebook["cells"]):
+            if kind in ("any", cell["cell_type"]):
+                yield f"{name}: cell {position}", cell
+
+
+def texts_of(cell: dict[str, Any]) -> list[str]:
+    """The source of a cell and its textual outputs."""
+    texts = [source_of(cell)]
+    for output in cell.get("outputs", []):
+        values = [output.get("text", ""), *(v for k, v in output.get("data", {}).items() if k.startswith("text/"))]
+        texts += [value if isinstance(value, str) else "".join(value) for value in values]
+    return texts
+
+
+def headings(notebook: dict[str, Any]) -> list[str]:
+    lines = [
+        line for cell in notebook["cells"] if cell["cell_type"] == "markdown" for line in source_of(cell).splitlines()
+    ]
+    return [line.lstrip("#").strip() for line in lines if re.match(r"#{1,3} ", line)]
+
+
+def matches(pattern: str) -> list[str]:
+    """Where a pattern occurs in sources and textual outputs, with some context."""
+    compiled = re.compile(pattern, re.IGNORECASE)
     return [
-        line.lstrip("#").strip()
-        for cell in load_notebook(path)["cells"]
-        if cell["cell_type"] == "markdown"
-        for line in source_of(cell).splitlines()
-        if re.match(r"#{1,3} ", line)
+        f"{where}: ...{text[max(0, hit.start() - 30) : hit.end() + 40]}..."
+        for where, cell in cells("any")
+        for text in texts_of(cell)
+        if (hit := compiled.search(text))
     ]
 
 
-def texts_of(cell: dict) -> list[str]:
-    """The textual outputs of a cell."""
-    found = []
-    for output in cell.get("outputs", []):
-        for value in [output.get("text", ""), *(v for k, v in output.get("data", {}).items() if k.startswith("text/"))]:
-            found.append(value if isinstance(value, str) else "".join(value))
-    return found
-
-
 def test_the_book_is_numbered_without_gaps() -> None:
-    numbers = [int(path.stem[:2]) for path in BOOK]
-    assert numbers[:8] == list(range(8)), f"notebooks 00 to 07 make the first part, found {numbers}"
-    assert len(set(numbers)) == len(numbers)
+    assert [int(path.stem[:2]) for path in BOOK] == list(range(len(BOOK)))
+    assert [path.name for path in SOLUTIONS] == [path.name for path in BOOK]
 
 
-@every
-def test_opens_with_a_title(path: Path) -> None:
-    first = load_notebook(path)["cells"][0]
-    assert first["cell_type"] == "markdown"
-    assert source_of(first).startswith("# ")
+def test_every_notebook_opens_with_a_title() -> None:
+    firsts = {name: notebook["cells"][0] for name, notebook in NOTEBOOKS.items()}
+    assert [n for n, c in firsts.items() if c["cell_type"] != "markdown" or not source_of(c).startswith("# ")] == []
 
 
-@book
-def test_second_cell_holds_the_parameters(path: Path) -> None:
-    cells = load_notebook(path)["cells"]
-    tagged = [position for position, cell in enumerate(cells) if "parameters" in tags_of(cell)]
-    assert tagged == [1], "exactly one cell is tagged parameters, and it is the second"
-    assert default_parameters(load_notebook(path), path.name), "it holds at least one parameter"
+def test_the_second_cell_and_no_other_holds_the_parameters() -> None:
+    tagged = {
+        name: [position for position, cell in enumerate(notebook["cells"]) if "parameters" in tags_of(cell)]
+        for name, notebook in MAIN.items()
+    }
+    assert {name: where for name, where in tagged.items() if where != [1]} == {}
+    assert [name for name, notebook in MAIN.items() if not default_parameters(notebook, name)] == []
 
 
-@book
-def test_ends_with_exercises_and_where_next(path: Path) -> None:
-    last = " | ".join(headings(path)[-8:]).lower()
-    assert "exercise" in last
-    assert "where next" in headings(path)[-1].lower()
+def test_the_book_s_notebooks_end_with_exercises_and_where_next() -> None:
+    ends = {name: [line.lower() for line in headings(notebook)[-8:]] for name, notebook in MAIN.items()}
+    assert [n for n, last in ends.items() if "exercise" not in " | ".join(last) or "where next" not in last[-1]] == []
 
 
-@every
-def test_code_cells_are_short(path: Path) -> None:
-    for position, cell in enumerate(load_notebook(path)["cells"]):
-        if cell["cell_type"] == "code":
-            lines = source_of(cell).splitlines()
-            assert len(lines) <= LONGEST_CELL, f"cell {position} has {len(lines)} lines"
+def test_code_cells_are_short_and_narrow() -> None:
+    sizes = {where: source_of(cell).splitlines() for where, cell in cells()}
+    assert {where: len(lines) for where, lines in sizes.items() if len(lines) > LONGEST_CELL} == {}
+    assert [where for where, lines in sizes.items() if max(map(len, lines), default=0) > WIDEST_CELL] == []
 
 
-@every
-def test_ran_in_order_and_without_errors(path: Path) -> None:
-    counts = [cell["execution_count"] for cell in code_cells(path) if source_of(cell).strip()]
-    assert counts == list(range(1, len(counts) + 1)), "run it with: make notebooks"
-    assert not error_outputs(load_notebook(path))
+def test_cells_ran_in_order_and_without_errors() -> None:
+    wrong = []
+    for name, notebook in NOTEBOOKS.items():
+        code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and source_of(cell).strip()]
+        counts = [cell["execution_count"] for cell in code]
+        if counts != list(range(1, len(counts) + 1)) or error_outputs(notebook):
+            wrong.append(name)
+    assert wrong == [], "run them with: make notebooks"
 
 
-@every
-def test_outputs_were_made_by_the_present_code(path: Path) -> None:
-    stale = stale_cells(load_notebook(path))
-    assert not stale, f"cells {stale} changed after they ran; python -m oshp_lite.study.execute --in-place {path.name}"
+def test_outputs_were_made_by_the_present_code() -> None:
+    stale = {name: stale_cells(notebook) for name, notebook in NOTEBOOKS.items()}
+    assert {name: changed for name, changed in stale.items() if changed} == {}, "run them with: make notebooks"
 
 
-@every
-def test_no_widget_that_hangs_papermill(path: Path) -> None:
-    for cell in code_cells(path):
-        names = {
-            node.attr if isinstance(node, ast.Attribute) else node.id
-            for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", source_of(cell), flags=re.MULTILINE)))
-            if isinstance(node, ast.Attribute | ast.Name)
-        }
-        assert not names & {"Output", "interact", "interactive", "interactive_output"}
+def test_no_widget_that_hangs_papermill() -> None:
+    hanging = {"Output", "interact", "interactive", "interactive_output"}
+    wrong = {}
+    for where, cell in cells():
+        tree = ast.parse(re.sub(r"^\s*[%!].*$", "", source_of(cell), flags=re.MULTILINE))
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        if names & hanging:
+            wrong[where] = names & hanging
+    assert wrong == {}
 
 
-@every
-def test_nothing_dead_nothing_of_the_tools(path: Path) -> None:
-    notebook = load_notebook(path)
-    assert not set(notebook["metadata"]) & {"papermill", "widgets"}
-    for cell in notebook["cells"]:
-        assert not set(cell["metadata"]) & {"papermill", "execution"}
-        assert not any(WIDGET_VIEW in output.get("data", {}) for output in cell.get("outputs", []))
-        assert not {"injected-parameters", "papermill-error-cell-tag"} & set(tags_of(cell))
+def test_nothing_dead_and_nothing_of_the_tools() -> None:
+    wrong = [name for name, notebook in NOTEBOOKS.items() if set(notebook["metadata"]) & {"papermill", "widgets"}]
+    for where, cell in cells("any"):
+        dead = any(WIDGET_VIEW in output.get("data", {}) for output in cell.get("outputs", []))
+        traces = set(cell["metadata"]) & {"papermill", "execution"}
+        if dead or traces or {"injected-parameters", "papermill-error-cell-tag"} & set(tags_of(cell)):
+            wrong.append(where)
+    assert wrong == []
 
 
-@every
-def test_small_enough(path: Path) -> None:
-    assert path.stat().st_size < LARGEST
+def test_every_notebook_is_small_enough() -> None:
+    sizes = {name: (ROOT / "notebooks" / name).stat().st_size for name in NOTEBOOKS}
+    assert {name: size for name, size in sizes.items() if size >= LARGEST} == {}
 
 
-@every
-def test_no_absolute_paths(path: Path) -> None:
-    pattern = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|usr|opt|mnt|var|work|Users)/|[A-Z]:\\\\")
-    for position, cell in enumerate(load_notebook(path)["cells"]):
-        for text in [source_of(cell), *texts_of(cell)]:
-            found = pattern.search(text)
-            assert not found, f"cell {position}: ...{text[max(0, found.start() - 30) : found.end() + 40]}..."
+def test_no_absolute_paths() -> None:
+    assert matches(r"(?<![\w.:/])/(?:home|root|tmp|usr|opt|mnt|var|work|Users)/|[A-Z]:\\\\") == []
 
 
-@every
-def test_nothing_remote_is_shown(path: Path) -> None:
-    shown = re.compile(r"!\[[^\]]*\]\(https?:|<(?:img|script|link|iframe)[^>]*https?:", re.IGNORECASE)
-    for position, cell in enumerate(load_notebook(path)["cells"]):
-        for text in [source_of(cell), *texts_of(cell)]:
-            assert not shown.search(text), f"cell {position} shows something remote"
+def test_nothing_remote_is_embedded() -> None:
+    assert matches(r"!\[[^\]]*\]\(https?:|<(?:img|script|link|iframe)[^>]*https?:") == []
 
 
-@every
-def test_is_a_valid_notebook(path: Path) -> None:
+def test_every_notebook_is_valid() -> None:
     nbformat = pytest.importorskip("nbformat")
-    nbformat.validate(nbformat.reads(json.dumps(load_notebook(path)), as_version=4))
+    for notebook in NOTEBOOKS.values():
+        nbformat.validate(nbformat.reads(json.dumps(notebook), as_version=4))
 
 
 @pytest.mark.notebook
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@every
+@pytest.mark.parametrize("path", BOOK + SOLUTIONS, ids=lambda path: path.stem)
 def test_runs_under_papermill(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("papermill")
     known = default_parameters(load_notebook(path), path.name)

@@ -198,8 +198,8 @@ def test_panels_whose_colours_differ_have_a_legend_each(photo):
     for place, ids in zip(axes[0], ([1], [4, 9]), strict=True):
         viz.show_image(place, photo)
         viz.legend_below(place, SPACE, ids)
-    told = [[text.get_text() for text in place.get_legend().get_texts()] for place in axes[0]]
-    assert told == [["hat"], ["upper-clothes", "shoes"]]
+    legends = [[text.get_text() for text in place.get_legend().get_texts()] for place in axes[0]]
+    assert legends == [["hat"], ["upper-clothes", "shoes"]]
     figure.canvas.draw()
     for place in axes[0]:
         assert place.get_legend().get_window_extent().y1 <= place.get_window_extent().y0 + 1

@@ -66,13 +66,13 @@ def test_the_chosen_cell_is_its_own_best_match(prototypes):
     assert float(prototypes.share()[3, 5]) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_shares_of_the_classes_sum_to_one_and_sharpen_with_a_low_temperature(prototypes):
+def test_mapsof_the_classes_sum_to_one_and_sharpen_with_a_low_temperature(prototypes):
     def shares(temperature):
         prototypes.temperature = temperature
-        found = []
+        maps = []
         for prototypes.source in NAMES:
-            found.append(prototypes.share())
-        return torch.stack(found)
+            maps.append(prototypes.share())
+        return torch.stack(maps)
 
     soft, sharp = shares(1.0), shares(0.01)
     torch.testing.assert_close(soft.sum(0), torch.ones(8, 6))
@@ -106,7 +106,7 @@ def controls_of(view):
         ("T", 0.01, "temperature"),
     ],
 )
-def test_moving_a_control_of_figure_03_changes_state_and_picture(prototypes, label, value, attribute):
+def test_moving_a_control_of_the_prototype_widget_changes_state_and_picture(prototypes, label, value, attribute):
     pytest.importorskip("ipywidgets")
     controls, picture = controls_of(prototype_view(prototypes))
     before = picture.value
@@ -115,7 +115,7 @@ def test_moving_a_control_of_figure_03_changes_state_and_picture(prototypes, lab
     assert picture.value != before
 
 
-def test_a_message_from_the_browser_moves_figure_03(prototypes):
+def test_a_message_from_the_browser_moves_the_prototype_widget(prototypes):
     pytest.importorskip("ipywidgets")
     prototypes.source = CELL
     controls, picture = controls_of(prototype_view(prototypes))
@@ -125,7 +125,7 @@ def test_a_message_from_the_browser_moves_figure_03(prototypes):
     assert picture.value != before
 
 
-def test_a_message_from_the_browser_moves_figure_04(modules):
+def test_a_message_from_the_browser_moves_the_dual_metric_widget(modules):
     pytest.importorskip("ipywidgets")
     controls, picture = controls_of(dual_metric_view(modules))
     before = picture.value
@@ -136,7 +136,7 @@ def test_a_message_from_the_browser_moves_figure_04(modules):
     assert modules.class_id == 2
 
 
-def test_no_figure_uses_what_hangs_in_batch_execution():
+def test_no_widget_uses_what_hangs_in_batch_execution():
     folder = Path(__file__).parents[1] / "oshp_lite" / "book" / "widgets"
     for path in folder.glob("*.py"):
         code = re.sub(r'""".*?"""', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)

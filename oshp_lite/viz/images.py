@@ -171,7 +171,7 @@ def heat_on_photo(
     """Lay a heat map over a grey version of its photo: uint8 [H,W,3].
 
     image      see `to_rgb`; heat float [h,w] of any size, enlarged to the photo
-    low, high  values shown darkest and brightest; default the map's own extremes
+    low, high  values drawn darkest and brightest; default the map's own extremes
     cmap       a Matplotlib colour map whose lightness grows steadily, so that it survives a grey print
     alpha      weight of the map in [0,1]
     """

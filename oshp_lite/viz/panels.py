@@ -21,12 +21,12 @@ Space = LabelSpace | Colours
 
 
 def ids_in(*masks: Pixels | None) -> list[int]:
-    """Return the foreground ids found in the masks, sorted, without 0 and 255."""
-    found: set[int] = set()
+    """Return the foreground ids that occur in the masks, sorted, without 0 and 255."""
+    ids: set[int] = set()
     for mask in masks:
         if mask is not None:
-            found |= {int(value) for value in np.unique(to_array(mask))}
-    return sorted(found - {0, IGNORE})
+            ids |= {int(value) for value in np.unique(to_array(mask))}
+    return sorted(ids - {0, IGNORE})
 
 
 def legend_handles(space: Space, ids: Iterable[int]) -> list[Patch]:

@@ -125,11 +125,11 @@ def picture(figure: Figure, description: str = "figure", dpi: int = 84, colours:
 
 def show(figure: Figure, description: str = "figure", dpi: int = 84, colours: int | None = 256) -> None:
     """Display a figure in the running notebook, small enough to be committed; prints the description elsewhere."""
-    shown = picture(figure, description, dpi, colours)
+    image = picture(figure, description, dpi, colours)
     try:
         # IPython belongs to the notebooks' extra, not to the package's requirements.
         display = import_module("IPython.display").display
     except ImportError:
-        print(shown)
+        print(image)
         return
-    display(shown)
+    display(image)

@@ -58,7 +58,7 @@ def check_cluster_disjoint(attempt: Any) -> str:
         value = call(attempt, set(novel), dict(_GROUPS))
         require(isinstance(value, bool), f"return True or False, not {type(value).__name__}")
         require(value is truth, f"for novel classes {sorted(novel) or 'none'} you say {value}; but {why}")
-    return "no class of a base area is hidden, and no class of a novel area is shown"
+    return "no class of a base area is hidden, and no class of a novel area has labels"
 
 
 @checker

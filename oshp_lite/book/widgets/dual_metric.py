@@ -33,7 +33,7 @@ class DualMetricState:
     truth     int64 [h,w], the query's classes at feature size, 255 = ignore
     moments   the training's moments, in order (beta falls from 1 to about 0)
     names     class id -> name for the classes on offer
-    step      index of the moment shown; class_id the class shown
+    step      index of the present moment; class_id the present class
     """
 
     photo: NDArray[np.uint8]
@@ -45,15 +45,15 @@ class DualMetricState:
 
     @property
     def moment(self) -> Moment:
-        """The moment shown."""
+        """The present moment."""
         return self.moments[self.step]
 
     def iou(self, probabilities: Tensor) -> float:
         """Return the class's IoU on this query when every cell goes to its most probable class; nan if absent."""
         valid = self.truth != 255
-        found, wanted = (probabilities.argmax(0) == self.class_id) & valid, (self.truth == self.class_id) & valid
-        union = int((found | wanted).sum())
-        return int((found & wanted).sum()) / union if union else float("nan")
+        predicted, true = (probabilities.argmax(0) == self.class_id) & valid, (self.truth == self.class_id) & valid
+        union = int((predicted | true).sum())
+        return int((predicted & true).sum()) / union if union else float("nan")
 
     def draw(self) -> Figure:
         """Return the figure: query with the class's true outline, AGM's probability, NPM's probability."""
@@ -71,12 +71,12 @@ def draw_row(state: DualMetricState, axes: Sequence[Any]) -> None:
     beta, name = state.moment.beta, state.names[state.class_id]
     wanted = viz.enlarge((state.truth == state.class_id).numpy(), state.photo.shape[:2])
     viz.show_image(axes[0], _ringed(state.photo, wanted), f"β = {beta:.2f}: {name}")
-    for place, label, weight, answer in (
+    for place, label, weight, scores in (
         (axes[1], "AGM", beta, state.moment.agm),
         (axes[2], "NPM", 1 - beta, state.moment.npm),
     ):
-        heat = viz.heat_on_photo(state.photo, answer[state.class_id], low=0.0, high=1.0)
-        title = f"{label} × {weight:.2f}, IoU {state.iou(answer):.2f}"
+        heat = viz.heat_on_photo(state.photo, scores[state.class_id], low=0.0, high=1.0)
+        title = f"{label} × {weight:.2f}, IoU {state.iou(scores):.2f}"
         viz.show_image(place, _ringed(heat, wanted), title)
 
 
