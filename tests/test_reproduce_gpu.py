@@ -10,10 +10,20 @@ import torch
 
 from oshp_lite.errors import UserError
 from oshp_lite.models.eopnet_config import EOPNetConfig
-from oshp_lite.study.gpu_check import Plan, exact_float32, gpu_check, half_precision, parity, timed_training
-from oshp_lite.study.speed import device_or_error, estimate, measure, reference_episode
+from oshp_lite.study.speed import (
+    Check,
+    device_or_error,
+    estimate,
+    exact_float32,
+    gpu_check,
+    half_precision,
+    measure,
+    parity,
+    reference_episode,
+    timed_training,
+)
 
-SMALL = Plan(variant="lite", parity_size=32, speed_size=32, seconds=0.05, profile="smoke", dataset="synth-atr")
+SMALL = Check(variant="lite", parity_size=32, speed_size=32, seconds=0.05, profile="smoke", dataset="synth-atr")
 
 
 def test_the_reference_episode_is_the_same_everywhere() -> None:
@@ -34,7 +44,7 @@ def test_parity_of_a_device_with_itself_is_exact() -> None:
 def test_bf16_is_close_but_not_equal() -> None:
     found = half_precision(torch.device("cpu"), SMALL)
     assert 0 < found["npm logits"] < 0.2
-    assert 0.5 < found["same_answer"] <= 1
+    assert 0.5 < found["same_prediction"] <= 1
 
 
 def test_tf32_is_off_inside_and_restored_outside() -> None:
@@ -86,11 +96,11 @@ def test_the_whole_check_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_missing_dataset_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="data_scripts/ccp"):
-        timed_training("cpu", 0.1, tmp_path / "out", Plan(), str(tmp_path), print)
+        timed_training("cpu", 0.1, tmp_path / "out", Check(), str(tmp_path), print)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_a_gpu_agrees_with_the_cpu() -> None:
     with exact_float32():
-        found = parity(torch.device("cuda"), Plan(variant="official", parity_size=64))
+        found = parity(torch.device("cuda"), Check(variant="official", parity_size=64))
     assert max(found.values()) < 2e-3

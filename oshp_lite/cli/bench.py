@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _gpu_check(options: argparse.Namespace) -> int:
     from oshp_lite.files import reports_root
-    from oshp_lite.study.gpu_check import gpu_check
+    from oshp_lite.study.speed import gpu_check
 
     out = options.out or reports_root() / "gpu-check"
     minutes = 9.0 if options.minutes is None else options.minutes

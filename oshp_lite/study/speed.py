@@ -1,23 +1,35 @@
-"""How fast this machine is: one training step, one parse, and what a profile would take."""
+"""How fast this machine is, what a profile would take, and what a GPU does here: agreement with the CPU, then training.
+
+Every part takes a device, so the tests run the same code on a CPU at a small size.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
+from oshp_lite.files import write_json_atomic
 from oshp_lite.models.eopnet import EOPNet, EOPNetConfig
+
+if TYPE_CHECKING:
+    from oshp_lite.engine.config import RunConfig
 
 TEST_PAIRS = 600
 """Order of magnitude of a profile's test pairs, for the estimate only."""
 QUERIES = {"ccp-os": 350, "atr-os": 7500, "lip-os": 14000, "cihp-os": 14000}
 PHOTOS = {"ccp-os": 700, "atr-os": 15000, "lip-os": 30462, "cihp-os": 28280}
+
+PARITY = 2e-3
+"""Largest relative difference between device and CPU that float32 sums in another order explain (60 layers deep)."""
 
 
 @dataclass(frozen=True)
@@ -68,40 +80,33 @@ def measure(
         torch.cuda.reset_peak_memory_stats(device)
     episode = reference_episode(size, batch, config.n_ids).to(device)
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1e-6)
-    half = torch.bfloat16 if precision == "bf16" else None
+    half = precision == "bf16"
 
     def step() -> None:
         net.train()
-        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss = net.losses(net(episode, progress=0.6), episode, 0.6)["total"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     def parse() -> None:
-        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             net.predict(episode)
 
-    trained = _seconds(step, device, seconds) / batch
-    parsed = _seconds(parse, device, seconds) / batch
-    memory = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
-    return Speed(trained, parsed, memory)
+    trained, parsed = (_seconds(work, device, seconds) / batch for work in (step, parse))
+    return Speed(trained, parsed, torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None)
 
 
 def _seconds(work: Callable[[], None], device: torch.device, least: float) -> float:
-    """Mean seconds of one call, over as many as fit `least` seconds (at least one)."""
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    work()
-    wait()
-    started, calls = time.perf_counter(), 0
+    """Mean seconds of one call, over as many as fit `least` seconds (at least one), after one that is not timed."""
+    started, calls = 0.0, -1
     while calls < 1 or time.perf_counter() - started < least:
         work()
-        wait()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         calls += 1
+        started = started if calls else time.perf_counter()
     return (time.perf_counter() - started) / calls
 
 
@@ -124,7 +129,8 @@ def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tup
     if init.kind == "segment":
         seen += 0.5 * photos * init.dataset_epochs + 0.5 * data.synthetic.n_train * init.synthetic_epochs
     side = data.size if isinstance(data.size, int) else int((data.size[0] * data.size[1]) ** 0.5)
-    model = EOPNetConfig.preset(config.variant, **_model_options(config.model.options))
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in config.model.options.items()}
+    model = EOPNetConfig.preset(config.variant, **options)
     heavy = model.encoder == "xception" and device.type == "cpu"
     probe_side = min(side, 64 if heavy else 128) // 16 * 16
     speed = measure(model, size=probe_side, batch=2 if heavy else 4, device=device, seconds=0 if heavy else seconds)
@@ -132,5 +138,161 @@ def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tup
     return scale * (speed.train * seen + speed.parse * TEST_PAIRS), f"{dataset} fold {fold} {way}-way"
 
 
-def _model_options(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+# -------------------------------------------------------------------------------------------- the GPU check
+
+
+@dataclass(frozen=True)
+class Check:
+    """How large the check is. The defaults are the real one; tests take a small network and seconds."""
+
+    variant: str = "official"
+    parity_size: int = 128
+    speed_size: int = 512
+    batch: int = 2
+    seconds: float = 5.0
+    profile: str = "gpu"
+    dataset: str = "ccp-os"
+    overrides: tuple[str, ...] = ()
+
+
+def gpu_check(
+    device_name: str,
+    minutes: float,
+    out: Path,
+    *,
+    data: str | None = None,
+    plan: Check | None = None,
+    tell: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Run the whole check and write `out`/gpu_check.json with pictures beside it; returns its content.
+
+    Raises UserError when the device or the dataset is not there. minutes <= 0 leaves the training out.
+    """
+    from oshp_lite.engine.provenance import provenance
+
+    plan, started, device = plan or Check(), time.monotonic(), device_or_error(device_name)
+    record: dict[str, Any] = {"provenance": provenance(device=str(device)), "plan": asdict(plan)}
+    tell(f"device: {record['provenance']['device']}, torch {torch.__version__}")
+    with exact_float32():
+        record["parity"] = parity(device, plan)
+    tell("parity with the CPU: " + ", ".join(f"{name} {value:.1e}" for name, value in record["parity"].items()))
+    record["parity_ok"] = max(record["parity"].values()) < PARITY
+    record["bf16"] = half_precision(device, plan)
+    tell(f"bf16 against float32: the same prediction at {record['bf16']['same_prediction']:.2%} of the pixels")
+    record["speed"] = {}
+    config = EOPNetConfig.preset(plan.variant)
+    for precision in ("float32", "bf16"):
+        how = {"size": plan.speed_size, "batch": plan.batch, "precision": precision, "seconds": plan.seconds}
+        speed = measure(config, device=device, **how)  # type: ignore[arg-type]
+        record["speed"][precision] = asdict(speed)
+        memory = "" if speed.memory is None else f", peak memory {speed.memory:.0f} MiB"
+        tell(
+            f"{precision} at {plan.speed_size}x{plan.speed_size}, batch {plan.batch}: {1 / speed.train:.1f} episodes/s "
+            f"training, {1 / speed.parse:.1f} parsing{memory}"
+        )
+    write_json_atomic(out / "gpu_check.json", record)
+    left = minutes * 60 - (time.monotonic() - started)
+    if minutes > 0:
+        record["training"] = timed_training(device_name, left / 60, out, plan, data, tell)
+        write_json_atomic(out / "gpu_check.json", record)
+    tell(f"{out / 'gpu_check.json'} after {(time.monotonic() - started) / 60:.1f} minutes")
+    return record
+
+
+def parity(device: torch.device, plan: Check) -> dict[str, float]:
+    """Largest difference between device and CPU, over the largest value: logits, losses and gradients."""
+    episode = reference_episode(plan.parity_size, plan.batch)
+    sides = []
+    for where in (torch.device("cpu"), device):
+        net, there = _net(plan, where), episode.to(where)
+        parsing = net(there)
+        losses = net.losses(parsing, there, 0.5)
+        losses["total"].backward()
+        branches = {"npm": parsing.fine, "agm": parsing.agm, "coarse": parsing.coarse}
+        side = {f"{name} logits": logits.detach() for name, logits in branches.items() if logits is not None}
+        side["losses"] = torch.stack([value.detach() for _, value in sorted(losses.items())])
+        gradients = [p.grad.norm() for _, p in sorted(net.named_parameters()) if p.grad is not None]
+        sides.append({**side, "gradient norms": torch.stack(gradients)})
+    return {name: _distance(sides[0][name], sides[1][name]) for name in sides[0]}
+
+
+def half_precision(device: torch.device, plan: Check) -> dict[str, float]:
+    """bf16 autocast against float32 on the same device: logit distance and the share of equal predictions."""
+    episode, net = reference_episode(plan.parity_size, plan.batch).to(device), _net(plan, device)
+    with torch.no_grad():
+        full = net(episode).fine.float()
+        with torch.autocast(device.type, torch.bfloat16):
+            half = net(episode).fine.float()
+    same = (full.argmax(1) == half.argmax(1)).float().mean()
+    return {"npm logits": _distance(full, half), "same_prediction": float(same)}
+
+
+def _net(plan: Check, device: torch.device) -> EOPNet:
+    return EOPNet(EOPNetConfig.preset(plan.variant), seed=1).to(device).eval()
+
+
+def timed_training(
+    device: str, minutes: float, out: Path, plan: Check, data: str | None, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train fold 1, k-way, within `minutes`: a supervised start, then episodes, then scores and sample parses.
+
+    The clock ends the training, so its numbers cannot be repeated exactly; they are kept apart from the run store.
+    """
+    from oshp_lite.data.registry import find_dataset
+    from oshp_lite.engine import run
+    from oshp_lite.engine.presets import init_config, load_profile
+
+    began = time.monotonic()
+    overrides = [*plan.overrides, "data.fold=1", "init.synthetic_epochs=0", f"train.device={device}"]
+    config = load_profile(plan.profile, overrides, dataset=plan.dataset, way="k")
+    dataset = find_dataset(config.data, data)
+    usable = max(minutes, 0.05) * 0.85  # evaluation and start-up take their share of the minutes too
+    first, weights = init_config(config), None
+    if first is not None:
+        first = _within(first, usable * 0.35)
+        tell(f"training: supervised start on the base classes, {first.train.minutes:.1f} minutes")
+        run.execute(first, dataset, _emptied(out / "start"), progress=True)
+        weights = out / "start" / "weights.safetensors"
+    config = _within(config, usable * (0.65 if first is not None else 1.0))
+    tell(f"training: episodes, {config.train.minutes:.1f} minutes")
+    scores = run.execute(config, dataset, _emptied(out / "eopnet"), weights, progress=True)
+    tell(f"novel mIoU {scores.novel_miou:.3f}, base {scores.base_miou:.3f}, human {scores.human_miou:.3f}")
+    return {
+        "dataset": dataset.name,
+        "fold": 1,
+        "way": "k",
+        "scores": scores.as_dict(),
+        "minutes": round((time.monotonic() - began) / 60, 2),
+        "samples": [path.name for path in sorted((out / "eopnet").glob("sample_*.png"))],
+    }
+
+
+def _within(config: RunConfig, minutes: float) -> RunConfig:
+    return replace(config, train=replace(config.train, minutes=round(minutes, 3), eval_every=0))
+
+
+def _emptied(folder: Path) -> Path:
+    """An empty folder: a check starts anew and does not go on with an older one."""
+    if folder.exists() and not (folder / "config.yaml").is_file() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds something else; name another --out")
+    for path in folder.glob("*"):
+        if path.is_file():
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Switch TF32 off inside the block: parity is asked of float32 itself."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def _distance(left: Tensor, right: Tensor) -> float:
+    left, right = left.double().cpu(), right.double().cpu()
+    return float((left - right).abs().max() / left.abs().max().clamp(min=1e-12))
