@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from oshp_lite.cli import main
+from oshp_lite.data.registry import dataset_folder
 from oshp_lite.engine.config import identity_dict
 from oshp_lite.engine.models import build_parser
 from oshp_lite.engine.runs import RunStore
@@ -19,6 +21,7 @@ from oshp_lite.study import experiments, plan
 from oshp_lite.study.experiments import ABLATIONS, EXHIBITS, METHODS, STEPS, Ablation, matrix, runs_of, step_runs
 from oshp_lite.study.plan import Finder, config_of, estimated, rows_of, why_not
 from oshp_lite.study.records import RunKey
+from oshp_lite.study.results import committed_folder
 
 
 def test_a_run_shared_by_tables_is_one_run() -> None:
@@ -166,12 +169,38 @@ def test_minutes_of_this_machine_come_first(places: Path, monkeypatch: pytest.Mo
     rows = rows_of([RunKey("panet", "synth-atr", 1, "k")], "lite")
     (config,) = [row.config for row in rows if row.key]
     finder = Finder(RunStore(places / "runs"))
-    monkeypatch.setattr(plan, "_committed", lambda: iter([(config, 120.0)]))
+    monkeypatch.setattr(plan, "_committed", lambda unreadable: iter([(config, 120.0)]))
     (planned,) = [item for item in estimated(rows, finder, lambda row: False) if item.row.key]
     assert (planned.state, planned.seconds, planned.elsewhere) == ("due", 120.0, True)
     monkeypatch.setattr(plan, "_finished", lambda store: iter([(config, 60.0)]))
     (planned,) = [item for item in estimated(rows, finder, lambda row: False) if item.row.key]
     assert (planned.state, planned.seconds, planned.elsewhere) == ("due", 60.0, False)
+
+
+def test_damaged_results_and_data_stop_no_plan(
+    places: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = committed_folder()
+    good = next(path for path in sorted(committed.glob("eopnet-synth-atr-fold1-kway*.json")))
+    kept = places / "clone" / "notebooks" / "results" / "runs"
+    kept.mkdir(parents=True)
+    (places / "clone" / "pyproject.toml").write_text("")
+    shutil.copy(good, kept / "good.json")
+    (kept / "null.json").write_text("null")
+    (kept / "cut.json").write_text(good.read_text()[:100])
+    (kept / "other.json").write_text("{}")
+    monkeypatch.chdir(places / "clone")
+    rows = rows_of([RunKey("panet", "synth-atr", 1, "k")], "lite")
+    folder = dataset_folder(rows[0].config.data)
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_text('{"form": []}')
+    assert main(["matrix", "--profile", "lite", "--steps", "a,c", "--dry-run", "--no-notebooks"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("left out: ") for line in lines) == 3
+    assert any("panet-synth-atr" in line and "dataset.json" in line for line in lines), "its reason stands in its row"
+    assert any("panet-ccp-os" in line and "needs the dataset" in line for line in lines)
+    assert main(["matrix", "--profile", "lite", "--steps", "a", "--only", "label_transfer", "--no-notebooks"]) == 1
+    assert "dataset.json" in capsys.readouterr().out
 
 
 def test_only_what_is_missing_here_is_not_run(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import asdict
@@ -133,6 +136,46 @@ def test_a_profile_from_end_to_end(
     assert len(manifest["entries"]) == 4, "entries of the other notebooks stay"
     assert "trivial: copy" in (folder / "index.html").read_text(), "and so do the scores"
     assert main(["report", "--profile", "smoke"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_a_notebook_is_executed_again_when_code_that_it_can_reach_changes(book: Path) -> None:
+    package = book / "oshp_lite"
+    shutil.copytree(places.PACKAGE_PARENT / "oshp_lite", package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = """if True:
+        from oshp_lite.cli import main
+        from oshp_lite.study import reproduce
+        reproduce.write_report = lambda *_: "left out"
+        raise SystemExit(main(["reproduce", "--profile", "smoke", "--only", "00"]))
+    """
+    environment = {**os.environ, "PYTHONPATH": str(book)}
+
+    def status() -> str:
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return next(line.split()[0] for line in done.stdout.splitlines() if "00_tour" in line)
+
+    def change(file: str) -> None:
+        with (package / file).open("a", encoding="utf-8") as stream:
+            stream.write("\nANOTHER: int\n")
+
+    assert status() == "done"
+    change("data/synthetic/textures.py")
+    assert status() == "done"
+    change("cli/doctor.py")
+    assert status() == "skipped", "a notebook does not reach the command line"
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["data/synthetic/textures.py", "data/prepare/ccp.py", "models/baselines/panet.py", "engine/profiles/lite.yaml"],
+)
+def test_all_that_a_notebook_can_reach_is_in_the_digest(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("a: 1")
+    before = reproduce.book_digest(tmp_path)
+    (tmp_path / file).write_text("a: 2")
+    assert reproduce.book_digest(tmp_path) != before
 
 
 def places_of(book: Path) -> reproduce.Places:

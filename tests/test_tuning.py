@@ -19,7 +19,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import read_json
 from oshp_lite.labels import fold
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.tuning import MARGIN, START, chosen, outcome, record, told_by_method, trials, tuning_file
+from oshp_lite.study.tuning import MARGIN, START, chosen, notes_by_method, outcome, record, trials, tuning_file
 
 JOURNAL = fold("atr", 1)
 
@@ -162,7 +162,7 @@ def test_made_listed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert [one["trial"] for one in records] == ["start", "nearest"]
     assert outcome(records, "smoke", "label_transfer").keys() == {"start", "nearest"}
     assert outcome(records, "smoke", "eopnet") == outcome(records, "lite", "label_transfer") == {}
-    assert told_by_method("smoke", kept)["label_transfer"].startswith("2 trials, ")
+    assert notes_by_method("smoke", kept)["label_transfer"].startswith("2 trials, ")
     assert all(one["provenance"]["code"] and one["scores"]["n_pairs"] for one in records)
     record("smoke", RunStore(tmp_path / "runs"), kept)
     assert read_json(kept) == records

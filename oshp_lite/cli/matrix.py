@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.action == "record":
         return _record(options)
-    from oshp_lite.study.plan import estimated, numbered, plan_text
+    from oshp_lite.study.plan import numbered, plan_text
 
     rows, executor = _rows(options), _executor(options)
     if options.list == "json":
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         print(table([[position, row.name] for position, row in numbered(rows)], ("row", "name")))
         return 0
     if options.dry_run:
-        print(plan_text(rows, estimated(rows, executor.finder, executor.is_done), options.jobs))
+        print(plan_text(rows, executor.finder, executor.is_done, options.jobs))
         return 0
     return _make(_chosen(rows, options), executor, options)
 

@@ -51,5 +51,5 @@ def run(chosen: argparse.Namespace) -> int:
         print(table(rows, ("method", "trial", "")))
         print(f"{len(rows)} trials: {sum(row[2] == 'done' for row in rows)} done")
         return 0
-    tuning.run(wanted, store, chosen.data)
+    tuning.make_trials(wanted, store, chosen.data)
     return 0

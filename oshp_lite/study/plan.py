@@ -305,9 +305,14 @@ def guess(config: RunConfig, known: Sequence[tuple[RunConfig, float]]) -> float 
     return None
 
 
-def estimated(rows: Iterable[Row], finder: Finder, is_done: Callable[[Row], bool]) -> list[Planned]:
-    """Say of each row what would happen; the seconds of this machine's runs come first, then the committed ones'."""
-    here, elsewhere = list(_finished(finder.store)), list(_committed())
+def estimated(
+    rows: Iterable[Row], finder: Finder, is_done: Callable[[Row], bool], unreadable: list[str] | None = None
+) -> list[Planned]:
+    """Say of each row what would happen; the seconds of this machine's runs come first, then the committed ones'.
+
+    Committed results that cannot be read are left out and named in `unreadable`.
+    """
+    here, elsewhere = list(_finished(finder.store)), list(_committed([] if unreadable is None else unreadable))
     planned = []
     for row in rows:
         if row.reason:
@@ -335,16 +340,20 @@ def _finished(store: RunStore) -> Iterator[tuple[RunConfig, float]]:
             yield run.config, run.seconds
 
 
-def _committed() -> Iterator[tuple[RunConfig, float]]:
-    """Configuration and seconds of the committed rows; one that cannot be read is left out (the tables name it)."""
+def _committed(unreadable: list[str]) -> Iterator[tuple[RunConfig, float]]:
     for path in sorted((project_root() / "notebooks" / "results" / "runs").glob("*.json")):
-        with contextlib.suppress(UserError, AttributeError, KeyError, TypeError, ValueError):
+        try:
             about = read_json(path)
             yield config_of(RunKey(**about["key"]), about["profile"]), float(about["provenance"].get("seconds", 0.0))
+        except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = str(error) if isinstance(error, UserError) else f"{path} is no result of a run; restore it"
+            unreadable.append(reason)
 
 
-def plan_text(rows: Sequence[Row], planned: Sequence[Planned], jobs: int) -> str:
+def plan_text(rows: Sequence[Row], finder: Finder, is_done: Callable[[Row], bool], jobs: int) -> str:
     """Return the plan of a call with `jobs` rows at a time, for people."""
+    unreadable: list[str] = []
+    planned = estimated(rows, finder, is_done, unreadable)
     lines = []
     for (number, row), item in zip(numbered(rows), planned, strict=True):
         minutes = "" if item.state == "not run" else "?" if item.seconds is None else f"{item.seconds / 60:.1f} min"
@@ -365,4 +374,5 @@ def plan_text(rows: Sequence[Row], planned: Sequence[Planned], jobs: int) -> str
         lines.append(
             "no run of this kind has finished here yet, so there is no estimate; oshp-lite doctor measures one"
         )
+    lines += [f"left out: {reason}" for reason in unreadable]
     return "\n".join(lines)

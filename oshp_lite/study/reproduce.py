@@ -21,7 +21,16 @@ from typing import Any
 
 from oshp_lite.engine.runs import RunStore, check_start
 from oshp_lite.errors import UserError
-from oshp_lite.files import data_root, project_root, read_json, reports_root, runs_root, sha256_json, write_json_atomic
+from oshp_lite.files import (
+    PACKAGE_PARENT,
+    data_root,
+    project_root,
+    read_json,
+    reports_root,
+    runs_root,
+    sha256_json,
+    write_json_atomic,
+)
 from oshp_lite.study.execute import Executor, Outcome, Task, check_jobs, keep_notebook, notebook_task, run_tasks
 from oshp_lite.study.experiments import matrix, needs_curve
 from oshp_lite.study.notebooks import Job, default_parameters, load_notebook, title_of
@@ -259,13 +268,13 @@ def _identity(code: str, training: Training | None, places: Places) -> dict[str,
     return identity
 
 
-def book_digest() -> str:
+def book_digest(package: Path = PACKAGE_PARENT / "oshp_lite") -> str:
     """Digest of what a notebook can reach: every file of the package but the command line's, comments apart."""
-    from oshp_lite.engine.provenance import PACKAGE, source_digest
+    from oshp_lite.engine.provenance import source_digest
 
     files = []
-    for path in sorted(PACKAGE.rglob("*")):
-        inside = path.relative_to(PACKAGE)
+    for path in sorted(package.rglob("*")):
+        inside = path.relative_to(package)
         if not path.is_file() or inside.parts[0] == "cli" or "__pycache__" in inside.parts:
             continue
         python = path.suffix == ".py"

@@ -19,7 +19,7 @@ from oshp_lite.study import experiments
 from oshp_lite.study.plan import Finder, config_of, why_not
 from oshp_lite.study.records import Measured, Results, RunKey, load_measured, measured_of, save_measured
 from oshp_lite.study.screening import Screener
-from oshp_lite.study.tuning import profiles_with_trials, told_by_method
+from oshp_lite.study.tuning import notes_by_method, profiles_with_trials
 
 if TYPE_CHECKING:
     from oshp_lite.engine.config import RunConfig
@@ -78,7 +78,7 @@ def load_results(
 def _tuned(found: Iterable[Measured]) -> dict[str, str]:
     """What was tried for each method under the profiles that the results come from, or whose settings those take."""
     profiles = {LIKE.get(measured.profile, measured.profile) for measured in found} & set(profiles_with_trials())
-    return {method: words for profile in sorted(profiles) for method, words in told_by_method(profile).items()}
+    return {method: words for profile in sorted(profiles) for method, words in notes_by_method(profile).items()}
 
 
 def declared(profile: str) -> list[RunKey]:

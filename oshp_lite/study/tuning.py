@@ -69,11 +69,15 @@ def trials(profile: str) -> list[Trial]:
     content = _declared()
     if profile not in content:
         raise UserError(f"nothing is tried under the profile {profile!r}; profiles with trials: {', '.join(content)}")
-    told = content[profile]
-    tried = {method: _joined(told["trained"], own) for method, own in told["methods"].items()} | told["untrained"]
+    declared = content[profile]
+    common = declared["trained"]
+    tried = {
+        method: {**common, **own, START: {**common[START], **own.get(START, {})}}
+        for method, own in declared["methods"].items()
+    }
     return [
-        Trial(profile, method, name, told["dataset"], {**settings[START], **change}, told["same"])
-        for method, settings in tried.items()
+        Trial(profile, method, name, declared["dataset"], {**settings[START], **change}, declared["same"])
+        for method, settings in (tried | declared["untrained"]).items()
         for name, change in settings.items()
     ]
 
@@ -90,23 +94,37 @@ def profiles_with_trials() -> tuple[str, ...]:
     return tuple(_declared())
 
 
-def _joined(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    return {**common, **own, START: {**common[START], **own.get(START, {})}}
-
-
-def run(
-    wanted: Sequence[Trial], store: RunStore, data: str | Path | None = None, *, tell: Callable[[str], None] = print
-) -> list[Run]:
-    """Make (or find) the run of each trial, telling what it scored."""
-    made = []
+def make_trials(
+    wanted: Sequence[Trial],
+    store: RunStore,
+    data: str | Path | None = None,
+    *,
+    fresh: bool = False,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Make (or find) the run of each trial, printing what it scored; `fresh` makes each anew."""
     for trial in wanted:
-        made.append(store.ensure(trial.config, data, progress=False, tell=tell))
-        scores = made[-1].scores
-        tell(
-            f"{trial.method:15s} {trial.name:18s} novel {100 * scores['novel_miou']:5.1f}  "
-            f"human {100 * scores['human_miou']:5.1f}"
-        )
-    return made
+        more = {"fresh": True} if fresh else {}
+        scores = store.ensure(trial.config, data, progress=False, tell=tell, **more).scores
+        novel, human = 100 * scores["novel_miou"], 100 * scores["human_miou"]
+        tell(f"{trial.method:15s} {trial.name:18s} novel {novel:5.1f}  human {human:5.1f}")
+
+
+# ---------------------------------------------------------------------------------------------- the record
+
+
+def tuning_file() -> Path:
+    """Where the record of all trials lies."""
+    return project_root() / "notebooks" / "results" / "tuning.json"
+
+
+def kept_trials(path: Path | None = None) -> list[dict[str, Any]]:
+    """Every recorded trial; none without a record. UserError for a record that is damaged."""
+    path = path or tuning_file()
+    records = read_json(path) if path.is_file() else []
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        raise UserError(f"{path} is no record of trials; restore it, or remove it and call oshp-lite tune record")
+    return records
 
 
 def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
@@ -116,35 +134,28 @@ def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     Trials of an earlier record that the store does not hold stay. Raises UserError when there is nothing to keep.
     """
     path = path or tuning_file()
-    kept = {one["provenance"]["identity"]: one for one in (read_json(path) if path.is_file() else [])}
+    kept = {one["provenance"]["identity"]: one for one in kept_trials(path)}
     declared = [(trial.name, trial.config) for trial in trials(profile)]
     for run in store.runs():
         if run.settings["data"]["protocol"] == "tuning" and run.settings["train"]["task"] == "parse":
             names = [] if run.older_code else [name for name, config in declared if config == run.config]
             before = kept.get(run.identity, BY_HAND)
             name = {"profile": profile, "trial": names[0]} if names else {key: before[key] for key in BY_HAND}
-            kept[run.identity] = {**name, **_told(run)}
+            kept[run.identity] = {**name, **_recorded(run)}
     if not kept:
         raise UserError(f"no tuning run is in {store.root}; make some with: oshp-lite tune --profile {profile}")
     write_json_atomic(path, sorted(kept.values(), key=lambda one: str(one["provenance"]["finished"])))
     return path
 
 
-def tuning_file() -> Path:
-    """Where the record of all trials lies."""
-    return project_root() / "notebooks" / "results" / "tuning.json"
-
-
-def _told(run: Run) -> dict[str, Any]:
+def _recorded(run: Run) -> dict[str, Any]:
     settings, data = run.settings, run.settings["data"]
-    kept = ("epochs", "lr", "encoder_lr", "batch_size", "precision", "optimizer", "seed")
+    train = ("epochs", "lr", "encoder_lr", "batch_size", "precision", "optimizer", "seed")
     return {
         "method": settings["model"]["method"],
-        "dataset": data["dataset"],
-        "fold": data["fold"],
-        "way": data["way"],
+        **{name: data[name] for name in ("dataset", "fold", "way")},
         "options": settings["model"]["options"],
-        "train": {name: settings["train"][name] for name in kept},
+        "train": {name: settings["train"][name] for name in train},
         "test_pairs_per_class": settings["eval"]["per_class"],
         "scores": {name: run.scores.get(name) for name in SCORES},
         "provenance": {name: run.provenance.get(name) for name in ("identity", "commit", "code", "data", "finished")},
@@ -160,20 +171,18 @@ def chosen(tried: dict[str, float]) -> str:
 def outcome(records: Sequence[dict[str, Any]], profile: str, method: str) -> dict[str, float]:
     """Human mIoU of a method's declared trials in a record, {} when the start is not among them."""
     mine = [one for one in records if one["profile"] == profile and one["method"] == method]
-    found = {one["trial"]: float(one["scores"]["human_miou"]) for one in mine}
-    return found if START in found else {}
+    scores = {one["trial"]: float(one["scores"]["human_miou"]) for one in mine}
+    return scores if START in scores else {}
 
 
-def told_by_method(profile: str, path: Path | None = None) -> dict[str, str]:
+def notes_by_method(profile: str, path: Path | None = None) -> dict[str, str]:
     """By method, in words for the tables: how many settings were tried and which was chosen; {} without a record."""
-    path = path or tuning_file()
-    records = read_json(path) if path.is_file() else []
-    told = {}
+    records, notes = kept_trials(path), {}
     for method in dict.fromkeys(trial.method for trial in trials(profile)):
         scores = outcome(records, profile, method)
         if scores:
             by_hand = sum(one["method"] == method and one["trial"] is None for one in records)
             name = chosen(scores)
             kept = "the first kept" if name == START else f'"{name}" chosen'
-            told[method] = f"{len(scores)} trials{f' and {by_hand} by hand' if by_hand else ''}, {kept}"
-    return told
+            notes[method] = f"{len(scores)} trials{f' and {by_hand} by hand' if by_hand else ''}, {kept}"
+    return notes
