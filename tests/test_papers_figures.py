@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,32 +18,15 @@ from PIL import Image
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.synthetic.generate import generate
 from oshp_lite.engine.config import RunConfig, override
-from oshp_lite.engine.evaluate import Evaluation, save_answers
 from oshp_lite.engine.loading import run_fold, test_set
-from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold, label_space
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.figures import (
-    CHARTS,
-    Sample,
-    eopnet4f,
-    eopnet5f,
-    eopnet6f,
-    eopnet7f,
-    eopnet8f,
-    not_run,
-    one_query,
-    pair_scores,
-    per_class,
-    popnet3f,
-    popnet4f,
-    read_samples,
-    save_figure,
-    typical_pairs,
-)
-from oshp_lite.study.figures.charts import size_curve
-from oshp_lite.study.figures.pieces import mask_panel, novel_iou, parts_iou
+from oshp_lite.study.figures import CHARTS, save_figure
+from oshp_lite.study.figures.charts import eopnet8f, per_class, size_curve
+from oshp_lite.study.figures.pairs import PredictedPair, one_query, pair_scores, read_pairs, typical_pairs
+from oshp_lite.study.figures.panels import mask_panel, not_run
+from oshp_lite.study.figures.pictures import draw
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey, measured_of
 from oshp_lite.viz import fig_to_png, new_figure
 
@@ -95,38 +79,20 @@ def setting(way: str) -> RunConfig:
     return override(RunConfig(), names)
 
 
-def answers_of(dataset: OneShotDataset, way: str, folder: Path, shift: int) -> Path:
-    """A run folder whose answers are the truths, moved by some pixels."""
-    config = setting(way)
-    episodes = test_set(config, dataset, run_fold(config, dataset))
-    masks = [episodes[number].query_mask for number in range(len(episodes))]
-    moved = [torch.roll(mask, (shift, shift), (0, 1)).to(torch.uint8) for mask in masks if mask is not None]
-    scores = Scores(way, 0.0, 0.0, 0.0, {})
-    save_answers(folder / "answers.npz", Evaluation(scores, torch.zeros(len(moved), 2, 2), [], [], answers=moved))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folders(people: OneShotDataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
-    place = tmp_path_factory.mktemp("runs")
+def pairs_of(people: OneShotDataset, way: str, methods: Sequence[str], count: int = 2) -> list[PredictedPair]:
+    """Test pairs of novel classes whose predictions are the truths, moved by some pixels a method."""
     shifts = {"AMP": 9, "SG-One": 6, "PANet": 12, "POPNet": 3, "EOP-Net": 1}
-    return {
-        way: {name: answers_of(people, way, place / way / name, shift) for name, shift in shifts.items()}
-        for way in ("k", "1")
-    }
-
-
-def samples(
-    people: OneShotDataset, folders: dict[str, dict[str, Path]], way: str, names: Sequence[str], count: int = 2
-) -> list[Sample]:
-    chosen: dict[str, Path | NotRun] = {
-        name: folders[way][name] if name in folders[way] else NotRun("needs SAM weights") for name in names
-    }
     config = setting(way)
-    fold_used = run_fold(config, people)
-    pairs = test_set(config, people, fold_used).pairs()
-    novel = [number for number, pair in enumerate(pairs) if pair.class_id in fold_used.novel]
-    return read_samples(people, config, chosen, novel[:: max(1, len(novel) // count)][:count])
+    split = run_fold(config, people)
+    episodes = test_set(config, people, split)
+    novel = [number for number, pair in enumerate(episodes.pairs()) if pair.class_id in split.novel]
+    chosen = novel[:: max(1, len(novel) // count)][:count]
+    truths = {number: episodes[number].query_mask for number in chosen}
+    predictions: dict[str, Any] = {name: NotRun("needs SAM weights") for name in methods}
+    for name in set(methods) & set(shifts):
+        shift = (shifts[name], shifts[name])
+        predictions[name] = {n: torch.roll(mask, shift, (0, 1)).numpy() for n, mask in truths.items()}  # type: ignore[arg-type]
+    return read_pairs(people, config, predictions, chosen)
 
 
 def check(figure: Figure, folder: Path | None = None, name: str = "") -> None:
@@ -199,54 +165,41 @@ def test_typical_pairs_follow_the_scores() -> None:
     assert typical_pairs(run, smallest=10**9) == []
 
 
-def test_samples_are_the_test_pairs(people: OneShotDataset, folders: dict[str, dict[str, Path]]) -> None:
+def test_pairs_are_the_test_pairs(people: OneShotDataset) -> None:
     for way in ("k", "1"):
-        first = samples(people, folders, way, ["EOP-Net", "PerSAM"])[0]
+        first = pairs_of(people, way, ["EOP-Net", "PerSAM"])[0]
         assert first.query.shape == (96, 96, 3)
-        assert first.answers["PerSAM"] == NotRun("needs SAM weights")
-        answer = first.answers["EOP-Net"]
-        assert not isinstance(answer, NotRun)
-        assert answer.shape == first.truth.shape
+        assert first.predictions["PerSAM"] == NotRun("needs SAM weights")
+        prediction = first.predictions["EOP-Net"]
+        assert not isinstance(prediction, NotRun)
+        assert prediction.shape == first.truth.shape
         assert (first.class_id > 0) == (way == "1")
         ids = [first.class_id] if way == "1" else [c for c in first.novel if (first.truth == c).any()]
-        assert all(0.3 < first.iou(answer, c) < 1 for c in ids)
-    gone = read_samples(people, setting("k"), {"x": Path("nowhere")}, [0])[0]
-    assert gone.answers["x"] == NotRun("its answers were not kept")
-    short = folders["1"]["AMP"].parent / "short"
-    save_answers(
-        short / "answers.npz",
-        Evaluation(
-            Scores("1", 0, 0, 0, {}), torch.zeros(1, 2, 2), [], [], answers=[torch.zeros(4, 4, dtype=torch.uint8)]
-        ),
-    )
-    with pytest.raises(UserError, match="1 answers"):
-        read_samples(people, setting("k"), {"x": short}, [0])
+        assert all(0.3 < first.iou(prediction, c) < 1 for c in ids)
 
 
-def test_pictures_of_answers(people: OneShotDataset, folders: dict[str, dict[str, Path]], tmp_path: Path) -> None:
-    k, one = (samples(people, folders, way, ["POPNet"]) for way in ("k", "1"))
-    check(popnet3f(one, k), tmp_path, "popnet3f")
-    check(eopnet4f(NotRun("no results on CIHP"), one), tmp_path, "eopnet4f")
+def test_pictures_of_predictions(people: OneShotDataset, tmp_path: Path) -> None:
+    k, one = (pairs_of(people, way, ["POPNet"]) for way in ("k", "1"))
+    check(draw("popnet3f", {"1": one, "k": k}), tmp_path, "popnet3f")
+    check(draw("eopnet4f", {"k": NotRun("no results on CIHP"), "1": one}), tmp_path, "eopnet4f")
     cut = k[0].cropped()
     assert cut.truth.shape == cut.query.shape[:2]
     assert cut.truth.size < k[0].truth.size
     assert (cut.truth > 0).sum() == (k[0].truth > 0).sum()  # nothing that is marked is cut away
     assert one[0].cropped() is one[0]
-    side = samples(people, folders, "k", ["AMP", "SG-One", "PANet", "POPNet"])
-    figure = popnet4f(side)
+    figure = draw("popnet4f", {"k": pairs_of(people, "k", ["AMP", "SG-One", "PANet", "POPNet"])})
     check(figure, tmp_path, "popnet4f")
     assert re.search(r"parts \d+ %, novel \d+ %", texts(figure))
-    check(eopnet6f(samples(people, folders, "k", ["AMP", "POPNet", "EOP-Net"])), tmp_path, "eopnet6f")
-    missing = eopnet5f(samples(people, folders, "1", ["PerSAM", "EOP-Net"]))
+    check(draw("eopnet6f", {"k": pairs_of(people, "k", ["AMP", "POPNet", "EOP-Net"])}), tmp_path, "eopnet6f")
+    missing = draw("eopnet5f", {"1": pairs_of(people, "1", ["PerSAM", "EOP-Net"])})
     check(missing, tmp_path, "eopnet5f")
     assert "needs SAM" in texts(missing)
-    check(eopnet7f(samples(people, folders, "k", ["EOP-Net"], 4)), tmp_path, "eopnet7f")
+    check(draw("eopnet7f", {"k": pairs_of(people, "k", ["EOP-Net"], 4)}), tmp_path, "eopnet7f")
 
 
-def test_both_ways_stand_in_the_same_columns(people: OneShotDataset, folders: dict[str, dict[str, Path]]) -> None:
+def test_both_ways_stand_in_the_same_columns(people: OneShotDataset) -> None:
     """The caption of a setting widens no column: panels of one row are equally wide and evenly spaced."""
-    k, one = (samples(people, folders, way, ["EOP-Net"]) for way in ("k", "1"))
-    figure = eopnet4f(k, one)
+    figure = draw("eopnet4f", {way: pairs_of(people, way, ["EOP-Net"]) for way in ("1", "k")})
     fig_to_png(figure)
     lefts = sorted({round(axes.get_subplotspec().get_position(figure).x0, 4) for axes in figure.axes})  # type: ignore[union-attr]
     assert len(lefts) == 5
@@ -265,34 +218,34 @@ def test_the_share_below_an_answer_is_what_chooses_the_pairs() -> None:
     answer[18:] = 0
     photo = np.zeros((20, 20, 3), np.uint8)
     space = label_space("atr")
-    sample = Sample(photo, photo, truth, truth, {"x": answer}, space, novel=(6,))
-    assert novel_iou(sample, answer) == pytest.approx(0.6)
-    assert parts_iou(sample, answer) == pytest.approx((0.5 + 0.6 + 0.0) / 3)
+    pair = PredictedPair(photo, photo, truth, truth, {"x": answer}, space, novel=(6,))
+    assert pair.mean_iou(answer, novel=True) == pytest.approx(0.6)
+    assert pair.mean_iou(answer) == pytest.approx((0.5 + 0.6 + 0.0) / 3)
     matrix = np.zeros((18, 18), np.int64)
     np.add.at(matrix, (truth, answer), 1)
     counted = measured_of(RunKey("eopnet", ATR, 1, "k"), "lite", matrix[None], [6])
     assert set(np.unique(truth)) - {0} <= set(counted.classes)
-    assert pair_scores(counted)[0] == pytest.approx(parts_iou(sample, answer))
+    assert pair_scores(counted)[0] == pytest.approx(pair.mean_iou(answer))
 
 
 def test_small_base_regions_keep_their_faces_free_of_tags() -> None:
     mask = np.zeros((40, 40), np.uint8)
     mask[:4, :8], mask[10:30, :20], mask[35:37, :10] = 11, 4, 6  # a small base region, a large one, a small novel one
-    sample = Sample(np.zeros((40, 40, 3), np.uint8), mask, mask, mask, {}, label_space("atr"), novel=(6,))
+    pair = PredictedPair(np.zeros((40, 40, 3), np.uint8), mask, mask, mask, {}, label_space("atr"), novel=(6,))
     _, axes = new_figure()
-    mask_panel(axes[0, 0], sample.query, mask, sample)
+    mask_panel(axes[0, 0], pair.query, mask, pair)
     names = {text.get_text() for text in axes[0, 0].texts}
     space = label_space("atr")
     assert names == {space.class_name(4), space.class_name(6) + "*"}
 
 
-def test_pictures_that_cannot_be_drawn_say_why(people: OneShotDataset, folders: dict[str, dict[str, Path]]) -> None:
+def test_pictures_that_cannot_be_drawn_say_why(people: OneShotDataset) -> None:
     for figure in (
-        popnet4f(NotRun("no runs by the AAAI folds")),
-        eopnet6f([]),
-        popnet3f(NotRun("a"), NotRun("b")),
-        eopnet5f(samples(people, folders, "1", ["PerSAM"])),
-        eopnet7f(NotRun("x")),
+        draw("popnet4f", {"k": NotRun("no runs by the AAAI folds")}),
+        draw("eopnet6f", {"k": []}),
+        draw("popnet3f", {"1": NotRun("a"), "k": NotRun("b")}),
+        draw("eopnet5f", {"1": pairs_of(people, "1", ["PerSAM"])}),
+        draw("eopnet7f", {"k": NotRun("x")}),
         not_run("title", "reason"),
     ):
         check(figure)
@@ -309,12 +262,10 @@ def test_saved_in_three_formats_and_the_same_twice(tmp_path: Path) -> None:
         assert one.stat().st_size < 800_000
 
 
-def test_photos_are_not_saved_by_accident(
-    people: OneShotDataset, folders: dict[str, dict[str, Path]], tmp_path: Path
-) -> None:
-    drawn = samples(people, folders, "1", ["EOP-Net"], 1)
-    assert len(save_figure(eopnet6f(drawn), tmp_path, "drawn")) == 3
-    real = eopnet6f([replace(sample, drawn=False) for sample in drawn])
+def test_photos_are_not_saved_by_accident(people: OneShotDataset, tmp_path: Path) -> None:
+    drawn = pairs_of(people, "1", ["EOP-Net"], 1)
+    assert len(save_figure(draw("eopnet6f", {"1": drawn}), tmp_path, "drawn")) == 3
+    real = draw("eopnet6f", {"1": [replace(pair, drawn=False) for pair in drawn]})
     with pytest.raises(UserError, match="photos of a dataset"):
         save_figure(real, tmp_path, "real")
     assert not list(tmp_path.glob("real*"))

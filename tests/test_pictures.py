@@ -16,7 +16,8 @@ from oshp_lite.engine.evaluate import Evaluation, save_answers
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
-from oshp_lite.study.pictures import PICTURES, keep_answers, panels_of, picture, positions_of
+from oshp_lite.study.figures import PICTURES, keep_predictions, panels_of, picture
+from oshp_lite.study.figures.pictures import positions_of
 from oshp_lite.study.plan import config_of
 from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 from oshp_lite.viz import fig_to_png
@@ -79,18 +80,18 @@ def test_a_figure_is_led_by_its_papers_own_method() -> None:
     assert panels_of("popnet4f", "lite")["k"].lead.protocol == "aaai"
     assert panels_of("popnet4f", "lite", "journal")["k"].lead == RunKey("popnet", "synth-atr", 1, "k")
     assert set(panels_of("popnet3f", "lite")) == {"1", "k"}
-    with pytest.raises(UserError, match="shows no answers"):
+    with pytest.raises(UserError, match="shows no predictions"):
         panels_of("confusion", "lite")
 
 
 def test_kept_answers_draw_the_same_picture(tmp_path: Path, people: Any, results: Results) -> None:
     store, kept = Store(tmp_path, people), tmp_path / "kept"
-    made = keep_answers(results, "smoke", finder=store, folder=kept)  # type: ignore[arg-type]
+    made = keep_predictions(results, "smoke", finder=store, folder=kept)  # type: ignore[arg-type]
     assert {path.name for path in made} == {
         f"{method}-synth-atr-fold1-kway-person-class-seed0.npz" for method in METHODS
     }
     assert all(path.stat().st_size < 30_000 for path in made)
-    assert keep_answers(results, "smoke", finder=store, folder=kept) == [], "nothing changed"  # type: ignore[arg-type]
+    assert keep_predictions(results, "smoke", finder=store, folder=kept) == [], "nothing changed"  # type: ignore[arg-type]
     elsewhere = Store(tmp_path, people, methods=())
     for name in ("eopnet6f", "eopnet7f"):
         lead = results.get(RunKey("eopnet", "synth-atr", 1, "k"))
@@ -106,7 +107,7 @@ def test_kept_answers_draw_the_same_picture(tmp_path: Path, people: Any, results
 
 def test_answers_to_other_photos_are_not_taken(tmp_path: Path, people: Any, results: Results) -> None:
     kept = tmp_path / "kept"
-    for path in keep_answers(results, "smoke", finder=Store(tmp_path, people), folder=kept):  # type: ignore[arg-type]
+    for path in keep_predictions(results, "smoke", finder=Store(tmp_path, people), folder=kept):  # type: ignore[arg-type]
         with np.load(path) as found:
             arrays = {name: found[name] for name in found.files} | {"data": np.array("other photos")}
         np.savez_compressed(path, **arrays)
@@ -116,3 +117,11 @@ def test_answers_to_other_photos_are_not_taken(tmp_path: Path, people: Any, resu
         for folder in (kept, tmp_path / "none")
     )
     assert with_kept == without
+
+
+def test_a_run_with_damaged_predictions_does_not_stop_a_picture(tmp_path: Path, people: Any, results: Results) -> None:
+    store = Store(tmp_path, people)
+    whole = fig_to_png(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
+    (tmp_path / "amp-k" / "answers.npz").write_bytes(b"damaged")
+    part = fig_to_png(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
+    assert part != whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,54 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from oshp_lite.labels import label_space
 from oshp_lite.study.claims.special import curve_of, sizes_and_ious
 from oshp_lite.study.experiments import FIGURE8, FIGURE_METHODS, METHODS, RUN_ORDER
-from oshp_lite.study.figures.pieces import not_run
-from oshp_lite.study.records import Estimate, Measured, NotRun, Results, RunKey, bootstrap
+from oshp_lite.study.figures.panels import not_run
+from oshp_lite.study.records import Measured, NotRun, Results, RunKey, bootstrap
 from oshp_lite.viz import INK, new_figure, style
 
 MARKERS = "osD^v<>P*X"
-_GREY = "#d9d9d9"
-
-
-def class_names(run: Measured, ids: Sequence[int]) -> list[str]:
-    """Return the names of kept ids; novel ones carry a star."""
-    space = label_space(run.key.dataset)
-    return [space.class_name(index) + ("*" if index in run.novel else "") for index in ids]
-
-
-def _found(
-    results: Results, methods: Sequence[str], dataset: str, fold: int = 1
-) -> tuple[dict[str, list[Measured]], list[str]]:
-    """Return {method: its runs, k-way} and "label: reason" of those without."""
-    found, missing = {}, []
-    for method in methods:
-        key = RunKey(method, dataset, fold, "k")
-        runs = results.seeds(key)
-        if runs:
-            found[method] = runs
-            continue
-        reason = results.get(key)
-        told = reason.reason.removeprefix("not run: ") if isinstance(reason, NotRun) else "not run yet"
-        missing.append(f"{METHODS[method].label} ({told})")
-    return found, missing
-
-
-def _note(figure: Figure, text: str) -> None:
-    wide = int(17 * figure.get_size_inches()[0])  # signs of this size that go into a line
-    with style():
-        figure.supxlabel("\n".join(textwrap.wrap(text, wide)), fontsize=7, x=0.01, ha="left")
-
-
-def _grid(count: int, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes], list[Axes]]:
-    """Return a figure with `count` places, `columns` a row: all axes in use, and those of the first column."""
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure, axes = new_figure(rows, columns, width=width, height=height, sharex=True, sharey=True)
-    flat = list(axes.flat)
-    for spare in flat[count:]:
-        spare.set_visible(False)
-    for last in flat[max(0, count - columns) : count]:  # the lowest of its column, though a spare place may lie below
-        last.tick_params(axis="x", labelbottom=True)
-    return figure, flat[:count], list(axes[:, 0])
 
 
 def per_class(
@@ -68,56 +25,36 @@ def per_class(
 ) -> Figure:
     """Draw IoU per class, a panel a method: plain bars for base, hatched for novel classes; lines: 95 % intervals."""
     title = f"IoU per class, {dataset}, fold 1, k-way"
-    found, missing = _found(results, _table_order(methods), dataset)
-    if not found:
+    runs_by, missing = _kway_runs(results, methods, dataset)
+    if not runs_by:
         return not_run(title, "; ".join(missing))
-    figure, places, left = _grid(len(found), 1.75, 2.3)
-    for place, (method, runs) in zip(places, found.items(), strict=True):
-        first = runs[0]
-        ids = [*(c for c in first.base if c != 0), *first.novel]
-        estimates = [bootstrap(runs, f"iou:{c}", repeats=300) for c in ids]
-        _class_bars(place, ids, estimates, first)
+    figure, places, left = _grid(len(runs_by), 1.75, 2.3)
+    for place, (method, runs) in zip(places, runs_by.items(), strict=True):
+        _class_bars(place, runs)
         place.set_title(_titled(method, runs), fontsize=8)
     for place in left:
         place.set_ylabel("")
-    with style():
-        figure.suptitle(f"{title}; * and hatching: novel classes", x=0.01, ha="left", fontsize=10)
+    _title(figure, f"{title}; * and hatching: novel classes")
     _note(figure, "IoU, %" + _absent(missing))
     return figure
 
 
-def _class_bars(place: Axes, ids: Sequence[int], estimates: Sequence[Estimate], run: Measured) -> None:
-    means = 100 * np.array([one.mean for one in estimates])
-    spans = 100 * np.array([[one.mean - one.low, one.high - one.mean] for one in estimates]).T
-    novel = [c in run.novel for c in ids]
+def _class_bars(place: Axes, runs: Sequence[Measured]) -> None:
+    ids = [*(c for c in runs[0].base if c != 0), *runs[0].novel]
+    rows, novel = range(len(ids)), [c in runs[0].novel for c in ids]
+    estimates = np.array([tuple(bootstrap(runs, f"iou:{c}", repeats=300)) for c in ids])
+    mean, low, high = 100 * estimates.T
+    means, spans = np.nan_to_num(mean), np.nan_to_num(np.stack([mean - low, high - mean]))
     with style():
-        bars = place.barh(
-            range(len(ids)), np.nan_to_num(means), color=[INK[3] if one else INK[2] for one in novel], height=0.72
-        )
+        bars = place.barh(rows, means, color=[INK[3] if one else INK[2] for one in novel], height=0.72)
         for bar, one in zip(bars, novel, strict=True):
             bar.set_hatch("////" if one else "")
             bar.set_edgecolor("white" if one else INK[2])
-        place.errorbar(
-            np.nan_to_num(means),
-            range(len(ids)),
-            xerr=np.clip(np.nan_to_num(spans), 0, None),
-            fmt="none",
-            ecolor="black",
-            elinewidth=0.8,
-        )
-        place.set_yticks(range(len(ids)), class_names(run, ids), fontsize=7)
+        place.errorbar(means, rows, xerr=np.clip(spans, 0, None), fmt="none", ecolor="black", elinewidth=0.8)
+        place.set_yticks(rows, _class_names(runs[0], ids), fontsize=7)
         place.set_ylim(len(ids) - 0.4, -0.6)
         place.set_xlim(0, 100)
         place.grid(False, axis="y")
-
-
-def _titled(method: str, runs: Sequence[Measured]) -> str:
-    short = {"label_transfer": "Label transfer"}.get(method, METHODS[method].label)
-    return f"{short} ({len(runs)} seeds)" if len(runs) > 1 else short
-
-
-def _absent(missing: Sequence[str]) -> str:
-    return f". Not run: {'; '.join(missing)}" if missing else ""
 
 
 def confusion(
@@ -125,25 +62,20 @@ def confusion(
 ) -> Figure:
     """Draw where the pixels of each class go, a table a method: rows truth, columns answer, per cent of the row."""
     title = f"Confusion between parts, {dataset}, fold 1, k-way"
-    found, missing = _found(results, _table_order(methods), dataset)
-    found = {
-        method: kept for method, runs in found.items() if (kept := [run for run in runs if run.confusion is not None])
-    }
-    if not found:
+    runs_by, missing = _kway_runs(results, methods, dataset)
+    counted = {method: [run for run in runs if run.confusion is not None] for method, runs in runs_by.items()}
+    counted = {method: runs for method, runs in counted.items() if runs}
+    if not counted:
         return not_run(title, "; ".join(missing) or "no confusions between classes were recorded")
-    figure, axes = new_figure(1, len(found), width=4.3, height=4.5)
-    for place, (method, runs) in zip(axes[0], found.items(), strict=True):
-        first = runs[0]
-        ids = [0, *(c for c in first.base if c != 0), *first.novel]
-        total = np.sum([run.confusion for run in runs if run.confusion is not None], 0)[np.ix_(ids, ids)].astype(float)
+    figure, axes = new_figure(1, len(counted), width=4.3, height=4.5)
+    for place, (method, runs) in zip(axes[0], counted.items(), strict=True):
+        ids = [0, *(c for c in runs[0].base if c != 0), *runs[0].novel]
+        total = np.sum([run.confusion for run in runs], 0)[np.ix_(ids, ids)].astype(float)  # type: ignore[arg-type]
         with np.errstate(invalid="ignore"):
             share = 100 * total / total.sum(1, keepdims=True)
-        _share_table(place, share, class_names(first, ids), _titled(method, runs), len(first.novel))
-    told = f"{title}; rows truth, columns answer, % of the row's pixels; * novel"
-    with style():
-        figure.suptitle(
-            "\n".join(textwrap.wrap(told, 14 * round(figure.get_size_inches()[0]))), x=0.01, ha="left", fontsize=10
-        )
+        _share_table(place, share, _class_names(runs[0], ids), _titled(method, runs), len(runs[0].novel))
+    words = f"{title}; rows truth, columns answer, % of the row's pixels; * novel"
+    _title(figure, "\n".join(textwrap.wrap(words, 14 * round(figure.get_size_inches()[0]))))
     if missing:
         _note(figure, _absent(missing).removeprefix(". "))
     return figure
@@ -157,17 +89,9 @@ def _share_table(place: Axes, share: np.ndarray, names: Sequence[str], title: st
         place.grid(False)
         place.set_title(title)
         for (row, column), value in np.ndenumerate(share):
-            if np.isnan(value) or value < 1:
-                continue
-            place.text(
-                column,
-                row,
-                f"{value:.0f}",
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="white" if value > 55 else "black",
-            )
+            if value >= 1:  # not for nan
+                look = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if value > 55 else "black"}
+                place.text(column, row, f"{value:.0f}", **look)
         border = len(names) - n_novel - 0.5
         place.axhline(border, color="black", linewidth=0.8)
         place.axvline(border, color="black", linewidth=0.8)
@@ -182,28 +106,20 @@ def size_iou(
     two standard errors of a group's mean.
     """
     title = f"IoU against part size, {dataset}, fold 1, k-way"
-    found, missing = _found(results, _table_order(methods), dataset)
-    if not found:
+    runs_by, missing = _kway_runs(results, methods, dataset)
+    if not runs_by:
         return not_run(title, "; ".join(missing))
-    curves = {method: size_curve(runs, bins) for method, runs in found.items()}
+    curves = {method: size_curve(runs, bins) for method, runs in runs_by.items()}
     smallest, largest = (pick(pick(curve[0]) for curve in curves.values()) for pick in (min, max))
     ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30) if 0.9 * smallest < tick < 1.1 * largest]
-    figure, places, left = _grid(len(found), 1.75, 1.9)
-    for number, (place, (method, runs)) in enumerate(zip(places, found.items(), strict=True)):
+    figure, places, left = _grid(len(runs_by), 1.75, 1.9)
+    for number, (place, (method, runs)) in enumerate(zip(places, runs_by.items(), strict=True)):
         x, y, error = curves[method]
+        look = {"color": INK[0], "marker": MARKERS[number % len(MARKERS)], "linestyle": "-", "linewidth": 1.3}
         with style():
             if "eopnet" in curves and method != "eopnet":
                 place.plot(*curves["eopnet"][:2], color="0.45", linestyle=":", linewidth=1.2)
-            place.errorbar(
-                x,
-                y,
-                yerr=2 * error,
-                color=INK[0],
-                marker=MARKERS[number % len(MARKERS)],
-                linestyle="-",
-                linewidth=1.3,
-                capsize=2,
-            )
+            place.errorbar(x, y, yerr=2 * error, capsize=2, **look)
             place.set_xscale("log")
             place.set_ylim(0, 100)
             place.set_title(_titled(method, runs), fontsize=8)
@@ -211,8 +127,7 @@ def size_iou(
             place.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     for place in left:
         place.set_ylabel("IoU, %")
-    with style():
-        figure.suptitle(title + ("; dotted: EOP-Net" if "eopnet" in curves else ""), x=0.01, ha="left", fontsize=10)
+    _title(figure, title + ("; dotted: EOP-Net" if "eopnet" in curves else ""))
     _note(figure, "true size of the part, % of the photo" + _absent(missing))
     return figure
 
@@ -237,18 +152,20 @@ def size_curve(runs: Sequence[Measured], bins: int = 6) -> tuple[np.ndarray, np.
 def eopnet8f(results: Results, dataset: str = "synth-atr") -> Figure:
     """Draw EOP-Net's Fig. 8: scores of base and novel classes during training, with and without momentum prototypes."""
     title = "EOP-Net's Fig. 8: scores during training, with and without momentum prototypes"
-    lines = []
-    reasons = []
+    looks = {
+        ("", "base"): (INK[0], "-", "o"),
+        ("static", "base"): (INK[2], "--", "s"),
+        ("", "novel"): (INK[1], "-", "^"),
+        ("static", "novel"): (INK[3], ":", "v"),
+    }
+    lines, reasons = [], []
     for ablation in FIGURE8:
         key = RunKey("eopnet", dataset, 1, "k", 0, ablation)
         runs = results.seeds(key)
-        missing = results.get(key)
         if not runs:
-            reasons.append(missing.reason if isinstance(missing, NotRun) else "not run yet")
-            continue
-        for part in ("base", "novel"):
-            curves = [curve_of(run, part) for run in runs]
-            curves = [curve for curve in curves if len(curve[0])]
+            reasons.append(_reason(results, key))
+        for part in ("base", "novel") if runs else ():
+            curves = [curve for curve in (curve_of(run, part) for run in runs) if len(curve[0])]
             if curves:
                 lines.append((ablation, part, curves, max(int(row["epoch"]) for run in runs for row in run.history)))
             else:
@@ -256,35 +173,93 @@ def eopnet8f(results: Results, dataset: str = "synth-atr") -> Figure:
     if not lines:
         return not_run(title, "; ".join(dict.fromkeys(reasons)))
     figure, axes = new_figure(width=6.2, height=3.4)
-    place = axes[0, 0]
-    looks = {
-        ("", "base"): (INK[0], "-", "o"),
-        ("static", "base"): (INK[2], "--", "s"),
-        ("", "novel"): (INK[1], "-", "^"),
-        ("static", "novel"): (INK[3], ":", "v"),
-    }
-    columns = set()
+    place, scores = axes[0, 0], set()
     with style():
         for ablation, part, curves, epochs in lines:
             colour, dash, mark = looks[ablation, part]
-            label = f"{part}, {'with' if ablation == '' else 'without'} momentum prototypes"
+            name = f"{part}, {'with' if ablation == '' else 'without'} momentum prototypes"
             shortest = min(len(curve[0]) for curve in curves)
             x = curves[0][0][:shortest] * epochs
             y = 100 * np.stack([curve[1][:shortest] for curve in curves])
-            columns |= {curve[2].partition("_")[2] for curve in curves}
-            place.plot(x, y.mean(0), color=colour, linestyle=dash, marker=mark, label=label)
+            scores |= {curve[2].partition("_")[2] for curve in curves}
+            place.plot(x, y.mean(0), color=colour, linestyle=dash, marker=mark, label=name)
             if len(y) > 1:
                 place.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.15, linewidth=0)
         place.set_xlabel("epoch")
         place.xaxis.set_major_locator(MaxNLocator(integer=True))
-        place.set_ylabel({"accuracy": "mean accuracy, %", "miou": "mIoU, %"}[sorted(columns)[0]])
+        place.set_ylabel({"accuracy": "mean accuracy, %", "miou": "mIoU, %"}[sorted(scores)[0]])
         place.set_ylim(bottom=0)
         place.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        about = f"{dataset}, fold 1, k-way" + (f"; not run: {reasons[0]}" if reasons else "")
-        figure.suptitle("\n".join([title, *textwrap.wrap(about, 100)]), x=0.01, ha="left", fontsize=10)
+    where = f"{dataset}, fold 1, k-way" + (f"; not run: {reasons[0]}" if reasons else "")
+    _title(figure, "\n".join([title, *textwrap.wrap(where, 100)]))
     return figure
 
 
-def _table_order(methods: Sequence[str]) -> list[str]:
-    """Return methods as the tables list them, unknown ones last."""
-    return sorted(methods, key=lambda name: list(METHODS).index(name) if name in METHODS else len(RUN_ORDER))
+CHARTS: dict[str, Callable[..., Figure]] = {
+    "eopnet8f": eopnet8f,
+    "per_class": per_class,
+    "confusion": confusion,
+    "size_iou": size_iou,
+}
+"""Figures that need nothing but results: maker(results, dataset)."""
+
+
+# ------------------------------------------------------------------------------------------------ shared pieces
+
+
+def _kway_runs(results: Results, methods: Sequence[str], dataset: str) -> tuple[dict[str, list[Measured]], list[str]]:
+    """Return {method: its k-way runs on fold 1} in the tables' order and "label: reason" of those without."""
+    found, missing = {}, []
+    ordered = sorted(methods, key=lambda name: list(METHODS).index(name) if name in METHODS else len(RUN_ORDER))
+    for method in ordered:
+        key = RunKey(method, dataset, 1, "k")
+        runs = results.seeds(key)
+        if runs:
+            found[method] = runs
+        else:
+            missing.append(f"{METHODS[method].label} ({_reason(results, key).removeprefix('not run: ')})")
+    return found, missing
+
+
+def _reason(results: Results, key: RunKey) -> str:
+    absent = results.get(key)
+    return absent.reason if isinstance(absent, NotRun) else "not run yet"
+
+
+def _class_names(run: Measured, ids: Sequence[int]) -> list[str]:
+    """Return the names of kept ids; novel ones carry a star."""
+    space = label_space(run.key.dataset)
+    return [space.class_name(index) + ("*" if index in run.novel else "") for index in ids]
+
+
+def _titled(method: str, runs: Sequence[Measured]) -> str:
+    short = {"label_transfer": "Label transfer"}.get(method, METHODS[method].label)
+    return f"{short} ({len(runs)} seeds)" if len(runs) > 1 else short
+
+
+def _absent(missing: Sequence[str]) -> str:
+    return f". Not run: {'; '.join(missing)}" if missing else ""
+
+
+def _title(figure: Figure, text: str) -> None:
+    with style():
+        figure.suptitle(text, x=0.01, ha="left", fontsize=10)
+
+
+def _note(figure: Figure, text: str) -> None:
+    wide = int(17 * figure.get_size_inches()[0])  # signs of this size that go into a line
+    with style():
+        figure.supxlabel("\n".join(textwrap.wrap(text, wide)), fontsize=7, x=0.01, ha="left")
+
+
+def _grid(count: int, width: float, height: float, columns: int = 5) -> tuple[Figure, list[Axes], list[Axes]]:
+    """Return a figure with `count` places, `columns` a row: all axes in use, and those of the first column."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = new_figure(rows, columns, width=width, height=height, sharex=True, sharey=True)
+    flat = list(axes.flat)
+    for spare in flat[count:]:
+        spare.set_visible(False)
+    for last in flat[max(0, count - columns) : count]:  # the lowest of its column, though a spare place may lie below
+        last.tick_params(axis="x", labelbottom=True)
+    return figure, flat[:count], list(axes[:, 0])
