@@ -154,7 +154,7 @@ MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb07.check_interval, lambda m, i, d: miou(m, i), "two numbers"),
     (nb07.check_restricted, lambda t, s: t, "nothing has changed"),
     (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), t, 0), "255"),
-    (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), t, 255), "not as ignored"),
+    (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), t, 255), "not ignored"),
     (nb07.check_restricted, lambda t, s: np.isin(t, s), "True and False"),
     (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), 0, t), "must stay"),
     (nb07.check_restricted, asked_for_in_place, "in place"),

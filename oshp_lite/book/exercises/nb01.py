@@ -19,10 +19,7 @@ def check_training_mask(attempt: Any) -> str:
     given = mask.copy()
     result = mask_of(call(attempt, given, (0, 4, 9, 12, 14)), mask.shape, "the training mask")
     require(np.array_equal(given, mask), IN_PLACE)
-    require(
-        (result[mask == IGNORE] == IGNORE).all(),
-        "a pixel marked 255 makes no statement; as background it would make one. It must stay 255",
-    )
+    require((result[mask == IGNORE] == IGNORE).all(), "255 makes no statement, background would; it must stay 255")
     novel = np.isin(mask, (5, 6, 7))
     require(
         not (result[novel] == IGNORE).all(),
@@ -50,10 +47,7 @@ def check_truth(attempt: Any) -> str:
         result = mask_of(value, query.shape, "the truth (it has the query's size)")
         require(np.array_equal(given, query), IN_PLACE)
         refuse(result, (query, "nothing is restricted: classes that the support lacks are still scored"))
-        require(
-            (result[query == IGNORE] == IGNORE).all(),
-            "a query pixel of 255 has no label, whatever the support holds; it must stay 255",
-        )
+        require((result[query == IGNORE] == IGNORE).all(), "a query pixel of 255 has no label; it must stay 255")
         lost = (truth == 0) & (query != 0)
         require(
             not (result[lost] == IGNORE).any(),
@@ -95,10 +89,7 @@ def check_scores(attempt: Any) -> str:
     except (TypeError, ValueError):
         result = np.zeros(0)
     require(result.shape == (3,), "return three numbers: human, novel, base")
-    require(
-        not np.isnan(result).any(),
-        "a mean is nan: a class that is in neither truth nor prediction has 0/0. Leave it out",
-    )
+    require(not np.isnan(result).any(), "a mean is nan: a class in neither truth nor prediction has 0/0. Leave it out")
     human, new, known = _means(iou, base, novel)
     bare = float(np.nanmean(iou[list(base)])), float(np.nanmean(iou[[*base, *novel]]))
     background = "the background is a class of human and of base; you left it out"

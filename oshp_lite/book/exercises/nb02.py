@@ -33,9 +33,7 @@ def check_merge(attempt: Any) -> str:
     require(np.array_equal(given, mask), IN_PLACE)
     require((result[mask == IGNORE] == IGNORE).all(), "255 is not an id but the lack of a label; it must stay 255")
     require((result[mask == 17] == 0).all(), "id 17 is not in kept_as: it was dropped, so it becomes background, 0")
-    require(
-        not np.isin(result, (10, 13)).any(), "right-hand ids are still there: 10 and 13 are to be joined with 9 and 12"
-    )
+    require(not np.isin(result, (10, 13)).any(), "right-hand ids are still there: join 10 and 13 with 9 and 12")
     wrong = sorted({int(value) for value in mask[result != table[mask]]})
     require(not wrong, f"pixels of these raw ids came out wrong: {wrong}")
     return "every id is looked up once, what is not listed is dropped, and 255 stays silent"
@@ -62,11 +60,7 @@ def check_mirror(attempt: Any) -> str:
         (turned, "a left shoe is still a left shoe, but in the mirror it is the other foot. Exchange the ids"),
         (table[mask], "the ids are exchanged, but the picture is not turned left to right"),
         (table[mask][::-1], "you turn the mask upside down; a mirror swaps the columns"),
-        (
-            one_sided,
-            "both sides end up as the left one: after left has become right, all of it is turned back. Exchange in "
-            "one step, or read from an untouched copy",
-        ),
+        (one_sided, "both sides end up as the left one; exchange in one step, or read from an untouched copy"),
         (joined, "left became right, but right did not become left"),
     )
     wrong = sorted({int(value) for value in turned[result != table[turned]]})
@@ -135,12 +129,10 @@ def check_pairs(attempt: Any) -> str:
     require(bool(result) and all(len(pair) == 3 for pair in result), "return a list of triples (query, support, class)")
     supports = [pair[1] for pair in result]
     require(
-        not set(supports) & {*index[1], *index[2], *index[3]},
-        "the supports come from the query part; look under key class + S",
+        not set(supports) & {*index[1], *index[2], *index[3]}, "supports come from the query part; use key class + S"
     )
     require(
-        len(result) == len(truth),
-        f"{len(order)} classes x {queries} queries x {repeats} supports make {len(truth)} pairs, not {len(result)}",
+        len(result) == len(truth), f"{len(order)} x {queries} x {repeats} make {len(truth)} pairs, not {len(result)}"
     )
     classes = list(dict.fromkeys(pair[2] for pair in result))
     require(
@@ -155,8 +147,7 @@ def check_pairs(attempt: Any) -> str:
     require(len(set(supports)) == len(supports), "a support photo is used twice; every pair has a support of its own")
     slots, right = [pair[0] for pair in result], [pair[0] for pair in truth]
     require(
-        slots != right or result == truth,
-        "the queries are right; the supports must be taken in list order, passing over those already used",
+        slots != right or result == truth, "the queries are right; take supports in list order, passing over used ones"
     )
     require(
         slots[: queries * repeats] != right[::repeats][:queries] * repeats,

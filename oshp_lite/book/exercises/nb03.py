@@ -23,18 +23,12 @@ def check_masked_average(attempt: Any) -> str:
     refuse(
         result,
         (inside.sum(1), "this is the sum over the class's cells; Eq. (2) divides it by their number |Λ|"),
-        (
-            inside.sum(1) / mask.numel(),
-            "you divided by the number of all cells; divide by the number of the class's own",
-        ),
+        (inside.sum(1) / mask.numel(), "you divided by the number of all cells; divide by the class's own number"),
         (features.mean((1, 2)), "this is the mean over the whole photo; only cells of class_id count"),
     )
     require(is_close(result, inside.mean(1)), "the vector differs from the mean feature of the class's cells")
     absent = tensor_of(call(attempt, features, mask, 4), (5,), "the prototype of an absent class")
-    require(
-        not absent.isnan().any(),
-        "a class without a cell gives NaN (0/0); its prototype is the zero vector. Divide by max(1, count)",
-    )
+    require(not absent.isnan().any(), "a class without a cell gives NaN (0/0). Divide by max(1, count)")
     require(not absent.any(), "a class without a cell must get the zero vector")
     return "the mean of the class's own cells, and the zero vector for a class that is not there"
 
@@ -62,8 +56,7 @@ def check_half_life(attempt: Any) -> str:
             "not below one half. Return the smallest n with αⁿ < 1/2",
         )
         require(
-            value == truth,
-            f"for α = {alpha} you say {value:g}, but α^{truth - 1} = {before:.4f} and α^{truth} = {after:.4f}",
+            value == truth, f"for α = {alpha} you say {value:g}; α^{truth - 1} = {before:.4f}, α^{truth} = {after:.4f}"
         )
     return "with α = 0.999 a vector has lost half its weight after 693 updates: the bank remembers long"
 
@@ -83,11 +76,7 @@ def check_bank_update(attempt: Any) -> str:
     first = alpha * bank[1] + (1 - alpha) * static[0, 1]
     second = alpha * first + (1 - alpha) * static[1, 1]
     refuse(
-        used[0, 1],
-        (
-            (1 - alpha) * bank[1] + alpha * static[0, 1],
-            "α stands on the old value: the bank keeps α of itself and takes 1-α of the new",
-        ),
+        used[0, 1], ((1 - alpha) * bank[1] + alpha * static[0, 1], "α stands on the old value, which the bank keeps")
     )
     require(is_close(used[0, 1], first), "the first sample's prototype of class 1 is not α·bank + (1-α)·static")
     refuse(
@@ -101,9 +90,6 @@ def check_bank_update(attempt: Any) -> str:
     )
     require(is_close(used[0, 3], static[0, 3]), "class 3's row was empty, so its first static prototype is used as is")
     require(is_close(new[1], second), "the new bank must hold the last used prototype of each class that occurred")
-    require(
-        is_close(new[0], bank[0]) and not used[:, 0].any(),
-        "row 0 is the background, which has no prototype in the fine space: skip it (used: zero)",
-    )
+    require(is_close(new[0], bank[0]) and not used[:, 0].any(), "row 0 is the background: skip it (used: zero)")
     require(is_close(new[3], alpha * static[0, 3] + (1 - alpha) * static[1, 3]), "row 3 of the bank is not right")
     return "sample after sample, empty rows start with the first vector, absent classes stay untouched"

@@ -19,10 +19,7 @@ def check_attend(attempt: Any) -> str:
     refuse(
         result,
         (product, "the residual is missing: where a map is 0 the trunk would see nothing. Add the features"),
-        (
-            maps[:, None] + features[None],
-            "you added the map; Eq. (5) multiplies the features by the map, then adds the features",
-        ),
+        (maps[:, None] + features[None], "you added the map; Eq. (5) multiplies the features by it"),
         (product + maps[:, None], "the residual is the feature f(G), not the map A: R = A·f(G) + f(G)"),
     )
     require(is_close(result, product + features[None]), "the result differs from A·f(G) + f(G)")
@@ -40,15 +37,9 @@ def check_background_map(attempt: Any) -> str:
     known = maps[present]
     refuse(
         result,
-        (
-            (1 - maps).mean(0),
-            "you averaged over all ids, as the official code does; Eq. (8) uses the support's classes",
-        ),
+        ((1 - maps).mean(0), "all ids, as in the official code; Eq. (8) averages over the support's classes"),
         (known.mean(0), "this is the mean similarity; the background is the *dis*similarity 1 - A"),
-        (
-            (1 / (len(known) + 1) - 1) * (1 - known).sum(0),
-            "the printed (1/|C|-1) is a misprint for 1/(|C_s|-1): one over the foreground classes",
-        ),
+        ((1 / (len(known) + 1) - 1) * (1 - known).sum(0), "the printed (1/|C|-1) is a misprint for 1/(|C_s|-1)"),
         ((1 - known).sum(0), "the sum is not yet divided by the number of present classes"),
         (1 - known.max(0).values, "1 - max measures the nearest prototype; Eq. (8) takes the mean over the classes"),
     )
@@ -66,23 +57,15 @@ def check_softmax(attempt: Any) -> str:
     plain = torch.cat([background[None], scores.exp()])
     refuse(
         result,
-        (
-            torch.cat([scores, background[None]]).softmax(0),
-            "the background must come first: channel and class id then agree",
-        ),
-        (
-            plain / plain.sum(0),
-            "the background is not exponentiated. The AAAI paper prints it so; code and Eq. (7) use exp for all",
-        ),
+        (torch.cat([scores, background[None]]).softmax(0), "the background must come first: channel = class id"),
+        (plain / plain.sum(0), "the background is not exponentiated, as AAAI prints it; Eq. (7) uses exp for all"),
         (stacked.sigmoid(), "sigmoids do not compete: the channels of a pixel must sum to one"),
     )
     require(is_close(result.sum(0), torch.ones(2, 2)), "the channels of a pixel do not sum to one")
     truth = stacked.softmax(0)
     require(is_close(result, truth), "the probabilities differ from the softmax over background and classes")
     large = tensor_of(call(attempt, scores + 200.0, background + 200.0), (4, 2, 2), "the probabilities")
-    require(
-        is_close(large, truth, 1e-4), "scores near 200 overflow exp (NaN). Subtract the maximum first, or use softmax"
-    )
+    require(is_close(large, truth, 1e-4), "scores near 200 overflow exp. Subtract the maximum first, or use softmax")
     return "background and classes compete in one softmax, also for large scores"
 
 
@@ -92,15 +75,13 @@ def check_shift(attempt: Any) -> str:
     for epoch, epochs in ((0, 50), (10, 50), (49, 50), (3, 8)):
         agm, npm = two_numbers(call(attempt, epoch, epochs), "AGM's weight, then NPM's")
         truth = 1 - epoch / epochs
-        require(
-            is_close(agm + npm, 1.0), f"the two weights of epoch {epoch} sum to {agm + npm:g}; Eq. (10) has β and 1 - β"
-        )
+        require(is_close(agm + npm, 1.0), f"the weights of epoch {epoch} sum to {agm + npm:g}, not 1")
         refuse(
             agm,
             (epoch / epochs, "the wrong way round: training begins with AGM (β = 1) and ends with NPM"),
             (
                 1 - epoch / (epochs - 1) if epoch else None,
-                "you divided by epochs - 1; with β = 1 - epoch/epochs the last weight is 1/epochs, not 0",
+                "you divided by epochs - 1; Eq. (10) has β = 1 - epoch/epochs",
             ),
         )
         require(is_close(agm, truth), f"in epoch {epoch} of {epochs} AGM's weight is {truth:g}, you have {agm:g}")

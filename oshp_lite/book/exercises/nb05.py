@@ -28,10 +28,7 @@ def check_parent_mask(attempt: Any) -> str:
         result,
         (torch.where((truth > 0) & (truth != 255), truth - 1, truth), "0 is the background. Count the parents from 1"),
     )
-    require(
-        (result[mask == 255] == 255).all(),
-        "pixels marked 255 make no statement, at any granularity: they must stay 255",
-    )
+    require((result[mask == 255] == 255).all(), "255 makes no statement, at any granularity: it must stay 255")
     in_place = (
         "you write into the mask that you read from: a fine id that was turned into parent 2 is taken for class 2 "
         "in the next round. Write into a fresh tensor"
@@ -68,13 +65,8 @@ def check_infuse(attempt: Any) -> str:
     previous, current = torch.randn(2, 3, 4, 5, generator=draw), torch.randn(2, 3, 7, 9, generator=draw)
     raw = call(attempt, previous, current)
     shape = tuple(raw.shape) if isinstance(raw, Tensor) else ()
-    require(
-        shape != tuple(current.shape),
-        "the features are added or mixed; the module concatenates them, which doubles the channels",
-    )
-    require(
-        shape != (2, 6, 4, 5), "you shrank the present stage's features; it is the earlier stage's that are resized"
-    )
+    require(shape != tuple(current.shape), "the features are added; the module concatenates them, 2D channels")
+    require(shape != (2, 6, 4, 5), "you shrank the present stage's features; resize the earlier stage's")
     result = tensor_of(raw, (2, 6, 7, 9), "the concatenated features")
     right = resize(previous, current.shape[-2:])
     refuse(result, (torch.cat([current, right], 1), "the order is reversed: the coarser stage's channels come first"))
@@ -82,12 +74,9 @@ def check_infuse(attempt: Any) -> str:
         result[:, :3],
         (
             interpolate(previous, size=(7, 9), mode="bilinear", align_corners=False),
-            "bilinear, but with half-pixel centres; use align_corners=True",
+            "half-pixel centres; use align_corners=True",
         ),
-        (
-            interpolate(previous, size=(7, 9), mode="nearest"),
-            "nearest-neighbour resize; use bilinear with align_corners=True",
-        ),
+        (interpolate(previous, size=(7, 9), mode="nearest"), "nearest-neighbour resize; use bilinear"),
     )
     require(is_close(result, torch.cat([right, current], 1)), "the channels are not [resized previous ; current]")
     return "the coarser stage's features, brought to size, stand before the present stage's own"
@@ -103,17 +92,12 @@ def check_unit_parameters(attempt: Any) -> str:
         bias = "the convolutions have no bias, since a batch normalisation with weight and bias follows each of them"
         refuse(
             value,
-            (
-                9 * n_in * n_out,
-                "that is an ordinary 3x3 convolution; a depthwise one has a single 3x3 filter per channel",
-            ),
+            (9 * n_in * n_out, "that is an ordinary 3x3 convolution; a depthwise one has one filter per channel"),
             (weights, "the two batch normalisations are missing: each has a weight and a bias per channel"),
             (truth + channels, bias),
             (weights + channels, bias),
             (weights + 4 * channels, "running mean and variance are buffers, not parameters: no gradient reaches them"),
             tolerance=0,
         )
-        require(
-            value == truth, f"for {n_in} -> {n_out} channels the unit has {truth:,} parameters, you say {value:,.0f}"
-        )
+        require(value == truth, f"for {n_in} -> {n_out} channels the unit has {truth:,} parameters, not {value:,.0f}")
     return "137,216 + 68,864 = 206,080 parameters make one knowledge infusion module"

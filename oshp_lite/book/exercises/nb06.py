@@ -51,18 +51,9 @@ def check_screening(attempt: Any) -> str:
     refuse(
         result,
         (best, "nothing is screened: pixels that the coarse map calls scene must become 0"),
-        (
-            torch.where(person, 0, best),
-            "the wrong way round: channel 1 is the person, and there the fine prediction stays",
-        ),
-        (
-            torch.where(person, fine[:, 1:].argmax(1) + 1, 0),
-            "inside the person you force a class; background may win there too",
-        ),
-        (
-            torch.where(coarse[:, 1] > 0, best, 0),
-            "you compare the person score with 0; compare it with the scene score (argmax)",
-        ),
+        (torch.where(person, 0, best), "the wrong way round: channel 1 is the person, where the fine ids stay"),
+        (torch.where(person, fine[:, 1:].argmax(1) + 1, 0), "inside the person you force a class; background may win"),
+        (torch.where(coarse[:, 1] > 0, best, 0), "you compare the person score with 0, not with the scene score"),
     )
     require(is_close(result, torch.where(person, best, 0)), "some pixels differ from: argmax, then 0 off the person")
     return "the fine prediction inside the person, background elsewhere"
@@ -83,20 +74,14 @@ def check_contrast(attempt: Any) -> str:
     others = (cosine / tau).masked_fill(torch.eye(4, dtype=torch.bool), float("-inf")).logsumexp(1)
     refuse(
         value,
-        (
-            F.cross_entropy(query @ support.T / tau, target),
-            "plain dot products let long vectors win; ⟨·,·⟩ is the cosine, as in Eq. (4)",
-        ),
+        (F.cross_entropy(query @ support.T / tau, target), "dot products let long vectors win; ⟨·,·⟩ is the cosine"),
         (F.cross_entropy(cosine, target), "the temperature τ is missing: divide the cosines by τ"),
         (F.cross_entropy(cosine * tau, target), "you multiply by τ; Eq. (12) divides by it"),
         (
             F.cross_entropy(cosine.T / tau, target),
-            "the denominator runs over the query's prototypes; Eq. (12) sums over the support's p_k",
+            "the denominator runs over the query; Eq. (12) sums over the support",
         ),
-        (
-            (others - cosine.diagonal() / tau).mean(),
-            "the denominator leaves out k = c, and the loss can fall below zero",
-        ),
+        ((others - cosine.diagonal() / tau).mean(), "the denominator leaves out k = c; the loss can be negative"),
         (4 * truth, "this is the sum over classes; Eq. (12) divides by their number"),
     )
     require(is_close(value, truth), f"for the test vectors the loss is {float(truth):.4f}, you have {float(value):.4f}")

@@ -58,10 +58,7 @@ def check_miou(attempt: Any) -> str:
         (mean(hits / np.maximum(rows, 1)), "you divided by the rows alone: that is recall"),
         (mean(hits / np.maximum(columns, 1)), "you divided by the columns alone: that is precision"),
         (mean(hits / np.maximum(rows + columns, 1)), "row + column counts the hits twice; subtract the diagonal"),
-        (
-            mean(2 * hits / np.maximum(rows + columns, 1)),
-            "this is the Dice (F1) score; IoU is hits / (row + column - hits)",
-        ),
+        (mean(2 * hits / np.maximum(rows + columns, 1)), "this is the Dice score; IoU is hits / (row + column - hits)"),
         (np.nanmean(per_pair), over_pairs),
         (np.nanmean(np.nanmean(per_pair, 1)), over_pairs),
         (np.nanmean(np.nanmean(per_pair, 0)), over_pairs),
@@ -71,9 +68,7 @@ def check_miou(attempt: Any) -> str:
     part = number(call(attempt, matrices.copy(), [1, 2]), "the mean IoU")
     require(is_close(part, iou[[1, 2]].mean()), "the mean runs over the given ids, not over all classes")
     absent = number(call(attempt, matrices.copy(), [1, 2, 3]), "the mean IoU")
-    require(
-        not math.isnan(absent), "class 3 never occurs: its IoU of 0/0 = nan spoils your mean; leave it out (np.nanmean)"
-    )
+    require(not math.isnan(absent), "class 3 never occurs: its 0/0 = nan spoils your mean; leave it out (np.nanmean)")
     refuse(absent, (iou[[1, 2]].sum() / 3, "class 3 never occurs; you counted it as 0, but it is to be left out"))
     require(is_close(absent, part), "a class that never occurs must be left out of the mean")
     return "matrices added first, hits over union, absent classes left out"
@@ -104,10 +99,7 @@ def check_interval(attempt: Any) -> str:
         (np.percentile(values, [5, 95]), "the 5th and 95th percentile leave 90 % between them"),
         (values.mean() + half, normal),
         (values.mean() + half * math.sqrt(len(values) / (len(values) - 1)), normal),
-        (
-            np.percentile(averaged, middle),
-            "you averaged the IoUs of single pairs; the drawn matrices are added first, then scored",
-        ),
+        (np.percentile(averaged, middle), "you averaged the IoUs of pairs; matrices are added first, then scored"),
         (np.percentile(once, middle), "a pair that is drawn twice counts twice"),
         tolerance=1e-4,
     )
@@ -115,13 +107,13 @@ def check_interval(attempt: Any) -> str:
         (low, high),
         (
             values.mean() + half / math.sqrt(len(values)),
-            "you divided by the root of the number of redraws; the interval would vanish with more of them",
+            "with more redraws this interval would vanish; do not divide by their root",
         ),
         tolerance=2e-3,
     )
     require(
         is_close((low, high), truth, 1e-4),
-        f"the interval is [{truth[0]:.4f}, {truth[1]:.4f}], yours [{low:.4f}, {high:.4f}]",
+        f"the interval is [{truth[0]:.4f}, {truth[1]:.4f}], not [{low:.4f}, {high:.4f}]",
     )
     return "each redraw is pooled and scored like the real list; the middle 95 % of the scores remain"
 
@@ -137,14 +129,8 @@ def check_restricted(attempt: Any) -> str:
         result,
         (truth, "nothing has changed: classes 5 and 7 have no example in the support, so no parser can know them"),
     )
-    require(
-        not (result[1, 2] == 0 and result[2, 3] == 0),
-        "255 marks a pixel without a label; it must stay 255, or the scoring punishes a guess",
-    )
-    require(
-        not (result[truth == 5] == 255).all(),
-        "classes without an example count as background (0), not as ignored (255)",
-    )
+    require(not (result[1, 2] == 0 and result[2, 3] == 0), "255 marks a pixel without a label; it must stay 255")
+    require(not (result[truth == 5] == 255).all(), "classes without an example are background (0), not ignored (255)")
     known = np.isin(truth, (1, 2))
     require((result[known] == truth[known]).all(), "the support holds classes 1 and 2; they must stay in the truth")
     require(
@@ -156,10 +142,7 @@ def check_restricted(attempt: Any) -> str:
         "the result differs from the truth restricted to the support's classes",
     )
     second = np.asarray(call(attempt, np.array([[0, 4]]), np.array([[4, 4]])))
-    require(
-        np.array_equal(second, [[0, 4]]),
-        "with a support that has no background at all, background must stay 0 in the truth",
-    )
+    require(np.array_equal(second, [[0, 4]]), "background must stay 0, also where the support has none")
     full = np.asarray(call(attempt, np.array([[3, 255]]), np.array([[255, 3]])))
     require(np.array_equal(full, [[3, 255]]), "a support with ignored pixels changes nothing for its classes")
     require(np.array_equal(given, truth), IN_PLACE)

@@ -38,18 +38,9 @@ def check_background(attempt: Any) -> str:
         value,
         (mean(mask == 0), "this is PANet's own rule; in k-way the other classes belong to the background of c as well"),
         (mean(*(mask != c for c in classes)), "pixels marked 255 are in your averages"),
-        (
-            mean(*(known & (mask != c) for c in (0, *classes))),
-            "the mean runs over the classes; id 0 is not one of them",
-        ),
-        (
-            (features * weights).sum((1, 2)) / weights.sum(),
-            "you pool all k masks into one; it is the mean of k averages",
-        ),
-        (
-            mean(*(mask == c for c in classes)),
-            "the background of class c is everything that is not c; you averaged the classes",
-        ),
+        (mean(*(known & (mask != c) for c in (0, *classes))), "the mean runs over classes; id 0 is none of them"),
+        ((features * weights).sum((1, 2)) / weights.sum(), "you pool all k masks; it is the mean of k averages"),
+        (mean(*(mask == c for c in classes)), "these are the classes; the background of c is everything that is not c"),
     )
     right, mine = (", ".join(f"{float(v):.3f}" for v in vector) for vector in (truth, value))
     require(is_close(value, truth), f"the prototype is [{right}], yours is [{mine}]")
@@ -83,13 +74,10 @@ def check_imprint(attempt: Any) -> str:
         (rows_with(mixed, e, w), "you scale rows of classes outside the support to unit length; leave them"),
         (rows_with(mixed, mixed), "a new class's row becomes the unit proxy, it is not mixed"),
         (rows_with(e, e), "a known class keeps 1 - alpha of its own row; you replaced it"),
-        (
-            rows_with(F.normalize(alpha * w + (1 - alpha) * e, dim=1), e),
-            "alpha is the share of the proxy; yours are swapped",
-        ),
+        (rows_with(F.normalize(alpha * w + (1 - alpha) * e, dim=1), e), "the shares are swapped: alpha is the proxy's"),
         (
             rows_with(F.normalize((1 - alpha) * rows + alpha * proxies, dim=1), e),
-            "bring row and proxy to unit length before you mix them",
+            "bring both to unit length before you mix",
         ),
         (rows_with(mixture, e), "a mixture of two unit vectors is shorter than 1; normalise it again"),
         (rows_with(mixed, proxies), "the row of a new class is its proxy at unit length"),
@@ -146,24 +134,15 @@ def check_transfer(attempt: Any) -> str:
     ignored = "a cell labelled 255 won somewhere; it has no label to give, so it may not be a neighbour"
     refuse(
         value,
-        (
-            flat[cosine.T.argmax(1)].view(5, 6),
-            "every query cell looks for its support cell; you search the other way round",
-        ),
+        (flat[cosine.T.argmax(1)].view(5, 6), "every query cell looks for its support cell, not the other way round"),
         (nearest(cosine, torch.ones_like(labelled)), ignored),
     )
     require(not (value == IGNORE).any(), ignored)
     refuse(
         value,
-        (
-            nearest(cosine, labelled & (flat != 0)),
-            "background is a label like the others: cells of id 0 are neighbours too",
-        ),
+        (nearest(cosine, labelled & (flat != 0)), "background is a label like the others; id 0 may be a neighbour"),
         (nearest(query.flatten(1).T @ support.flatten(1), labelled), _DOTS),
         (nearest(-cosine, labelled), "you take the least similar cell; argmax, not argmin"),
     )
-    require(
-        is_close(value, nearest(cosine, labelled)),
-        "some labels differ from that of the most similar labelled support cell",
-    )
+    require(is_close(value, nearest(cosine, labelled)), "some labels are not those of the most similar labelled cell")
     return "no prototype, no training, and background for free"

@@ -58,14 +58,8 @@ def check_human(attempt: Any) -> str:
         refuse(
             value,
             ((novel + base) / 2, "this is the plain mean; there are more base classes, so the base score weighs more"),
-            (
-                (few * base + (every - few) * novel) / every,
-                "the weights are swapped: the novel score stands for n_novel classes",
-            ),
-            (
-                (few * novel + (every - 1 - few) * base) / (every - 1),
-                "the background is one of the n_classes, a base class; you left it out",
-            ),
+            ((few * base + (every - few) * novel) / every, "the weights are swapped: novel stands for n_novel classes"),
+            ((few * novel + (every - 1 - few) * base) / (every - 1), "the background is a base class; you left it out"),
             (truth * every, "this is the sum over classes; divide by their number"),
         )
         require(is_close(value, truth), f"for {given} the human mIoU is {truth:g}, you say {value:g}")
@@ -95,15 +89,9 @@ def check_one_way(attempt: Any) -> str:
         value,
         (mean(row=0), "you read the background's row; counts[:, 1] are those of the target class"),
         (np.mean(single), "you average the IoUs of single pairs; sum the counts of all pairs of a class first"),
-        (
-            iou(counts[np.isin(targets, classes), 1].sum(0)),
-            "you pool the classes into one; the score is the mean of their IoUs",
-        ),
+        (iou(counts[np.isin(targets, classes), 1].sum(0)), "you pool the classes; the score is the mean of their IoUs"),
         (mean(ids=(3, 5, 8)), "pairs whose target class lies outside `classes` are in your score"),
-        (
-            mean(score=lambda count: 2 * count[0] / (count.sum() + count[0])),
-            "this is the Dice score; IoU is TP / (TP + FP + FN)",
-        ),
+        (mean(score=lambda count: 2 * count[0] / (count.sum() + count[0])), "this is Dice; IoU is TP / (TP + FP + FN)"),
     )
     require(is_close(value, mean()), f"the score is {mean():.4f}, yours is {value:.4f}")
     return "a class per column of pairs, summed first, divided last; so the table's 1-way novel mIoU is made"

@@ -40,15 +40,11 @@ def check_difference(attempt: Any) -> str:
         (ends(one) - ends(two)[::-1], "you compare two separate intervals; take the difference within every draw"),
         (ends(one - drawn(second, weights[::-1])), "both methods must be scored on the same redrawn pairs"),
         (ends(two - one), "the sign is turned: it is first minus second"),
-        (
-            ends(weights @ single / weights.sum(1)),
-            "you average the scores of single pairs; sum the counts of a draw first",
-        ),
+        (ends(weights @ single / weights.sum(1)), "you average over single pairs; sum the counts of a draw first"),
         (ends(one - two, (0.05, 0.95)), "this is a 90 % interval: 95 % leave 2.5 % out at either end"),
     )
     require(
-        is_close((low, high), truth),
-        f"the interval is [{truth[0]:.4f}, {truth[1]:.4f}], you have [{low:.4f}, {high:.4f}]",
+        is_close((low, high), truth), f"the interval is [{truth[0]:.4f}, {truth[1]:.4f}], not [{low:.4f}, {high:.4f}]"
     )
     return "hard pairs are hard for both methods, so most of the spread cancels within a draw"
 
@@ -88,10 +84,7 @@ def check_size_curve(attempt: Any) -> str:
     iou = np.clip(0.2 + 0.15 * np.log1p(size) + rng.normal(0, 0.1, 60), 0, 1)
     given = (size.copy(), iou.copy())
     value = call(attempt, *given, 4)
-    require(
-        np.array_equal(given[0], size) and np.array_equal(given[1], iou),
-        "your function sorts the given arrays in place; work on copies",
-    )
+    require(np.array_equal(given[0], size) and np.array_equal(given[1], iou), "do not sort the given arrays in place")
     try:
         sizes, ious = (np.asarray(part, dtype=float) for part in value)
     except (TypeError, ValueError):
@@ -102,23 +95,14 @@ def check_size_curve(attempt: Any) -> str:
     wide = np.clip(np.digitize(size, np.linspace(size.min(), size.max(), 5)) - 1, 0, 3)
     refuse(
         ious,
-        (
-            [iou[wide == g].mean() for g in range(4)],
-            "your groups are equally wide, so the last ones hold hardly any part. Make them equally full",
-        ),
+        ([iou[wide == g].mean() for g in range(4)], "your groups are equally wide; make them equally full"),
         (
             [part.mean() for part in np.array_split(np.sort(iou), 4)],
-            "you sorted sizes and IoUs apart; each IoU belongs to the size of its own part",
+            "you sorted sizes and IoUs apart; they belong together",
         ),
         ([part.mean() for part in np.array_split(iou, 4)], "the parts are not sorted by size before they are grouped"),
     )
-    refuse(
-        sizes,
-        (
-            [size[g].mean() for g in groups],
-            "a group's size is its median; the mean of such skewed sizes lies far from most",
-        ),
-    )
+    refuse(sizes, ([size[g].mean() for g in groups], "a group's size is its median; the mean lies far from most"))
     for name, mine, right in (("mean IoUs", ious, means), ("median sizes", sizes, medians)):
         require(is_close(mine, right), f"the groups' {name} are {np.round(right, 3)}, yours {np.round(mine, 3)}")
     return "equally many parts in each group, so each point of the curve is equally sure"
