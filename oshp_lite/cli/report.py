@@ -12,11 +12,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)} (default: quick)")
     parser.add_argument("--out", metavar="DIR", help="folder of reports (default: OSHP_REPORTS or reports/)")
+    parser.add_argument("--readme", action="store_true", help="put the committed results into README.md instead")
     places(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it."""
+    """Write the page, or README's results; return the exit code."""
+    if options.readme:
+        from oshp_lite.study.readme import update_readme
+
+        print("README.md: written" if update_readme() else "README.md: its results are those of the records")
+        return 0
     from oshp_lite.files import data_root, reports_root, runs_root
     from oshp_lite.study.report import write_report
 
