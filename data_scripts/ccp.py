@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from oshp_lite.data.prepare.scripts import ccp_main
+from oshp_lite.data.prepare.command import main
 
 if __name__ == "__main__":
-    sys.exit(ccp_main())
+    sys.exit(main("ccp"))

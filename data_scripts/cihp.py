@@ -7,8 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from oshp_lite.data.prepare.cihp import CIHP
-from oshp_lite.data.prepare.scripts import raw_main
+from oshp_lite.data.prepare.command import main
 
 if __name__ == "__main__":
-    sys.exit(raw_main(CIHP))
+    sys.exit(main("cihp"))

@@ -22,11 +22,11 @@ from oshp_lite.labels import (
     CCP_TAGS,
     GROUPS,
     IGNORE,
-    LabelSpace,
     colour_of,
     fold,
     label_space,
     meanings,
+    one_shot_space,
     tables,
 )
 
@@ -105,20 +105,6 @@ def test_groups_are_a_partition_of_the_classes(space: str) -> None:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_parents(space: str) -> None:
-    found = label_space(space)
-    mask = np.array([*found.classes, IGNORE])
-    expected = [0, *([*found.groups].index(_group_of(found, index)) + 1 for index in found.foreground_classes), IGNORE]
-    assert found.parents(mask).tolist() == expected
-    with pytest.raises(UserError, match="holds id 3"):
-        label_space("atr").parents(np.array([[3]]))  # a dropped id has no parent
-
-
-def _group_of(space: LabelSpace, index: int) -> str:
-    return next(name for name, ids in space.groups.items() if index in ids)
-
-
-@pytest.mark.parametrize("space", SPACES)
 def test_spaces_and_folds_travel_between_processes(space: str) -> None:
     assert pickle.loads(pickle.dumps(label_space(space))) is label_space(space)
     assert copy.deepcopy(fold("ccp", 2)) == fold("ccp", 2)
@@ -188,6 +174,14 @@ def test_unknown_names() -> None:
     with pytest.raises(UserError, match="unknown label space 'coco'"):
         label_space("coco")
     assert label_space("synth-lip") is label_space("lip") is label_space("LIP_OS")
+    for name in (label_space, one_shot_space, lambda name: fold(name, 1)):
+        with pytest.raises(UserError, match="the dataset figures-atr is now called synth-atr"):
+            name("figures-atr")  # type: ignore[operator]
+
+
+def test_the_one_shot_form_of_a_dataset() -> None:
+    assert one_shot_space("ccp") is one_shot_space("CCP_OS") is label_space("ccp-os") is fold("ccp", 1).space
+    assert one_shot_space("synth-atr") is label_space("atr") is fold("atr-os", 1).space
 
 
 @pytest.mark.parametrize(("dataset", "number"), FOLDS)
@@ -304,7 +298,7 @@ def test_one_colour_per_meaning_everywhere() -> None:
 def test_no_id_list_is_written_down_elsewhere() -> None:
     known = {tuple(label_space(name).classes) for name in ("atr", "lip", "cihp")}
     known |= {tuple(label_space(name).test_order) for name in ("atr", "lip", "cihp")}
-    known |= set(tables.TRAINING_IDS.values())
+    known |= {ids for name in SPACES for ids in label_space(name).folds.values()}
     root = Path(oshp_lite.__file__).parent
     for path in sorted(root.rglob("*.py")):
         if path == Path(tables.__file__):

@@ -17,21 +17,34 @@ from PIL import Image
 from raw_trees import ROOT, assert_refused, ccp_tree, everything, script
 
 from oshp_lite.data import open_dataset
+from oshp_lite.data.pairs import pairs_hash
 from oshp_lite.data.prepare.ccp import (
     CcpPlan,
     clone,
     foreground_box,
     read_annotation,
     shrink,
+    standard_plan,
     tailor,
 )
+from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.verify import verify
 from oshp_lite.errors import UserError
 from oshp_lite.labels import CCP_TAGS, label_space
 
 pytest.importorskip("scipy", reason="CCP's .mat files need scipy")
 
-PLAN = CcpPlan(train=6, train_queries=3, test_queries=2)
+
+def plan(
+    train: int = 6, photos: int = 12, left_out: tuple[int, ...] = (4,), queries: tuple[int, int] = (3, 2)
+) -> CcpPlan:
+    """A plan of a tiny clone: the first usable photos are for training."""
+    names = [f"{number:04d}" for number in range(photos) if number not in left_out]
+    gone = tuple(f"{number:04d}" for number in left_out)
+    return CcpPlan(tuple(names[:train]), tuple(names[train:]), gone, *queries)
+
+
+PLAN = plan()
 
 
 @pytest.fixture
@@ -42,8 +55,7 @@ def clone_folder(tmp_path: Path) -> Path:
 
 def test_tailoring_a_small_clone(clone_folder: Path, tmp_path: Path) -> None:
     report = tailor(clone_folder, tmp_path / "out", plan=PLAN)
-    assert report.left_out == {"0004": "its annotation has no foreground"}
-    assert report.usable == 11
+    assert report.notes == ("left out: 0004 (its annotation has no foreground)",)
     made = open_dataset(tmp_path / "out")
     assert made.stems("train") == ("0000", "0001", "0002", "0003", "0005", "0006")
     assert made.counts() == {"train": 6, "test": 5}
@@ -60,6 +72,23 @@ def test_tailoring_a_small_clone(clone_folder: Path, tmp_path: Path) -> None:
         assert np.abs(photo.astype(int) - sample.image).mean() < 40
     assert verify(made.root).ok, verify(made.root).problems
     assert not tailor(clone_folder, tmp_path / "out", plan=PLAN).fresh
+
+
+def test_more_annotations_than_listed_do_not_shift_the_split(tmp_path: Path) -> None:
+    ccp_tree(tmp_path / "clone", photos=14)
+    report = tailor(tmp_path / "clone", tmp_path / "out", plan=PLAN)
+    assert report.notes[-1] == "2 annotations are in no list and were left out, 0012 among them"
+    assert report.counts == {"train": 6, "test": 5}
+
+
+def test_the_committed_split() -> None:
+    """The numbers of our CCP-OS, and the very lists (SHA-256 of `names joined by newlines`)."""
+    committed = standard_plan()
+    assert (len(committed.train), len(committed.test), committed.left_out) == (700, 303, ("0536",))
+    everything = [*committed.train, *committed.test, *committed.left_out]
+    assert sorted(everything) == [f"{number:04d}" for number in range(1, 1005)]
+    assert committed.train[-1] < committed.test[0]
+    assert dataset_spec("ccp-os").photos == (len(committed.train), len(committed.test))
 
 
 def test_boxes_grow_by_a_tenth_inside_the_photo() -> None:
@@ -121,7 +150,11 @@ def test_faults_of_a_clone(clone_folder: Path, tmp_path: Path) -> None:
     savemat(annotation, {"groundtruth": np.ones((50, 40), np.uint8)})
     refused("is 40x50 but the photo is 40x60")
     photo.unlink()
-    refused(r"0007\.jpg does not exist though it is annotated")
+    refused(r"1 of the 12 \.jpg files of CCP's list are missing in .*photos, 0007\.jpg among them; git clone")
+    annotation.unlink()
+    refused(r"1 of the 12 \.mat files of CCP's list are missing in .*pixel-level, 0007\.mat among them; git clone")
+    savemat(annotation, {"groundtruth": np.zeros((60, 40), np.uint8)})
+    refused(r"0007\.mat has no foreground, though CCP's has")
     photo.write_bytes(good[photo][: len(good[photo]) // 2])
     refused(r"0007\.jpg is damaged or cut short")
 
@@ -130,7 +163,12 @@ def test_what_is_no_clone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no clone of CCP"):
         tailor(tmp_path, tmp_path / "out")
     ccp_tree(tmp_path / "clone", photos=3)
-    assert_refused(script("ccp", "--root", tmp_path / "clone", "--out", tmp_path / "out"), "only 3 annotations")
+    assert_refused(
+        script("ccp", "--root", tmp_path / "clone", "--out", tmp_path / "out"),
+        "1002 of the 1004 .mat files",
+        "0003.mat",
+        "git clone",
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -179,9 +217,12 @@ def test_interrupted_and_resumed(tmp_path: Path) -> None:
     ccp_tree(tmp_path / "clone", photos=40, empty=(2, 30), size=(300, 200))
     program = (
         "import sys; from oshp_lite.data.prepare.ccp import *; "
-        "tailor(sys.argv[1], sys.argv[2], plan=CcpPlan(train=20, train_queries=9, test_queries=5))"
+        "names = sys.argv[3].split(); "
+        "tailor(sys.argv[1], sys.argv[2], plan=CcpPlan(tuple(names[:20]), tuple(names[20:]), ('0002', '0030'), 9, 5))"
     )
-    words = [sys.executable, "-c", program, str(tmp_path / "clone"), str(tmp_path / "out")]
+    whole = plan(20, 40, (2, 30), (9, 5))
+    names = " ".join([*whole.train, *whole.test])
+    words = [sys.executable, "-c", program, str(tmp_path / "clone"), str(tmp_path / "out"), names]
     process = subprocess.Popen(words, cwd=ROOT)
     masks = tmp_path / ".out.partial" / "trainval_classes"
     deadline = time.monotonic() + 60
@@ -191,10 +232,9 @@ def test_interrupted_and_resumed(tmp_path: Path) -> None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    plan = CcpPlan(train=20, train_queries=9, test_queries=5)
-    report = tailor(tmp_path / "clone", tmp_path / "out", plan=plan)
-    assert set(report.left_out) == {"0002", "0030"}
-    tailor(tmp_path / "clone", tmp_path / "straight", plan=plan)
+    report = tailor(tmp_path / "clone", tmp_path / "out", plan=whole)
+    assert [note[:14] for note in report.notes] == ["left out: 0002", "left out: 0030"]
+    tailor(tmp_path / "clone", tmp_path / "straight", plan=whole)
     assert everything(tmp_path / "out") == everything(tmp_path / "straight")
 
 
@@ -218,6 +258,8 @@ def test_the_real_ccp(ccp_root: Path, tmp_path: Path) -> None:
     assert counts == {"skirt": (11, 27), "hat": (16, 28), "legwear": (12, 29)}
     pairs = made.test_pairs()
     assert len(pairs) == 550
+    assert pairs_hash(pairs) == "f285c35a500bc7e0f7a55e890ae6b74afdebb206e58aa99f107be2d2c2a28c52"
+    assert made.fingerprint == "74a8e9a21c4dda04929c2d66a85cd5f75ec51f3d69815f1e1d635245d11a1f29"
     order = [made.space.class_name(class_id) for class_id in dict.fromkeys(pair.class_id for pair in pairs)]
     assert order[:3] == ["skirt", "legwear", "hat"]
     assert script("ccp", "verify", made.root).returncode == 0

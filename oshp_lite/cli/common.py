@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def places(parser: argparse.ArgumentParser, *, runs: bool = True) -> None:
 def configuration(parser: argparse.ArgumentParser, profile: str = "quick") -> None:
     """Add the options that choose a run's configuration."""
     parser.add_argument("--profile", default=profile, help=f"one of {', '.join(PROFILES)} (default: {profile})")
-    parser.add_argument("--dataset", help="synth-atr, synth-lip, synth-cihp, ccp-os, atr-os, lip-os, cihp-os")
+    parser.add_argument("--dataset", help=", ".join(DATASETS))
     parser.add_argument("--fold", type=at_least(1), help="1 or 2")
     parser.add_argument("--way", choices=["k", "1"], help="k-way or 1-way")
     parser.add_argument("--method", help="a registered method (default: eopnet)")

@@ -6,13 +6,16 @@ import argparse
 from pathlib import Path
 
 from oshp_lite.cli.common import at_least
+from oshp_lite.data.registry import DATASETS
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="synthetic|verify")
     synthetic = kinds.add_parser("synthetic", help="draw a dataset of procedural people")
-    synthetic.add_argument("--name", default="synth-atr", help="synth-atr, synth-lip or synth-cihp")
+    synthetic.add_argument(
+        "--name", default="synth-atr", help=", ".join(spec.name for spec in DATASETS.values() if spec.synthetic)
+    )
     synthetic.add_argument("--out", required=True, type=Path, metavar="DIR", help="the dataset's folder")
     synthetic.add_argument("--train", type=at_least(1), default=1200, metavar="N", help="training scenes")
     synthetic.add_argument("--test", type=at_least(1), default=300, metavar="N", help="test scenes")
@@ -31,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         dataset = draw(options.name, options.out, options.train, options.test, options.size, options.seed)
         print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
         return 0
-    from oshp_lite.data.prepare.scripts import verify_command
+    from oshp_lite.data.prepare.command import verify_command
 
     verify_command([str(options.folder), *(["--quick"] if options.quick else [])])
     return 0

@@ -17,7 +17,6 @@ from oshp_lite.errors import UserError
 
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml")
 EXTRAS = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "scipy", "pytest", "playwright")
-DATASETS = ("ccp-os", "atr-os", "lip-os", "cihp-os")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +74,7 @@ def _ranges() -> dict[str, Any]:
 
 def _data(given: str | None) -> None:
     from oshp_lite.data.dataset import open_dataset
+    from oshp_lite.data.registry import DATASETS
     from oshp_lite.files import data_root
 
     root = data_root(given)
@@ -87,11 +87,12 @@ def _data(given: str | None) -> None:
         rows.append([folder.name, _state(folder, open_dataset)])
     found = {folder.name for folder in folders}
     rows += [
-        [name, f"not there (data_scripts/{name.removesuffix('-os')}.py makes it)"]
-        for name in DATASETS
-        if name not in found and name.removesuffix("-os") not in found
+        [spec.name, f"not there ({spec.command} makes it)"]
+        for spec in DATASETS.values()
+        if not spec.synthetic and spec.name not in found and spec.family not in found
     ]
-    rows.append(["synth-*", "procedural people need no data: they are drawn when first asked for"])
+    drawn = ", ".join(spec.name for spec in DATASETS.values() if spec.synthetic)
+    rows.append([drawn, "procedural people need no data: they are drawn when first asked for"])
     print(table(rows))
 
 

@@ -12,6 +12,7 @@ support/meta_{train,test}_KEY_supports.{json,pkl}
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,8 +37,10 @@ from oshp_lite.labels import BACKGROUND, IGNORE, LabelSpace, label_space
 
 Phase = Literal["train", "test"]
 PHASES: tuple[Phase, ...] = ("train", "test")
+PairRule = Literal["dataset", "journal", "spread", "aaai"]
 FORM = 1
 """Version of the on-disk form; written into every dataset.json and part of every fingerprint."""
+AGAIN = "make the dataset again with its script in data_scripts"
 
 DESCRIPTION = "dataset.json"
 IMAGES, CLASSES, MIRRORED = "trainval_images", "trainval_classes", "Category_rev_ids"
@@ -61,13 +64,13 @@ def read_list(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise UserError(f"list file {path} {reason}; make the dataset again with its script in data_scripts") from None
+        raise UserError(f"list file {path} {reason}; {AGAIN}") from None
     stems = tuple(line.strip() for line in lines if line.strip())
     odd = next((stem for stem in stems if not _STEM.fullmatch(stem) or stem in {".", ".."}), None)
     if odd is not None:
         raise UserError(f"list file {path} names {odd!r}, which is no file stem; take the slash out")
     if not stems:
-        raise UserError(f"list file {path} is empty; make the dataset again with its script in data_scripts")
+        raise UserError(f"list file {path} is empty; {AGAIN}")
     if len(set(stems)) != len(stems):
         repeated = next(stem for number, stem in enumerate(stems) if stem in stems[:number])
         raise UserError(f"list file {path} names {repeated!r} twice; every photo may occur once")
@@ -94,15 +97,19 @@ def read_support_index(path: Path, n_foreground: int, n_photos: int) -> dict[int
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo with all that is known about it; every array has the photo's height and width.
+    """One photo with its masks, all of one height and width.
 
-    image uint8 [H,W,3]; mask uint8 [H,W] raw ids; foreground uint8 [H,W] in {0,1,255}.
+    image uint8 [H,W,3] RGB; mask uint8 [H,W] ids, 255 = ignore; foreground uint8 [H,W] in {0,1,255}.
     """
 
-    stem: str
     image: np.ndarray
     mask: np.ndarray
     foreground: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return int(self.mask.shape[0]), int(self.mask.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +129,7 @@ class OneShotDataset:
 
     @property
     def n_ids(self) -> int:
-        """Channels of a network for this dataset."""
+        """Logits of a network for this dataset."""
         return self.space.n_ids
 
     @property
@@ -190,7 +197,7 @@ class OneShotDataset:
         return mask
 
     def instances(self, stem: str) -> np.ndarray | None:
-        """Person ids (0 nobody, 1, 2, ..., 255 ignore), uint8 [H,W]; None when the dataset does not tell persons."""
+        """Person ids (0 nobody, 1, 2, ..., 255 ignore), uint8 [H,W]; None when the dataset has no person ids."""
         return read_mask(self.mask_path(stem, INSTANCES)) if self.has_instances else None
 
     def sample(self, stem: str, *, mirror: bool = False) -> Sample:
@@ -208,7 +215,7 @@ class OneShotDataset:
         for name, other in (("mask", mask), ("foreground mask", foreground)):
             if other.shape != image.shape[:2]:
                 raise UserError(size_mismatch(self.image_path(stem), image.shape, other.shape, name))
-        return Sample(stem, image[:, ::-1] if mirror else image, mask, foreground)
+        return Sample(image[:, ::-1] if mirror else image, mask, foreground)
 
     def support_index(self, phase: Phase) -> dict[int, list[int]]:
         """The support index in the official form: keys 0..2S, values sorted line numbers. Facts A.4."""
@@ -216,30 +223,55 @@ class OneShotDataset:
             paths = [support_path(self.root, phase, self.space.key, ending) for ending in ("json", "pkl")]
             path = next((path for path in paths if path.exists()), None)
             if path is None:
-                raise UserError(f"support file {paths[0]} does not exist; make the dataset again with its script")
+                raise UserError(f"support file {paths[0]} does not exist; {AGAIN}")
             self._index[phase] = read_support_index(path, self.space.n_foreground, len(self.stems(phase)))
         return self._index[phase]
 
-    def test_pairs(self, protocol: str = "journal", per_class: int | None = None) -> list[Pair]:
-        """The fixed test pairs: (query, support, class), indices into `stems("test")`. Facts A.6.
+    def test_pairs(
+        self,
+        rule: PairRule = "dataset",
+        *,
+        way: Literal["k", "1"] = "k",
+        queries: int | None = None,
+        repeats: int | None = None,
+        per_class: int | None = None,
+    ) -> list[Pair]:
+        """The test pairs that are scored: (query, support, class), indices into `stems("test")`. Facts A.6.
 
-        protocol   "journal": the dataset's own rule, "journal" or "spread" as its description says; "aaai": k-way only
-        per_class  at most so many pairs of each class (evenly spaced over the full list; for "spread" sets a number
-                   above the usual 50 asks for more supports per query)
+        rule       "dataset": its own, "journal" or "spread" as its description says; "aaai": k-way only
+        queries    shape the rule "spread": photos of a class and supports of each (None: the description's numbers);
+        repeats    the papers' rules have numbers of their own
+        per_class  at most so many pairs of each class, evenly spaced; the AAAI's pairs name no class, of them so many
+                   times the number of classes are left
         """
-        if protocol == "aaai":
-            return aaai_pairs(len(self.stems("test")))
-        if protocol != "journal":
-            raise UserError(f"unknown test protocol {protocol!r}; it is journal or aaai")
-        rule = self.description["test_pairs"]
-        index, size = self.support_index("test"), self.space.n_foreground
-        if rule["rule"] == "journal":
-            pairs = journal_pairs(index, self.space.test_order, n_foreground=size)
-        else:
-            queries = int(rule.get("queries", SPREAD_QUERIES))
-            repeats = max(int(rule.get("repeats", SPREAD_REPEATS)), -(-(per_class or 0) // queries))
-            pairs = spread_pairs(index, self.space.test_order, n_foreground=size, queries=queries, repeats=repeats)
+        name, shape = self._pair_rule(rule, queries, repeats)
+        space = self.space
+        if name == "aaai":
+            if way == "1":
+                raise UserError("the aaai test pairs name no class, so they serve k-way only; use eval.pairs=journal")
+            pairs = aaai_pairs(len(self.stems("test")))
+            return pairs if per_class is None else thin_pairs(pairs, per_class * len(space.foreground_classes))
+        make = {"journal": journal_pairs, "spread": spread_pairs}[name]
+        pairs = make(self.support_index("test"), space.test_order, n_foreground=space.n_foreground, **shape)
         return pairs if per_class is None else thin_pairs(pairs, per_class)
+
+    def _pair_rule(self, rule: str, queries: int | None, repeats: int | None) -> tuple[str, dict[str, int]]:
+        """The rule's name and, for the rule "spread", its numbers."""
+        own = self.description["test_pairs"]
+        name = own["rule"] if rule == "dataset" else rule
+        if name not in ("journal", "spread", "aaai"):
+            raise UserError(f"unknown rule {name!r} for test pairs; it is dataset, journal, spread or aaai")
+        if name != "spread":
+            return name, {}
+        numbers = {"queries": queries or own.get("queries"), "repeats": repeats or own.get("repeats")}
+        return name, {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS} | {k: v for k, v in numbers.items() if v}
+
+    def describe_rule(
+        self, rule: PairRule = "dataset", *, queries: int | None = None, repeats: int | None = None, **_: object
+    ) -> str:
+        """The rule of the test pairs in words, e.g. "spread, 10 queries x 5 supports of a class"."""
+        name, shape = self._pair_rule(rule, queries, repeats)
+        return f"{name}, {shape['queries']} queries x {shape['repeats']} supports of a class" if shape else name
 
     def counts(self) -> dict[str, int]:
         """Photos per phase."""
@@ -255,44 +287,61 @@ def size_mismatch(image: Path | str, image_shape: Sequence[int], mask_shape: Seq
     )
 
 
-def pair_rule(rule: str | dict[str, Any]) -> dict[str, Any]:
+def pair_rule(rule: Any) -> dict[str, Any]:
     """A description's `test_pairs` entry in its full form. Raises UserError for an unknown rule."""
-    full = {"rule": rule} if isinstance(rule, str) else dict(rule)
-    if full.get("rule") not in {"journal", "spread"}:
+    full = dict(rule) if isinstance(rule, Mapping) else {"rule": rule}
+    if full.get("rule") not in ("journal", "spread"):
         raise UserError(f"unknown rule {full.get('rule')!r} for test pairs; it is journal or spread")
     if full["rule"] == "spread":
         full = {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS} | full
+        if not all(type(full[key]) is int and full[key] > 0 for key in ("queries", "repeats")):
+            raise UserError(f"queries and repeats of the rule spread must be whole numbers above 0, not {full}")
     return full
+
+
+_NEEDED: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "label_space": str,
+    "counts": dict,
+    "train_split": int,
+    "test_split": int,
+    "test_pairs": (str, dict),
+    "fingerprint": str,
+}
 
 
 def open_dataset(root: Path | str) -> OneShotDataset:
     """Open a dataset folder. Raises UserError when it is no dataset or its description and lists do not agree."""
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"dataset folder {root} does not exist; make it with a script of data_scripts, or name another")
     path = root / DESCRIPTION
-    if not path.exists():
+    if not os.path.isdir(root):
+        raise UserError(f"dataset folder {root} does not exist; make it with a script of data_scripts, or name another")
+    if not os.path.exists(path):
         raise UserError(f"{root} is no tailored dataset (it has no {DESCRIPTION}); make it with data_scripts")
     description = read_json(path)
-    again = "make the dataset again with its script"
-    needed = {"name", "label_space", "counts", "train_split", "test_split", "test_pairs", "fingerprint"}
-    if not isinstance(description, dict) or not needed <= set(description):
-        lacking = sorted(needed - set(description)) if isinstance(description, dict) else "everything"
-        raise UserError(f"{path} lacks {lacking}; {again}")
+    if not isinstance(description, dict):
+        raise UserError(f"{path} lacks everything; {AGAIN}")
+    lacking = sorted(set(_NEEDED) - set(description))
+    if lacking:
+        raise UserError(f"{path} lacks {', '.join(lacking)}; {AGAIN}")
+    for key, kind in _NEEDED.items():
+        if not isinstance(description[key], kind) or isinstance(description[key], bool):
+            raise UserError(f"{path}: {key} is {description[key]!r}, a value of the wrong type; {AGAIN}")
     if description.get("form", FORM) != FORM:
-        raise UserError(f"{path} is of form {description['form']}, this code reads form {FORM}; {again}")
-    description = {**description, "test_pairs": pair_rule(description["test_pairs"])}
-    space = label_space(str(description["label_space"]))
+        raise UserError(f"{path} is of form {description['form']}, this code reads form {FORM}; {AGAIN}")
+    try:
+        description = {**description, "test_pairs": pair_rule(description["test_pairs"])}
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    space = label_space(description["label_space"])
     stems = {phase: read_list(list_path(root, phase)) for phase in PHASES}
     for phase, names in stems.items():
-        if description["counts"].get(phase) != len(names):
-            raise UserError(
-                f"{root} lists {len(names)} {phase} photos but {DESCRIPTION} counts "
-                f"{description['counts'].get(phase)}; {again}"
-            )
-        if not 0 < int(description[f"{phase}_split"]) < len(names):
-            raise UserError(f"{path}: {phase}_split must lie between 1 and {len(names) - 1}; {again}")
+        count, split = description["counts"].get(phase), description[f"{phase}_split"]
+        if count != len(names):
+            raise UserError(f"{root} lists {len(names)} {phase} photos but {DESCRIPTION} counts {count}; {AGAIN}")
+        if not 0 < split < len(names):
+            raise UserError(f"{path}: {phase}_split must lie between 1 and {len(names) - 1}; {AGAIN}")
     shared = set(stems["train"]) & set(stems["test"])
     if shared:
-        raise UserError(f"{root} lists photo {min(shared)!r} for training and for testing; {again}")
-    return OneShotDataset(root, str(description["name"]), space, description, stems)
+        raise UserError(f"{root} lists photo {min(shared)!r} for training and for testing; {AGAIN}")
+    return OneShotDataset(root, description["name"], space, description, stems)

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from oshp_lite.data.dataset import OneShotDataset, PairRule, Phase, Sample
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.data.pairs import (
-    SPREAD_REPEATS,
-    Pair,
-    aaai_pairs,
-    journal_pairs,
-    kway_training_pairs,
-    oneway_training_pairs,
-    spread_pairs,
-    thin_pairs,
-)
-from oshp_lite.data.transforms import Preset, Recipe, Sample, as_size, augment, fit, mirrored, resize, to_tensors
+from oshp_lite.data.pairs import Pair, kway_training_pairs, oneway_training_pairs
+from oshp_lite.data.transforms import Preset, Recipe, as_size, augment, fit, mirrored, resize, to_tensors
 from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold
 
-if TYPE_CHECKING:
-    from oshp_lite.data.dataset import OneShotDataset
-
-Phase = Literal["train", "test"]
 Index = int | tuple[int, int]
 """Position in an epoch, or (epoch, position): the second form works with long-lived loader workers."""
 
@@ -37,8 +25,8 @@ _PAIRING, _ITEM, _ORDER = 1, 2, 3  # keep the streams of random numbers apart
 class PhotoCache:
     """Decoded photos with merged masks, kept in memory up to a limit so that small datasets are read once.
 
-    `reach` (height, width) is the largest size at which a photo will be shown: larger ones are shrunk to fit it before
-    they are kept. None keeps native sizes.
+    `reach` (height, width) is the largest size at which a photo is handed over: larger ones are shrunk to fit it
+    before they are kept. None keeps native sizes.
     """
 
     def __init__(self, dataset: OneShotDataset, limit_mb: int = 1024, reach: tuple[int, int] | None = None) -> None:
@@ -50,19 +38,19 @@ class PhotoCache:
     def read(self, stem: str, flip: bool = False) -> Sample:
         """Return the photo (or the mirrored one, with the mask of its own file) with kept ids and its foreground."""
         key = (stem, flip)
-        found = self._kept.get(key)
-        if found is None:
-            found = self._shrunk(self._decode(stem, flip))
-            size = found.image.nbytes + found.mask.nbytes + found.foreground.nbytes
+        sample = self._kept.get(key)
+        if sample is None:
+            sample = self._shrunk(self._decode(stem, flip))
+            size = sample.image.nbytes + sample.mask.nbytes + sample.foreground.nbytes
             if size <= self._left:
                 self._left -= size
-                self._kept[key] = found
-        return found
+                self._kept[key] = sample
+        return sample
 
     def _decode(self, stem: str, flip: bool) -> Sample:
-        found = self.dataset.sample(stem, mirror=flip)
-        mask = self.dataset.space.merge(found.mask, f"the mask of photo {stem}")
-        return Sample(*(np.ascontiguousarray(array, np.uint8) for array in (found.image, mask, found.foreground)))
+        raw = self.dataset.sample(stem, mirror=flip)
+        mask = self.dataset.space.merge(raw.mask, f"the mask of photo {stem}")
+        return Sample(*(np.ascontiguousarray(array, np.uint8) for array in (raw.image, mask, raw.foreground)))
 
     def _shrunk(self, sample: Sample) -> Sample:
         if self.reach is None:
@@ -75,7 +63,7 @@ class PhotoCache:
 
 
 def _reach(recipe: Recipe) -> tuple[int, int] | None:
-    """Return the size beyond which a preset never shows a photo."""
+    """Return the size beyond which a preset never hands over a photo."""
     if recipe.preset == "paper":
         return None
     largest = 1.3 if recipe.preset == "mild" else 1.0
@@ -91,8 +79,8 @@ class EpisodeDataset(Dataset[Episode]):
     (seed, e, i) alone, however many workers load it.
 
     Test: `size` None gives photos at native size; a size gives photos fitted into it (shape kept, padding black with
-    label 255), and the truth in `query_mask` has that size too. `pairs`: the rule of the test list, by default the
-    dataset's own; `queries` and `repeats` shape the rule "spread", `pairs_per_class` thins any. All ids are visible.
+    label 255), and the truth in `query_mask` has that size too. `pairs`, `queries`, `repeats` and `pairs_per_class` are
+    the options of `OneShotDataset.test_pairs`. All ids are visible.
 
     `class_ids` is set in 1-way (masks are then 0/1), `names` holds the stems of query and support.
     Raises UserError when the dataset does not serve the fold, or has no pairs.
@@ -116,9 +104,9 @@ class EpisodeDataset(Dataset[Episode]):
         jitter: float = 0.0,
         split: int | None = None,
         cap: int | None = 1500,
-        pairs: Literal["dataset", "journal", "aaai", "spread"] = "dataset",
+        pairs: PairRule = "dataset",
         pairs_per_class: int | None = None,
-        queries: int = 10,
+        queries: int | None = None,
         repeats: int | None = None,
         cache_mb: int = 1024,
     ) -> None:
@@ -142,7 +130,11 @@ class EpisodeDataset(Dataset[Episode]):
         self.split = self._usable_split(split)
         self.epoch = 0
         self._epoch_pairs: tuple[int, list[Pair]] = (-1, [])
-        self._test_pairs = self._make_test_pairs(pairs, pairs_per_class, queries, repeats) if phase == "test" else []
+        self._test_pairs: list[Pair] = []
+        if phase == "test":
+            self._test_pairs = dataset.test_pairs(
+                pairs, way=way, queries=queries, repeats=repeats, per_class=pairs_per_class
+            )
         if not len(self):
             raise UserError(f"the {phase} part of {dataset.root} gives no pairs; it needs more photos")
 
@@ -154,23 +146,6 @@ class EpisodeDataset(Dataset[Episode]):
                 f"data.split is {split} but the training part has {len(self.stems)} photos; make it smaller"
             )
         return split
-
-    def _make_test_pairs(self, rule: str, per_class: int | None, queries: int, repeats: int | None) -> list[Pair]:
-        if rule == "dataset":
-            rule = str(self.dataset.description["test_pairs"]["rule"])
-        index, space = self.dataset.support_index("test"), self.dataset.space
-        if rule == "aaai":
-            if self.way == "1":
-                raise UserError("the aaai test pairs name no class, so they serve k-way only; use eval.pairs=journal")
-            found = aaai_pairs(len(self.stems))
-        elif rule == "spread":
-            repeats = SPREAD_REPEATS if repeats is None else repeats
-            found = spread_pairs(
-                index, space.test_order, n_foreground=space.n_foreground, queries=queries, repeats=repeats
-            )
-        else:
-            found = journal_pairs(index, space.test_order, n_foreground=space.n_foreground)
-        return found if per_class is None else thin_pairs(found, per_class)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that plain integer indices refer to."""
@@ -201,7 +176,7 @@ class EpisodeDataset(Dataset[Episode]):
         rng = np.random.default_rng([self.seed, _ITEM, epoch, position])
         stems = self.stems[query], self.stems[support]
         (image, mask, person), (other, other_mask, other_person) = (
-            to_tensors(self._labelled(self._shown(stem, rng), class_id), self.channels) for stem in stems
+            to_tensors(self._labelled(self._sized(stem, rng), class_id), self.channels) for stem in stems
         )
         return Episode(
             query_image=image,
@@ -215,8 +190,8 @@ class EpisodeDataset(Dataset[Episode]):
             names=stems,
         )
 
-    def _shown(self, stem: str, rng: np.random.Generator) -> Sample:
-        """Return the photo at the size it is shown, changed by chance in training."""
+    def _sized(self, stem: str, rng: np.random.Generator) -> Sample:
+        """Return the photo at the size it is handed over, augmented in training."""
         if self.recipe is None:
             sample = self.cache.read(stem)
             return sample if self.size is None else fit(sample, self.size)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from oshp_lite.errors import UserError
-from oshp_lite.labels import label_space
+from oshp_lite.files import sha256_json
+from oshp_lite.labels import label_space, label_spaces
 
 SupportIndex = Mapping[int, Sequence[int]]
 """Keys 0..2S (S foreground ids): key c = query-part photos with class c, key c+S = support-part photos with it."""
@@ -63,10 +64,11 @@ def _order(class_order: Sequence[int] | str | None, n_foreground: int) -> tuple[
         return label_space(class_order).test_order
     if class_order is not None:
         return tuple(class_order)
-    fitting = [name for name in ("atr", "lip", "cihp") if label_space(name).n_foreground == n_foreground]
+    fitting = [space for space in label_spaces() if space.folds and space.n_foreground == n_foreground]
     if len(fitting) != 1:
-        raise UserError(f"name the dataset or the class order: {n_foreground} foreground ids fit {fitting or 'none'}")
-    return label_space(fitting[0]).test_order
+        names = [space.name for space in fitting]
+        raise UserError(f"name the dataset or the class order: {n_foreground} foreground ids fit {names or 'none'}")
+    return fitting[0].test_order
 
 
 def _first_unused(photos: Sequence[int], used: set[int], wanted: int) -> list[int]:
@@ -161,6 +163,11 @@ def thin_pairs(pairs: Sequence[Pair], per_class: int) -> list[Pair]:
         size = min(per_class, len(group))
         kept += [group[turn * len(group) // size] for turn in range(size)]
     return kept
+
+
+def pairs_hash(pairs: Sequence[Pair]) -> str:
+    """SHA-256 of a list of pairs as compact JSON: what names a list, in scores and papers alike."""
+    return sha256_json(pairs)
 
 
 def kway_training_pairs(n_photos: int, split: int, rng: np.random.Generator) -> list[tuple[int, int]]:

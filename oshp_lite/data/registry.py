@@ -1,81 +1,187 @@
-"""From a configuration to the dataset on disk: found where it lies, or, when procedural, drawn."""
+"""The one list of datasets, and the way from a configuration to the dataset on disk: opened, or drawn first."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import data_root
-from oshp_lite.lock import locked
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line reads the list for its help, which must not wait for NumPy
     from oshp_lite.data.dataset import OneShotDataset
-    from oshp_lite.engine.config import DataConfig
-
-DATASETS = ("synth-atr", "synth-lip", "synth-cihp", "ccp-os", "atr-os", "lip-os", "cihp-os")
-"""The datasets a run may name."""
+    from oshp_lite.labels import LabelSpace
 
 
-def dataset_folder(data: DataConfig, root: str | Path | None = None) -> Path:
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset, as the command line, doctor, presets and the study know it.
+
+    name           what `--dataset` takes
+    family         its labels and folds, which a stand-in shares with the papers' dataset: "atr" for synth-atr
+    title          what tables call it, and what the data are
+    prepare        "module:NAME" of its `Preparation` in `data.prepare`; None for procedural people, which are drawn
+    photos         (training, test) photos; for procedural people a configuration says how many
+    train_queries  query photos of the training part, as the papers state them
+    own_rules      has a split and a pair rule of its own under every variant, being too small for the papers'
+    alike          neighbouring photos of the list may show the same person: resample them in blocks
+    """
+
+    name: str
+    family: str
+    title: str
+    prepare: str | None = None
+    photos: tuple[int, int] | None = None
+    train_queries: int | None = None
+    own_rules: bool = False
+    alike: bool = False
+
+    @property
+    def synthetic(self) -> bool:
+        """True for procedural people, drawn when first asked for."""
+        return self.prepare is None
+
+    @property
+    def space(self) -> LabelSpace:
+        """Label space of its masks."""
+        from oshp_lite.labels import one_shot_space
+
+        return one_shot_space(self.family)
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Protocols it has folds for."""
+        return tuple(dict.fromkeys(protocol for protocol, _ in self.space.folds))
+
+    @property
+    def command(self) -> str:
+        """The command that makes it of raw data; empty for procedural people, which need none."""
+        if self.synthetic:
+            return ""
+        own = Path(__file__).parents[2] / "data_scripts" / f"{self.family}.py"
+        return f"data_scripts/{self.family}.py" if own.is_file() else f"data_scripts/prepare.py {self.family}"
+
+
+DATASETS: dict[str, DatasetSpec] = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec("synth-atr", "atr", "synth-atr (procedural people)", own_rules=True),
+        DatasetSpec("synth-lip", "lip", "synth-lip (procedural people)", own_rules=True),
+        DatasetSpec("synth-cihp", "cihp", "synth-cihp (procedural people)", own_rules=True),
+        DatasetSpec("atr-os", "atr", "ATR-OS", "raw:ATR", (15000, 2706), 7500),
+        DatasetSpec("lip-os", "lip", "LIP-OS", "raw:LIP", (30462, 10000), 14000),
+        DatasetSpec("cihp-os", "cihp", "CIHP-OS", "raw:CIHP", (28280, 5000), 14000),
+        DatasetSpec("ccp-os", "ccp", "CCP-OS (real photos)", "ccp:CCP", (700, 303), 350, own_rules=True, alike=True),
+    )
+}
+"""The datasets a run may name. A new one is its label table, its file in `data/prepare` and a line here."""
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """The dataset of that name. Raises UserError for an unknown one, or one that has another name by now."""
+    from oshp_lite.labels import canonical
+
+    if name in DATASETS:
+        return DATASETS[name]
+    canonical(name)
+    raise UserError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
+
+
+# ----------------------------------------------------------------------------------------- found or drawn
+
+
+class Scenes(Protocol):
+    """How many procedural scenes to draw, how large, from which seed."""
+
+    @property
+    def n_train(self) -> int: ...  # noqa: D102
+    @property
+    def n_test(self) -> int: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+class DataChoice(Protocol):
+    """What `find_dataset` reads of a run's configuration (`engine.config.DataConfig` has it)."""
+
+    @property
+    def dataset(self) -> str: ...  # noqa: D102
+    @property
+    def fold(self) -> int: ...  # noqa: D102
+    @property
+    def protocol(self) -> str: ...  # noqa: D102
+    @property
+    def synthetic(self) -> Scenes: ...  # noqa: D102
+
+
+def dataset_folder(data: DataChoice, root: str | Path | None = None) -> Path:
     """Where this dataset lies under the data folder; procedural ones carry their size in the name.
 
     `root` may be the dataset's own folder (one that holds `dataset.json`) when the dataset is not procedural.
     """
+    from oshp_lite.files import data_root
+
     base = data_root(root)
-    if data.dataset.startswith("synth-"):
-        spec = data.synthetic
-        return base / f"{data.dataset}-{spec.n_train}+{spec.n_test}-{spec.size}px-seed{spec.seed}"
-    if (base / "dataset.json").is_file():
+    if dataset_spec(data.dataset).synthetic:
+        scenes = data.synthetic
+        return base / f"{data.dataset}-{scenes.n_train}+{scenes.n_test}-{scenes.size}px-seed{scenes.seed}"
+    if _holds_dataset(base):
         return base
     spellings = (data.dataset, data.dataset.removesuffix("-os"), f"{data.dataset}-os", data.dataset.upper())
-    return next((base / name for name in spellings if (base / name / "dataset.json").is_file()), base / data.dataset)
+    return next((base / name for name in spellings if _holds_dataset(base / name)), base / data.dataset)
 
 
-def check_names(data: DataConfig) -> None:
+def missing_dataset(data: DataChoice, root: str | Path | None = None) -> str:
+    """Why the dataset cannot be used, naming the command that makes it; empty when it is there or will be drawn."""
+    spec, folder = dataset_spec(data.dataset), dataset_folder(data, root)
+    if spec.synthetic or _holds_dataset(folder):
+        return ""
+    return f"the dataset {spec.name} is not at {folder}; make it with {spec.command} or name its folder by --data"
+
+
+def _holds_dataset(folder: Path) -> bool:
+    return os.path.isfile(folder / "dataset.json")
+
+
+def check_names(data: DataChoice) -> None:
     """Raise UserError for a dataset that does not exist or has no such fold, before any time is spent."""
     from oshp_lite.labels import fold
 
-    if data.dataset not in DATASETS:
-        raise UserError(f"unknown dataset {data.dataset!r}; known: {', '.join(DATASETS)}")
+    dataset_spec(data.dataset)
     fold(data.dataset, data.fold, data.protocol)
 
 
-def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
+def find_dataset(data: DataChoice, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
     """Open the dataset; procedural people are drawn first when they are not there (or by an older generator).
 
-    Under the protocol "tuning" the answer is what `hold_out` makes of the dataset's training part, beside the dataset.
-    Raises UserError naming the folder and the script to run when a real dataset is missing.
+    Under the protocol "tuning" it is what `hold_out` makes of the dataset's training part, beside the dataset.
+    Nothing is written where a finished dataset lies. Raises UserError for a real dataset that is missing.
     """
     from oshp_lite.data.dataset import open_dataset
-
-    check_names(data)
-    if data.protocol == "tuning":
-        return _tuning_dataset(data, root, progress=progress)
-    folder = dataset_folder(data, root)
-    if data.dataset.startswith("synth-"):
-        spec = data.synthetic
-        with locked(folder.parent / ".locks" / f"{folder.name}.lock", f"the dataset {folder.name}"):
-            return draw(data.dataset, folder, spec.n_train, spec.n_test, spec.size, spec.seed, progress=progress)
-    if not (folder / "dataset.json").is_file():
-        script = data.dataset.removesuffix("-os")
-        raise UserError(
-            f"the dataset {data.dataset} is not at {folder}; make it with data_scripts/{script}.py or name its folder "
-            "by --data"
-        )
-    return open_dataset(folder)
-
-
-def _tuning_dataset(data: DataConfig, root: str | Path | None, *, progress: bool) -> OneShotDataset:
-    from oshp_lite.data.prepare.held_out import hold_out
+    from oshp_lite.data.prepare.held_out import held_out_dataset, hold_out
     from oshp_lite.labels import fold
 
-    whole = find_dataset(replace(data, protocol="journal"), root, progress=progress)
-    folder = whole.root.with_name(f"{whole.root.name}-tuning-fold{data.fold}")
-    with locked(folder.parent / ".locks" / f"{folder.name}.lock", f"the dataset {folder.name}"):
-        return hold_out(whole, fold(data.dataset, data.fold), folder, progress=progress)
+    check_names(data)
+    missing = missing_dataset(data, root)
+    if missing:
+        raise UserError(missing)
+    folder = dataset_folder(data, root)
+    if dataset_spec(data.dataset).synthetic:
+        scenes = data.synthetic
+        whole = draw(data.dataset, folder, scenes.n_train, scenes.n_test, scenes.size, scenes.seed, progress=progress)
+    else:
+        whole = open_dataset(folder)
+    if data.protocol != "tuning":
+        return whole
+    place = whole.root.with_name(f"{whole.root.name}-tuning-fold{data.fold}")
+    chosen = fold(data.dataset, data.fold)
+    return _once(
+        place, lambda: held_out_dataset(whole, chosen, place), lambda: hold_out(whole, chosen, place, progress=progress)
+    )
 
 
 def draw(
@@ -85,21 +191,25 @@ def draw(
     from oshp_lite.data.synthetic.generate import generate, recipe
     from oshp_lite.data.writer import finished_dataset
 
-    there = finished_dataset(folder, recipe(name, n_train, n_test, size, seed))
-    if there is not None:
-        return there
-    stale = _is_generated(folder)
-    return generate(name, folder, n_train, n_test, size, seed, progress, workers=_workers(), force=stale)
+    order = name, n_train, n_test, size, seed
+
+    def make() -> OneShotDataset:
+        return generate(name, folder, n_train, n_test, size, seed, progress, workers=_workers(), replaces="generator")
+
+    return _once(folder, lambda: finished_dataset(folder, recipe(*order)), make)
 
 
-def _is_generated(folder: Path) -> bool:
-    """True when the folder holds an older generator's scenes, which may be replaced; anything else may not."""
-    from oshp_lite.data.dataset import open_dataset
+def _once(
+    folder: Path, finished: Callable[[], OneShotDataset | None], make: Callable[[], OneShotDataset]
+) -> OneShotDataset:
+    """The finished dataset, or what `make` makes of it; of several processes one makes it and the others wait."""
+    from oshp_lite.lock import locked
 
-    try:
-        return "generator" in open_dataset(folder).description
-    except UserError:
-        return False
+    there = finished()
+    if there is None:
+        with locked(folder.parent / ".locks" / f"{folder.name}.lock", f"the dataset {folder.name}"):
+            there = finished() or make()
+    return there
 
 
 def _workers() -> int:

@@ -17,27 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from oshp_lite.data.dataset import Sample
 from oshp_lite.data.episode import IGNORE
 
 Size = tuple[int, int]
 Preset = Literal["paper", "mild", "none"]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One photo with its masks, all of one height and width.
-
-    image uint8 [H,W,3] RGB; mask uint8 [H,W] class ids, 255 = ignore; foreground uint8 [H,W] 0/1/255.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    foreground: np.ndarray
-
-    @property
-    def size(self) -> Size:
-        """Height and width."""
-        return int(self.mask.shape[0]), int(self.mask.shape[1])
 
 
 @dataclass(frozen=True)
@@ -183,7 +167,7 @@ def resize_labels(labels: Tensor, size: Size) -> Tensor:
 
 
 def to_tensors(sample: Sample, channels: Literal["rgb", "bgr"] = "rgb") -> tuple[Tensor, Tensor, Tensor]:
-    """Return image float32 [3,H,W] in [-1,1] in the given channel order, mask int64 [H,W], foreground int64 [H,W]."""
+    """Return image float32 [3,H,W] in [-1,1] in the given colour order, mask int64 [H,W], foreground int64 [H,W]."""
     pixels = sample.image if channels == "rgb" else sample.image[..., ::-1]
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().mul_(2 / 255).sub_(1)
     return image, torch.from_numpy(sample.mask.astype(np.int64)), torch.from_numpy(sample.foreground.astype(np.int64))

@@ -1,12 +1,13 @@
-"""Writing a dataset in the on-disk form: hidden while it grows, resumed after an interruption, shown when whole."""
+"""Writing a dataset in the on-disk form: hidden while it grows, resumed after an interruption, published when whole."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -43,11 +44,7 @@ from oshp_lite.files import (
     write_mask,
 )
 from oshp_lite.labels import label_space
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: two writers of one folder are then not told apart
-    fcntl = None  # type: ignore[assignment]
+from oshp_lite.lock import locked
 
 _RECIPE = "recipe.json"
 _LOCK = ".lock"
@@ -55,7 +52,6 @@ _LOCK = ".lock"
 
 def finished_dataset(root: Path | str, recipe: Any) -> OneShotDataset | None:
     """The dataset at `root` when it was written whole from just this recipe, else None."""
-    root = Path(root)
     try:
         dataset = open_dataset(root)
     except UserError:
@@ -70,8 +66,11 @@ class DatasetWriter:
                an existing dataset with an equal recipe is kept as it is (`done` is then True and `add` does nothing)
     *_split    number of query photos of each phase; `inclusive` as in `build_support_index`
     fingerprint  what the data are (default: the recipe's hash)
+    force      replace another dataset at `root`; files that are no dataset of ours are never removed
+    replaces   a dataset whose description has this entry is replaced unasked (an older version of the same)
+    details    further entries of the description
     An error inside the block removes what was written; Ctrl-C or a kill leaves a hidden `.NAME.partial` to resume.
-    Raises UserError: target taken by something else (unless `force`), two writers, full disk, path beneath a file.
+    Raises UserError: target taken by something else, two writers, full disk, path beneath a file.
     """
 
     def __init__(
@@ -87,45 +86,44 @@ class DatasetWriter:
         fingerprint: str | None = None,
         inclusive: bool = False,
         force: bool = False,
-        about: dict[str, Any] | None = None,
+        replaces: str = "",
+        details: dict[str, Any] | None = None,
     ) -> None:
         self.root = Path(os.path.abspath(root))
         self.name = name
         self.space = label_space(space)
-        self.splits = {"train": train_split, "test": test_split}
+        self.splits: dict[Phase, int] = {"train": train_split, "test": test_split}
         self.rule = pair_rule(test_pairs)
         self.recipe = recipe
         self.fingerprint = fingerprint or sha256_json([FORM, name, recipe])
         self.inclusive = inclusive
         self.force = force
-        self.about = dict(about or {})
+        self.replaces = replaces
+        self.details = dict(details or {})
         self.folder = self.root.with_name(f".{self.root.name}.partial")
         self.done = False
-        self._stems: dict[str, list[str]] = {phase: [] for phase in PHASES}
-        self._presence: dict[str, list[tuple[int, ...]]] = {phase: [] for phase in PHASES}
-        self._indexes: dict[str, dict[int, list[int]]] = {}
-        self._lock: IO[bytes] | None = None
+        self._presence: dict[Phase, dict[str, tuple[int, ...]]] = {phase: {} for phase in PHASES}
+        self._indexes: dict[Phase, dict[int, list[int]]] = {}
+        self._lock = ExitStack()
+        self._mine = False
 
     # ------------------------------------------------------------------------------------- beginning, ending
 
     def __enter__(self) -> Self:
         """Take the place, resume or start afresh."""
-        if finished_dataset(self.root, self.recipe) is not None and not self.force:
-            self.done = True
+        self.done = self._is_there()
+        if self.done:
             return self
-        if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"cannot write {self.root}: there is a file of that name; choose another place")
-        if self.root.is_dir() and any(self.root.iterdir()) and not self.force:
-            raise UserError(f"{self.root} already holds something else; remove it, choose another place or use --force")
+        self._check_place()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
-            if finished_dataset(self.root, self.recipe) is not None and not self.force:  # another one was faster
+            self._lock.enter_context(locked(self.folder / _LOCK, f"the dataset {self.root}", wait=False))
+            self._mine = True
+            if self._is_there():  # another process was faster
                 self._drop()
                 self.done = True
                 return self
-            recipe = self.folder / _RECIPE
-            mine = sha256_json(self.recipe)
+            recipe, mine = self.folder / _RECIPE, sha256_json(self.recipe)
             if not recipe.exists() or read_json(recipe) != mine:
                 for entry in self.folder.iterdir():
                     if entry.name != _LOCK:
@@ -133,44 +131,48 @@ class DatasetWriter:
                 write_json_atomic(recipe, mine)
             for folder in (IMAGES, CLASSES, MIRRORED):
                 (self.folder / folder).mkdir(exist_ok=True)
-        except OSError as error:
-            self._drop()
-            raise cannot_write(self.root, error) from None
-        except UserError:
-            if self._lock is not None:
+        except (OSError, UserError) as error:
+            if self._mine:
                 self._drop()
+            if isinstance(error, OSError):
+                raise cannot_write(self.root, error) from None
             raise
         return self
 
-    def _take_lock(self) -> None:
-        lock = open(self.folder / _LOCK, "wb")  # noqa: SIM115 - held until the writer ends
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.close()
-                raise UserError(
-                    f"another process is writing {self.root}; wait for it or choose another place"
-                ) from None
-        self._lock = lock
+    def _is_there(self) -> bool:
+        return not self.force and finished_dataset(self.root, self.recipe) is not None
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+    def _check_place(self) -> None:
+        """Raise UserError unless the place is free, or holds a dataset that may be replaced."""
+        if not os.path.exists(self.root):
+            return
+        if not os.path.isdir(self.root):
+            raise UserError(f"cannot write {self.root}: there is a file of that name; choose another place")
+        if not os.listdir(self.root):
+            return
+        if not (os.path.isfile(self.root / DESCRIPTION) and os.path.isdir(self.root / CLASSES)):
+            raise UserError(f"{self.root} already holds something else, no dataset; remove it or choose another place")
+        try:
+            replaced = self.force or self.replaces in open_dataset(self.root).description
+        except UserError:
+            replaced = False
+        if not replaced:
+            raise UserError(
+                f"{self.root} already holds something else: another dataset; choose another place or --force"
+            )
 
     def _drop(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._release()
+        self._lock.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Show the finished dataset, or clear away what an error left."""
+        """Publish the finished dataset, or clear away what an error left."""
         if self.done:
             return
         if isinstance(error, KeyboardInterrupt):
-            self._release()
+            self._lock.close()
             return
         try:
             if error is None:
@@ -187,41 +189,35 @@ class DatasetWriter:
             raise cannot_write(error.filename or self.root, error) from None
 
     def _finish(self) -> None:
-        counts = {phase: len(stems) for phase, stems in self._stems.items()}
-        for phase in PHASES:
-            if not 0 < self.splits[phase] < counts[phase]:
-                raise UserError(
-                    f"{self.name} has {counts[phase]} {phase} photos, of which {self.splits[phase]} should be queries; "
-                    "there must be at least one query and one support photo"
-                )
-            write_atomic(list_path(self.folder, phase), "".join(f"{stem}\n" for stem in self._stems[phase]).encode())
+        for phase, presence in self._presence.items():
+            check_split(self.name, phase, self.splits[phase], len(presence))
+            write_atomic(list_path(self.folder, phase), "".join(f"{stem}\n" for stem in presence).encode())
             index = self._indexes.get(phase) or build_support_index(
-                self._presence[phase], self.splits[phase], self.space.n_foreground, inclusive=self.inclusive
+                list(presence.values()), self.splits[phase], self.space.n_foreground, inclusive=self.inclusive
             )
             write_json_atomic(support_path(self.folder, phase, self.space.key), index)
         description = {
             "name": self.name,
             "form": FORM,
             "label_space": self.space.name,
-            "counts": counts,
+            "counts": {phase: len(presence) for phase, presence in self._presence.items()},
             "train_split": self.splits["train"],
             "test_split": self.splits["test"],
             "test_pairs": self.rule,
             "fingerprint": self.fingerprint,
             "recipe_sha256": sha256_json(self.recipe),
-            **self.about,
+            **self.details,
         }
         write_json_atomic(self.folder / DESCRIPTION, description)
-        wanted = {stem for stems in self._stems.values() for stem in stems}
         for folder in (IMAGES, CLASSES, MIRRORED, FOREGROUND, INSTANCES):
             if (self.folder / folder).is_dir():
                 for entry in (self.folder / folder).iterdir():
-                    if entry.stem not in wanted:
+                    if not any(entry.stem in presence for presence in self._presence.values()):
                         entry.unlink()
         (self.folder / _RECIPE).unlink()
         (self.folder / _LOCK).unlink()
         publish_folder(self.folder, self.root, replace=True)
-        self._release()
+        self._lock.close()
 
     # ------------------------------------------------------------------------------------------- filling it
 
@@ -231,12 +227,13 @@ class DatasetWriter:
 
     def has(self, stem: str) -> bool:
         """True when a photo was written whole by a run that was broken off (its class mask is written last)."""
-        return self.done or self.path(CLASSES, stem).exists()
+        return self.done or os.path.exists(self.path(CLASSES, stem))
 
-    def keep(self, phase: Phase, stem: str) -> None:
-        """List a photo that `has` says is there already."""
-        if not self.done:
+    def keep(self, phase: Phase, stem: str) -> bool:
+        """List a photo that is there already; False when it is not."""
+        if self.has(stem) and not self.done:
             self._register(phase, stem, read_mask(self.path(CLASSES, stem)))
+        return self.has(stem)
 
     def add(
         self,
@@ -245,36 +242,30 @@ class DatasetWriter:
         image: np.ndarray | bytes,
         mask: np.ndarray,
         *,
-        mirrored: np.ndarray | None = None,
         foreground: np.ndarray | None = None,
         instances: np.ndarray | None = None,
         quality: int = 92,
     ) -> None:
         """Write one photo with its masks; photos are listed in the order they are added.
 
-        image uint8 [H,W,3] or ready JPEG bytes; mask uint8 [H,W] raw ids; mirrored: the mask of the mirrored photo
-        (made when not given); foreground, instances uint8 [H,W]. Raises UserError for foreign ids or unequal sizes.
+        image uint8 [H,W,3] or ready JPEG bytes; mask uint8 [H,W] raw ids (its mirror image is made); foreground,
+        instances uint8 [H,W]. Raises UserError for foreign ids or unequal sizes.
         """
-        if self.done:
+        if self.keep(phase, stem):
             return
-        if self.has(stem):
-            self.keep(phase, stem)
-            return
-        masks = {"mask": mask, "mirrored mask": mirrored, "foreground mask": foreground, "instance mask": instances}
         shape = mask.shape if isinstance(image, bytes) else image.shape[:2]
-        for name, other in masks.items():
+        for name, other in (("mask", mask), ("foreground mask", foreground), ("instance mask", instances)):
             if other is not None and other.shape != shape:
                 raise UserError(size_mismatch(f"{stem}.jpg", shape, other.shape, name))
-        flipped = self.space.mirror(mask, f"mask {stem}.png") if mirrored is None else mirrored
-        write_atomic(
-            self.path(IMAGES, stem), image if isinstance(image, bytes) else encode_jpeg(image, quality), durable=False
-        )
-        write_mask(self.path(MIRRORED, stem), flipped, self.space.palette, durable=False)
+        mirrored = self.space.mirror(mask, f"mask {stem}.png")
+        photo = image if isinstance(image, bytes) else encode_jpeg(image, quality)
+        write_atomic(self.path(IMAGES, stem), photo, durable=False)
+        self._write(MIRRORED, stem, mirrored)
         if foreground is not None:
-            write_mask(self.path(FOREGROUND, stem), foreground, durable=False)
+            self._write(FOREGROUND, stem, foreground)
         if instances is not None:
-            write_mask(self.path(INSTANCES, stem), instances, durable=False)
-        write_mask(self.path(CLASSES, stem), mask, self.space.palette, durable=False)
+            self._write(INSTANCES, stem, instances)
+        self._write(CLASSES, stem, mask)
         self._register(phase, stem, mask)
 
     def add_files(
@@ -292,26 +283,25 @@ class DatasetWriter:
 
         Raises UserError when a file is missing or damaged, a mask holds foreign ids or does not fit its photo.
         """
-        if self.done:
+        if self.keep(phase, stem):
             return
-        if self.has(stem):
-            self.keep(phase, stem)
-            return
-        ids = read_mask(mask)
-        shape = check_photo(image)
+        ids, shape = read_mask(mask), check_photo(image)
         if ids.shape != shape:
             raise UserError(size_mismatch(image, shape, ids.shape))
-        present = self.space.present(ids, f"mask {mask}")
+        self.space.check(ids, f"mask {mask}")
         self._place(image, self.path(IMAGES, stem), copy)
         if mirrored is None:
-            write_mask(self.path(MIRRORED, stem), self.space.mirror(ids), self.space.palette, durable=False)
+            self._write(MIRRORED, stem, self.space.mirror(ids))
         else:
             self._place(mirrored, self.path(MIRRORED, stem), copy)
         if instances is not None:
             self._place(instances, self.path(INSTANCES, stem), copy)
         self._place(mask, self.path(CLASSES, stem), copy)
-        self._stems[phase].append(stem)
-        self._presence[phase].append(present)
+        self._register(phase, stem, ids)
+
+    def _write(self, folder: str, stem: str, mask: np.ndarray) -> None:
+        palette = self.space.palette if folder in (CLASSES, MIRRORED) else None
+        write_mask(self.path(folder, stem), mask, palette, durable=False)
 
     @staticmethod
     def _place(source: Path, target: Path, copy: bool) -> None:
@@ -328,9 +318,17 @@ class DatasetWriter:
         target.symlink_to(os.path.abspath(source))
 
     def _register(self, phase: Phase, stem: str, mask: np.ndarray) -> None:
-        self._stems[phase].append(stem)
-        self._presence[phase].append(self.space.present(mask, f"mask {stem}.png"))
+        self._presence[phase][stem] = self.space.present(mask, f"mask {stem}.png")
 
     def use_index(self, phase: Phase, index: dict[int, list[int]]) -> None:
         """Use a given support index (the authors' one) instead of counting the masks."""
         self._indexes[phase] = index
+
+
+def check_split(name: str, phase: Phase, split: int, photos: int) -> None:
+    """Raise UserError unless a phase has at least one query and one support photo."""
+    if not 0 < split < photos:
+        raise UserError(
+            f"{name} has {photos} {phase} photos, of which {split} should be queries; "
+            "there must be at least one query and one support photo"
+        )

@@ -36,6 +36,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from oshp_lite.data.registry import dataset_spec
 from oshp_lite.errors import UserError
 
 T = TypeVar("T")
@@ -373,7 +374,7 @@ def identity_dict(config: RunConfig) -> dict[str, Any]:
         return _plain(value)
 
     kept: dict[str, Any] = keep(config)
-    if not config.data.dataset.startswith("synth-") and not (
+    if not dataset_spec(config.data.dataset).synthetic and not (
         config.init.kind == "segment" and config.init.synthetic_epochs
     ):
         kept["data"].pop("synthetic")

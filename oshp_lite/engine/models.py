@@ -16,7 +16,7 @@ from oshp_lite.data.episode import Episode
 from oshp_lite.engine.checkpoint import read_weights
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.errors import UserError
-from oshp_lite.labels import Fold, label_space
+from oshp_lite.labels import Fold
 from oshp_lite.models.base import Parsing, build, builder, methods, register
 from oshp_lite.models.encoders import ENCODER_OPTIONS, build_encoder
 from oshp_lite.models.eopnet_config import EOPNetConfig
@@ -190,7 +190,7 @@ def initialise(parser: nn.Module, config: RunConfig, init_weights: Path | str | 
 
 def about_run(config: RunConfig, fold: Fold, dataset: str, **more: Any) -> dict[str, Any]:
     """Return the description that travels inside a weights file."""
-    space = label_space(fold.dataset if fold.dataset != "ccp" else "ccp-os")
+    space = fold.space
     return {
         "format": 1,
         "method": config.model.method,

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from oshp_lite.data.registry import dataset_spec
 from oshp_lite.engine.config import (
     InitConfig,
     ModelConfig,
@@ -24,9 +25,6 @@ from oshp_lite.errors import UserError
 
 PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
 """From seconds on a laptop to days on a GPU."""
-
-PAPER_SPLIT = {"atr": 7500, "lip": 14000, "cihp": 14000}
-"""Query images of the training part as the journal states them (section 5.1)."""
 
 _OFFICIAL: dict[str, Any] = {
     "data": {
@@ -92,16 +90,10 @@ def variant_config(variant: str, dataset: str = "synth-atr") -> RunConfig:
     config = from_dict({"variant": variant, **_OFFICIAL}, base)
     if variant == "paper":
         config = from_dict(_PAPER_OVER_OFFICIAL, config)
-        family = dataset.removeprefix("synth-").removesuffix("-os")
-        config = from_dict({"data": {"split": PAPER_SPLIT.get(family)}}, config)
-    if family_is_small(dataset):
+        config = from_dict({"data": {"split": dataset_spec(dataset).train_queries}}, config)
+    if dataset_spec(dataset).own_rules:
         config = from_dict({"data": {"split": None}, "eval": {"pairs": "dataset"}}, config)
     return config
-
-
-def family_is_small(dataset: str) -> bool:
-    """True for datasets with a split and a pair rule of their own: procedural people and CCP-OS."""
-    return dataset.startswith(("synth-", "ccp"))
 
 
 @cache  # reading YAML takes longer than all the rest of a profile; nobody writes into the answer
@@ -176,7 +168,7 @@ def init_config(config: RunConfig) -> RunConfig | None:
     init = config.init
     if init.kind != "segment":
         return None
-    synthetic = config.data.dataset.startswith("synth-")
+    synthetic = dataset_spec(config.data.dataset).synthetic
     stages: list[tuple[str, int]] = []
     if init.synthetic_epochs and not synthetic:
         stages.append((init.synthetic, init.synthetic_epochs))

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from oshp_lite.errors import UserError
-from oshp_lite.labels import tables
-from oshp_lite.labels.spaces import BACKGROUND, IGNORE, LabelSpace, canonical, label_space
+from oshp_lite.labels.spaces import BACKGROUND, IGNORE, LabelSpace, canonical, label_spaces, one_shot_space
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Fold:
     @property
     def space(self) -> LabelSpace:
         """Label space of the masks this fold works on (CCP: the 12 classes of CCP-OS)."""
-        return label_space("ccp-os" if self.dataset == "ccp" else self.dataset)
+        return one_shot_space(self.dataset)
 
     def hide_novel(self, mask: np.ndarray) -> np.ndarray:
         """Merged ids -> the same with everything outside the training ids set to background; 255 passes. Facts A.7.
@@ -92,28 +91,29 @@ class Fold:
 
 
 def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
-    """Fold 1 or 2 of "atr", "lip", "cihp" or "ccp" (also "synth-atr", "atr-os", ...).
+    """Fold 1 or 2 of a dataset, by the name of its labels ("atr") or its own ("synth-atr", "atr-os").
 
     protocol: "journal" (all datasets), "aaai" (ATR only) or "tuning": the journal fold's base classes alone, every
     third of them (rarest first) playing novel, so that settings can be chosen without a look at a novel class. Raises
     UserError for a combination that does not exist.
     """
-    short = canonical(dataset)
     if protocol == "tuning":
         return _tuning_fold(fold(dataset, number))
-    key = (protocol, short, number)
-    if key not in tables.TRAINING_IDS:
-        known = ", ".join(f"{name} {count} ({rule})" for rule, name, count in tables.TRAINING_IDS)
+    short = canonical(dataset)
+    spaces = {space.key: space for space in label_spaces() if space.folds}
+    training = spaces[short].folds.get((protocol, number)) if short in spaces else None
+    if training is None:
+        known = ", ".join(f"{name} {count} ({rule})" for name, space in spaces.items() for rule, count in space.folds)
         raise UserError(f"there is no fold {number!r} of {dataset!r} in protocol {protocol!r}; there are {known}")
-    space = label_space("ccp-os" if short == "ccp" else short)
+    space = spaces[short]
     return Fold(
         dataset=short,
         number=number,
         protocol=protocol,
         n_ids=space.n_ids,
         classes=space.classes,
-        training=tables.TRAINING_IDS[key],
-        novel=tables.NOVEL_IDS[key],
+        training=training,
+        novel=tuple(index for index in space.classes if index not in training),
     )
 
 

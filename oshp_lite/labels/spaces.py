@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,35 +21,38 @@ _UNKNOWN = 254  # marks ids outside a space inside the lookup tables; no space i
 
 
 @dataclass(frozen=True, eq=False)
-class LabelSpace:
-    """One dataset's ids. Masks hold raw ids; `merge` turns them into the kept ids a network sees. Facts A.1.
+class LabelSpace(tables.SpaceTable):
+    """One dataset's ids (the fields are the table's) with its look-ups; `merge` turns raw ids into kept ids. Facts A.1.
 
-    name        "atr", "lip", "cihp", "pascal", "ccp" (the 59 tags) or "ccp-os" (the 12 classes made of them)
-    names       raw id -> name
-    n_ids       channels of a network over kept ids (dropped ids keep their idle channel)
-    kept_as     raw id -> kept id (dropped ids -> background)
-    classes     kept ids incl. background, in the official order; class_names beside them
-    test_order  kept foreground ids, rare classes first, as the journal's test pairs walk them
-    sides       (left, right) pairs of raw ids that a mirror swaps
-    palette     uint8 [256,3], raw id -> colour (255 included); class_palette the same for kept ids
-    groups      head, body, arms, legs -> kept ids: the parents of POPNet's second stage
+    palette uint8 [256,3], raw id -> colour (255 included); class_palette the same for kept ids.
     """
 
-    name: str
-    names: tuple[str, ...]
-    n_ids: int
-    kept_as: Mapping[int, int]
-    classes: tuple[int, ...]
-    class_names: tuple[str, ...]
-    test_order: tuple[int, ...]
-    sides: tuple[tuple[int, int], ...]
-    groups: Mapping[str, tuple[int, ...]]
-    palette: np.ndarray
-    class_palette: np.ndarray
-    _merge: np.ndarray = field(repr=False)
-    _foreground: np.ndarray = field(repr=False)
-    _swap: np.ndarray = field(repr=False)
-    _parents: np.ndarray = field(repr=False)
+    palette: np.ndarray = field(init=False, repr=False)
+    class_palette: np.ndarray = field(init=False, repr=False)
+    _merge: np.ndarray = field(init=False, repr=False)
+    _foreground: np.ndarray = field(init=False, repr=False)
+    _swap: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the table and make the look-ups."""
+        if set(self.kept_as.values()) != set(self.classes) or self.kept_as[BACKGROUND] != BACKGROUND:
+            raise ValueError(f"label space {self.name}: merges and class list disagree")
+        if sorted(index for ids in self.groups.values() for index in ids) != sorted(self.foreground_classes):
+            raise ValueError(f"label space {self.name}: the groups are no partition of the classes")
+        by_id = ["accessory"] * self.n_ids
+        for index, name in zip(self.classes, self.class_names, strict=True):
+            by_id[index] = name
+        raw = range(self.n_raw)
+        swap = {a: b for pair in self.sides for a, b in (pair, pair[::-1])}
+        values = {
+            "palette": _palette(self.meanings),
+            "class_palette": _palette(self.meanings if self.n_ids == self.n_raw else by_id),
+            "_merge": _table(self.kept_as),
+            "_foreground": _table({index: int(index != BACKGROUND) for index in raw}),
+            "_swap": _table({index: swap.get(index, index) for index in raw}),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name: every process keeps one object per space (worker processes rely on it)."""
@@ -63,7 +65,7 @@ class LabelSpace:
 
     @property
     def n_foreground(self) -> int:
-        """Number of foreground channels (the S of the support index, whose keys run over 0..2S)."""
+        """Number of foreground ids (the S of the support index, whose keys run over 0..2S)."""
         return self.n_ids - 1
 
     @property
@@ -131,14 +133,10 @@ class LabelSpace:
         """Raise UserError when the mask holds an id outside this space."""
         self._look_up(self._merge, mask, what)
 
-    def parents(self, mask: np.ndarray, what: str = "the mask") -> np.ndarray:
-        """Kept ids -> 0 background, 1.. head, body, arms, legs in the order of `groups`; same dtype, 255 passes."""
-        return self._look_up(self._parents, mask, what)
-
     def present(self, mask: np.ndarray, what: str = "the mask") -> tuple[int, ...]:
         """Kept foreground ids with at least one pixel in a raw mask, ascending; 0 and 255 do not count. Facts A.4."""
-        found = np.unique(self.merge(mask, what))
-        return tuple(int(index) for index in found if index not in (BACKGROUND, IGNORE))
+        ids = np.unique(self.merge(mask, what))
+        return tuple(int(index) for index in ids if index not in (BACKGROUND, IGNORE))
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -165,51 +163,26 @@ def _table(mapping: Mapping[int, int]) -> np.ndarray:
     return _frozen(table)
 
 
-def _build(spec: tables.SpaceSpec) -> LabelSpace:
-    """Check a table of `labels.tables` and make the space of it."""
-    raw = range(len(spec.names))
-    kept_as = {index: spec.kept_as.get(index, index) for index in raw}
-    classes = tuple(spec.classes)
-    if set(kept_as.values()) != set(classes) or kept_as[BACKGROUND] != BACKGROUND:
-        raise ValueError(f"label space {spec.name}: merges and class list disagree")
-    if sorted(index for ids in spec.groups.values() for index in ids) != sorted(set(classes) - {BACKGROUND}):
-        raise ValueError(f"label space {spec.name}: the groups are no partition of the classes")
-    swap = {index: index for index in raw}
-    for left, right in spec.sides:
-        swap[left], swap[right] = right, left
-    parent = {BACKGROUND: BACKGROUND}
-    parent |= {index: number for number, ids in enumerate(spec.groups.values(), start=1) for index in ids}
-    by_id = ["accessory"] * spec.n_ids
-    for index, name in zip(classes, spec.class_names, strict=True):
-        by_id[index] = name
-    return LabelSpace(
-        name=spec.name,
-        names=tuple(spec.names),
-        n_ids=spec.n_ids,
-        kept_as=MappingProxyType(kept_as),
-        classes=classes,
-        class_names=tuple(spec.class_names),
-        test_order=tuple(spec.test_order),
-        sides=tuple(spec.sides),
-        groups=MappingProxyType({name: tuple(ids) for name, ids in spec.groups.items()}),
-        palette=_palette(spec.meanings),
-        class_palette=_palette(spec.meanings if spec.n_ids == len(spec.names) else by_id),
-        _merge=_table(kept_as),
-        _foreground=_table({index: int(index != BACKGROUND) for index in raw}),
-        _swap=_table(swap),
-        _parents=_table(parent),
-    )
-
-
 @cache
 def _space(name: str) -> LabelSpace:
-    return _build(tables.SPACES[name]())
+    return LabelSpace(**vars(tables.SPACES[name]()))
 
 
 def canonical(dataset: str) -> str:
-    """Short name of a dataset or label space: "synth-atr", "atr-os", "ATR_OS" -> "atr"; "ccp-os" -> "ccp"."""
-    name = dataset.lower().replace("_", "-").removeprefix("synth-").removesuffix("-os")
-    return name if name in tables.SPACES else dataset
+    """The label space that a dataset's name contains: "synth-atr", "atr-os", "ATR_OS" -> "atr"; "ccp-os" -> "ccp".
+
+    Any other name comes back as it is. Raises UserError for a name that a dataset had once.
+    """
+    name = dataset.lower().replace("_", "-")
+    if name in tables.RENAMED:
+        raise UserError(f"the dataset {name} is now called {tables.RENAMED[name]}; use that name")
+    return next((part for part in name.split("-") if part in tables.SPACES), dataset)
+
+
+def one_shot_space(dataset: str) -> LabelSpace:
+    """The label space of a dataset's one-shot form: the classes made of its raw ids. Raises UserError if unknown."""
+    short = canonical(dataset)
+    return label_space(f"{short}-os" if f"{short}-os" in tables.SPACES else short)
 
 
 def label_space(name: str) -> LabelSpace:
@@ -217,10 +190,13 @@ def label_space(name: str) -> LabelSpace:
 
     Datasets' names (synth-atr, atr-os, ...) give their space. Raises UserError for an unknown name.
     """
-    tidy = name.lower().replace("_", "-")
-    if tidy in tables.SPACES:
-        return _space(tidy)
-    short = canonical(name)
-    if short in tables.SPACES:
-        return _space(short)
-    raise UserError(f"unknown label space {name!r}; known are {', '.join(tables.SPACES)}")
+    exact = name.lower().replace("_", "-")
+    short = exact if exact in tables.SPACES else canonical(name)
+    if short not in tables.SPACES:
+        raise UserError(f"unknown label space {name!r}; known are {', '.join(tables.SPACES)}")
+    return _space(short)
+
+
+def label_spaces() -> tuple[LabelSpace, ...]:
+    """Every label space."""
+    return tuple(map(_space, tables.SPACES))

@@ -3,125 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GROUPS = ("head", "body", "arms", "legs")
 """The parents of POPNet's second stage (AAAI, section 4)."""
 
+Folds = Mapping[tuple[str, int], tuple[int, ...]]
+"""(protocol, fold) -> ids visible in training (background and base), in the official order; the rest is novel."""
 
-@dataclass(frozen=True)
-class SpaceSpec:
-    """The raw table behind a LabelSpace; `kept_as` lists only the raw ids that do not stay as they are."""
+
+@dataclass(frozen=True, eq=False)
+class SpaceTable:
+    """One dataset's ids. Masks hold raw ids; a network sees kept ids, which are not renumbered.
+
+    name        "atr", "lip", "cihp", "pascal", "ccp" (the 59 tags) or "ccp-os" (the 12 classes made of them)
+    names       raw id -> name
+    meanings    raw id -> what its colour stands for
+    n_ids       logits of a network over kept ids (dropped ids keep an idle one)
+    kept_as     raw id -> kept id (dropped ids -> background)
+    classes     kept ids incl. background, in the official order; class_names beside them
+    test_order  kept foreground ids, rare classes first, as the journal's test pairs walk them
+    sides       (left, right) pairs of raw ids that a mirror swaps
+    groups      head, body, arms, legs -> kept ids: the parents of POPNet's second stage
+    folds       the folds of the dataset whose one-shot form has these classes
+    """
 
     name: str
-    names: Sequence[str]
-    meanings: Sequence[str]
+    names: tuple[str, ...]
+    meanings: tuple[str, ...]
     n_ids: int
     kept_as: Mapping[int, int]
-    classes: Sequence[int]
-    class_names: Sequence[str]
-    test_order: Sequence[int]
-    sides: Sequence[tuple[int, int]]
-    groups: Mapping[str, Sequence[int]]
+    classes: tuple[int, ...]
+    class_names: tuple[str, ...]
+    test_order: tuple[int, ...]
+    sides: tuple[tuple[int, int], ...]
+    groups: Mapping[str, tuple[int, ...]]
+    folds: Folds = field(default_factory=dict)
 
 
 def _split(names: str) -> tuple[str, ...]:
     """The comma-separated names."""
-    return tuple(names.split(","))
+    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _by_name(names: Sequence[str], wanted: str) -> tuple[int, ...]:
-    """Ids of the comma-separated names."""
-    return tuple(names.index(name.strip()) for name in wanted.split(",") if name.strip())
+def _table(
+    name: str,
+    names: str | Sequence[str],
+    groups: Sequence[str],
+    *,
+    dropped: str = "",
+    test_order: Sequence[int] = (),
+    folds: Folds | None = None,
+) -> SpaceTable:
+    """A space whose "right X" ids merge into "left X" (class "Xs") and whose `dropped` ids become background.
 
-
-# ------------------------------------------------------------------------------------------------- ATR
-
-
-def _atr() -> SpaceSpec:
-    names = _split(
-        "background,hat,hair,sunglasses,upper-clothes,skirt,pants,dress,belt,left shoe,right shoe,face,"
-        "left leg,right leg,left arm,right arm,bag,scarf"
+    groups: the class names of head, body, arms and legs.
+    """
+    names = _split(names) if isinstance(names, str) else tuple(names)
+    gone = _split(dropped)
+    sides = tuple(
+        (names.index(f"left {part}"), right)
+        for right, (side, _, part) in enumerate(entry.partition(" ") for entry in names)
+        if side == "right"
     )
-    merged = {"right shoe": "left shoe", "right leg": "left leg", "right arm": "left arm"}
-    merged |= dict.fromkeys(("sunglasses", "belt", "scarf"), "background")
-    meaning = {"left shoe": "shoes", "right shoe": "shoes", "left leg": "legs", "right leg": "legs"}
-    meaning |= {"left arm": "arms", "right arm": "arms"}
-    classes = (0, 1, 2, 4, 5, 6, 7, 9, 11, 12, 14, 16)
-    return SpaceSpec(
-        name="atr",
-        names=names,
-        meanings=[meaning.get(name, name) for name in names],
-        n_ids=len(names),
-        kept_as={names.index(source): names.index(target) for source, target in merged.items()},
-        classes=classes,
-        class_names=[meaning.get(names[index], names[index]) for index in classes],
-        test_order=(1, 7, 5, 16, 9, 4, 2, 6, 11, 12, 14),
-        sides=((9, 10), (12, 13), (14, 15)),
-        groups={
-            "head": _by_name(names, "hat,hair,face"),
-            "body": _by_name(names, "upper-clothes,skirt,dress,bag"),
-            "arms": _by_name(names, "left arm"),
-            "legs": _by_name(names, "pants,left shoe,left leg"),
-        },
-    )
-
-
-# ------------------------------------------------------------------------------------------- LIP, CIHP
-
-
-def _lip_like(name: str, tenth: str, test_order: Sequence[int]) -> SpaceSpec:
-    """LIP and CIHP share every id but one: 10 is a jumpsuit in LIP, bare torso in CIHP."""
-    names = _split(
-        f"background,hat,hair,glove,sunglasses,upper-clothes,dress,coat,socks,pants,{tenth},scarf,skirt,face,"
-        "left arm,right arm,left leg,right leg,left shoe,right shoe"
-    )
-    merged = {"right shoe": "left shoe", "right leg": "left leg", "right arm": "left arm"}
-    merged |= dict.fromkeys(("glove", "sunglasses", "socks", "scarf"), "background")
-    meaning = {"left shoe": "shoes", "right shoe": "shoes", "left leg": "legs", "right leg": "legs"}
-    meaning |= {"left arm": "arms", "right arm": "arms"}
-    classes = (0, 1, 2, 5, 6, 7, 9, 10, 12, 13, 14, 16, 18)
-    return SpaceSpec(
+    kept_as = {index: 0 if entry in gone else index for index, entry in enumerate(names)}
+    kept_as |= {right: left for left, right in sides}
+    meanings = list(names)
+    for left, right in sides:
+        meanings[left] = meanings[right] = f"{names[left].removeprefix('left ')}s"
+    classes = tuple(sorted(set(kept_as.values())))
+    id_of = {meanings[index]: index for index in classes}
+    return SpaceTable(
         name=name,
         names=names,
-        meanings=[meaning.get(entry, entry) for entry in names],
+        meanings=tuple(meanings),
         n_ids=len(names),
-        kept_as={names.index(source): names.index(target) for source, target in merged.items()},
+        kept_as=kept_as,
         classes=classes,
-        class_names=[meaning.get(names[index], names[index]) for index in classes],
+        class_names=tuple(id_of),
+        test_order=tuple(test_order) or classes[1:],
+        sides=sides,
+        groups={
+            group: tuple(id_of[part] for part in _split(parts)) for group, parts in zip(GROUPS, groups, strict=True)
+        },
+        folds=folds or {},
+    )
+
+
+# ------------------------------------------------------------------------------------ ATR, LIP, CIHP, PASCAL
+
+
+def _atr() -> SpaceTable:
+    return _table(
+        "atr",
+        "background,hat,hair,sunglasses,upper-clothes,skirt,pants,dress,belt,left shoe,right shoe,face,"
+        "left leg,right leg,left arm,right arm,bag,scarf",
+        ("hat,hair,face", "upper-clothes,skirt,dress,bag", "arms", "pants,shoes,legs"),
+        dropped="sunglasses,belt,scarf",
+        test_order=(1, 7, 5, 16, 9, 4, 2, 6, 11, 12, 14),
+        folds={
+            ("journal", 1): (0, 1, 2, 4, 9, 11, 12, 14, 16),
+            ("journal", 2): (0, 2, 5, 6, 7, 9, 11, 12, 14),
+            ("aaai", 1): (0, 1, 2, 4, 5, 7, 11, 14, 16),
+            ("aaai", 2): (0, 4, 5, 6, 7, 9, 12, 14, 16),
+        },
+    )
+
+
+def _lip_like(name: str, tenth: str, test_order: Sequence[int], second_fold: tuple[int, ...]) -> SpaceTable:
+    """LIP and CIHP share every id but one: 10 is a jumpsuit in LIP, bare torso in CIHP."""
+    return _table(
+        name,
+        f"background,hat,hair,glove,sunglasses,upper-clothes,dress,coat,socks,pants,{tenth},scarf,skirt,face,"
+        "left arm,right arm,left leg,right leg,left shoe,right shoe",
+        ("hat,hair,face", f"upper-clothes,dress,coat,{tenth},skirt", "arms", "pants,legs,shoes"),
+        dropped="glove,sunglasses,socks,scarf",
         test_order=test_order,
-        sides=((14, 15), (16, 17), (18, 19)),
-        groups={
-            "head": _by_name(names, "hat,hair,face"),
-            "body": _by_name(names, f"upper-clothes,dress,coat,{tenth},skirt"),
-            "arms": _by_name(names, "left arm"),
-            "legs": _by_name(names, "pants,left leg,left shoe"),
-        },
+        folds={("journal", 1): (0, 1, 2, 5, 7, 10, 13, 14, 16, 18), ("journal", 2): second_fold},
     )
 
 
-# ---------------------------------------------------------------------------------------------- PASCAL
+def _lip() -> SpaceTable:
+    order = (10, 6, 12, 1, 2, 5, 7, 9, 13, 14, 16, 18)
+    return _lip_like("lip", "jumpsuits", order, (0, 1, 2, 6, 9, 12, 13, 14, 16, 18))
 
 
-def _pascal() -> SpaceSpec:
-    names = _split("background,head,torso,upper-arms,lower-arms,upper-legs,lower-legs")
-    return SpaceSpec(
-        name="pascal",
-        names=names,
-        meanings=names,
-        n_ids=len(names),
-        kept_as={},
-        classes=range(len(names)),
-        class_names=names,
-        test_order=range(1, len(names)),
-        sides=(),
-        groups={
-            "head": _by_name(names, "head"),
-            "body": _by_name(names, "torso"),
-            "arms": _by_name(names, "upper-arms,lower-arms"),
-            "legs": _by_name(names, "upper-legs,lower-legs"),
-        },
-    )
+def _cihp() -> SpaceTable:
+    order = (12, 6, 1, 2, 5, 7, 9, 10, 13, 14, 16, 18)
+    return _lip_like("cihp", "torso-skin", order, (0, 2, 6, 9, 10, 12, 13, 14, 16, 18))
+
+
+def _pascal() -> SpaceTable:
+    names = "background,head,torso,upper-arms,lower-arms,upper-legs,lower-legs"
+    return _table("pascal", names, ("head", "torso", "upper-arms,lower-arms", "upper-legs,lower-legs"))
 
 
 # ------------------------------------------------------------------------------------------------- CCP
@@ -153,41 +167,29 @@ CCP_CLASSES: Mapping[str, str] = {
 
 _CCP_SMALL = {"belt": "belt", "gloves": "glove", "scarf": "scarf", "sunglasses": "sunglasses"}
 
-# CCP has one tag for bare skin wherever it shows; it takes the arms' place so that the groups stay a partition.
-_CCP_GROUPS = {
-    "head": "hat,hair",
-    "body": "upper-clothes,coat,dress,skirt,bag",
-    "arms": "skin",
-    "legs": "pants,legwear,shoes",
-}
 
+def _ccp_os() -> SpaceTable:
+    """The 12 classes. Folds follow ATR's idea: garments novel, body classes always base.
 
-def _ccp_os() -> SpaceSpec:
-    names = tuple(CCP_CLASSES)
-    return SpaceSpec(
-        name="ccp-os",
-        names=names,
-        meanings=names,
-        n_ids=len(names),
-        kept_as={},
-        classes=range(len(names)),
-        class_names=names,
-        test_order=range(1, len(names)),
-        sides=(),
-        groups={group: _by_name(names, wanted) for group, wanted in _CCP_GROUPS.items()},
+    CCP has one tag for bare skin wherever it shows; it takes the arms' place so that the groups stay a partition.
+    """
+    return _table(
+        "ccp-os",
+        tuple(CCP_CLASSES),
+        ("hat,hair", "upper-clothes,coat,dress,skirt,bag", "skin", "pants,legwear,shoes"),
+        folds={("journal", 1): (0, 1, 2, 3, 4, 5, 9, 10, 11), ("journal", 2): (0, 2, 3, 5, 6, 7, 8, 9, 10)},
     )
 
 
-def _ccp() -> SpaceSpec:
+def _ccp() -> SpaceTable:
     made = _ccp_os()
-    class_of = {tag: name for name, tags in CCP_CLASSES.items() for tag in tags.split(",")}
-    target = [class_of.get(tag, "background") for tag in CCP_TAGS]
-    return SpaceSpec(
+    class_of = {tag: name for name, tags in CCP_CLASSES.items() for tag in _split(tags)}
+    return SpaceTable(
         name="ccp",
         names=CCP_TAGS,
-        meanings=[class_of.get(tag, _CCP_SMALL.get(tag, "accessory")) for tag in CCP_TAGS],
+        meanings=tuple(class_of.get(tag, _CCP_SMALL.get(tag, "accessory")) for tag in CCP_TAGS),
         n_ids=made.n_ids,
-        kept_as={tag: made.names.index(name) for tag, name in enumerate(target)},
+        kept_as={tag: made.names.index(class_of.get(name, "background")) for tag, name in enumerate(CCP_TAGS)},
         classes=made.classes,
         class_names=made.class_names,
         test_order=made.test_order,
@@ -196,41 +198,15 @@ def _ccp() -> SpaceSpec:
     )
 
 
-SPACES: Mapping[str, Callable[[], SpaceSpec]] = {
+SPACES: Mapping[str, Callable[[], SpaceTable]] = {
     "atr": _atr,
-    "lip": lambda: _lip_like("lip", "jumpsuits", (10, 6, 12, 1, 2, 5, 7, 9, 13, 14, 16, 18)),
-    "cihp": lambda: _lip_like("cihp", "torso-skin", (12, 6, 1, 2, 5, 7, 9, 10, 13, 14, 16, 18)),
+    "lip": _lip,
+    "cihp": _cihp,
     "pascal": _pascal,
     "ccp": _ccp,
     "ccp-os": _ccp_os,
 }
+"""Every label space. Where raw masks have a space of their own (CCP's tags), the one-shot classes are NAME-os."""
 
-# ----------------------------------------------------------------------------------------------- folds
-
-TRAINING_IDS: Mapping[tuple[str, str, int], tuple[int, ...]] = {
-    ("journal", "atr", 1): (0, 1, 2, 4, 9, 11, 12, 14, 16),
-    ("journal", "atr", 2): (0, 2, 5, 6, 7, 9, 11, 12, 14),
-    ("journal", "lip", 1): (0, 1, 2, 5, 7, 10, 13, 14, 16, 18),
-    ("journal", "lip", 2): (0, 1, 2, 6, 9, 12, 13, 14, 16, 18),
-    ("journal", "cihp", 1): (0, 1, 2, 5, 7, 10, 13, 14, 16, 18),
-    ("journal", "cihp", 2): (0, 2, 6, 9, 10, 12, 13, 14, 16, 18),
-    ("journal", "ccp", 1): (0, 1, 2, 3, 4, 5, 9, 10, 11),
-    ("journal", "ccp", 2): (0, 2, 3, 5, 6, 7, 8, 9, 10),
-    ("aaai", "atr", 1): (0, 1, 2, 4, 5, 7, 11, 14, 16),
-    ("aaai", "atr", 2): (0, 4, 5, 6, 7, 9, 12, 14, 16),
-}
-"""(protocol, dataset, fold) -> ids visible in training (background and base), in the official order. Facts A.2."""
-
-NOVEL_IDS: Mapping[tuple[str, str, int], tuple[int, ...]] = {
-    ("journal", "atr", 1): (5, 6, 7),
-    ("journal", "atr", 2): (1, 4, 16),
-    ("journal", "lip", 1): (6, 9, 12),
-    ("journal", "lip", 2): (5, 7, 10),
-    ("journal", "cihp", 1): (6, 9, 12),
-    ("journal", "cihp", 2): (1, 5, 7),
-    ("journal", "ccp", 1): (6, 7, 8),
-    ("journal", "ccp", 2): (1, 4, 11),
-    ("aaai", "atr", 1): (6, 9, 12),
-    ("aaai", "atr", 2): (1, 2, 11),
-}
-"""(protocol, dataset, fold) -> novel ids. CCP-OS folds follow ATR's idea: garments novel, body classes always base."""
+RENAMED = {f"figures-{name}": f"synth-{name}" for name in ("atr", "lip", "cihp")}
+"""Datasets that had another name once."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from oshp_lite.errors import UserError
-from oshp_lite.labels import label_space
+from oshp_lite.labels import label_spaces
 from oshp_lite.models.encoders import ENCODER_OPTIONS
 from oshp_lite.models.encoders.xception import FeatureLevel
 from oshp_lite.models.eopnet_config import Variant, check_kinds
@@ -25,8 +25,6 @@ STAGES: dict[int, tuple[StageKind, ...]] = {
 
 STAGE_ENDS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.3, 1.0), 3: (0.2, 0.5, 1.0)}
 """Shares of the training budget at which a stage ends when `stage_ends` is not given. Ours: no source says."""
-
-_SPACES = ("atr", "lip", "ccp-os", "pascal")  # cihp has as many ids as lip, and the same areas
 
 
 @dataclass(frozen=True)
@@ -192,8 +190,7 @@ class POPNetConfig:
 
 def _areas_of(n_ids: int) -> tuple[int, ...]:
     """Raw id -> main area (head, body, arms, legs from 1 on) of the label space with this many ids."""
-    for name in _SPACES:
-        space = label_space(name)
+    for space in label_spaces():
         if space.n_ids == n_ids:
             table = dict.fromkeys(range(n_ids), 0)
             table |= {index: area for area, ids in enumerate(space.groups.values(), start=1) for index in ids}

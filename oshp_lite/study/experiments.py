@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import oshp_lite
+from oshp_lite.data.registry import DATASETS, dataset_spec
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import RunKey
 from oshp_lite.study.records.records import primary_condition
@@ -150,8 +151,8 @@ POPNET3 = ("agm", "ncm", "dml", "dml-ws", "kim", "three-stage")
 SEVERAL_SEEDS = ("eopnet", "popnet", "sgone", "amp", "label_transfer")
 SEEDS = (0, 1, 2)
 
-SMALL = {"atr": "synth-atr", "lip": "synth-lip", "cihp": "synth-cihp", "ccp": "ccp-os"}
-LARGE = {"atr": "atr-os", "lip": "lip-os", "cihp": "cihp-os", "ccp": "ccp-os"}
+SMALL = {spec.family: spec.name for spec in DATASETS.values() if spec.own_rules}
+LARGE = {spec.family: spec.name for spec in DATASETS.values() if not spec.synthetic}
 
 TABLE_FAMILY = {"eopnet2": "atr", "eopnet3": "lip", "eopnet4": "cihp", "ccp": "ccp"}
 """The comparisons of the journal (and ours on CCP-OS) and the family of datasets each belongs to."""
@@ -230,7 +231,7 @@ def _as_aaai(key: RunKey) -> tuple[str, ...]:
     The paper trains its stages one after the other; each gets the epochs here. In 1-way it tests 500 pairs of a class
     without saying how they are drawn, so the journal's are taken.
     """
-    if key.dataset.startswith(("synth-", "ccp")):
+    if dataset_spec(key.dataset).own_rules:
         return ()
     stages = 3 if "model.options.stages=3" in ABLATIONS.get((key.method, key.ablation), Ablation("")).overrides else 1
     budget = ["data.split=8000", f"train.epochs={AAAI_EPOCHS * stages}"]

@@ -122,7 +122,7 @@ def _initial_name(config: RunConfig) -> str:
 
 def why_not(key: RunKey, config: RunConfig, data: str | Path | None = None) -> str:
     """Return why a run cannot be made here (no weights, no data, no such method), or nothing; a look, no work."""
-    from oshp_lite.data.registry import dataset_folder
+    from oshp_lite.data.registry import missing_dataset
     from oshp_lite.engine.models import known_methods
 
     if key.method not in known_methods():
@@ -137,9 +137,8 @@ def why_not(key: RunKey, config: RunConfig, data: str | Path | None = None) -> s
         )
     if config.init.kind == "file" and not Path(str(config.init.path)).is_file():
         return f"needs the first weights {config.init.path}, which are not there; check {COCO}"
-    name = config.data.dataset
-    if not name.startswith("synth-") and not (dataset_folder(config.data, data) / "dataset.json").is_file():
-        return f"needs the dataset {name} in the data folder; data_scripts/ has the script that makes it"
+    if missing_dataset(config.data, data):
+        return f"needs the dataset {config.data.dataset} in the data folder; data_scripts/ has the script that makes it"
     return ""
 
 
@@ -246,13 +245,12 @@ class Training:
 
 def trainings(profile: str, overrides: Sequence[str] = (), data: str | Path | None = None) -> list[Training]:
     """What the profile trains; real datasets that are not found carry the reason."""
-    from oshp_lite.data.registry import dataset_folder
+    from oshp_lite.data.registry import missing_dataset
     from oshp_lite.engine.config import DataConfig
 
     listed = []
     for dataset, fold, way in TRAININGS[profile]:
-        there = (dataset_folder(DataConfig(dataset=dataset), data) / "dataset.json").is_file()
-        lacking = not there and not dataset.startswith("synth-")
+        lacking = missing_dataset(DataConfig(dataset=dataset), data)
         missing = f"the dataset {dataset} is not in the data folder" if lacking else ""
         listed.append(Training(dataset, fold, way, missing, tuple(overrides)))
     return listed

@@ -229,9 +229,8 @@ def _class_rows(run: Run) -> list[dict[str, str]]:
         chosen = fold(data["dataset"], data["fold"], data["protocol"])
     except UserError:
         return []
-    from oshp_lite.labels import label_space
 
-    space = label_space("ccp-os" if chosen.dataset == "ccp" else chosen.dataset)
+    space = chosen.space
     rows = []
     for index in chosen.classes:
         role = "background" if index == 0 else "novel" if index in chosen.novel else "base"

@@ -192,10 +192,10 @@ def _shows_results(job: Job) -> bool:
 
 def _draw_first(profile: str, trained: list[Training], places: Places, tell: Callable[[str], None]) -> None:
     """Draw the procedural datasets with the whole machine, before the notebooks share it."""
-    from oshp_lite.data.registry import dataset_folder, find_dataset
+    from oshp_lite.data.registry import dataset_folder, dataset_spec, find_dataset
 
     wanted = [training_config(profile, training).data for training in trained]
-    synthetic = {dataset_folder(one, places.data): one for one in wanted if one.dataset.startswith("synth-")}
+    synthetic = {dataset_folder(one, places.data): one for one in wanted if dataset_spec(one.dataset).synthetic}
     for one in synthetic.values():
         before = time.monotonic()
         dataset = find_dataset(one, places.data, progress=sys.stderr.isatty())
@@ -259,11 +259,11 @@ def _values(profile: str, known: dict[str, Any], training: Training | None) -> d
 
 
 def _identity(code: str, training: Training | None, places: Places) -> dict[str, Any]:
-    from oshp_lite.data.registry import find_dataset
+    from oshp_lite.data.registry import dataset_spec, find_dataset
     from oshp_lite.engine.config import DataConfig
 
     identity = {"code": code}
-    if training is not None and not training.dataset.startswith("synth-"):
+    if training is not None and not dataset_spec(training.dataset).synthetic:
         identity["data"] = find_dataset(DataConfig(dataset=training.dataset), places.data).fingerprint
     return identity
 

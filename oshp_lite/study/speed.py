@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 TEST_PAIRS = 600
 """Order of magnitude of a profile's test pairs, for the estimate only."""
-QUERIES = {"ccp-os": 350, "atr-os": 7500, "lip-os": 14000, "cihp-os": 14000}
-PHOTOS = {"ccp-os": 700, "atr-os": 15000, "lip-os": 30462, "cihp-os": 28280}
 
 PARITY = 2e-3
 """Largest relative difference between device and CPU that float32 sums in another order explain (60 layers deep)."""
@@ -115,14 +113,16 @@ def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tup
 
     A short probe of the profile's own network is scaled to its number of steps; data preparation is not counted.
     """
+    from oshp_lite.data.registry import dataset_spec
     from oshp_lite.engine.presets import load_profile
     from oshp_lite.study.plan import TRAININGS
 
     dataset, fold, way = TRAININGS[profile][0]
     config = load_profile(profile, {"data.fold": fold}, dataset=dataset, way=way)
     data, train, init = config.data, config.train, config.init
-    queries = QUERIES.get(dataset, data.synthetic.n_train // 2)
-    photos = PHOTOS.get(dataset, data.synthetic.n_train)
+    spec = dataset_spec(dataset)
+    queries = spec.train_queries or data.synthetic.n_train // 2
+    photos = spec.photos[0] if spec.photos else data.synthetic.n_train
     steps = min(queries // train.batch_size, train.steps_per_epoch or queries) * train.epochs
     seen = float(steps * train.batch_size)
     # a supervised photo costs about half an episode, which encodes two

@@ -2,24 +2,27 @@
 
 A clone of bearpaw/clothing-co-parsing holds `photos/NNNN.jpg` and `annotations/pixel-level/NNNN.mat` (variable
 `groundtruth`, one of 59 tags per pixel). Tags become the classes of `labels.CCP_CLASSES`; the coarse mask keeps every
-tag, dropped ones too (facts A.7). Photos stay in file order and are cut into contiguous parts, because neighbouring
-photos show the same person.
+tag, dropped ones too (facts A.7). Which photo is for training and which for testing stands in `ccp_split.txt`: the
+first 700 and the other 303 in file order, since neighbouring photos show the same person.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from oshp_lite.data.dataset import Phase, open_dataset, size_mismatch
+from oshp_lite.data.prepare import Preparation, TailorReport
+from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
 from oshp_lite.files import atomic_folder, cannot_read, read_image, sha256_json
@@ -27,41 +30,38 @@ from oshp_lite.labels import BACKGROUND, CCP_CLASSES, label_space
 
 SOURCE = "https://github.com/bearpaw/clothing-co-parsing"
 PHOTOS, ANNOTATIONS = Path("photos"), Path("annotations") / "pixel-level"
+SPLIT = Path(__file__).with_name("ccp_split.txt")
+_ENDINGS = {ANNOTATIONS: ".mat", PHOTOS: ".jpg"}
 VERSION = 1
 NO_FOREGROUND = "its annotation has no foreground"
-
-Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
 class CcpPlan:
-    """How CCP is cut: the numbers of the issue's protocol, changed only by tests on tiny clones.
+    """How CCP is cut; `standard_plan` has the committed lists, other plans are for tests on tiny clones.
 
-    train      usable photos for training, the first ones; the rest are for testing
-    *_queries  how many of each phase's photos are queries, the first ones
-    margin     the foreground's box grows by this share of its width (height) on each side, inside the photo
+    train, test  names of the photos; left_out: annotated photos without a foreground
+    *_queries    how many of each phase's photos are queries, the first ones
+    margin       the foreground's box grows by this share of its width (height) on each side, inside the photo
     """
 
-    train: int = 700
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
     train_queries: int = 350
     test_queries: int = 100
     margin: float = 0.1
     quality: int = 92
 
 
-@dataclass(frozen=True)
-class CcpReport:
-    """What tailoring did: photos per phase and the ones left out with the reason."""
-
-    root: Path
-    counts: dict[str, int]
-    left_out: dict[str, str]
-    fresh: bool
-
-    @property
-    def usable(self) -> int:
-        """Photos in the dataset."""
-        return sum(self.counts.values())
+def standard_plan() -> CcpPlan:
+    """The plan of CCP-OS."""
+    parts: dict[str, list[str]] = {}
+    for line in SPLIT.read_text(encoding="utf-8").splitlines():
+        name, _, stems = line.partition(":")
+        parts.setdefault(name, []).extend(stems.split())
+    queries = dataset_spec("ccp-os").train_queries or 0
+    return CcpPlan(tuple(parts["train"]), tuple(parts["test"]), tuple(parts["left out"]), queries)
 
 
 def read_annotation(path: Path) -> np.ndarray:
@@ -110,32 +110,39 @@ def shrink(array: np.ndarray, max_side: int | None) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize(size, how))
 
 
-def annotation_files(root: Path) -> list[Path]:
-    """The pixel-level annotation files in file order. Raises UserError when `root` is no clone of CCP."""
-    folder = root / ANNOTATIONS
-    if not folder.is_dir() or not (root / PHOTOS).is_dir():
-        missing = folder if not folder.is_dir() else root / PHOTOS
-        raise UserError(f"{root} is no clone of CCP ({missing} is missing); git clone {SOURCE} and give --root")
-    found = sorted(path for path in folder.iterdir() if path.suffix == ".mat")
-    if not found:
-        raise UserError(f"{folder} holds no .mat file; git clone {SOURCE} again and give --root")
-    return found
+def _check_clone(root: Path, stems: list[str]) -> list[str]:
+    """Raise UserError unless every listed photo and annotation is there; returns what else is annotated."""
+    names = {}
+    for part, ending in _ENDINGS.items():
+        folder = root / part
+        if not os.path.isdir(folder):
+            raise UserError(f"{root} is no clone of CCP ({folder} is missing); git clone {SOURCE} and give --root")
+        names[part] = {path.stem for path in folder.iterdir() if path.suffix == ending}
+        missing = [stem for stem in stems if stem not in names[part]]
+        if missing:
+            raise UserError(
+                f"{len(missing)} of the {len(stems)} {ending} files of CCP's list are missing in {folder}, "
+                f"{missing[0]}{ending} among them; git clone {SOURCE} again and give --root"
+            )
+    return sorted(names[ANNOTATIONS] - set(stems))
 
 
-def _photo(root: Path, stem: str) -> Path:
-    path = root / PHOTOS / f"{stem}.jpg"
-    if not path.exists():
-        raise UserError(f"photo {path} does not exist though it is annotated; git clone {SOURCE} again")
-    return path
-
-
-def _recipe(root: Path, files: list[Path], max_side: int | None, plan: CcpPlan) -> dict[str, Any]:
+def _recipe(root: Path, stems: list[str], max_side: int | None, plan: CcpPlan) -> dict[str, Any]:
     """Everything the result depends on; file sizes stand for the files."""
-    sizes = [[path.stem, path.stat().st_size, _photo(root, path.stem).stat().st_size] for path in files]
+    sizes = [
+        [stem, *((root / part / f"{stem}{ending}").stat().st_size for part, ending in _ENDINGS.items())]
+        for stem in stems
+    ]
     return {
         "tailor": "ccp",
         "version": VERSION,
-        "plan": asdict(plan),
+        "plan": {
+            "train": len(plan.train),
+            "train_queries": plan.train_queries,
+            "test_queries": plan.test_queries,
+            "margin": plan.margin,
+            "quality": plan.quality,
+        },
         "max_side": max_side,
         "classes": dict(CCP_CLASSES),
         "source": sha256_json(sizes),
@@ -147,24 +154,20 @@ def tailor(
     out: Path | str,
     *,
     max_side: int | None = None,
-    plan: CcpPlan = CcpPlan(),
+    plan: CcpPlan | None = None,
     force: bool = False,
-    progress: Progress | None = None,
-) -> CcpReport:
+    progress: bool = False,
+) -> TailorReport:
     """Make CCP-OS at `out` from the clone at `root`; photos longer than `max_side` are made smaller.
 
-    Raises UserError for a missing or damaged file, a photo and annotation of different sizes, too few usable photos,
-    or an `out` that is taken. Interrupted, it goes on where it stopped; finished, it returns at once.
+    Raises UserError for a missing or damaged file, a photo and annotation of different sizes, an annotation that lost
+    its foreground, or an `out` that is taken. Interrupted, it goes on where it stopped; finished, it returns at once.
     """
-    root, out = Path(root), Path(out)
+    root, out, plan = Path(root), Path(out), plan or standard_plan()
     if max_side is not None and max_side < 32:
         raise UserError(f"--max-side {max_side} is too small to show anything; use at least 32")
-    files = annotation_files(root)
-    if len(files) <= plan.train:
-        raise UserError(f"{root} has only {len(files)} annotations, {plan.train} are for training alone; clone again")
-    space = label_space("ccp")
-    left_out: dict[str, str] = {}
-    about = {"source": SOURCE, "max_side": max_side, "left_out": left_out}
+    stems = sorted([*plan.train, *plan.test, *plan.left_out])
+    others = _check_clone(root, stems)
     writer = DatasetWriter(
         out,
         name="ccp-os",
@@ -172,40 +175,43 @@ def tailor(
         train_split=plan.train_queries,
         test_split=plan.test_queries,
         test_pairs="spread",
-        recipe=_recipe(root, files, max_side, plan),
+        recipe=_recipe(root, stems, max_side, plan),
         force=force,
-        about=about,
+        details={"source": SOURCE, "max_side": max_side, "left_out": dict.fromkeys(plan.left_out, NO_FOREGROUND)},
     )
     with writer:
-        usable = 0
-        for path in [] if writer.done else progress(files, "CCP-OS") if progress else files:
-            phase: Phase = "train" if usable < plan.train else "test"
-            if writer.has(path.stem):
-                writer.keep(phase, path.stem)
-                usable += 1
-                continue
-            tags = read_annotation(path)
-            box = foreground_box(tags, plan.margin)
-            if box is None:
-                left_out[path.stem] = NO_FOREGROUND
-                continue
-            photo = _photo(root, path.stem)
-            image = read_image(photo)
-            if image.shape[:2] != tags.shape:
-                raise UserError(size_mismatch(photo, image.shape, tags.shape, "annotation"))
-            top, bottom, left, right = box
-            small = shrink(tags[top:bottom, left:right], max_side)
-            writer.add(
-                phase,
-                path.stem,
-                shrink(image[top:bottom, left:right], max_side),
-                space.merge(small),
-                foreground=space.foreground(small),
-                quality=plan.quality,
-            )
-            usable += 1
+        parts: tuple[tuple[Phase, tuple[str, ...]], ...] = (("train", plan.train), ("test", plan.test))
+        work = [] if writer.done else [(phase, stem) for phase, part in parts for stem in part]
+        for phase, stem in tqdm(work, desc="CCP-OS", unit="photo", disable=not progress or writer.done):
+            if not writer.keep(phase, stem):
+                image, tags = _crop(root, stem, plan.margin)
+                small = shrink(tags, max_side)
+                writer.add(
+                    phase,
+                    stem,
+                    shrink(image, max_side),
+                    label_space("ccp").merge(small),
+                    foreground=label_space("ccp").foreground(small),
+                    quality=plan.quality,
+                )
     made = open_dataset(out)
-    return CcpReport(out, made.counts(), dict(made.description["left_out"]), fresh=not writer.done)
+    notes = [f"left out: {stem} ({reason})" for stem, reason in made.description["left_out"].items()]
+    notes += [f"{len(others)} annotations are in no list and were left out, {others[0]} among them"] if others else []
+    return TailorReport(out, made.counts(), tuple(notes), fresh=not writer.done)
+
+
+def _crop(root: Path, stem: str, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """A photo uint8 [H,W,3] and its tags uint8 [H,W], cut to the foreground's box. Raises UserError."""
+    annotation, photo = root / ANNOTATIONS / f"{stem}.mat", root / PHOTOS / f"{stem}.jpg"
+    tags = read_annotation(annotation)
+    box = foreground_box(tags, margin)
+    if box is None:
+        raise UserError(f"annotation {annotation} has no foreground, though CCP's has; git clone {SOURCE} again")
+    image = read_image(photo)
+    if image.shape[:2] != tags.shape:
+        raise UserError(size_mismatch(photo, image.shape, tags.shape, "annotation"))
+    top, bottom, left, right = box
+    return image[top:bottom, left:right], tags[top:bottom, left:right]
 
 
 def clone(target: Path) -> Path:
@@ -227,3 +233,26 @@ def clone(target: Path) -> Path:
             entry.rename(fresh / entry.name)
         (fresh / "clone").rmdir()
     return target
+
+
+class _Ccp(Preparation):
+    """The command's side of it."""
+
+    about = "Make CCP-OS of a clone of Clothing Co-Parsing: 1,003 street photos, 12 classes."
+
+    def declare(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options beside --out and --force."""
+        from oshp_lite.data.prepare.command import whole_number
+
+        parser.add_argument("--root", type=Path, help=f"a clone of {SOURCE} (default: cloned beside --out)")
+        parser.add_argument("--max-side", type=whole_number, help="make photos smaller so that no side is longer")
+
+    def run(self, options: argparse.Namespace) -> TailorReport:
+        """Tailor as the options say, cloning first when no clone is named."""
+        root = options.root
+        if root is None:
+            root = clone(options.out.absolute().parent / "clothing-co-parsing")
+        return tailor(root, options.out, max_side=options.max_side, force=options.force, progress=True)
+
+
+CCP = _Ccp()

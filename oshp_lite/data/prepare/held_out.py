@@ -8,6 +8,7 @@ are erased from both (the pixels stay part of the person), and some base classes
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -23,27 +24,32 @@ TEST_SHARE = 0.25
 """Share of the training photos that the tuning runs are judged on: the last ones."""
 
 
-def hold_out(source: OneShotDataset, chosen: Fold, root: Path | str, *, progress: bool = False) -> OneShotDataset:
-    """Make (or find) the tuning dataset of `source` and a fold in the folder `root`.
-
-    Raises UserError when the training part is too small, or `root` holds something else.
-    """
-    stems = source.stems("train")
-    n_test = round(len(stems) * TEST_SHARE)
-    n_train = len(stems) - n_test
-    if n_train < 2 or n_test < 4:
-        raise UserError(f"the training part of {source.root} has {len(stems)} photos, too few to hold some out")
-    recipe = {
+def _recipe(source: OneShotDataset, chosen: Fold) -> dict[str, Any]:
+    return {
         "version": VERSION,
         "source": source.fingerprint,
         "fold": chosen.number,
         "protocol": chosen.protocol,
         "novel": sorted(chosen.novel),
-        "test": n_test,
+        "test": round(len(source.stems("train")) * TEST_SHARE),
     }
-    there = finished_dataset(root, recipe)
-    if there is not None:
-        return there
+
+
+def held_out_dataset(source: OneShotDataset, chosen: Fold, root: Path) -> OneShotDataset | None:
+    """The tuning dataset of `source` and a fold when it is at `root` already, else None."""
+    return finished_dataset(root, _recipe(source, chosen))
+
+
+def hold_out(source: OneShotDataset, chosen: Fold, root: Path, *, progress: bool = False) -> OneShotDataset:
+    """Make the tuning dataset of `source` and a fold in the folder `root`; one that is there already is kept.
+
+    Raises UserError when the training part is too small, or `root` holds something else.
+    """
+    stems, recipe = source.stems("train"), _recipe(source, chosen)
+    n_test: int = recipe["test"]
+    n_train = len(stems) - n_test
+    if n_train < 2 or n_test < 4:
+        raise UserError(f"the training part of {source.root} has {len(stems)} photos, too few to hold some out")
     rule = {**source.description["test_pairs"], "rule": "spread"}
     writer = DatasetWriter(
         root,
@@ -53,11 +59,12 @@ def hold_out(source: OneShotDataset, chosen: Fold, root: Path | str, *, progress
         test_split=max(n_test // 4, 1),
         test_pairs={key: rule[key] for key in ("rule", "queries", "repeats") if key in rule},
         recipe=recipe,
-        force=_is_ours(Path(root)),
-        about={"held_out_from": source.name},
+        replaces="held_out_from",
+        details={"held_out_from": source.name},
     )
     with writer:
-        for number, stem in enumerate(tqdm(stems, desc=writer.name, disable=not progress)):
+        work = [] if writer.done else list(enumerate(stems))
+        for number, stem in tqdm(work, desc=writer.name, disable=not progress or writer.done):
             phase: Phase = "train" if number < n_train else "test"
             mask, foreground = source.mask(stem), source.foreground(stem)
             gone = np.isin(source.space.merge(mask), chosen.novel)
@@ -68,11 +75,3 @@ def hold_out(source: OneShotDataset, chosen: Fold, root: Path | str, *, progress
                 raise cannot_read(path, error) from None
             writer.add(phase, stem, photo, np.where(gone, 0, mask).astype(mask.dtype), foreground=foreground)
     return open_dataset(root)
-
-
-def _is_ours(root: Path) -> bool:
-    """True when the folder holds an older tuning dataset, which may be replaced; anything else may not."""
-    try:
-        return "held_out_from" in open_dataset(root).description
-    except UserError:
-        return False

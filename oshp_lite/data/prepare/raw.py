@@ -1,160 +1,26 @@
-"""What ATR, LIP and CIHP have in common: finding the raw folders, the lists and tailoring by link or copy."""
+"""ATR, LIP and CIHP -> the one-shot form, made of links or copies: the authors' lists where they are given."""
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from oshp_lite.data.dataset import CLASSES, IMAGES, MIRRORED, PHASES, Phase, open_dataset, read_list, read_support_index
-from oshp_lite.data.pairs import build_support_index, journal_pairs
-from oshp_lite.data.writer import DatasetWriter
+from tqdm import tqdm
+
+from oshp_lite.data.dataset import PHASES, Phase, open_dataset, read_list, read_support_index
+from oshp_lite.data.pairs import Pair, build_support_index, journal_pairs
+from oshp_lite.data.prepare import Preparation, TailorReport, layouts
+from oshp_lite.data.prepare.layouts import OFFICIAL, RawFiles, RawLayout, find_raw
+from oshp_lite.data.writer import DatasetWriter, check_split
 from oshp_lite.errors import UserError
-from oshp_lite.files import cannot_read, read_mask, sha256_json
-from oshp_lite.labels import label_space
+from oshp_lite.files import read_mask, sha256_json
 
-OFFICIAL = "https://github.com/Charleshhy/One-shot-Human-Parsing"
 VERSION = 1
-_DEPTH = 3  # how far below --root the raw folders may lie (zips unpack into folders of their own name)
-
-Progress = Callable[[Iterable[Any], str], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One raw folder: what it holds and the names (path endings) it goes by, the likeliest first."""
-
-    what: str
-    names: tuple[str, ...]
-    ending: str = ".png"
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class RawLayout:
-    """A raw dataset: its folders and the numbers of the papers' protocol (facts A.3 to A.5).
-
-    pieces       "image", "mask", "mirrored", "instances" -> the folders that hold them; a piece list per phase where
-                 the raw dataset is cut already, one under "all" where only the official lists say which is which
-    train_split  query photos in training; test_split None: the smallest multiple of 100 from 200 on for which the
-                 journal's test pairs exist (the authors' LIP and CIHP indexes are not public in the repository)
-    """
-
-    name: str
-    space: str
-    where: str
-    images: Mapping[str, Piece]
-    masks: Mapping[str, Piece]
-    mirrored: tuple[Piece, ...]
-    instances: tuple[Piece, ...] = ()
-    train_split: int = 14000
-    test_split: int | None = None
-    test_share: float = 0.15
-
-    @property
-    def list_folder(self) -> str:
-        """Name of the dataset's folder in the official tree (ATR_OS)."""
-        return self.name.upper().replace("-", "_")
-
-
-@dataclass(frozen=True)
-class TailorReport:
-    """What tailoring did, in words and numbers."""
-
-    root: Path
-    counts: dict[str, int]
-    notes: tuple[str, ...]
-    fresh: bool
-
-
-@dataclass
-class _Found:
-    """Stem -> file of every kind, and the phase each photo's folder speaks of."""
-
-    image: dict[str, Path] = field(default_factory=dict)
-    mask: dict[str, Path] = field(default_factory=dict)
-    mirrored: dict[str, Path] = field(default_factory=dict)
-    instances: dict[str, Path] = field(default_factory=dict)
-    stems: dict[str, list[str]] = field(default_factory=dict)
-
-
-def _subfolders(root: Path, depth: int = _DEPTH) -> list[Path]:
-    """`root` and the folders below it, shallow ones first."""
-    level, everything = [root], [root]
-    for _ in range(depth):
-        below: list[Path] = []
-        for folder in level:
-            if not os.access(folder, os.R_OK | os.X_OK):
-                continue
-            with os.scandir(folder) as entries:
-                below += sorted(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
-        everything += below
-        level = below
-    return everything
-
-
-def _find(folders: Sequence[Path], piece: Piece) -> Path | None:
-    for name in piece.names:
-        for folder in folders:
-            place = folder / name
-            mirrored = "revers" in str(place.relative_to(folders[0])).lower()
-            if mirrored and piece.required:  # LIP's reversed labels sit in folders named like the ordinary ones
-                continue
-            if place.is_dir() and any(path.suffix == piece.ending for path in place.iterdir()):
-                return place
-    return None
-
-
-def _need(folders: Sequence[Path], piece: Piece, layout: RawLayout) -> Path:
-    place = _find(folders, piece)
-    if place is None:
-        packed = sorted(path.name for path in folders[0].iterdir() if path.suffix in {".zip", ".gz", ".tar", ".rar"})
-        first = f"unpack {', '.join(packed)} there, or " if packed else ""
-        raise UserError(
-            f"{layout.name}: the {piece.what} are missing (no folder {' or '.join(piece.names)} with {piece.ending} "
-            f"files beneath {folders[0]}); {first}download {layout.where}"
-        )
-    return place
-
-
-def _files(folder: Path, ending: str) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ending and path.name[0] != "."}
-
-
-def find_raw(root: Path, layout: RawLayout) -> _Found:
-    """Every raw file of a dataset by its stem. Raises UserError that names the missing piece and where it is had.
-
-    A tree already arranged as the official README asks (trainval_images, ...) is understood as well.
-    """
-    if not root.is_dir():
-        raise UserError(f"folder {root} does not exist; give --root the folder with {layout.where}")
-    try:
-        folders = _subfolders(root)
-    except OSError as error:
-        raise cannot_read(root, error, "folder") from None
-    found = _Found()
-    arranged = _find(folders, Piece("photos", (IMAGES,), ".jpg"))
-    if arranged is not None:
-        images = {"all": Piece("photos", (IMAGES,), ".jpg")}
-        masks = {"all": Piece("class masks", (CLASSES,))}
-        mirrored: tuple[Piece, ...] = (Piece("mirrored masks", (MIRRORED,), required=False),)
-        folders = [arranged.parent]
-    else:
-        images, masks, mirrored = dict(layout.images), dict(layout.masks), layout.mirrored
-    for phase, piece in images.items():
-        new = _files(_need(folders, piece, layout), piece.ending)
-        found.image |= new
-        found.stems[phase] = sorted(new)
-    for piece in masks.values():
-        found.mask |= _files(_need(folders, piece, layout), piece.ending)
-    for target, pieces in ((found.mirrored, mirrored), (found.instances, layout.instances)):
-        for piece in pieces:
-            place = _find(folders, piece)
-            if place is not None:
-                target |= _files(place, piece.ending)
-    return found
+_LAST_SHARE = 0.15  # of the photos are for testing where neither folders nor lists say which
 
 
 # ----------------------------------------------------------------------------------------------- lists
@@ -162,7 +28,7 @@ def find_raw(root: Path, layout: RawLayout) -> _Found:
 
 def list_folders(lists: Path, layout: RawLayout) -> list[Path]:
     """Places beneath `lists` where the official files may lie. Raises UserError when there is no such folder."""
-    if not lists.is_dir():
+    if not os.path.isdir(lists):
         raise UserError(f"folder {lists} does not exist; give --lists the folder with the official list files")
     tops = [lists, lists / layout.list_folder, lists / "data" / "datasets" / layout.list_folder]
     return [place for top in tops for place in (top, top / "list", top / "support") if place.is_dir()]
@@ -180,21 +46,32 @@ def official_list(lists: Path, layout: RawLayout, phase: Phase) -> tuple[str, ..
 
 def official_index(lists: Path, layout: RawLayout, phase: Phase, n_photos: int) -> dict[int, list[int]] | None:
     """The authors' support index of a phase, if it is there; a pickle with code in it is refused."""
-    space = label_space(layout.space)
-    path = _first(list_folders(lists, layout), f"meta_{phase}_{space.key}_supports.pkl")
-    return None if path is None else read_support_index(path, space.n_foreground, n_photos)
+    path = _first(list_folders(lists, layout), f"meta_{phase}_{layout.space.key}_supports.pkl")
+    return None if path is None else read_support_index(path, layout.space.n_foreground, n_photos)
 
 
-def _lists_from_folders(found: _Found, layout: RawLayout) -> dict[Phase, tuple[str, ...]]:
-    """Train and test lists without the official ones: the raw cut, else the last share in file order for testing."""
-    if "all" not in found.stems:
-        return {phase: tuple(found.stems[phase]) for phase in PHASES}
-    stems = found.stems["all"]
-    cut = len(stems) - max(1, round(layout.test_share * len(stems)))
-    return {"train": tuple(stems[:cut]), "test": tuple(stems[cut:])}
-
-
-# ----------------------------------------------------------------------------------------------- tailoring
+def _lists(
+    raw: RawFiles, layout: RawLayout, lists: Path | None, places: Sequence[Path], notes: list[str]
+) -> dict[Phase, tuple[str, ...]]:
+    """Training and test list: the official ones, else as the folders are cut, else the last photos for testing."""
+    given = {phase: official_list(place, layout, phase) for place in places for phase in PHASES}
+    official = {phase: names for phase, names in given.items() if names is not None}
+    if len(official) == len(PHASES):
+        return official
+    if lists is not None:
+        raise UserError(
+            f"{layout.name}: no meta_train_id.txt and meta_test_id.txt in {lists} (nor in its {layout.list_folder}); "
+            f"take them from {OFFICIAL}"
+        )
+    if "all" not in raw.stems:
+        return {phase: tuple(raw.stems[phase]) for phase in PHASES}
+    stems = raw.stems["all"]
+    last = max(1, round(_LAST_SHARE * len(stems)))
+    notes.append(
+        f"no official lists given: the last {last} photos in file order are for testing, so scores are not comparable "
+        f"with the papers' (lists: {OFFICIAL})"
+    )
+    return {"train": tuple(stems[:-last]), "test": tuple(stems[-last:])}
 
 
 def _check_complete(stems: Sequence[str], files: Mapping[str, Path], what: str, layout: RawLayout) -> None:
@@ -202,8 +79,11 @@ def _check_complete(stems: Sequence[str], files: Mapping[str, Path], what: str, 
     if missing:
         raise UserError(
             f"{layout.name}: {len(missing)} {what} of the lists are missing, {missing[0]} among them; "
-            f"download {layout.where}"
+            f"download {layout.source}"
         )
+
+
+# ----------------------------------------------------------------------------------------------- splits
 
 
 def _query_part(index: Mapping[int, Sequence[int]], n_foreground: int) -> int:
@@ -211,18 +91,39 @@ def _query_part(index: Mapping[int, Sequence[int]], n_foreground: int) -> int:
     return max((max(index[key], default=0) for key in range(1, n_foreground + 1)), default=0)
 
 
-def _test_split(masks: Sequence[Path], layout: RawLayout, progress: Progress | None) -> tuple[int, bool]:
-    """The test split of a dataset without an official one, and whether the journal's pairs exist for it."""
-    space = label_space(layout.space)
-    shown = progress(masks, "classes in the test part") if progress else masks
-    presence = [space.present(read_mask(path), f"mask {path}") for path in shown]
-    for split in range(200, max(len(masks) - 1, 201), 100):
-        try:
-            journal_pairs(build_support_index(presence, split, space.n_foreground), space.test_order)
-        except UserError:
-            continue
-        return split, True
-    return max(1, len(masks) // 3), False
+def _train_split(layout: RawLayout, photos: int, given: int | None, notes: list[str]) -> int:
+    """Query photos in training: as asked for, else the papers' number, else half of a tree smaller than that."""
+    if given is not None or layout.train_split < photos:
+        return given or layout.train_split
+    notes.append(f"train split {photos // 2}: half of the photos, since there are not more than {layout.train_split}")
+    return photos // 2
+
+
+def _test_rule(
+    layout: RawLayout, presence: Sequence[tuple[int, ...]], given: int | None, notes: list[str]
+) -> tuple[int, str]:
+    """The test split of a dataset without an official index, and its rule for pairs: the journal's where they exist."""
+    size = layout.space.n_foreground
+    protocol = [layout.test_split] if layout.test_split else range(200, len(presence), 100)
+    for split in [given] if given else protocol:
+        if split < len(presence) and _has_journal_pairs(build_support_index(presence, split, size), layout):
+            if not layout.test_split and not given:
+                notes.append(f"test split {split}: none is published, this one was counted on the masks")
+            return split, "journal"
+    split = given or max(1, len(presence) // 3)
+    notes.append(f"test split {split}, and the rule spread for test pairs: too few photos for the journal's")
+    return split, "spread"
+
+
+def _has_journal_pairs(index: Mapping[int, Sequence[int]], layout: RawLayout) -> bool:
+    try:
+        journal_pairs(index, layout.space.test_order, n_foreground=layout.space.n_foreground)
+    except UserError:
+        return False
+    return True
+
+
+# ----------------------------------------------------------------------------------------------- tailoring
 
 
 def tailor(
@@ -235,52 +136,44 @@ def tailor(
     train_split: int | None = None,
     test_split: int | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: bool = False,
 ) -> TailorReport:
     """Bring a raw dataset into the on-disk form at `out`, as links (or copies) to the files beneath `root`.
 
-    lists        folder with the authors' list files and support indexes (used where they are found)
-    *_split      query photos per phase, instead of the protocol's
+    lists        folder with the authors' list files and support indexes (used where they lie there)
+    *_split      query photos per phase, instead of the protocol's; a tree too small for it gets a split of its own, and
+                 the pair rule "spread" where the journal's pairs do not exist
     Missing mirrored masks are made. Raises UserError for missing pieces, photos or masks that are damaged, do not fit
     each other or hold foreign ids, a pickle with code, an `out` that is taken. Interrupted, it goes on where it was.
     """
-    root, out = Path(root), Path(out)
-    space = label_space(layout.space)
-    found = find_raw(root, layout)
-    places = [Path(lists)] if lists is not None else [path for path in (root,) if (path / "list").is_dir()]
+    root, out, lists = Path(root), Path(out), None if lists is None else Path(lists)
+    raw, space = find_raw(root, layout), layout.space
+    places = [lists] if lists is not None else [path for path in (root,) if (path / "list").is_dir()]
     notes: list[str] = []
-    stems = _lists_from_folders(found, layout)
-    given = {phase: official_list(place, layout, phase) for place in places for phase in PHASES}
-    official = {phase: names for phase, names in given.items() if names is not None}
-    if len(official) == len(PHASES):
-        stems = {phase: official[phase] for phase in PHASES}
-    elif lists is not None:
-        raise UserError(
-            f"{layout.name}: no meta_train_id.txt and meta_test_id.txt in {lists} (nor in its {layout.list_folder}); "
-            f"take them from {OFFICIAL}"
-        )
-    elif "all" in found.stems:
-        notes.append(
-            f"no official lists given: the last {len(stems['test'])} photos in file order are for testing, so scores "
-            f"are not comparable with the papers' (lists: {OFFICIAL})"
-        )
+    stems = _lists(raw, layout, lists, places, notes)
     everything = [stem for phase in PHASES for stem in stems[phase]]
-    _check_complete(everything, found.image, "photos", layout)
-    _check_complete(everything, found.mask, "class masks", layout)
+    _check_complete(everything, raw.image, "photos", layout)
+    _check_complete(everything, raw.mask, "class masks", layout)
     indexes = {phase: official_index(place, layout, phase, len(stems[phase])) for place in places for phase in PHASES}
-    if len(found.image) > len(everything):
-        notes.append(f"{len(found.image) - len(everything)} photos are in no list and were left out")
+    if len(raw.image) > len(everything):
+        notes.append(f"{len(raw.image) - len(everything)} photos are in no list and were left out")
 
-    journal = True
-    splits = {"train": train_split or layout.train_split, "test": test_split or layout.test_split or 0}
+    splits: dict[Phase, int] = {}
+    official_train, official_test = indexes.get("train"), indexes.get("test")
+    if official_train is not None:
+        splits["train"] = _query_part(official_train, space.n_foreground)
+    else:
+        splits["train"] = _train_split(layout, len(stems["train"]), train_split, notes)
+    if official_test is not None:
+        splits["test"] = _query_part(official_test, space.n_foreground)
+        rule = "journal" if _has_journal_pairs(official_test, layout) else "spread"
+    else:
+        masks = tqdm([raw.mask[stem] for stem in stems["test"]], desc="counting", unit="mask", disable=not progress)
+        presence = [space.present(read_mask(mask), f"mask {mask}") for mask in masks]
+        splits["test"], rule = _test_rule(layout, presence, test_split, notes)
     for phase in PHASES:
-        index = indexes.get(phase)
-        if index is not None:
-            splits[phase] = _query_part(index, space.n_foreground)
-    if not splits["test"]:
-        splits["test"], journal = _test_split([found.mask[stem] for stem in stems["test"]], layout, progress)
-        notes.append(f"test split {splits['test']}: none is published, this one was counted on the masks")
-    sizes = [[stem, found.mask[stem].stat().st_size, found.image[stem].stat().st_size] for stem in everything]
+        check_split(layout.name, phase, splits[phase], len(stems[phase]))
+    sizes = [[stem, raw.mask[stem].stat().st_size, raw.image[stem].stat().st_size] for stem in everything]
     identity = {
         "tailor": layout.name,
         "version": VERSION,
@@ -289,30 +182,29 @@ def tailor(
         "indexes": {phase: index and sha256_json(index) for phase, index in indexes.items()},
         "source": sha256_json(sizes),
     }
-    recipe = {**identity, "copy": copy, "root": "" if copy else str(root.resolve())}
     writer = DatasetWriter(
         out,
         name=layout.name,
-        space=layout.space,
+        space=space.name,
         train_split=splits["train"],
         test_split=splits["test"],
-        test_pairs="journal" if journal else "spread",
-        recipe=recipe,
+        test_pairs=rule,
+        recipe={**identity, "copy": copy, "root": "" if copy else str(root.resolve())},
         fingerprint=sha256_json(identity),
         inclusive=True,
         force=force,
-        about={"notes": notes},
+        details={"notes": notes},
     )
     with writer:
-        work = [(phase, stem) for phase in PHASES for stem in stems[phase]]
-        for phase, stem in [] if writer.done else progress(work, layout.name) if progress else work:
+        work = [] if writer.done else [(phase, stem) for phase in PHASES for stem in stems[phase]]
+        for phase, stem in tqdm(work, desc=layout.name, unit="photo", disable=not progress or writer.done):
             writer.add_files(
                 phase,
                 stem,
-                found.image[stem],
-                found.mask[stem],
-                mirrored=found.mirrored.get(stem),
-                instances=found.instances.get(stem) if len(found.instances) >= len(everything) else None,
+                raw.image[stem],
+                raw.mask[stem],
+                mirrored=raw.mirrored.get(stem),
+                instances=raw.instances.get(stem) if len(raw.instances) >= len(everything) else None,
                 copy=copy,
             )
         for phase, index in indexes.items():
@@ -320,3 +212,50 @@ def tailor(
                 writer.use_index(phase, index)
     made = open_dataset(out)
     return TailorReport(out, made.counts(), tuple(made.description["notes"]), fresh=not writer.done)
+
+
+# ----------------------------------------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True)
+class RawPreparation(Preparation):
+    """The command's side of a layout."""
+
+    layout: RawLayout
+    published_pairs = True
+
+    @property
+    def about(self) -> str:  # type: ignore[override]
+        """What the command does."""
+        return f"Bring {self.layout.source} into the one-shot form, as links or copies."
+
+    def declare(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options beside --out and --force."""
+        from oshp_lite.data.prepare.command import whole_number
+
+        parser.add_argument("--root", type=Path, required=True, help="folder with the unpacked raw dataset")
+        parser.add_argument("--lists", type=Path, help="folder with the authors' list files and support indexes")
+        parser.add_argument("--copy", action="store_true", help="copy the files instead of linking to them")
+        parser.add_argument(
+            "--train-split", type=whole_number, help=f"query photos in training (default {self.layout.train_split})"
+        )
+        parser.add_argument("--test-split", type=whole_number, help="query photos in testing")
+
+    def run(self, options: argparse.Namespace) -> TailorReport:
+        """Tailor as the options say."""
+        return tailor(self.layout, **vars(options), progress=True)
+
+    def official_pairs(self, lists: Path) -> list[Pair]:
+        """The test pairs of the authors' support index. Raises UserError when it is not in the folder `lists`."""
+        layout = self.layout
+        stems = official_list(lists, layout, "test")
+        index = official_index(lists, layout, "test", len(stems) if stems else sys.maxsize)
+        if index is None:
+            raise UserError(
+                f"no meta_test_{layout.space.key}_supports.pkl in {lists} (nor in its {layout.list_folder}); download it "
+                f"from the support files linked in the README of {OFFICIAL}"
+            )
+        return journal_pairs(index, layout.space.test_order)
+
+
+ATR, LIP, CIHP = RawPreparation(layouts.ATR), RawPreparation(layouts.LIP), RawPreparation(layouts.CIHP)

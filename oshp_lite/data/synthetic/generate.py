@@ -45,12 +45,13 @@ def generate(
     progress: bool = True,
     *,
     workers: int = 0,
-    force: bool = False,
+    replaces: str = "",
 ) -> OneShotDataset:
     """Write `n_train` + `n_test` scenes of `name` in the one-shot form under `root`, and open them.
 
     Half of the training scenes and a quarter of the test scenes are query photos; test pairs follow the "spread" rule
     (10 queries x 5 supports of each class). An equal dataset already at `root` is kept, a broken-off one continued.
+    `replaces` as in `DatasetWriter`.
     Raises UserError for an unknown name, fewer than 8 scenes in a part, a bad size, or a place that cannot be written.
     """
     what = spec(name)
@@ -69,8 +70,8 @@ def generate(
         test_pairs={"rule": "spread", "queries": 10, "repeats": 5},
         recipe=recipe(name, n_train, n_test, size, seed),
         fingerprint=sha256_json([FORM, what.stream, recipe(name, n_train, n_test, size, seed)]),
-        force=force,
-        about={"generator": {"name": "figures", "version": GENERATOR_VERSION, "seed": seed, "size": size}},
+        replaces=replaces,
+        details={"generator": {"name": "figures", "version": GENERATOR_VERSION, "seed": seed, "size": size}},
     )
     with writer:
         todo = [] if writer.done else [job for job in jobs if not writer.has(job[1])]

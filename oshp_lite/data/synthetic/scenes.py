@@ -19,6 +19,7 @@ from oshp_lite.data.synthetic.skeleton import Build, Figure, Pose, fashion_pose,
 from oshp_lite.data.synthetic.textures import Flat, cloth
 from oshp_lite.data.synthetic.wardrobe import Habits, dress_up
 from oshp_lite.errors import UserError
+from oshp_lite.labels import canonical
 
 GENERATOR_VERSION = 4
 
@@ -122,6 +123,7 @@ class Scene:
 
 def spec(name: str) -> Spec:
     """The specification of a dataset by name; UserError for an unknown one."""
+    canonical(name)  # an old name gets its own sentence
     if name not in SPECS:
         raise UserError(f"there is no procedural dataset called {name!r}; choose one of {', '.join(SPECS)}")
     return SPECS[name]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey, bootstrap
@@ -26,17 +27,6 @@ from oshp_lite.study.tables.table import (
     Row,
     Table,
 )
-
-DATA = {
-    "synth-atr": "synth-atr (procedural people)",
-    "synth-lip": "synth-lip (procedural people)",
-    "synth-cihp": "synth-cihp (procedural people)",
-    "ccp-os": "CCP-OS (real photos)",
-    "atr-os": "ATR-OS",
-    "lip-os": "LIP-OS",
-    "cihp-os": "CIHP-OS",
-}
-"""Dataset -> its name in tables."""
 
 MEASURES = {"novel": "novel", "human": "human", "acc": "accuracy", "bi": "bi_miou"}
 """A column's word -> measure of `study.records`."""
@@ -55,7 +45,7 @@ SCREENING = Note(
 
 def data_name(dataset: str) -> str:
     """A dataset's name in tables, with what it consists of."""
-    return DATA.get(dataset, dataset)
+    return DATASETS[dataset].title if dataset in DATASETS else dataset
 
 
 def all_seeds(results: Results, keys: Iterable[RunKey]) -> list[Measured]:

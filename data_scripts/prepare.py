@@ -1,0 +1,13 @@
+"""Any raw dataset of the registry: `python data_scripts/prepare.py NAME` tailors, verifies, lists pairs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from oshp_lite.data.prepare.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

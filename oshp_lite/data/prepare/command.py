@@ -1,0 +1,169 @@
+"""The command line behind `data_scripts`: tailor (default), verify, pairs. Bad input: one sentence, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from oshp_lite.data.dataset import open_dataset
+from oshp_lite.data.pairs import Pair, pairs_hash
+from oshp_lite.data.prepare import Preparation
+from oshp_lite.data.registry import DATASETS
+from oshp_lite.data.verify import verify
+from oshp_lite.errors import UserError
+from oshp_lite.files import write_atomic
+from oshp_lite.labels import LabelSpace, one_shot_space
+
+PAIR_OPTIONS = ("rule", "queries", "repeats", "per_class")
+
+
+def main(name: str | None = None, argv: Sequence[str] | None = None) -> int:
+    """Run the command for the raw dataset `name` ("atr"), or for the one that the first word names.
+
+    Returns the exit code: 0 done, 2 bad input (one sentence on stderr), 130 interrupted (the same command goes on).
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands: dict[str, Callable[[str, Sequence[str]], None]] = {
+        "tailor": tailor_command,
+        "verify": lambda _, rest: verify_command(rest),
+        "pairs": pairs_command,
+    }
+    try:
+        name = name or _named(words)
+        command = words.pop(0) if words and words[0] in commands else "tailor"
+        commands[command](name, words)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _named(words: list[str]) -> str:
+    """Take the dataset's name off the words."""
+    families = [spec.family for spec in DATASETS.values() if not spec.synthetic]
+    if not words or words[0] not in families:
+        raise UserError(f"name the raw dataset first: one of {', '.join(families)}")
+    return words.pop(0)
+
+
+def preparation(family: str) -> Preparation:
+    """How the raw dataset of this name is prepared, from the file that the registry names."""
+    entry = next(spec.prepare for spec in DATASETS.values() if spec.family == family and spec.prepare)
+    module, _, attribute = entry.partition(":")
+    found: Preparation = getattr(import_module(f"oshp_lite.data.prepare.{module}"), attribute)
+    return found
+
+
+def _parser(command: str, description: str, others: str = "") -> argparse.ArgumentParser:
+    script = Path(sys.argv[0]).name
+    name = script if command == "tailor" else f"{script} {command}"
+    return argparse.ArgumentParser(prog=name, description=description, epilog=others)
+
+
+def whole_number(text: str) -> int:
+    """Read an option that takes a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def pair_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that shape the list of test pairs, as a run's `eval` does."""
+    parser.add_argument(
+        "--rule", choices=["dataset", "journal", "spread", "aaai"], default="dataset", help="eval.pairs"
+    )
+    parser.add_argument("--queries", type=whole_number, help="eval.queries, for the rule spread")
+    parser.add_argument("--repeats", type=whole_number, help="eval.repeats, for the rule spread")
+    parser.add_argument("--per-class", type=whole_number, help="eval.per_class")
+
+
+def _chosen_pairs(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in PAIR_OPTIONS}
+
+
+def tailor_command(name: str, argv: Sequence[str]) -> None:
+    """Make the dataset of raw data."""
+    what = preparation(name)
+    pairs = "pairs --lists DIR | --data DIR" if what.published_pairs else "pairs --data DIR"
+    parser = _parser("tailor", what.about, f"Other commands: verify DIR; {pairs}; each has --help.")
+    what.declare(parser)
+    parser.add_argument("--out", type=Path, required=True, help="the tailored dataset to make")
+    parser.add_argument("--force", action="store_true", help="replace the dataset that is at --out")
+    report = what.run(parser.parse_args(argv))
+    for note in report.notes:
+        print(f"note: {note}")
+    state = "made" if report.fresh else "already there, nothing to do"
+    counts = report.counts
+    print(f"{report.root}: {counts['train']} training and {counts['test']} test photos ({state})")
+
+
+def verify_command(argv: Sequence[str]) -> None:
+    """`verify DIR`: count, check sizes, ids and pairs, print a table."""
+    parser = _parser("verify", "Look through a tailored dataset and print what is there.")
+    parser.add_argument("folder", type=Path, help="the tailored dataset")
+    parser.add_argument("--quick", action="store_true", help="read only the photos' headers")
+    pair_options(parser)
+    options = parser.parse_args(argv)
+    report = verify(options.folder, decode=not options.quick, progress=True, **_chosen_pairs(options))
+    print(report.table())
+    if not report.ok:
+        more = f" (and {len(report.problems) - 1} more faults)" if len(report.problems) > 1 else ""
+        for problem in report.problems[1:20]:
+            print(f"also: {problem}", file=sys.stderr)
+        raise UserError(f"{report.problems[0]}{more}")
+
+
+def pairs_command(name: str, argv: Sequence[str]) -> None:
+    """`pairs`: the test pairs of the official support index (--lists) or of a tailored dataset (--data)."""
+    what = preparation(name)
+    parser = _parser("pairs", "Print the test pairs and the SHA-256 of their list.")
+    if what.published_pairs:
+        parser.add_argument("--lists", type=Path, help="folder with the authors' list files; no image is needed")
+    parser.add_argument("--data", type=Path, help="a tailored dataset")
+    parser.add_argument(
+        "--out", help="also write the list, [query line, support line, class id] each, as compact JSON (- for stdout)"
+    )
+    pair_options(parser)
+    options = parser.parse_args(argv)
+    lists: Path | None = getattr(options, "lists", None)
+    if (lists is None) == (options.data is None):
+        first = "--lists DIR or " if what.published_pairs else ""
+        raise UserError(f"say where the pairs come from: {first}--data DIR")
+    if lists is not None:
+        changed = [name for name in PAIR_OPTIONS if getattr(options, name) not in (None, "dataset")]
+        if changed:
+            raise UserError(f"the published pairs of --lists have no choice of --{changed[0]}; leave it out")
+        space, pairs = one_shot_space(name), what.official_pairs(lists)
+    else:
+        dataset = open_dataset(options.data)
+        space, pairs = dataset.space, dataset.test_pairs(**_chosen_pairs(options))
+    _print_pairs(pairs, space)
+    if options.out is not None:
+        compact = json.dumps(pairs, separators=(",", ":"))  # just the bytes that the SHA-256 is taken of
+        if options.out == "-":
+            print(compact)
+        else:
+            write_atomic(options.out, compact.encode())
+            print(f"written to {options.out}")
+
+
+def _print_pairs(pairs: Sequence[Pair], space: LabelSpace) -> None:
+    """A table of test pairs by class, their number and SHA-256."""
+    print("class            pairs  query line numbers")
+    for class_id in dict.fromkeys(pair.class_id for pair in pairs):
+        group = [pair for pair in pairs if pair.class_id == class_id]
+        lines = " ".join(str(line) for line in dict.fromkeys(pair.query for pair in group))
+        print(f"{space.class_name(class_id):<15} {len(group):>6}  {lines}")
+    print(f"{len(pairs)} pairs")
+    print(f"SHA-256 {pairs_hash(pairs)}")
