@@ -252,8 +252,8 @@ class RawPreparation(Preparation):
         index = official_index(lists, layout, "test", len(stems) if stems else sys.maxsize)
         if index is None:
             raise UserError(
-                f"no meta_test_{layout.space.key}_supports.pkl in {lists} (nor in its {layout.list_folder}); download it "
-                f"from the support files linked in the README of {OFFICIAL}"
+                f"no meta_test_{layout.space.key}_supports.pkl in {lists} (nor in its {layout.list_folder}); download "
+                f"it from the support files linked in the README of {OFFICIAL}"
             )
         return journal_pairs(index, layout.space.test_order)
 
