@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_pins import FINGERPRINTS, PINNED
 
+from oshp_lite.data.registry import dataset_spec, find_dataset
 from oshp_lite.data.synthetic import ATOMS, GENERATOR_VERSION, SPECS, generate, merge_table, mirror_table, scene
 from oshp_lite.data.synthetic.atoms import atom
-from oshp_lite.data.synthetic.generate import TEST_FROM, recipe
+from oshp_lite.data.synthetic.generate import TEST_FROM, fingerprint, recipe
 from oshp_lite.data.synthetic.raster import FINE, Canvas, majority
 from oshp_lite.data.synthetic.rng import Rng
 from oshp_lite.data.synthetic.textures import Flat
+from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
 
@@ -70,6 +75,33 @@ def test_the_version_is_raised_when_pictures_change(name):
     assert version == GENERATOR_VERSION, advice
     assert np.abs(np.subtract(found, areas)).max() <= 6, advice  # another platform may move a few edge pixels
     assert abs(float(s.image.mean()) - brightness) < 1.0, advice
+
+
+def test_scenes_are_those_of_the_recorded_runs():
+    """Byte for byte, by the old names' streams: the table of what was drawn before the renaming."""
+    for (name, seed, index), expected in PINNED.items():
+        drawn = scene(name, seed, index, 64)
+        content = drawn.image.tobytes() + drawn.mask(SPECS[name].label_space).tobytes()
+        assert hashlib.sha256(content).hexdigest() == expected, (name, seed, index)
+
+
+def test_fingerprints_are_those_of_the_recorded_runs(tmp_path):
+    for (name, *order), expected in FINGERPRINTS.items():
+        assert fingerprint(name, *order) == expected, (name, order)
+    made = generate("synth-atr", tmp_path / "made", 40, 24, 64, 0, False)
+    assert made.fingerprint == FINGERPRINTS["synth-atr", 40, 24, 64, 0]
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_old_names_are_answered_in_one_sentence(name):
+    old = name.replace("synth-", "figures-")
+    for call in (
+        lambda: scene(old, 0, 0),
+        lambda: dataset_spec(old),
+        lambda: find_dataset(load_profile("smoke", dataset=old).data),
+    ):
+        with pytest.raises(UserError, match=f"^the dataset {old} is now called {name}; use that name$"):
+            call()
 
 
 def test_draws_do_not_depend_on_the_process():

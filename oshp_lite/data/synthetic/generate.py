@@ -35,6 +35,11 @@ def recipe(name: str, n_train: int, n_test: int, size: int, seed: int) -> dict[s
     }
 
 
+def fingerprint(name: str, n_train: int, n_test: int, size: int, seed: int) -> str:
+    """The fingerprint of a generated dataset, by the name of its stream: the same as before the datasets' renaming."""
+    return sha256_json([FORM, spec(name).stream, recipe(name, n_train, n_test, size, seed)])
+
+
 def generate(
     name: str,
     root: Path | str,
@@ -69,7 +74,7 @@ def generate(
         test_split=max(n_test // 4, 1),
         test_pairs={"rule": "spread", "queries": 10, "repeats": 5},
         recipe=recipe(name, n_train, n_test, size, seed),
-        fingerprint=sha256_json([FORM, what.stream, recipe(name, n_train, n_test, size, seed)]),
+        fingerprint=fingerprint(name, n_train, n_test, size, seed),
         replaces=replaces,
         details={"generator": {"name": "figures", "version": GENERATOR_VERSION, "seed": seed, "size": size}},
     )
