@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence: what is wrong, where, and what to do.
+    """Bad input, in one sentence: what is wrong, where, and what to do.
 
     The command line prints the sentence and leaves with exit code 2; nothing is left half-written.
     """

@@ -8,8 +8,9 @@ import io
 import json
 import os
 import pickle
+import secrets
 import shutil
-import tempfile
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from oshp_lite.errors import UserError
 
@@ -43,6 +46,8 @@ def cannot_write(path: Path | str, error: OSError) -> UserError:
 
 def cannot_read(path: Path | str, error: Exception, kind: str = "file") -> UserError:
     """Turn an error met while reading `path` into the sentence a user reads."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UserError(f"{kind} {path} cannot be opened: the name is too long; check the path")
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return UserError(f"{kind} {path} does not exist; check the path")
     if isinstance(error, IsADirectoryError):
@@ -55,38 +60,59 @@ def cannot_read(path: Path | str, error: Exception, kind: str = "file") -> UserE
 # ---------------------------------------------------------------------------------------------- reading
 
 
+_OPENERS: tuple[tuple[bytes, type[Image.Image]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"\xff\xd8\xff", JpegImageFile),
+)
+"""First bytes -> reader: no other format is opened, since Pillow calls foreign programs for some (EPS)."""
+MOST_PIXELS = 89_478_485
+"""Larger pictures are refused by their header: decoding one takes more memory than it is worth."""
+
+
 @contextmanager
 def _opened(path: Path | str, kind: str) -> Iterator[Image.Image]:
-    """Open a picture; every failure while opening or decoding it becomes a UserError."""
+    """Open a JPEG or PNG file; every failure while opening or decoding it becomes a UserError."""
     try:
-        with Image.open(path) as picture:
-            yield picture
+        with open(path, "rb") as stream:
+            start = stream.read(8)
+            opener = next((opener for first, opener in _OPENERS if start.startswith(first)), None)
+            if opener is None:
+                raise UserError(f"{kind} {path} is not a picture that can be read; give a JPEG or PNG file")
+            stream.seek(0)
+            with opener(stream) as picture:
+                if picture.width * picture.height > MOST_PIXELS:
+                    raise UserError(
+                        f"{kind} {path} is too large to be opened safely ({picture.width}x{picture.height} pixels); "
+                        "make it smaller"
+                    )
+                yield picture
     except UserError:
         raise
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{kind} {path} is not a picture that can be read; give a JPEG or PNG file") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"{kind} {path} is too large to be opened safely; make it smaller") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         raise cannot_read(path, error, kind) from None
 
 
 def read_image(path: Path | str, *, upright: bool = False) -> np.ndarray:
     """Read a photo as RGB, uint8 [H,W,3] in 0..255; `upright` turns it as its camera noted (EXIF).
 
-    Datasets are read as stored (masks know nothing of EXIF); a user's own photo is best read upright.
-    Raises UserError when the file is missing, unreadable or truncated.
+    Datasets are read as stored, since masks know nothing of EXIF; a user's own photo is read upright, and its mask is
+    meant upright. 16 bits of grey become 8 by scale. Raises UserError when the file is missing, unreadable, truncated
+    or neither JPEG nor PNG.
     """
     with _opened(path, "image") as picture:
         picture.load()
         turned = ImageOps.exif_transpose(picture) if upright else picture
+        if turned.mode.startswith("I"):
+            grey = np.clip(np.array(turned).astype(np.int64), 0, 0xFFFF)
+            return np.repeat(((grey * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8)[..., None], 3, axis=2)
         return np.array(turned.convert("RGB"))
 
 
 def read_mask(path: Path | str) -> np.ndarray:
-    """Read a label mask, uint8 [H,W] of ids (255 = ignore), from a single-channel or indexed picture.
+    """Read a label mask, uint8 [H,W] of ids (255 = ignore), from a single-channel or indexed PNG.
 
-    Raises UserError when the file is missing, unreadable, truncated or not a mask of ids (e.g. a coloured RGB one).
+    Masks are taken as stored, upright. Raises UserError when the file is missing, unreadable, truncated or not a mask
+    of ids (e.g. a coloured RGB one).
     """
     with _opened(path, "mask") as picture:
         if picture.mode not in _MASK_MODES:
@@ -193,11 +219,9 @@ def _make_folder(folder: Path) -> None:
         raise cannot_write(folder, error) from None
 
 
-def _umask() -> int:
-    """The process's permission mask: temporary files start private, finished ones get the ordinary bits."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _hidden(path: Path) -> Path:
+    """A hidden sibling of `path` to write to, whose name nobody else has (and is short enough for any disk)."""
+    return path.with_name(f".{path.name[:20]}.{secrets.token_hex(6)}.partial")
 
 
 def write_atomic(path: Path | str, content: bytes, *, durable: bool = True) -> None:
@@ -209,22 +233,19 @@ def write_atomic(path: Path | str, content: bytes, *, durable: bool = True) -> N
     """
     path = Path(path)
     _make_folder(path.parent)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise cannot_write(path, OSError(errno.EISDIR, "is a directory"))
-    temporary: str | None = None
+    temporary = _hidden(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".partial", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
+        with open(temporary, "xb") as stream:
             stream.write(content)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)
+        with suppress(OSError):
+            os.unlink(temporary)
         if isinstance(error, OSError):
             raise cannot_write(path, error) from None
         raise
@@ -255,12 +276,6 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 def write_mask(path: Path | str, mask: np.ndarray, palette: np.ndarray | None = None, *, durable: bool = True) -> None:
     """Write a mask of ids, uint8 [H,W], as PNG (indexed when a palette is given), atomically."""
     write_atomic(path, encode_png(mask, palette), durable=durable)
-
-
-def write_image(path: Path | str, image: np.ndarray, quality: int = 95) -> None:
-    """Write an RGB image uint8 [H,W,3] as JPEG (.jpg, .jpeg) or PNG, atomically."""
-    jpeg = Path(path).suffix.lower() in {".jpg", ".jpeg"}
-    write_atomic(path, encode_jpeg(image, quality) if jpeg else encode_png(image))
 
 
 def _discard(folder: Path) -> None:
@@ -300,11 +315,11 @@ def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     _make_folder(path.parent)
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not replace)):
+    if os.path.exists(path) and (not path.is_dir() or (any(path.iterdir()) and not replace)):
         raise UserError(f"{path} exists already; remove it, choose another place or ask for it to be replaced")
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", suffix=".partial", dir=path.parent))
-        os.chmod(temporary, 0o777 & ~_umask())
+        temporary = _hidden(path)
+        temporary.mkdir()
     except OSError as error:
         raise cannot_write(path, error) from None
     try:

@@ -6,8 +6,11 @@ import io
 import os
 import pickle
 import resource
+import struct
 import subprocess
 import sys
+import warnings
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -29,7 +32,6 @@ from oshp_lite.files import (
     read_plain_pickle,
     sha256_json,
     write_atomic,
-    write_image,
     write_json_atomic,
     write_mask,
 )
@@ -42,13 +44,64 @@ def photo() -> np.ndarray:
 
 
 def test_images_are_rgb(tmp_path: Path, photo: np.ndarray) -> None:
-    write_image(tmp_path / "a.png", photo)
+    (tmp_path / "a.png").write_bytes(encode_png(photo))
     assert np.array_equal(read_image(tmp_path / "a.png"), photo)
     Image.fromarray(photo[..., 0]).save(tmp_path / "grey.png")
     assert read_image(tmp_path / "grey.png").shape == (24, 18, 3)
-    write_image(tmp_path / "a.jpg", photo)
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photo))
     assert read_image(tmp_path / "a.jpg").shape == (24, 18, 3)
     assert picture_size(tmp_path / "a.jpg") == (24, 18)
+
+
+def test_sixteen_bits_of_grey_are_scaled(tmp_path: Path) -> None:
+    """The same picture in 8 and in 16 bits gives the same numbers; it used to be clipped to white."""
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    (tmp_path / "8.png").write_bytes(encode_png(grey))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    assert np.array_equal(read_image(tmp_path / "16.png"), read_image(tmp_path / "8.png"))
+    assert np.array_equal(read_image(tmp_path / "16.png", upright=True), read_image(tmp_path / "8.png"))
+
+
+@pytest.mark.parametrize("format", ["EPS", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "PDF"])
+def test_only_jpeg_and_png_are_opened(tmp_path: Path, photo: np.ndarray, format: str) -> None:
+    """Pillow hands an EPS to Ghostscript, so its content would choose the program; a name does not make a format."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path, format=format)
+    for reader in (read_image, read_mask, picture_size):
+        with pytest.raises(UserError, match="is not a picture that can be read; give a JPEG or PNG file"):
+            reader(path)
+
+
+def test_nothing_else_in_the_package_opens_pictures() -> None:
+    import oshp_lite
+
+    root = Path(oshp_lite.__file__).parent
+    opening = [
+        f"{path.relative_to(root)}:{number}"
+        for path in sorted(root.rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if "Image.open(" in line and "formats=" not in line
+    ]
+    assert opening == []
+
+
+def header(width: int, height: int) -> bytes:
+    """A PNG that promises a size and holds nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    content = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+@pytest.mark.parametrize("side", [12_000, 60_000])
+def test_a_giant_header_gets_a_sentence_and_no_warning(tmp_path: Path, side: int) -> None:
+    (tmp_path / "a.png").write_bytes(header(side, side))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match=rf"too large to be opened safely \({side}x{side} pixels\)"):
+            read_image(tmp_path / "a.png")
 
 
 def test_upright_follows_the_camera(tmp_path: Path, photo: np.ndarray) -> None:
@@ -185,6 +238,30 @@ def test_written_files_have_ordinary_permissions(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a", b"1")
     (tmp_path / "b").write_bytes(b"1")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_the_umask_is_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the whole process: a second thread would create its files while it is changed."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("umask was set"))
+    write_atomic(tmp_path / "a", b"1")
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "b").write_bytes(b"1")
+    (tmp_path / "ordinary").mkdir()
+    assert (tmp_path / "folder").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "x" * 300, "ä" * 200])
+def test_long_names(tmp_path: Path, name: str) -> None:
+    """Names up to the disk's 255 bytes are written; longer ones get a sentence, when written and when read."""
+    if len(name.encode()) <= 255:
+        write_atomic(tmp_path / name, b"1")
+        assert (tmp_path / name).read_bytes() == b"1"
+        return
+    with pytest.raises(UserError, match="the name is too long"):
+        write_atomic(tmp_path / name, b"1")
+    with pytest.raises(UserError, match=r"cannot be opened|does not exist"):
+        read_image(tmp_path / name)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_path_beneath_a_file(tmp_path: Path) -> None:

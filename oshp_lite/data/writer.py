@@ -126,7 +126,7 @@ class DatasetWriter:
             recipe, mine = self.folder / _RECIPE, sha256_json(self.recipe)
             if not recipe.exists() or read_json(recipe) != mine:
                 for entry in self.folder.iterdir():
-                    if entry.name != _LOCK:
+                    if not entry.name.startswith(_LOCK):
                         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
                 write_json_atomic(recipe, mine)
             for folder in (IMAGES, CLASSES, MIRRORED):
@@ -214,8 +214,8 @@ class DatasetWriter:
                 for entry in (self.folder / folder).iterdir():
                     if not any(entry.stem in presence for presence in self._presence.values()):
                         entry.unlink()
-        (self.folder / _RECIPE).unlink()
-        (self.folder / _LOCK).unlink()
+        for entry in (self.folder / _RECIPE, *self.folder.glob(f"{_LOCK}*")):
+            entry.unlink()
         publish_folder(self.folder, self.root, replace=True)
         self._lock.close()
 

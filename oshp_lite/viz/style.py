@@ -96,7 +96,7 @@ def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> byte
         return buffer.getvalue()
     buffer.seek(0)
     # Maximum coverage keeps the few pixels of a legend in their own colours; the mean-seeking methods do not.
-    with Image.open(buffer) as picture:
+    with Image.open(buffer, formats=["PNG"]) as picture:
         reduced = picture.convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=1)
     packed = BytesIO()
     reduced.save(packed, format="png", optimize=True)

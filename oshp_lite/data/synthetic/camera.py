@@ -34,5 +34,5 @@ def photograph(image: np.ndarray, rng: Rng, harsh: float = 0.3) -> np.ndarray:
     if rng.chance(0.5):
         buffer = io.BytesIO()
         photo.save(buffer, "JPEG", quality=rng.integer(60 if harsh < 0.5 else 40, 95))
-        photo = Image.open(buffer).convert("RGB")
+        photo = Image.open(buffer, formats=["JPEG"]).convert("RGB")
     return np.asarray(photo)
