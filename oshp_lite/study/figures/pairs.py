@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oshp_lite.data.dataset import OneShotDataset
+from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.transforms import to_photo
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.evaluate import truth_of
@@ -126,7 +127,7 @@ def read_pairs(
             space=fold.space,
             novel=fold.novel,
             class_id=episodes.pairs()[position].class_id if one_way else 0,
-            drawn=config.data.dataset.startswith("synth-"),
+            drawn=dataset_spec(config.data.dataset).synthetic,
         )
         made.append(pair)
     return made
