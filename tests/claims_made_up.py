@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from oshp_lite.labels import fold
+from oshp_lite.study.claims import quantities
+from oshp_lite.study.quantities import Quantity
 from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 
 ATR = "synth-atr"
@@ -32,6 +34,16 @@ def run(key: RunKey, skill: Skill, *, pairs: int = 48, noise: float = 0.05, **mo
             made[pair, index, index] += int(right * wanted)
             made[pair, index, 1 if index == 0 else 0] += wanted - int(right * wanted)
     return measured_of(key, "lite", made, ids, screened=made, queries=np.arange(pairs) // 3, **more)
+
+
+def quantity(**part: object) -> Quantity:
+    """The quantity that a part of `claims.yaml` declares."""
+    (made,) = quantities(part)
+    return made
+
+
+def above(first: str, second: str, measure: str) -> Quantity:
+    return quantity(first=first, above=second, by=measure)
 
 
 def flat(value: float) -> Skill:

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from oshp_lite.engine.metrics import (
     Confusion,
     Scores,
-    bootstrap_kway,
-    bootstrap_oneway,
     pair_matrices,
+    score_intervals,
     score_kway,
     score_oneway,
 )
@@ -190,9 +189,9 @@ def test_intervals_hold_the_score_and_repeat() -> None:
     predictions = torch.where(torch.rand(labels.shape, generator=generator) < 0.6, labels, 0)
     matrices = pair_matrices(predictions, labels, 8)
     scores = score_kway(predictions, labels, FOLD)
-    found = bootstrap_kway(matrices, FOLD, repeats=200, seed=1)
-    assert found == bootstrap_kway(matrices, FOLD, repeats=200, seed=1)
-    assert found != bootstrap_kway(matrices, FOLD, repeats=200, seed=2)
+    ids, alone = [0] * 40, range(40)
+    found = score_intervals(matrices, ids, alone, FOLD, repeats=200)
+    assert found == score_intervals(matrices, ids, alone, FOLD, repeats=200)
     for name in ("human_miou", "novel_miou", "base_miou", "overall_accuracy"):
         low, high = found[name]
         assert low <= scores[name] <= high
@@ -203,11 +202,11 @@ def test_the_bootstrap_of_equal_pairs_has_no_width() -> None:
     label = torch.tensor([[0, 1, 2], [4, 5, 7]])
     labels = label.expand(5, 2, 3)
     matrices = pair_matrices(labels.clone().fill_(1), labels, 8)
-    low, high = bootstrap_kway(matrices, FOLD, repeats=50)["human_miou"]
+    low, high = score_intervals(matrices, [0] * 5, range(5), FOLD, repeats=50)["human_miou"]
     assert low == high
     ids = [c for c in FOLD.classes[1:] for _ in range(2)]
     binary = pair_matrices(torch.ones(10, 2, 2), torch.ones(10, 2, 2), 2)
-    low, high = bootstrap_oneway(binary, ids, FOLD, repeats=50)["novel_miou"]
+    low, high = score_intervals(binary, ids, range(10), FOLD, "1", repeats=50)["novel_miou"]
     assert low == high == 1.0
 
 

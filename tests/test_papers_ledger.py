@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
-from claims_made_up import ATR, flat, run
+from claims_made_up import ATR, above, flat, run
 
 from oshp_lite.study.claims import CLAIMS, Part, decide, ledger, summary_line, to_html, to_markdown
-from oshp_lite.study.claims.phrases import above, e, m
-from oshp_lite.study.claims.quantities import Outcome
 from oshp_lite.study.experiments import families
+from oshp_lite.study.quantities import Outcome
 from oshp_lite.study.records import Results, RunKey
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -24,21 +24,21 @@ def test_the_levels_shown_are_those_of_the_seeds_compared() -> None:
     """EOP-Net's further seeds move neither the difference nor the two scores beside it."""
     runs = [run(RunKey("eopnet", ATR, 1, "k", seed), flat(value)) for seed, value in enumerate((0.5, 0.8, 0.9))]
     runs += [run(RunKey("popnet", ATR, 1, "k"), flat(0.6))]
-    quantity = above(e(), m("popnet"), "human")
+    quantity = above("eopnet", "popnet", "human")
     found = quantity.measure(Results(runs), ATR)
     assert isinstance(found, Outcome)
     alone = quantity.measure(Results([runs[0], runs[3]]), ATR)
     assert found == alone
-    levels = re.fullmatch(r"seed 0: EOP-Net (\d+\.\d), POPNet (\d+\.\d)", found.shown)
+    levels = re.fullmatch(r"seed 0: EOP-Net (\d+\.\d), POPNet (\d+\.\d)", found.levels)
     assert levels
     assert float(levels[1]) - float(levels[2]) == pytest.approx(found.mean, abs=0.11)
     two = quantity.measure(Results([*runs, run(RunKey("popnet", ATR, 1, "k", 2), flat(0.6))]), ATR)
     assert isinstance(two, Outcome)
-    assert two.shown.startswith("seeds 0, 2: EOP-Net")
+    assert two.levels.startswith("seeds 0, 2: EOP-Net")
     folds = [run(RunKey(method, ATR, 2, "k", 1), flat(0.5)) for method in ("eopnet", "popnet")]
     apart = quantity.measure(Results([*runs, *folds]), ATR)
     assert isinstance(apart, Outcome)
-    assert apart.shown.startswith("fold 1 seed 0; fold 2 seed 1: EOP-Net")
+    assert apart.levels.startswith("fold 1 seed 0; fold 2 seed 1: EOP-Net")
 
 
 def test_an_end_never_reads_as_zero_unless_it_is() -> None:
@@ -59,15 +59,15 @@ def test_equal_findings_stand_once_and_bare_datasets_take_a_line() -> None:
     runs = [run(RunKey(name, data, 1, "k"), flat(skill)) for data in (ATR, "ccp-os") for name, skill in lost.items()]
     weights = "needs SAM weights: pip install 'oshp-lite[sam]', then set OSHP_SAM_WEIGHTS to a folder"
     reasons = {RunKey("persam", data, 1, "k"): weights for data in families("lite").values()}
-    said = {claim.id: {ATR: "Nobody knows why.", "ccp-os": "Nobody knows why."}}
-    verdicts = ledger(Results(runs, reasons), "lite", [claim], said=said)
+    said = replace(claim, findings={ATR: "Nobody knows why.", "ccp-os": "Nobody knows why."})
+    verdicts = ledger(Results(runs, reasons), "lite", [said])
     page, text = to_html(verdicts), to_markdown(verdicts)
     assert page.count("Nobody knows why.") == text.count("Nobody knows why.") == 1
     assert "<b>synth-atr, ccp-os, not reproduced:</b> Nobody knows why." in page
     assert "<b>synth-lip, synth-cihp</b>: not run yet" in page
     assert "needs SAM weights (see notebook 08)" in page
     assert "OSHP_SAM_WEIGHTS" not in page
-    other = ledger(Results(runs, reasons), "lite", [claim], said={claim.id: {ATR: "One.", "ccp-os": "Two."}})
+    other = ledger(Results(runs, reasons), "lite", [replace(claim, findings={ATR: "One.", "ccp-os": "Two."})])
     assert "<b>synth-atr, not reproduced:</b> One." in to_html(other)
 
 

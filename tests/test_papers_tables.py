@@ -11,8 +11,9 @@ import pytest
 from papers_made_up import made_up, made_up_results
 
 from oshp_lite.errors import UserError
-from oshp_lite.study.records import Results, RunKey, bootstrap
+from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import _tuned
+from oshp_lite.study.statistics import bootstrap
 from oshp_lite.study.tables import (
     TABLES,
     Column,

@@ -26,10 +26,9 @@ from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import (
     Scores,
-    bootstrap_kway,
-    bootstrap_oneway,
     confusion,
     iou_of,
+    score_intervals,
     scores_from_kway_matrices,
     scores_from_oneway_matrices,
 )
@@ -124,7 +123,7 @@ def run_evaluation(
         parser.train(was_training)
     stacked = torch.stack(matrices)
     class_ids = [pair.class_id for pair in episodes.pairs()]
-    scores = _scores(stacked, class_ids, fold, config)
+    scores = _scores(stacked, class_ids, [pair.query for pair in episodes.pairs()], fold, config)
     scores.coarse_miou = float(iou_of(coarse).mean()) if coarse.sum() else math.nan
     scores.details = {
         "source": config.eval.source,
@@ -139,14 +138,15 @@ def run_evaluation(
     return Evaluation(scores, stacked, class_ids, samples, answers, persons)
 
 
-def _scores(matrices: Tensor, class_ids: Sequence[int], fold: Fold, config: RunConfig) -> Scores:
-    repeats = config.eval.bootstrap
-    if config.data.way == "k":
+def _scores(
+    matrices: Tensor, class_ids: Sequence[int], queries: Sequence[str], fold: Fold, config: RunConfig
+) -> Scores:
+    way, repeats = config.data.way, config.eval.bootstrap
+    if way == "k":
         scores = scores_from_kway_matrices(matrices, fold)
-        scores.intervals = bootstrap_kway(matrices, fold, repeats) if repeats else {}
     else:
         scores = scores_from_oneway_matrices(matrices, class_ids, fold, config.eval.bi_every)
-        scores.intervals = bootstrap_oneway(matrices, class_ids, fold, repeats) if repeats else {}
+    scores.intervals = score_intervals(matrices, class_ids, queries, fold, way, repeats=repeats) if repeats else {}
     return scores
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oshp_lite.engine.statistics import REPEATS, bounds, draw_pairs
 from oshp_lite.labels import Fold
 
 Masks = Tensor | np.ndarray | Iterable[Tensor | np.ndarray]
@@ -224,38 +225,27 @@ def _oneway_values(totals: Tensor, fold: Fold) -> tuple[dict[str, Tensor], Tenso
     }, entries
 
 
-def bootstrap_kway(matrices: Tensor, fold: Fold, repeats: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Return 95 % intervals of the k-way scores: pairs int [N,C,C] drawn anew with replacement, `repeats` times.
-
-    Percentile bounds, the same for the same seed. Pairs that share a query are treated as separate draws.
-    """
-    drawn = _draws(np.random.default_rng([seed, 17]), len(matrices), repeats)
-    n_ids = matrices.shape[-1]
-    totals = (drawn @ matrices.reshape(len(matrices), -1).double()).reshape(repeats, n_ids, n_ids)
-    return {name: _bounds(values) for name, values in _kway_values(totals, fold).items()}
-
-
-def bootstrap_oneway(
-    matrices: Tensor, class_ids: Tensor | Sequence[int], fold: Fold, repeats: int = 1000, seed: int = 0
+def score_intervals(
+    matrices: Tensor,
+    class_ids: Tensor | Sequence[int],
+    groups: Sequence[Any] | np.ndarray,
+    fold: Fold,
+    way: str = "k",
+    *,
+    repeats: int = REPEATS,
 ) -> dict[str, tuple[float, float]]:
-    """Return 95 % intervals of the 1-way means: pairs int [N,2,2] drawn anew within each class, `repeats` times."""
-    rng = np.random.default_rng([seed, 19])
+    """Return 95 % intervals by score of per-pair matrices int [N,C,C] (1-way [N,2,2]), groups of pairs drawn anew.
+
+    groups  [N] the query photo of each pair (see `engine.statistics.draw_pairs`); 1-way draws within each class
+    """
     ids = torch.as_tensor(class_ids).long()
-    totals = torch.zeros(repeats, fold.n_ids, 2, 2, dtype=torch.float64)
-    for c in sorted(set(ids.tolist())):
-        mine = matrices[ids == c]
-        totals[:, c] = (_draws(rng, len(mine), repeats) @ mine.reshape(-1, 4).double()).reshape(repeats, 2, 2)
-    return {name: _bounds(values) for name, values in _oneway_values(totals, fold)[0].items()}
-
-
-def _draws(rng: np.random.Generator, n: int, repeats: int) -> Tensor:
-    """Return float64 [repeats,n]: how often each pair is drawn in each repeat."""
-    return torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=repeats)).double()
-
-
-def _bounds(values: Tensor) -> tuple[float, float]:
-    found = values[~values.isnan()]
-    if not len(found):
-        return math.nan, math.nan
-    low, high = torch.quantile(found, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
+    weights = torch.from_numpy(draw_pairs(groups, None if way == "k" else ids.numpy(), repeats=repeats))
+    flat = matrices.reshape(len(matrices), -1).double()
+    if way == "k":
+        values = _kway_values((weights @ flat).reshape(repeats, *matrices.shape[1:]), fold)
+    else:
+        totals = torch.zeros(repeats, fold.n_ids, 2, 2, dtype=torch.float64)
+        for c in ids.unique().tolist():
+            totals[:, c] = (weights[:, ids == c] @ flat[ids == c]).reshape(repeats, 2, 2)
+        values = _oneway_values(totals, fold)[0]
+    return {name: bounds(drawn) for name, drawn in values.items()}

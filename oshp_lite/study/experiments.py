@@ -15,8 +15,7 @@ from typing import Literal
 import oshp_lite
 from oshp_lite.data.registry import DATASETS, dataset_spec
 from oshp_lite.errors import UserError
-from oshp_lite.study.records import RunKey
-from oshp_lite.study.records.records import primary_condition
+from oshp_lite.study.records import RunKey, primary_condition
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Measured results for tables, figures and claims: from the run store first, else those that are committed.
 
 `record` keeps what the store holds under `notebooks/results/runs/`, with the settings, the commit and the code that
-made it, so that tables can be drawn on a machine that has trained nothing.
+made it, so that tables can be drawn on a machine that has trained nothing. A result that cannot be read stops nothing:
+its row says why.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,11 @@ import numpy as np
 
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
-from oshp_lite.files import project_root, read_json
+from oshp_lite.files import project_root
 from oshp_lite.study import experiments
 from oshp_lite.study.plan import Finder, config_of, why_not
 from oshp_lite.study.records import Measured, Results, RunKey, load_measured, measured_of, save_measured
-from oshp_lite.study.screening import Screener
+from oshp_lite.study.screening import screened_matrices
 from oshp_lite.study.tuning import notes_by_method, profiles_with_trials
 
 if TYPE_CHECKING:
@@ -31,10 +33,11 @@ LIKE = {"quick": "lite"}
 """Profiles that take another one's settings whole."""
 
 SCORES = ("novel_miou", "base_miou", "human_miou", "overall_accuracy", "bi_miou", "coarse_miou", "n_pairs", "iou")
+SETTINGS = ("epochs", "batch_size", "lr", "encoder_lr", "optimizer", "schedule", "weight_decay")
 
 
 def committed_folder() -> Path:
-    """Where committed results lie."""
+    """Return where committed results lie."""
     return project_root() / "notebooks" / "results" / "runs"
 
 
@@ -51,52 +54,58 @@ def load_results(
     A run of the present store comes first (of the present code, else of earlier code with the same settings and data,
     whose provenance says so), then a committed one. `screen` False leaves the screened counts of store runs out.
     """
-    from oshp_lite.engine.config import RunConfig
-
-    finder = finder or Finder(older=True)
-    kept = committed_results(profile, committed)
-    reader = _Reader(profile, finder, screen)
-    found: list[Measured] = []
+    reader = _Reader(profile, finder or Finder(older=True), screen)
+    kept, damaged = read_committed(profile, committed)
+    results: list[Measured] = []
     reasons: dict[RunKey, str] = {}
-    asked = list(dict.fromkeys([*declared(profile), *kept])) if keys is None else list(keys)
-    for key in asked:
+    for key in dict.fromkeys([*declared(profile), *kept]) if keys is None else keys:
         try:
             config = config_of(key, profile)
-            measured = reader.read(key, config)
-            reason = why_not(key, config)
+            measured, reason = reader.read(key, config), why_not(key, config)
         except UserError as error:
-            measured, reason, config = None, str(error), RunConfig()
-        if measured is None and key in kept:
-            measured = kept[key]
+            measured, reason = None, str(error)
+        measured = measured or kept.get(key)
         if measured is not None:
-            found.append(measured)
+            results.append(measured)
         else:
+            reason = damaged.get(key.slug) or reason
             reasons[key] = f"not run: {reason}" if reason else "not run yet"
-    return Results(found, reasons, tuned=_tuned(found))
+    return Results(results, reasons, tuned=_tuned(results))
 
 
-def _tuned(found: Iterable[Measured]) -> dict[str, str]:
-    """What was tried for each method under the profiles that the results come from, or whose settings those take."""
-    profiles = {LIKE.get(measured.profile, measured.profile) for measured in found} & set(profiles_with_trials())
+def _tuned(results: Iterable[Measured]) -> dict[str, str]:
+    """Return what was tried for each method under the results' profiles, or those whose settings they take."""
+    profiles = {LIKE.get(measured.profile, measured.profile) for measured in results} & set(profiles_with_trials())
     return {method: words for profile in sorted(profiles) for method, words in notes_by_method(profile).items()}
 
 
 def declared(profile: str) -> list[RunKey]:
-    """Return every run that the profile's matrix or any table or figure asks for, each once."""
-    shown = [key for exhibit in experiments.EXHIBITS for key in experiments.runs_of(exhibit, profile)]
+    """Return every run that the profile's matrix or any table or figure needs, each once."""
+    needed = [key for exhibit in experiments.EXHIBITS for key in experiments.runs_of(exhibit, profile)]
     whole = experiments.matrix(profile, None if profile == "smoke" else experiments.STEPS)
-    return list(dict.fromkeys([*whole, *shown]))
+    return list(dict.fromkeys([*whole, *needed]))
+
+
+def read_committed(profile: str, folder: Path | None = None) -> tuple[dict[RunKey, Measured], dict[str, str]]:
+    """Return the committed results that may stand in for a profile's runs by key, and by slug why others cannot."""
+    kept: dict[RunKey, Measured] = {}
+    damaged: dict[str, str] = {}
+    wanted = COMMITTED_FOR.get(profile, ())
+    places = (folder or committed_folder()).glob("*.json") if wanted else ()
+    for path in sorted(places):
+        try:
+            measured = load_measured(path)
+        except UserError as error:
+            damaged[path.stem] = f"its committed result is damaged: {str(error).replace(f'{path.parent}/', '')}"
+            continue
+        if measured.profile in wanted:
+            kept[measured.key] = measured
+    return kept, damaged
 
 
 def committed_results(profile: str, folder: Path | None = None) -> dict[RunKey, Measured]:
-    """Return the committed results that may stand in for a profile's runs, by key; a damaged file raises UserError."""
-    found: dict[RunKey, Measured] = {}
-    wanted = COMMITTED_FOR.get(profile, ())
-    for path in sorted((folder or committed_folder()).glob("*.json")):
-        if read_json(path).get("profile") in wanted:
-            measured = load_measured(path)
-            found[measured.key] = measured
-    return found
+    """Return the committed results that may stand in for a profile's runs, by key; damaged ones are left out."""
+    return read_committed(profile, folder)[0]
 
 
 class _Reader:
@@ -105,7 +114,6 @@ class _Reader:
     def __init__(self, profile: str, finder: Finder, screen: bool) -> None:
         self.profile, self.finder, self.screen = profile, finder, screen
         self._masks: dict[RunKey, Run | None] = {}
-        self.screener = Screener(finder.store.root / ".references")
 
     def read(self, key: RunKey, config: RunConfig) -> Measured | None:
         """Return the result of a key's finished run, or None when there is no such run or it kept no pairs."""
@@ -131,11 +139,10 @@ class _Reader:
         mask_key = RunKey("eopnet", key.dataset, key.fold, key.way, key.seed, "", key.protocol)
         if mask_key not in self._masks:
             self._masks[mask_key] = self.finder.find(config_of(mask_key, self.profile))
-        mask_run = self._masks[mask_key]
-        dataset = self.finder.dataset(config.data)
+        mask_run, dataset = self._masks[mask_key], self.finder.dataset(config.data)
         if mask_run is None or dataset is None:
             return None
-        return self.screener.matrices(run, mask_run, config, dataset)
+        return screened_matrices(run, mask_run, config, dataset, self.finder.store.root / ".references")
 
     def _queries(self, config: RunConfig, pairs: int) -> Any:
         """Return int [N]: the number of each pair's query photo among the test pairs' photos; None when in doubt."""
@@ -145,21 +152,13 @@ class _Reader:
         listed = test_set(config, dataset, run_fold(config, dataset)).pairs()
         if len(listed) != pairs:
             return None
-        numbers = {stem: number for number, stem in enumerate(sorted({pair.query for pair in listed}))}
-        return np.array([numbers[pair.query] for pair in listed])
+        return np.unique([pair.query for pair in listed], return_inverse=True)[1].reshape(-1)
 
 
 def provenance_of(run: Run, config: RunConfig) -> dict[str, Any]:
     """Return a run's provenance with the settings that were chosen for its method, and whether its code is older."""
-    train = config.train
     settings = {
-        "epochs": train.epochs,
-        "batch_size": train.batch_size,
-        "lr": train.lr,
-        "encoder_lr": train.encoder_lr,
-        "optimizer": train.optimizer,
-        "schedule": train.schedule,
-        "weight_decay": train.weight_decay,
+        **{name: getattr(config.train, name) for name in SETTINGS},
         "size": config.data.size,
         "augment": config.data.augment,
         "init": config.init.kind,
@@ -167,8 +166,8 @@ def provenance_of(run: Run, config: RunConfig) -> dict[str, Any]:
         "variant": config.variant,
         "options": dict(config.model.options),
     }
-    told = {**run.provenance, "run": run.folder.name, "settings": settings}
-    return {**told, "older_code": True} if run.older_code else told
+    older = {"older_code": True} if run.older_code else {}
+    return {**run.provenance, "run": run.folder.name, "settings": settings, **older}
 
 
 def record(profile: str, *, finder: Finder | None = None, folder: Path | None = None) -> list[Path]:
@@ -178,8 +177,7 @@ def record(profile: str, *, finder: Finder | None = None, folder: Path | None = 
     is unknown is kept all the same; the tables then say so.
     """
     target = folder or committed_folder()
-    finder = finder or Finder(older=True)
-    reader, changed = _Reader(profile, finder, screen=True), []
+    reader, changed = _Reader(profile, finder or Finder(older=True), screen=True), []
     for key in declared(profile):
         try:
             measured = reader.read(key, config_of(key, profile))
@@ -191,20 +189,15 @@ def record(profile: str, *, finder: Finder | None = None, folder: Path | None = 
 
 
 def _kept(path: Path, measured: Measured) -> bool:
-    """True when the file holds this very result: same run, same counts, screened as far as it can be."""
+    """Return whether the file holds this very result: same run, same counts, screened as far as it can be."""
     try:
         before = load_measured(path)
     except UserError:
         return False
+    settings = json.loads(json.dumps(measured.provenance["settings"]))
     same = before.provenance.get("identity") == measured.provenance.get("identity")
     same = same and before.profile == measured.profile and np.array_equal(before.counts, measured.counts)
-    same = same and before.provenance.get("settings") == _plain(measured.provenance["settings"])
+    same = same and before.provenance.get("settings") == settings
     if before.screened is None or measured.screened is None:
         return bool(same and (measured.screened is None or before.screened is not None))
     return bool(same and np.array_equal(before.screened, measured.screened))
-
-
-def _plain(value: Any) -> Any:
-    import json
-
-    return json.loads(json.dumps(value))

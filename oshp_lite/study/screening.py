@@ -1,4 +1,4 @@
-"""Any method's answers within EOP-Net's person mask, counted from what both runs kept; no network runs again.
+"""Any method's predictions within EOP-Net's person mask, counted from what both runs kept; no network runs again.
 
 The papers' comparison gives the person mask to one side only, so every row is also judged with it.
 """
@@ -6,6 +6,7 @@ The papers' comparison gives the person mask to one side only, so every row is a
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
-from oshp_lite.files import sha256_json, write_atomic
+from oshp_lite.files import write_atomic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,73 +23,75 @@ if TYPE_CHECKING:
     from oshp_lite.engine.config import RunConfig
 
 
-class Screener:
-    """Confusion matrices of screened answers; truths are read once per test list, results kept in `kept`."""
+def screened_matrices(
+    run: Run, mask_run: Run, config: RunConfig, dataset: OneShotDataset, kept: Path
+) -> NDArray[np.int64] | None:
+    """Return int64 [N,I,I] (1-way [N,2,2]) of the predictions of `run` within the person masks of `mask_run`.
 
-    def __init__(self, kept: Path) -> None:
-        self.kept = kept
-        self._truths: tuple[str, list[NDArray[np.int64]]] = ("", [])
-
-    def matrices(self, run: Run, mask_run: Run, config: RunConfig, dataset: OneShotDataset) -> NDArray[np.int64] | None:
-        """Return int64 [N,I,I] (1-way [N,2,2]) of the answers of `run` within the person masks of `mask_run`.
-
-        None when the two runs do not have answers and masks of the same test pairs.
-        """
-        path = self.kept / f"screened-{run.identity}-{mask_run.identity}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                return np.asarray(found["matrices"], np.int64)
-        except (OSError, KeyError, ValueError):
-            pass
-        made = self._made(run, mask_run, config, dataset)
-        if made is not None:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, matrices=made.astype(np.min_scalar_type(int(made.max()))))
-            write_atomic(path, buffer.getvalue())
-        return made
-
-    def _made(self, run: Run, mask_run: Run, config: RunConfig, dataset: OneShotDataset) -> NDArray[np.int64] | None:
-        from oshp_lite.engine.evaluate import load_answers
-
-        try:
-            answers, _ = load_answers(run.folder / "answers.npz")
-            _, persons = load_answers(mask_run.folder / "answers.npz")
-        except UserError:
-            return None  # a run of code that did not keep its answers yet
-        truths = self._truths_of(config, dataset)
-        if not len(answers) == len(persons) == len(truths):
-            return None
-        if any(a.shape != p.shape or a.shape != t.shape for a, p, t in zip(answers, persons, truths, strict=True)):
-            return None
-        n_ids = dataset.space.n_ids if config.data.way == "k" else 2
-        rows = [
-            count(truth, answer.astype(np.int64) * (person > 0), n_ids)
-            for truth, answer, person in zip(truths, answers, persons, strict=True)
-        ]
-        return np.stack(rows)
-
-    def _truths_of(self, config: RunConfig, dataset: OneShotDataset) -> list[NDArray[np.int64]]:
-        """Return every test pair's truth, int64 [H,W]; those of the last test list are kept in memory."""
-        from oshp_lite.engine.config import identity_dict
-        from oshp_lite.engine.evaluate import batches, truth_of
-        from oshp_lite.engine.loading import run_fold, test_set
-
-        told = identity_dict(config)
-        data = {name: told["data"][name] for name in ("fold", "protocol", "way", "split")}
-        name = sha256_json({"dataset": dataset.fingerprint, "data": data, "eval": told["eval"]})
-        if self._truths[0] != name:
-            fold = run_fold(config, dataset)
-            found: list[NDArray[np.int64]] = []
-            for _, batch in batches(test_set(config, dataset, fold), config):
-                truth = truth_of(batch, fold.n_ids, config) if config.data.way == "k" else batch.query_mask
-                assert truth is not None
-                found += [one.numpy() for one in truth]
-            self._truths = (name, found)
-        return self._truths[1]
+    Kept under `kept` once made. None when the two runs do not have predictions and masks of the same test pairs.
+    """
+    path = kept / f"screened-{run.identity}-{mask_run.identity}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return np.asarray(stored["matrices"], np.int64)
+    except (OSError, KeyError, ValueError):
+        pass
+    n_ids = dataset.space.n_ids if config.data.way == "k" else 2
+    try:
+        made = confusions(
+            _stored(run.folder / "answers.npz", "answer_"),
+            _stored(mask_run.folder / "answers.npz", "person_"),
+            truths(config, dataset),
+            n_ids,
+        )
+    except (UserError, ValueError):  # kept nothing, or has another test list or another size
+        return None
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, matrices=made.astype(np.min_scalar_type(int(made.max()))))
+    write_atomic(path, buffer.getvalue())
+    return made
 
 
-def count(truth: Any, answer: Any, n_ids: int) -> NDArray[np.int64]:
+def confusions(
+    predictions: Iterable[NDArray[Any]], persons: Iterable[NDArray[Any]], truths: Iterable[NDArray[Any]], n_ids: int
+) -> NDArray[np.int64]:
+    """Return int64 [N,I,I], rows truth, of predictions within person masks; one pair [H,W] at a time is in memory.
+
+    Raises ValueError when the three have not equally many pairs, none, or maps of unlike size.
+    """
+    rows = []
+    for prediction, person, truth in zip(predictions, persons, truths, strict=True):
+        if prediction.shape != person.shape or prediction.shape != truth.shape:
+            raise ValueError(f"maps of unlike size: {prediction.shape}, {person.shape}, {truth.shape}")
+        rows.append(count(truth, prediction.astype(np.int64) * (person > 0), n_ids))
+    return np.stack(rows)
+
+
+def _stored(path: Path, prefix: str) -> Iterator[NDArray[np.uint8]]:
+    """Yield the maps [H,W] of a run's file one by one. UserError when it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            for name in sorted(name for name in stored.files if name.startswith(prefix)):
+                yield stored[name]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a run's predictions ({type(error).__name__})") from None
+
+
+def truths(config: RunConfig, dataset: OneShotDataset) -> Iterator[NDArray[np.uint8]]:
+    """Yield every test pair's truth, uint8 [H,W], in order; k-way ids that the support does not show are background."""
+    from oshp_lite.engine.evaluate import batches, truth_of
+    from oshp_lite.engine.loading import run_fold, test_set
+
+    fold = run_fold(config, dataset)
+    for _, batch in batches(test_set(config, dataset, fold), config):
+        truth = truth_of(batch, fold.n_ids, config) if config.data.way == "k" else batch.query_mask
+        assert truth is not None
+        for one in truth:
+            yield one.numpy().astype(np.uint8)
+
+
+def count(truth: Any, prediction: Any, n_ids: int) -> NDArray[np.int64]:
     """Return the confusion matrix int64 [n_ids,n_ids], rows truth, of two maps of ids [H,W]; truth 255 is left out."""
     kept = truth != 255
-    pairs = truth[kept].astype(np.int64) * n_ids + answer[kept]
+    pairs = truth[kept].astype(np.int64) * n_ids + prediction[kept]
     return np.bincount(pairs, minlength=n_ids * n_ids).reshape(n_ids, n_ids)

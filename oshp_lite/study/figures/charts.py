@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from oshp_lite.labels import label_space
-from oshp_lite.study.claims.special import curve_of, sizes_and_ious
 from oshp_lite.study.experiments import FIGURE8, FIGURE_METHODS, METHODS, RUN_ORDER
 from oshp_lite.study.figures.panels import not_run
-from oshp_lite.study.records import Measured, NotRun, Results, RunKey, bootstrap
+from oshp_lite.study.quantities import curve_of, sizes_and_ious
+from oshp_lite.study.records import Measured, NotRun, Results, RunKey
+from oshp_lite.study.statistics import bootstrap
 from oshp_lite.viz import INK, new_figure, style
 
 MARKERS = "osD^v<>P*X"

@@ -14,7 +14,8 @@ import numpy as np
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.records import Measured, NotRun, Results, RunKey, bootstrap
+from oshp_lite.study.records import Measured, NotRun, Results, RunKey
+from oshp_lite.study.statistics import bootstrap
 from oshp_lite.study.tables.table import (
     FLAGGED,
     Cell,

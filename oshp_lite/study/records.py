@@ -1,19 +1,26 @@
-"""Measured results: what a run is called, what was counted for every test pair, and the scores of those counts.
+"""Measured results: what a run is called, what was counted for every test pair, the scores of those counts, files.
 
 A result keeps the pixels won, wrongly claimed and missed of every class in every test pair, so that any score, any
 interval and any comparison can be computed afterwards. Definitions of the scores: facts B.10 (journal, section 6.2).
+On disk it is `<slug>.json` for what people read and `<slug>.npz` for the counts, small enough to be committed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import math
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oshp_lite.errors import UserError
+from oshp_lite.files import read_json, write_atomic, write_json_atomic
 from oshp_lite.labels import Fold, fold
 
 Array = NDArray[Any]
@@ -28,7 +35,7 @@ MEASURES = (
     "base_accuracy",
     "novel_precision",
 )
-"""Scores by name; "iou:<id>" is one class, and "a-b" is the difference of two scores of the same answers."""
+"""Scores by name; "iou:<id>" is one class, and "a-b" is the difference of two scores of one run."""
 
 
 CONDITIONS = ("papers", "person-class", "ignore")
@@ -83,16 +90,17 @@ class NotRun:
 class Measured:
     """One run's result.
 
-    counts     int64 [N,C,3]: pixels won, wrongly claimed, missed (TP, FP, FN) of every pair and kept class, columns as
-               `classes`; 1-way [N,2,3]: background and the class asked for
-    screened   the same answers within EOP-Net's person mask of the same data and seed, same form; None if not made
-    class_ids  int [N]: the class that each pair stands for (1-way: the class asked for)
-    queries    int [N]: the query photo of each pair, None when unknown
-    classes    kept ids incl. background; novel among them; history: one dict an epoch; confusion int64 [I,I] over all
-               ids, summed over the pairs, rows truth (k-way)
-    confusions     int [N,2]: novel classes' pixels answered as another novel class, and as a base class other than the
-               background (k-way)
-    origin     "run here" or "committed"; cost: params_m, macs_g, fps as far as they were measured
+    counts      int64 [N,C,3]: pixels won, wrongly claimed, missed (TP, FP, FN) of every pair and kept class, columns as
+                `classes`; 1-way [N,2,3]: background and the target class
+    screened    the same predictions within EOP-Net's person mask of the same data and seed; None if not made
+    class_ids   int [N]: the class that each pair stands for (1-way: the target class)
+    queries     int [N]: the query photo of each pair, None when unknown
+    classes     kept ids incl. background; `novel` among them
+    history     one dict an epoch
+    confusion   int64 [I,I] over all ids, summed over the pairs, rows truth (k-way)
+    misassigned int [N,2]: novel classes' pixels predicted as another novel class, and as a base class other than the
+                background (k-way)
+    origin      "run here" or "committed"; cost: params_m, macs_g, fps as far as they were measured
     """
 
     key: RunKey
@@ -106,19 +114,19 @@ class Measured:
     scores: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     confusion: Array | None = None
-    confusions: Array | None = None
+    misassigned: Array | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     origin: str = "run here"
     cost: dict[str, float] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
-    """Scores under redrawn pairs, kept since many comparisons ask for the same."""
+    """Scores under redrawn pairs, since many comparisons need the same."""
 
     def __post_init__(self) -> None:
         """Refuse counts that do not fit together, with a ValueError."""
         columns = len(self.classes) if self.key.way == "k" else 2
         if self.counts.ndim != 3 or self.counts.shape[1:] != (columns, 3):
             raise ValueError(f"{self.key.slug}: counts {self.counts.shape} are not [N,{columns},3]")
-        for name in ("screened", "class_ids", "queries", "confusions"):
+        for name in ("screened", "class_ids", "queries", "misassigned"):
             other = getattr(self, name)
             if other is not None and len(other) != len(self.counts):
                 raise ValueError(f"{self.key.slug}: {name} holds {len(other)} pairs, counts {len(self.counts)}")
@@ -133,7 +141,7 @@ class Measured:
         return float(values(totals_of(self, screened=screened), self, measure))
 
     def under(self, screened: bool) -> Array:
-        """Return the counts as answered or, if asked for, screened. UserError when those were not made."""
+        """Return the counts, screened or not. UserError when the screened ones were not made."""
         if not screened:
             return self.counts
         if self.screened is None:
@@ -197,7 +205,7 @@ class Results:
 def counts_of(matrices: Any, classes: Sequence[int]) -> Array:
     """Turn confusion matrices [N,I,I] (rows truth) into counts int64 [N,C,3] (TP, FP, FN) of the classes.
 
-    Answers and truths of ids outside `classes` count as wrong claims and misses, as in the official evaluation.
+    Predictions and truths of ids outside `classes` count as wrong claims and misses, as in the official evaluation.
     """
     matrices = _array(matrices)
     chosen = list(classes)
@@ -211,7 +219,7 @@ def measured_of(
 ) -> Measured:
     """Make a `Measured` of confusion matrices per pair: int [N,I,I] (k-way) or [N,2,2] (1-way).
 
-    screened  matrices of the screened answers, if made; `more` goes to `Measured` (scores, history, ...)
+    screened  matrices of the screened predictions, if made; `more` goes to `Measured` (scores, history, ...)
     """
     split: Fold = fold(key.dataset, key.fold, key.protocol)
     columns = split.classes if key.way == "k" else (0, 1)
@@ -224,13 +232,13 @@ def measured_of(
         novel=split.novel,
         screened=None if screened is None else counts_of(screened, columns),
         confusion=_array(matrices).sum(0).astype(np.int64) if key.way == "k" else None,
-        confusions=_confusions_of(_array(matrices), split) if key.way == "k" else None,
+        misassigned=_misassigned(_array(matrices), split) if key.way == "k" else None,
         **more,
     )
 
 
-def _confusions_of(matrices: Array, split: Fold) -> Array:
-    """Return int64 [N,2] of matrices [N,I,I]; see `Measured.confusions`."""
+def _misassigned(matrices: Array, split: Fold) -> Array:
+    """Return int64 [N,2] of matrices [N,I,I]; see `Measured.misassigned`."""
     novel, base = list(split.novel), [c for c in split.classes if c not in split.novel and c != 0]
     rows = matrices[:, novel].astype(np.int64)
     other = rows[:, :, novel].sum((1, 2)) - rows[:, np.arange(len(novel)), novel].sum(1)
@@ -238,6 +246,7 @@ def _confusions_of(matrices: Array, split: Fold) -> Array:
 
 
 def _array(given: Any) -> Array:
+    """Return a NumPy array of an array or a tensor."""
     return np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
 
 
@@ -251,10 +260,10 @@ def _ratio(part: Array, whole: Array) -> Array:
         return np.asarray(np.asarray(part, np.float64) / np.asarray(whole, np.float64))
 
 
-def _nanmean(found: Array) -> Array:
+def _nanmean(scores: Array) -> Array:
     """Return the mean over the last axis of what is not nan; nan over nothing, without a warning."""
-    there = ~np.isnan(found)
-    return _ratio(np.where(there, found, 0.0).sum(-1), there.sum(-1))
+    defined = ~np.isnan(scores)
+    return _ratio(np.where(defined, scores, 0.0).sum(-1), defined.sum(-1))
 
 
 def totals_of(measured: Measured, weights: Array | None = None, *, screened: bool = False) -> Array:
@@ -282,8 +291,8 @@ def foreground_of(measured: Measured) -> tuple[int, ...]:
 def values(totals: Array, measured: Measured, measure: str) -> Array:
     """Return a score, float64 [...], of totals [...,C,3] (1-way [...,F,2,3]) as `totals_of` makes them.
 
-    k-way means leave out classes absent from truth and answer alike; 1-way means are plain, and background's entry is
-    the mean of the classes' background IoUs (facts B.10). KeyError for a name outside `MEASURES`.
+    k-way means leave out classes absent from truth and prediction alike; 1-way means are plain, and background's entry
+    is the mean of the classes' background IoUs (facts B.10). KeyError for a name outside `MEASURES`.
     """
     if "-" in measure:
         first, _, second = measure.partition("-")
@@ -296,40 +305,97 @@ def values(totals: Array, measured: Measured, measure: str) -> Array:
     if measure == "bi_miou" and not kway:
         return np.asarray(iou_of_counts(totals.sum(-3)).mean(-1))
     if measure == "novel_precision":
-        found, measure = _entries(_ratio(totals[..., 0], totals[..., 0] + totals[..., 1]), measured), "novel"
+        ratios, measure = _ratio(totals[..., 0], totals[..., 0] + totals[..., 1]), "novel"
     elif measure.endswith("accuracy"):
-        found = _entries(_ratio(totals[..., 0], totals[..., 0] + totals[..., 2]), measured)
+        ratios = _ratio(totals[..., 0], totals[..., 0] + totals[..., 2])
         measure = {"mean_accuracy": "human", "novel_accuracy": "novel", "base_accuracy": "base"}[measure]
     else:
-        found = _entries(iou_of_counts(totals), measured)
+        ratios = iou_of_counts(totals)
+    entries = _entries(ratios, measured)
     if measure.startswith("iou:"):
-        return np.asarray(found[..., measured.classes.index(int(measure[4:]))])
+        return np.asarray(entries[..., measured.classes.index(int(measure[4:]))])
     ids = {"novel": measured.novel, "base": measured.base, "human": measured.classes}[measure]
-    chosen = found[..., [measured.classes.index(index) for index in ids]]
+    chosen = entries[..., [measured.classes.index(index) for index in ids]]
     return _nanmean(chosen) if kway else np.asarray(chosen.mean(-1))
 
 
-def _entries(found: Array, measured: Measured) -> Array:
+def _entries(ratios: Array, measured: Measured) -> Array:
     """Return one entry per kept class [...,C] of k-way ratios [...,C] or 1-way ones [...,F,2]."""
     if measured.key.way == "k":
-        return found
-    entries = np.empty((*found.shape[:-2], len(measured.classes)))
+        return ratios
+    entries = np.empty((*ratios.shape[:-2], len(measured.classes)))
     for place, class_id in enumerate(foreground_of(measured)):
-        entries[..., measured.classes.index(class_id)] = found[..., place, 1]
-    entries[..., measured.classes.index(0)] = found[..., 0].mean(-1)
+        entries[..., measured.classes.index(class_id)] = ratios[..., place, 1]
+    entries[..., measured.classes.index(0)] = ratios[..., 0].mean(-1)
     return entries
 
 
-def miou(measured: Measured, which: str = "human", *, screened: bool = False) -> float:
-    """Return the mean IoU over the novel, base or human ids in 0..1 (base and human include background)."""
-    return measured.score(which, screened=screened)
+# ------------------------------------------------------------------------------------------------------------ files
 
 
-def accuracy(measured: Measured, *, screened: bool = False) -> float:
-    """Return the share of pixels answered rightly in 0..1, background included."""
-    return measured.score("accuracy", screened=screened)
+def save_measured(folder: Path | str, measured: Measured) -> Path:
+    """Write `<slug>.npz` (counts) and then `<slug>.json` (the rest, and the digest of the counts); returns the latter.
+
+    Both are replaced in one step each; a pair that does not belong together is refused by `load_measured`.
+    """
+    folder, slug = Path(folder), measured.key.slug
+    arrays = {"counts": _small(measured.counts), "class_ids": _small(measured.class_ids)}
+    if measured.screened is not None:  # what screening leaves of TP and FP; TP + FN is the truth and stays
+        arrays["screened"] = _small(measured.screened[..., :2])
+    for name in ("queries", "confusion", "misassigned"):
+        if getattr(measured, name) is not None:
+            arrays[name] = _small(getattr(measured, name))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    record = {
+        "key": asdict(measured.key),
+        "profile": measured.profile,
+        "classes": list(measured.classes),
+        "novel": list(measured.novel),
+        "scores": measured.scores,
+        "cost": measured.cost,
+        "provenance": measured.provenance,
+        "history": measured.history,
+        "counts_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+    }
+    write_atomic(folder / f"{slug}.npz", buffer.getvalue())
+    write_json_atomic(folder / f"{slug}.json", _plain(record))
+    return folder / f"{slug}.json"
 
 
-def bi_miou(measured: Measured, *, every: int = 1, screened: bool = False) -> float:
-    """Return the binary mIoU of 1-way answers, pooled over every `every`-th pair (10 in the official code)."""
-    return float(iou_of_counts(measured.under(screened)[::every].sum(0)).mean())
+def load_measured(path: Path | str, origin: str = "committed") -> Measured:
+    """Read `<slug>.json` and its `.npz`. UserError when one is missing, damaged or does not belong to the other."""
+    path = Path(path)
+    record = read_json(path)
+    try:
+        content = path.with_suffix(".npz").read_bytes()
+        if hashlib.sha256(content).hexdigest() != record["counts_sha256"]:
+            raise UserError(f"{path.with_suffix('.npz')} does not belong to {path.name}; make both again")
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = {name: stored[name].astype(np.int64) for name in stored.files}
+        screened = arrays.pop("screened", None)
+        if screened is not None:
+            wanted = arrays["counts"][..., 0] + arrays["counts"][..., 2]
+            screened = np.concatenate([screened, (wanted - screened[..., 0])[..., None]], -1)
+        plain = {name: record[name] for name in ("profile", "scores", "history", "provenance", "cost")}
+        ids = {name: tuple(record[name]) for name in ("classes", "novel")}
+        return Measured(RunKey(**record["key"]), screened=screened, origin=origin, **plain, **ids, **arrays)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as a result ({type(error).__name__}); make it again") from None
+
+
+def _small(array: Array) -> Array:
+    """Return a whole-number array in the smallest unsigned type that holds it."""
+    top = int(array.max()) if array.size else 0
+    return array.astype(np.min_scalar_type(top))
+
+
+def _plain(value: Any) -> Any:
+    """Return a form that JSON takes: nan becomes null, tuples become lists, NumPy numbers plain ones."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
