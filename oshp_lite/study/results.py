@@ -103,11 +103,6 @@ def read_committed(profile: str, folder: Path | None = None) -> tuple[dict[RunKe
     return kept, damaged
 
 
-def committed_results(profile: str, folder: Path | None = None) -> dict[RunKey, Measured]:
-    """Return the committed results that may stand in for a profile's runs, by key; damaged ones are left out."""
-    return read_committed(profile, folder)[0]
-
-
 class _Reader:
     """Turns finished runs of the store into `Measured`."""
 
