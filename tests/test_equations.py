@@ -21,7 +21,7 @@ from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.modules.losses import pixel_loss, prototype_contrast, shift_weights
 from oshp_lite.models.modules.metric import AttentionGuidance, NearestPrototype, attend, class_mean, cosine_maps
 from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average
-from oshp_lite.study.printed import background_distance, linear_background_probabilities
+from oshp_lite.book.as_printed import background_distance, linear_background_probabilities
 
 ROOT = Path(__file__).resolve().parents[1]
 Array = NDArray[np.float64]

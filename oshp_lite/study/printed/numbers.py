@@ -8,7 +8,7 @@ the novel and human scores beside them rule out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -17,9 +17,23 @@ import yaml
 
 from oshp_lite.errors import UserError
 
-SOURCES = ("aaai", "journal", "readme")
+PAPER_NAMES = {
+    "aaai": "POPNet paper (AAAI 2021)",
+    "journal": "EOP-Net paper (journal version)",
+    "readme": "README of the released code",
+}
 ROUNDING = 0.05
 """Half of the last printed digit."""
+_MEASURES = {
+    "novel": "novel mIoU",
+    "human": "human mIoU",
+    "base": "base mIoU",
+    "acc": "overall accuracy",
+    "bi": "Bi-mIoU",
+    "macs": "MACs (G)",
+    "params": "parameters (M)",
+    "fps": "frames per second",
+}
 
 
 @dataclass(frozen=True)
@@ -47,15 +61,17 @@ class Printed:
 
 @dataclass(frozen=True)
 class PrintedRow:
-    """One row of a printed table; `method` and `ablation` are our names of what was run, cells in column order."""
+    """One row of a printed table; `method` and `ablation` are our names of what was run.
+
+    cells    column -> number in column order; None where the source prints a dash
+    measure  "k.novel" and the like, only where the columns name no measure (README)
+    """
 
     name: str
     method: str
     ablation: str
     cells: dict[str, Printed | None]
-    """Column -> number; None where the source prints a dash."""
     measure: str = ""
-    """Only where the columns name no measure (README): "k.novel" and the like."""
 
 
 @dataclass(frozen=True)
@@ -117,25 +133,7 @@ class _Data:
     tables: dict[str, PrintedTable]
     prose: dict[str, Prose]
     files: dict[str, str]
-    flags: tuple[Flag, ...] = field(default=())
-
-
-PAPER_NAMES = {
-    "aaai": "POPNet paper (AAAI 2021)",
-    "journal": "EOP-Net paper (journal version)",
-    "readme": "README of the released code",
-}
-
-_MEASURES = {
-    "novel": "novel mIoU",
-    "human": "human mIoU",
-    "base": "base mIoU",
-    "acc": "overall accuracy",
-    "bi": "Bi-mIoU",
-    "macs": "MACs (G)",
-    "params": "parameters (M)",
-    "fps": "frames per second",
-}
+    flags: tuple[Flag, ...]
 
 
 def column_name(column: str) -> str:
@@ -172,88 +170,69 @@ def implied_base(novel: float, human: float, n_novel: int = 3, n_classes: int = 
     return (n_classes * human - n_novel * novel) / (n_classes - n_novel)
 
 
-def _row(entry: dict[str, Any], columns: tuple[str, ...], paper: str, label: str) -> PrintedRow:
-    texts = str(entry["values"]).split()
-    if len(texts) != len(columns):
-        raise UserError(f"{label}, row {entry['row']} has {len(texts)} values for {len(columns)} columns; complete it")
-    values = {column: None if text == "-" else float(text) for column, text in zip(columns, texts, strict=True)}
-    cells: dict[str, Printed | None] = {}
-    for column, text in zip(columns, texts, strict=True):
-        value = values[column]
-        if value is None:
-            cells[column] = None
-            continue
-        stem, _, fold = column.rpartition(".")
-        one, two = values.get(f"{stem}.1"), values.get(f"{stem}.2")
-        flag = average_flag(one, two, value) if fold == "mean" and one is not None and two is not None else ""
-        cells[column] = Printed(value, Source(paper, label, str(entry["row"]), column), flag, text)
-    return PrintedRow(
-        str(entry["row"]), entry["method"], str(entry.get("ablation", "")), cells, entry.get("measure", "")
-    )
+def _average_flags(table: PrintedTable) -> Iterator[tuple[Printed, Flag]]:
+    for row in table.rows:
+        for column, cell in row.cells.items():
+            stem, _, fold = column.rpartition(".")
+            one, two = row.cells.get(f"{stem}.1"), row.cells.get(f"{stem}.2")
+            if fold == "mean" and cell and one and two and (says := average_flag(one.value, two.value, cell.value)):
+                yield cell, Flag("average", str(cell.source), says, cell.value, (one.value + two.value) / 2)
 
 
-def _table(name: str, entry: dict[str, Any], paper: str) -> PrintedTable:
-    columns = tuple(str(entry["columns"]).split())
-    return PrintedTable(
-        name,
-        paper,
-        entry["label"],
-        entry["title"],
-        entry.get("dataset", ""),
-        entry.get("protocol", "journal"),
-        columns,
-        tuple(_row(row, columns, paper, entry["label"]) for row in entry["rows"]),
-        bool(entry.get("printed_across", False)),
-    )
-
-
-def _quantities(tables: dict[str, PrintedTable]) -> dict[tuple[str, ...], list[Printed]]:
-    """Every printed score under the key of what it measures, so that what is printed twice meets."""
-    found: dict[tuple[str, ...], list[Printed]] = {}
+def _twice_flags(tables: dict[str, PrintedTable]) -> Iterator[tuple[Printed, Flag]]:
+    first: dict[tuple[str, ...], Printed] = {}
     for table in tables.values():
         for row in table.rows:
             for column, cell in row.cells.items():
-                if cell is None:
-                    continue
                 dataset, measured = table.dataset, column
-                if row.measure:
+                if row.measure:  # README: the column names dataset and fold
                     dataset, _, fold = column.rpartition(".")
                     measured = f"{row.measure}.{fold}"
-                key = (table.protocol, dataset, row.method, row.ablation, measured)
-                found.setdefault(key, []).append(cell)
-    return found
+                if cell is None:
+                    continue
+                other = first.setdefault((table.protocol, dataset, row.method, row.ablation, measured), cell)
+                if other.value != cell.value:
+                    says = f"printed {cell.value:g} here and {other.value:g} in {other.source.table}"
+                    yield cell, Flag("two values", str(cell.source), says, cell.value, other.value)
 
 
-def _flags(tables: dict[str, PrintedTable], prose: dict[str, Prose]) -> tuple[Flag, ...]:
-    found: list[Flag] = []
-    for table in tables.values():
-        for row in table.rows:
-            for column, cell in row.cells.items():
-                if cell is not None and cell.flag:
-                    stem = column.removesuffix(".mean")
-                    folds = [row.cells[f"{stem}.{fold}"] for fold in "12"]
-                    mean = sum(fold.value for fold in folds if fold is not None) / 2
-                    found.append(Flag("average", str(cell.source), cell.flag, cell.value, mean))
-    for cells in _quantities(tables).values():
-        for other in cells[1:]:
-            if other.value != cells[0].value:
-                says = f"printed {other.value:g} here and {cells[0].value:g} in {cells[0].source.table}"
-                found.append(Flag("two values", str(other.source), says, other.value, cells[0].value))
-    for name, where, method, ablation in (
-        ("popnet-base", "popnet1", "popnet", "three-stage"),
-        ("eopnet-base", "eopnet2", "eopnet", ""),
-    ):
-        said = prose[name]
-        novel, human = (tables[where].get(method, column, ablation) for column in ("k.novel.1", "k.human.1"))
-        if novel is None or human is None:
-            continue
+def _implied_flags(tables: dict[str, PrintedTable], prose: dict[str, Prose]) -> Iterator[Flag]:
+    places = (("popnet-base", "popnet1", "popnet", "three-stage"), ("eopnet-base", "eopnet2", "eopnet", ""))
+    for name, table, method, ablation in places:
+        novel, human = (tables[table].get(method, column, ablation) for column in ("k.novel.1", "k.human.1"))
+        assert novel is not None
+        assert human is not None
+        said, expected = prose[name], implied_base(novel.value, human.value)
         # human is known to 0.05, worth 0.05 * 12 / 9 in the base score, novel to 0.05 * 3 / 9; base itself to 0.05
-        expected = implied_base(novel.value, human.value)
         if abs(expected - said.value) > ROUNDING * (12 + 3) / 9 + ROUNDING:
             says = f"printed {said.value:g}, but novel {novel.value:g} and human {human.value:g} imply {expected:.1f}"
             place = f"{PAPER_NAMES[said.paper]}, {said.where}, {said.says}"
-            found.append(Flag("implied", place, says, said.value, expected))
-    return tuple(found)
+            yield Flag("implied", place, says, said.value, expected)
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+def _table(name: str, entry: dict[str, Any], paper: str) -> PrintedTable:
+    columns, label = tuple(str(entry["columns"]).split()), entry["label"]
+    rows = []
+    for row in entry["rows"]:
+        texts = str(row["values"]).split()
+        if len(texts) != len(columns):
+            raise UserError(
+                f"{label}, row {row['row']} has {len(texts)} values for {len(columns)} columns; complete it"
+            )
+        cells = {
+            column: None
+            if text == "-"
+            else Printed(float(text), Source(paper, label, str(row["row"]), column), "", text)
+            for column, text in zip(columns, texts, strict=True)
+        }
+        ablation, measure = str(row.get("ablation", "")), row.get("measure", "")
+        rows.append(PrintedRow(str(row["row"]), row["method"], ablation, cells, measure))
+    dataset, protocol = entry.get("dataset", ""), entry.get("protocol", "journal")
+    across = bool(entry.get("printed_across", False))
+    return PrintedTable(name, paper, label, entry["title"], dataset, protocol, columns, tuple(rows), across)
 
 
 @cache
@@ -261,38 +240,31 @@ def _load() -> _Data:
     tables: dict[str, PrintedTable] = {}
     prose: dict[str, Prose] = {}
     files: dict[str, str] = {}
-    for source in SOURCES:
-        text = (resources.files("oshp_lite.study.printed") / f"{source}.yaml").read_text(encoding="utf-8")
+    for paper in PAPER_NAMES:
+        text = (resources.files("oshp_lite.study.printed") / f"{paper}.yaml").read_text(encoding="utf-8")
         content = yaml.safe_load(text)
-        files[source] = content["file"]
-        for name, entry in content["tables"].items():
-            tables[name] = _table(name, entry, source)
+        files[paper] = content["file"]
+        tables |= {name: _table(name, entry, paper) for name, entry in content["tables"].items()}
         for entry in content.get("prose", []):
-            given = str(entry["value"])
-            prose[entry["id"]] = Prose(
-                entry["id"],
-                float(given),
-                given,
-                entry["unit"],
-                entry["says"],
-                entry["where"],
-                entry["near"],
-                source,
-            )
-    found = _flags(tables, prose)
-    twice = {flag.where: flag.says for flag in found if flag.kind == "two values"}
-    tables = {name: _with_flags(table, twice) for name, table in tables.items()}
-    return _Data(tables, prose, files, found)
+            value = entry.pop("value")
+            prose[entry["id"]] = Prose(value=float(value), text=str(value), paper=paper, **entry)
+    averages = [one for table in tables.values() for one in _average_flags(table)]
+    twice = list(_twice_flags(tables))
+    said = {cell.source: flag.says for cell, flag in (*averages, *twice)}
+    tables = {name: _with_flags(table, said) for name, table in tables.items()}
+    flags = (*(flag for _, flag in (*averages, *twice)), *_implied_flags(tables, prose))
+    return _Data(tables, prose, files, flags)
 
 
-def _with_flags(table: PrintedTable, says: dict[str, str]) -> PrintedTable:
-    """Write what was found between tables beside the numbers that it concerns."""
-
-    def cell(number: Printed | None) -> Printed | None:
-        said = None if number is None else says.get(str(number.source))
-        return number if number is None or said is None else replace(number, flag=said)
-
-    rows = [replace(row, cells={column: cell(number) for column, number in row.cells.items()}) for row in table.rows]
+def _with_flags(table: PrintedTable, said: dict[Source, str]) -> PrintedTable:
+    """Write what does not add up beside the numbers that it concerns."""
+    rows = (
+        replace(
+            row,
+            cells={name: cell and replace(cell, flag=said.get(cell.source, "")) for name, cell in row.cells.items()},
+        )
+        for row in table.rows
+    )
     return replace(table, rows=tuple(rows))
 
 
@@ -311,10 +283,10 @@ def printed_table(name: str) -> PrintedTable:
 
 def prose(name: str) -> Prose:
     """One number of the papers' running text. Raises UserError for an unknown id."""
-    found = _load().prose
-    if name not in found:
-        raise UserError(f"no number of the text is called {name!r}; there are {', '.join(found)}")
-    return found[name]
+    known = _load().prose
+    if name not in known:
+        raise UserError(f"no number of the text is called {name!r}; there are {', '.join(known)}")
+    return known[name]
 
 
 def all_prose() -> dict[str, Prose]:
