@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from oshp_lite.book.as_printed import background_distance, linear_background_probabilities
 from oshp_lite.book.equations import AAAI, EQUATIONS, JOURNAL, Equation, equation, equation_table
 from oshp_lite.data.episode import Episode
 from oshp_lite.models.eopnet import EOPNet
@@ -21,7 +22,6 @@ from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.modules.losses import pixel_loss, prototype_contrast, shift_weights
 from oshp_lite.models.modules.metric import AttentionGuidance, NearestPrototype, attend, class_mean, cosine_maps
 from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average
-from oshp_lite.book.as_printed import background_distance, linear_background_probabilities
 
 ROOT = Path(__file__).resolve().parents[1]
 Array = NDArray[np.float64]

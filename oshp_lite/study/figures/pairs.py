@@ -16,8 +16,7 @@ from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.evaluate import truth_of
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.labels import LabelSpace
-from oshp_lite.study.records import Measured, NotRun
-from oshp_lite.study.records import iou_of_counts
+from oshp_lite.study.records import Measured, NotRun, iou_of_counts
 from oshp_lite.viz import ids_in
 
 Array = NDArray[Any]
