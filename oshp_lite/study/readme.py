@@ -12,7 +12,7 @@ from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.records import NotRun, Results, RunKey, bootstrap
 from oshp_lite.study.render import fill
-from oshp_lite.study.results import committed_results
+from oshp_lite.study.results import read_committed
 
 BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 ORDER = ("eopnet", "popnet", "sgone", "panet", "ppnet", "finetune", "amp", "pfenet", "label_transfer")
@@ -73,7 +73,7 @@ def update_readme(path: Path | None = None, results: Results | None = None) -> b
     old, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{path} has no lines {BEGIN.strip()} and {END}; put them where the results belong")
-    new = results_block(results or Results(committed_results("lite").values()))
+    new = results_block(results or Results(read_committed("lite")[0].values()))
     if new != old:
         write_atomic(path, f"{before}{begin}{new}{end}{after}".encode())
     return new != old
