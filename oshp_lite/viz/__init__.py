@@ -16,7 +16,6 @@ from oshp_lite.viz.images import (
 )
 from oshp_lite.viz.panels import (
     add_legend,
-    colour_legend,
     episode_figure,
     ids_in,
     legend_below,
@@ -32,7 +31,6 @@ __all__ = [
     "Colours",
     "Picture",
     "add_legend",
-    "colour_legend",
     "enlarge",
     "episode_figure",
     "fig_to_png",

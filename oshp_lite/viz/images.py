@@ -10,7 +10,6 @@ import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from oshp_lite.labels import LabelSpace
@@ -146,12 +145,9 @@ def overlay(
     return np.rint(result).astype(np.uint8)
 
 
-def enlarge(values: Tensor | NDArray[Any], size: tuple[int, int], *, smooth: bool = False) -> NDArray[Any]:
-    """Resize a map [h,w] to `size` = (height, width): nearest (dtype kept), or bilinear as float32."""
+def enlarge(values: Tensor | NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Resize a map [h,w] to `size` = (height, width) by the nearest value; the dtype stays."""
     array = to_array(values)
-    if smooth:
-        picture = Image.fromarray(array.astype(np.float32), mode=None)
-        return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     rows = np.arange(size[0]) * array.shape[0] // size[0]
     columns = np.arange(size[1]) * array.shape[1] // size[1]
     return array[rows[:, None], columns[None, :]]
@@ -163,23 +159,19 @@ def heat_on_photo(
     *,
     low: float | None = None,
     high: float | None = None,
-    cmap: str = "magma",
     alpha: float = 0.7,
     channels: str = "rgb",
-    smooth: bool = False,
 ) -> RGB:
     """Lay a heat map over a grey version of its photo: uint8 [H,W,3].
 
     image      see `to_rgb`; heat float [h,w] of any size, enlarged to the photo
     low, high  values drawn darkest and brightest; default the map's own extremes
-    cmap       a Matplotlib colour map whose lightness grows steadily, so that it survives a grey print
-    alpha      weight of the map in [0,1]
+    alpha      weight of the map in [0,1]; its colours (magma) grow steadily lighter, so that it survives a grey print
     """
-    photo = to_rgb(image, channels)
-    values = enlarge(heat, photo.shape[:2], smooth=smooth).astype(np.float32)
+    photo = grey(image, channels=channels).astype(np.float32)
+    values = enlarge(heat, photo.shape[:2]).astype(np.float32)
     low = float(np.nanmin(values)) if low is None else low
     high = float(np.nanmax(values)) if high is None else high
     scaled = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
-    coloured = matplotlib.colormaps[cmap](scaled)[:, :, :3] * 255.0
-    colourless = photo.astype(np.float32) @ _LUMINANCE
-    return np.rint((1 - alpha) * colourless[:, :, None] + alpha * coloured).astype(np.uint8)
+    coloured = matplotlib.colormaps["magma"](scaled)[:, :, :3] * 255.0
+    return np.rint((1 - alpha) * photo + alpha * coloured).astype(np.uint8)

@@ -57,18 +57,6 @@ def legend_below(axes: Axes, space: Space, ids: Iterable[int], columns: int = 1)
         )
 
 
-def colour_legend(space: Space, ids: Iterable[int] | None = None, columns: int = 4) -> Figure:
-    """Return a figure that shows nothing but the colours and names of a label space's ids (default: all kept)."""
-    chosen = list(space.classes if ids is None and isinstance(space, LabelSpace) else ids or ())
-    columns = max(1, min(columns, len(chosen)))
-    rows = max(1, -(-len(chosen) // columns))
-    figure, axes = new_figure(width=1.45 * columns, height=0.28 * rows + 0.1)
-    axes[0, 0].set_axis_off()
-    with style():
-        axes[0, 0].legend(handles=legend_handles(space, chosen), loc="center", ncols=columns)
-    return figure
-
-
 def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008) -> None:
     """Write each class's name on its region, so that a figure can be read without its colours.
 
@@ -87,10 +75,7 @@ def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008
 
 
 def photo_grid(
-    pictures: Sequence[Pixels],
-    titles: Sequence[str] | None = None,
-    columns: int = 4,
-    cell: float = 2.0,
+    pictures: Sequence[Pixels], titles: Sequence[str] | None = None, columns: int = 4, cell: float = 2.0
 ) -> Figure:
     """Return a contact sheet of photos (see `to_rgb`), `columns` per row, `cell` inches each."""
     columns = max(1, min(columns, len(pictures)))
