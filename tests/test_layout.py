@@ -160,6 +160,7 @@ def test_a_finished_dataset_is_kept(tmp_path: Path) -> None:
         (lambda writer: writer.add("train", "x", photo(1, (9, 9)), ids(1)), "must have the same size"),
         (lambda writer: writer.add("train", "x", photo(1), np.full((20, 14), 18, np.uint8)), "holds id 18"),
         (lambda writer: 1 / 0, "division"),
+        (lambda writer: writer.add("train", "x" * 300, photo(1), ids(1)), "the name is too long"),
         (lambda writer: None, "at least one query and one support"),
     ],
 )
@@ -170,6 +171,29 @@ def test_errors_leave_nothing(tmp_path: Path, fault: Callable[[DatasetWriter], N
     ):
         fault(writer)
     assert os.listdir(tmp_path / "a") == []
+
+
+def test_force_removes_datasets_only(tmp_path: Path) -> None:
+    """`force` replaces a dataset of ours; a stranger's folder it used to delete unasked stays as it is."""
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "thesis.txt").write_text("mine")
+    (tmp_path / "toy" / "dataset.json").write_text("{}")
+    with pytest.raises(UserError, match="already holds something else, no dataset; remove it or choose another place"):
+        write(tmp_path / "toy", force=True)
+    assert (tmp_path / "toy" / "thesis.txt").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["toy"]
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "empty")
+    (tmp_path / "empty" / "dataset.json").write_text("damaged")
+    write(tmp_path / "empty", force=True)
+    assert verify(tmp_path / "empty").ok
+
+
+def test_a_long_place(tmp_path: Path) -> None:
+    for name in ("x" * 300, "x" * 250):  # the second fits, the hidden folder beside it does not
+        with pytest.raises(UserError, match="the name is too long"):
+            write(tmp_path / name)
+    assert os.listdir(tmp_path) == []
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
@@ -231,6 +255,16 @@ def change(root: Path, **changes: object) -> None:
         (lambda root: change(root, train_split=8), "train_split must lie between 1 and 7"),
         (lambda root: change(root, test_pairs="x"), "unknown rule"),
         (lambda root: change(root, form=99), "form 99"),
+        (lambda root: change(root, name=5), "name is 5, a value of the wrong type"),
+        (lambda root: change(root, label_space=["atr"]), "label_space is .* wrong type"),
+        (lambda root: change(root, counts=[8, 6]), "counts is .* wrong type"),
+        (lambda root: change(root, counts={"train": None}), "counts None"),
+        (lambda root: change(root, train_split="4"), "train_split is '4', a value of the wrong type"),
+        (lambda root: change(root, test_split=True), "test_split is True, a value of the wrong type"),
+        (lambda root: change(root, test_pairs=5), "test_pairs is 5, a value of the wrong type"),
+        (lambda root: change(root, test_pairs={"rule": "spread", "queries": "x"}), "must be whole numbers above 0"),
+        (lambda root: change(root, test_pairs={"rule": ["spread"]}), "unknown rule"),
+        (lambda root: change(root, fingerprint=None), "fingerprint is None"),
         (lambda root: (root / "list" / "meta_test_id.txt").unlink(), "meta_test_id.txt does not exist"),
         (lambda root: (root / "list" / "meta_test_id.txt").write_text(""), "is empty"),
         (lambda root: (root / "list" / "meta_test_id.txt").write_text("a\na\n"), "names 'a' twice"),

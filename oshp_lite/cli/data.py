@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         dataset = draw(options.name, options.out, options.train, options.test, options.size, options.seed)
         print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
         return 0
-    from oshp_lite.data.prepare.command import verify_command
+    from oshp_lite.data.prepare.command import print_verified
 
-    verify_command([str(options.folder), *(["--quick"] if options.quick else [])])
+    print_verified(options.folder, quick=options.quick)
     return 0

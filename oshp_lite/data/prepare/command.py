@@ -115,7 +115,12 @@ def verify_command(argv: Sequence[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="read only the photos' headers")
     pair_options(parser)
     options = parser.parse_args(argv)
-    report = verify(options.folder, decode=not options.quick, progress=True, **_chosen_pairs(options))
+    print_verified(options.folder, quick=options.quick, **_chosen_pairs(options))
+
+
+def print_verified(folder: Path, *, quick: bool = False, **pairs: Any) -> None:
+    """Print what `verify` sees (`pairs` as there). Raises UserError with the first fault when there is any."""
+    report = verify(folder, decode=not quick, progress=True, **pairs)
     print(report.table())
     if not report.ok:
         more = f" (and {len(report.problems) - 1} more faults)" if len(report.problems) > 1 else ""
