@@ -21,14 +21,11 @@ from oshp_lite.study.notebooks import (
     default_parameters,
     load_notebook,
     notebook_sha,
-    parse_parameters,
     run_job,
     save_notebook,
-    source_of,
     source_sha,
     stale_cells,
     tidy,
-    with_defaults,
 )
 
 PARAMETERS = 'profile = "smoke"  # which\nseed = 0\nrate = 0.5\nname = None\nflags = [1, 2]'
@@ -103,21 +100,6 @@ def test_an_int_stands_for_a_float_and_anything_for_none() -> None:
     assert check_parameters(notebook(), {"rate": 1, "name": "x"}) == {"rate": 1.0, "name": "x"}
 
 
-def test_words_are_read_in_the_type_of_the_default() -> None:
-    words = ["profile=007", "seed=7", "rate=1e-3", "name=none", "flags=[3]"]
-    told = parse_parameters(notebook(), words)
-    assert told == {"profile": "007", "seed": 7, "rate": 0.001, "name": None, "flags": [3]}
-    with pytest.raises(UserError, match="name=value"):
-        parse_parameters(notebook(), ["seed"])
-
-
-def test_defaults_are_replaced_in_place_and_comments_stay() -> None:
-    changed = with_defaults(notebook(), {"profile": "quick ü", "rate": 2.0})
-    assert source_of(changed["cells"][1]).splitlines()[0] == 'profile = "quick ü"  # which'
-    assert default_parameters(changed)["rate"] == 2.0
-    assert default_parameters(changed)["seed"] == 0
-
-
 # ------------------------------------------------------------------------------------------------- tidying
 
 
@@ -179,14 +161,13 @@ def test_execute_skip_force_and_stale(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_in_place_keeps_the_values_in_the_parameters_cell(tmp_path: Path) -> None:
+def test_in_place_keeps_cells_and_fills_outputs(tmp_path: Path) -> None:
     pytest.importorskip("papermill")
     source = written(tmp_path, "print(seed)", "1 + 1")
-    command = [sys.executable, "-m", "oshp_lite.study.execute", "--in-place", str(source), "-p", "seed=3"]
+    command = [sys.executable, "-m", "oshp_lite.study.execute", "--in-place", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = load_notebook(source)
-    assert default_parameters(made)["seed"] == 3
     assert [cell.get("execution_count") for cell in made["cells"]] == [None, 1, 2, 3]
     assert stale_cells(made) == []
     assert len(made["cells"]) == 4, "no injected cell"

@@ -196,7 +196,6 @@ def test_settings_reach_the_trainings_and_their_references(book: Path) -> None:
     jobs, listed = reproduce.notebook_jobs("smoke", places_of(book), ["07"], ["train.minutes=0.5", "data.size=48"])
     (kway, oneway) = listed
     assert plan.training_config("smoke", kway).train.minutes == 0.5
-    assert kway.of_references == ["data.size=48"]
     assert plan.Training.read(json.loads(json.dumps(asdict(kway)))) == kway
     assert kway.name != plan.Training("synth-atr", 1, "k").name, "kept apart from the profile's own"
     assert {job.target.stem for job, _ in jobs} == {f"07_train-{kway.name}", f"07_train-{oneway.name}"}

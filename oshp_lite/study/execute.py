@@ -5,13 +5,12 @@ killed, restarted or work beside each other: a row is claimed by a lock that the
 process whose executor is gone ends itself, and a training that was cut off goes on from its last saved state.
 
     python -m oshp_lite.study.execute --in-place notebooks/03_prototype_math.ipynb
-    python -m oshp_lite.study.execute --out /some/folder notebooks/0*.ipynb -p profile=smoke --jobs 2
+    python -m oshp_lite.study.execute --out /some/folder notebooks/0*.ipynb --jobs 2
 
 `--in-place` makes the outputs that are committed: it runs the notebook from top to bottom, joins streams, drops widget
 views and papermill's metadata, stores the hash of each code cell's source in the cell's metadata (`oshp.source_sha`),
-and replaces the file only when every cell succeeded; `-p name=value` replaces the literal in the parameters cell
-itself. With `--out` the source stays as it is, papermill adds its "injected-parameters" cell, and a notebook that is
-finished already (same source, parameters and code) is skipped.
+and replaces the file only when every cell succeeded. With `--out` the source stays as it is, and a notebook that is
+finished already (same source and code) is skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import data_root, read_json, write_atomic, write_json_atomic
 from oshp_lite.lock import Busy, locked
 from oshp_lite.study.experiments import overrides_of
-from oshp_lite.study.notebooks import CELL_TIMEOUT, Job, check_parameters, load_notebook, parse_parameters, run_job
+from oshp_lite.study.notebooks import CELL_TIMEOUT, Job, check_parameters, load_notebook, run_job
 from oshp_lite.study.plan import Finder, Row
 from oshp_lite.study.processes import BUSY, reason_of, run_child, stop_children
 
@@ -134,7 +133,7 @@ class Executor:
     folder    receives the markers of finished rows and what failed rows leave behind
     notebook  notebook 07, executed for each run; None: the run store alone
     limit     seconds a row may take, 0 for no limit
-    fresh     makes each row anew, even one that is finished (its initialisations stay)
+    fresh     makes each row anew, and an initialisation that is damaged or of older code
     worker    module that makes a row without a notebook; a seam for tests
     """
 
@@ -182,7 +181,8 @@ class Executor:
         return Outcome(row.name, "failed" if reason else "made", time.monotonic() - started, reason)
 
     def _anew(self, row: Row) -> bool:
-        return self.fresh and row.key is not None
+        run = None if row.key else self.finder.find(row.config)
+        return self.fresh and (run is None or run.older_code)
 
     def is_done(self, row: Row) -> bool:
         """True when the store holds the finished run (and its executed notebook, where notebooks are asked for)."""
@@ -317,7 +317,6 @@ def _parser() -> argparse.ArgumentParser:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--in-place", action="store_true", help="replace each notebook by its executed form")
     place.add_argument("--out", type=Path, help="folder for the executed copies")
-    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds per cell, 0 for no limit")
     parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at a time")
     parser.add_argument("--force", action="store_true", help="execute finished notebooks again")
@@ -328,10 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module; returns 0, or 1 when a notebook failed, or 2 for bad input."""
     options = _parser().parse_args(arguments)
     try:
-        jobs = []
-        for path in options.notebooks:
-            parameters = parse_parameters(load_notebook(path), options.parameter, path.name)
-            jobs.append(Job(path, path if options.in_place else options.out / path.name, parameters, options.timeout))
+        targets = [path if options.in_place else options.out / path.name for path in options.notebooks]
+        jobs = [Job(*pair, timeout=options.timeout) for pair in zip(options.notebooks, targets, strict=True)]
         outcomes = run_jobs(jobs, workers=options.jobs, force=options.force)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -71,20 +71,15 @@ def title_of(notebook: dict[str, Any], default: str) -> str:
 # ------------------------------------------------------------------------------------------------ parameters
 
 
-def parameters_cell(notebook: dict[str, Any]) -> dict[str, Any] | None:
-    """The cell tagged `parameters`, or None."""
-    return next((cell for cell in notebook["cells"] if "parameters" in tags_of(cell)), None)
-
-
 def default_parameters(notebook: dict[str, Any], name: str = "the notebook") -> dict[str, Any]:
     """Names and literal defaults of the `parameters` cell, in order.
 
     Read by parsing the cell rather than by `papermill.inspect_notebook`, which gives the defaults as text and
     guesses their types; a statement that is not `name = literal` raises UserError.
     """
-    cell = parameters_cell(notebook)
+    cells = [source_of(cell) for cell in notebook["cells"] if "parameters" in tags_of(cell)]
     try:
-        return {target: ast.literal_eval(value) for target, value in _assignments(source_of(cell))} if cell else {}
+        return {target: ast.literal_eval(value) for cell in cells[:1] for target, value in _assignments(cell)}
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{name}: its parameters cell must hold only `name = literal` lines ({error})") from None
 
@@ -111,40 +106,6 @@ def check_parameters(notebook: dict[str, Any], given: dict[str, Any], name: str 
     return checked
 
 
-def parse_parameters(notebook: dict[str, Any], pairs: list[str], name: str = "the notebook") -> dict[str, Any]:
-    """Turn `name=value` words of a command line into checked values, each read in the type of its default."""
-    known = default_parameters(notebook, name)
-    given: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise UserError(f"a parameter is written name=value, got {pair!r}")
-        given[key] = text if isinstance(known.get(key), str) else _literal(text)
-    return check_parameters(notebook, given, name)
-
-
-def with_defaults(notebook: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A copy whose parameters cell holds `values` in place of its defaults; comments and layout stay."""
-    copy: dict[str, Any] = json.loads(json.dumps(notebook))
-    cell = parameters_cell(copy)
-    if cell is None or not values:
-        return copy
-    source = source_of(cell)
-    lines = source.split("\n")
-    for target, node in reversed(_assignments(source)):
-        if target not in values:
-            continue
-        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-        # ast counts columns in UTF-8 bytes
-        head = lines[first].encode()[: node.col_offset].decode()
-        tail = lines[last].encode()[node.end_col_offset :].decode()
-        value = values[target]
-        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-        lines[first : last + 1] = [head + text + tail]
-    cell["source"] = "\n".join(lines).splitlines(keepends=True)
-    return copy
-
-
 def _assignments(source: str) -> list[tuple[str, ast.expr]]:
     """Names and values of a cell that assigns literals; ValueError or SyntaxError for any other statement."""
     found: list[tuple[str, ast.expr]] = []
@@ -159,16 +120,6 @@ def _assignments(source: str) -> list[tuple[str, ast.expr]]:
             raise ValueError(f"line {statement.lineno} assigns to something other than a name")
         found.append((target.id, value))
     return found
-
-
-def _literal(text: str) -> Any:
-    lowered = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in lowered:
-        return lowered[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
 
 
 # ------------------------------------------------------------------------------------- freshness and tidying
@@ -269,7 +220,7 @@ class Job:
 
     @property
     def in_place(self) -> bool:
-        """True when the notebook's own file is to receive the outputs."""
+        """True when the notebook's own file is to receive the outputs (it is then executed with its own parameters)."""
         return self.source.resolve() == self.target.resolve()
 
     @property
@@ -317,12 +268,12 @@ def run_job(job: Job) -> str:
     environment |= {name: place for name, place in (("OSHP_DATA", job.data), ("OSHP_RUNS", job.runs)) if place}
     with tempfile.TemporaryDirectory(prefix="oshp-notebook-") as scratch:
         given, made = Path(scratch) / "given.ipynb", Path(scratch) / "made.ipynb"
-        save_notebook(given, with_defaults(source, parameters) if job.in_place else source)
+        save_notebook(given, source)
         order = {
             "kind": "notebook",
             "input_path": str(given),
             "output_path": str(made),
-            "parameters": {} if job.in_place else parameters,
+            "parameters": parameters,
             "cwd": str(job.source.parent.resolve()),
             "execution_timeout": job.timeout or None,
             "kernel_name": "python3",

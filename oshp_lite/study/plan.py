@@ -232,11 +232,6 @@ class Training:
         changed = f"-{sha256_json(list(self.overrides))[:8]}" if self.overrides else ""
         return f"{self.dataset}-fold{self.fold}-{self.way}way{changed}"
 
-    @property
-    def of_references(self) -> list[str]:
-        """Those overrides that concern the ceiling and the trivial answers too: data, evaluation, the model's size."""
-        return [item for item in self.overrides if item.startswith(("data.", "eval.", "model.options."))]
-
     @classmethod
     def read(cls, about: dict[str, Any]) -> Training:
         """Rebuild a training from a manifest."""

@@ -64,43 +64,25 @@ def ceiling_scores(
     data: str | Path | None = None,
     *,
     store: RunStore | None = None,
+    make: bool = True,
     progress: bool = True,
-) -> dict[str, Any]:
-    """Scores of the ceiling's weights on the test pairs of `config` (1-way pairs too, without training again)."""
+) -> dict[str, Any] | None:
+    """Scores of the ceiling's weights on the test pairs of `config` (1-way pairs too, without training again).
+
+    Made where they are not there yet, if `make` says so; else None.
+    """
     store = store or RunStore()
-    run = store.ensure(ceiling, data, progress=progress)
-    if config.data.way == ceiling.data.way:
-        return run.scores
+    run = store.ensure(ceiling, data, progress=progress) if make else store.find(ceiling, data)
+    if run is None or config.data.way == ceiling.data.way:
+        return run.scores if run else None
     from oshp_lite.engine.evaluate import evaluate
 
     dataset = find_dataset(config.data, data, progress=progress)
     path = _path(store, config, dataset, f"ceiling {run.identity}")
-    if not path.is_file():
+    if make and not path.is_file():
         judged = replace(config, model=ceiling.model)
         write_json_atomic(path, evaluate(run.parser(), dataset, judged, progress=progress).as_dict())
-    scores: dict[str, Any] = read_json(path)
-    return scores
-
-
-def known_baselines(
-    config: RunConfig, data: str | Path | None = None, *, store: RunStore | None = None
-) -> dict[str, dict[str, Any]]:
-    """Those trivial baselines of `config` that have been computed already."""
-    return baseline_scores(config, TRIVIAL, data, store=store, make=False, progress=False)
-
-
-def known_ceiling(
-    config: RunConfig, ceiling: RunConfig, data: str | Path | None = None, *, store: RunStore | None = None
-) -> dict[str, Any] | None:
-    """The ceiling's scores on the pairs of `config` if they have been computed already."""
-    store = store or RunStore()
-    run = store.find(ceiling, data)
-    if run is None:
-        return None
-    if config.data.way == ceiling.data.way:
-        return run.scores
-    path = _path(store, config, find_dataset(config.data, data, progress=False), f"ceiling {run.identity}")
-    return read_json(path) if path.is_file() else None
+    return dict(read_json(path)) if path.is_file() else None
 
 
 def _path(store: RunStore, config: RunConfig, dataset: OneShotDataset, name: str) -> Path:

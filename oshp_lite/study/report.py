@@ -90,8 +90,11 @@ def _groups(profile: str, manifest: dict[str, Any], finder: Finder) -> tuple[lis
         if run is None:
             continue
         top = references.ceiling_config(profile, training.dataset, training.fold, training.overrides)
-        ceiling, ceiling_run = references.known_ceiling(config, top, data, store=store), store.find(top, data)
-        trivial = references.known_baselines(config, data, store=store)
+        ceiling, ceiling_run = (
+            references.ceiling_scores(config, top, data, store=store, make=False),
+            store.find(top, data),
+        )
+        trivial = references.baseline_scores(config, data=data, store=store, make=False)
         rows = [_row(_method(run), run.scores, "own", run.seconds)]
         if ceiling is not None:
             seconds = ceiling_run.seconds if ceiling_run else None

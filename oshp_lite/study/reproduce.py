@@ -13,7 +13,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -53,20 +54,6 @@ TRAINING_NOTEBOOK = "07"
 RESULT_NOTEBOOKS = ("08", "09", "10")
 CELL_TIMEOUT = {"smoke": 600, "quick": 1800, "lite": 4 * 3600, "gpu": 2 * 3600, "paper": 0}
 """Seconds one cell may take, 0 for no limit."""
-
-
-@dataclass
-class Entry:
-    """One executed notebook of a report."""
-
-    notebook: str
-    title: str
-    file: str
-    status: str
-    seconds: float = 0.0
-    reason: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +152,7 @@ def reproduce(
         "profile": profile,
         "seconds": round(time.monotonic() - started, 1),
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "entries": [asdict(entry) for entry in _merged(folder, entries)],
+        "entries": _merged(folder, entries),
         "trainings": [asdict(training) for training in listed],
         "notes": notes,
         "matrix": matrix_rows or list(_earlier(folder).get("matrix", [])),
@@ -289,7 +276,7 @@ def _references(profile: str, trained: list[Training], places: Places) -> list[T
     for dataset, fold in dict.fromkeys((training.dataset, training.fold) for training in trained):
         here = [training for training in trained if (training.dataset, training.fold) == (dataset, fold)]
         order = {"kind": "references", "profile": profile, "dataset": dataset, "fold": fold}
-        order |= {"overrides": here[0].of_references, "runs": places.runs, "data": places.data}
+        order |= {"overrides": list(here[0].overrides), "runs": places.runs, "data": places.data}
         for way in sorted({training.way for training in here}):
             for what in ("baselines", "ceiling"):
                 name = f"{what} of {dataset}, fold {fold}, {way}-way"
@@ -304,18 +291,19 @@ def _referred(name: str, order: dict[str, Any], places: Places) -> Outcome:
     return replace(outcome, status="failed", reason=reason_of(code, text)) if code else outcome
 
 
-def _entry(job: Job, outcome: Outcome, training: Training | None) -> Entry:
+def _entry(job: Job, outcome: Outcome, training: Training | None) -> dict[str, Any]:
+    """What the manifest says of an executed notebook."""
     skipped = outcome.status == "skipped"  # then what counts are the seconds of the execution that is still good
-    return Entry(
-        notebook=job.source.name,
-        title=title_of(load_notebook(job.source), job.source.stem),
-        file=job.target.name if outcome.ok else (job.failed.name if job.failed.is_file() else ""),
-        status=outcome.status,
-        seconds=float(read_json(job.marker).get("seconds", 0.0)) if skipped else round(outcome.seconds, 1),
-        reason=outcome.reason,
-        parameters=job.parameters,
-        training=asdict(training) if training is not None else None,
-    )
+    return {
+        "notebook": job.source.name,
+        "title": title_of(load_notebook(job.source), job.source.stem),
+        "file": job.target.name if outcome.ok else (job.failed.name if job.failed.is_file() else ""),
+        "status": outcome.status,
+        "seconds": float(read_json(job.marker).get("seconds", 0.0)) if skipped else round(outcome.seconds, 1),
+        "reason": outcome.reason,
+        "parameters": job.parameters,
+        "training": asdict(training) if training is not None else None,
+    }
 
 
 def _matrix_entry(outcome: Outcome, executor: Executor) -> dict[str, Any]:
@@ -325,22 +313,20 @@ def _matrix_entry(outcome: Outcome, executor: Executor) -> dict[str, Any]:
 
 def _earlier(folder: Path) -> dict[str, Any]:
     """The manifest of earlier calls of the same profile; empty where there is none that can be read."""
-    try:
+    with suppress(UserError):
         about = read_json(folder / "manifest.json")
-    except UserError:
-        return {}
-    return about if isinstance(about, dict) else {}
+        return about if isinstance(about, dict) else {}
+    return {}
 
 
-def _merged(folder: Path, entries: list[Entry]) -> list[Entry]:
+def _merged(folder: Path, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Entries of this call over those of earlier calls of the same profile (`--only` runs a part)."""
-    kept: dict[str, Entry] = {}
-    for about in _earlier(folder).get("entries", []):
-        entry = Entry(**about)
-        if entry.file and (folder / "notebooks" / entry.file).is_file():
-            kept[_stem(entry.file)] = entry
-    for entry in entries:
-        kept[_stem(entry.file) or entry.notebook] = entry
+    kept = {
+        _stem(entry["file"]): entry
+        for entry in _earlier(folder).get("entries", [])
+        if entry["file"] and (folder / "notebooks" / entry["file"]).is_file()
+    }
+    kept |= {_stem(entry["file"]) or entry["notebook"]: entry for entry in entries}
     return [kept[name] for name in sorted(kept)]
 
 
