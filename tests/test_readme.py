@@ -11,7 +11,7 @@ from oshp_lite.cli import main
 from oshp_lite.errors import UserError
 from oshp_lite.study.readme import update_readme
 from oshp_lite.study.records import Results, RunKey
-from oshp_lite.study.results import committed_results
+from oshp_lite.study.results import read_committed
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -28,7 +28,7 @@ def test_readme_shows_the_records(copy: Path) -> None:
 
 
 def test_a_changed_record_changes_readme(copy: Path) -> None:
-    runs = committed_results("lite")
+    runs = read_committed("lite")[0]
     key = RunKey("panet", "ccp-os", 1, "k")
     runs[key] = replace(runs[key], counts=runs[key].counts[:, :, [1, 0, 2]])  # wrong claims for right ones
     before = copy.read_text(encoding="utf-8")
