@@ -293,8 +293,7 @@ def ledger(
 
     costs  what `study.cost` wrote, as for the tables; the one closest to the paper's setting decides
     """
-    if costs:
-        results = results.with_costs(_costs_by_method(costs))
+    results = results.with_costs(_costs_by_method(costs)) if costs else results
     datasets = families(profile)
     return [
         judge(claim, results, name, family, with_numbers(claim.findings.get(name, ""), results))
@@ -338,8 +337,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, int]:
 
 def summary_line(verdicts: Sequence[Verdict]) -> str:
     """Return the count in words, with what the rule can and cannot promise."""
-    counts = summary(verdicts)
-    claims = len({verdict.claim.id for verdict in verdicts})
+    counts, claims = summary(verdicts), len({verdict.claim.id for verdict in verdicts})
     words = ", ".join(f"{counts[word]} {word}" for word in VERDICTS)
     decided = sum(counts[word] for word in VERDICTS[:3])
     line = f"{claims} claims, {len(verdicts)} rows (a claim on a dataset): {words}."
@@ -390,17 +388,19 @@ def _grouped(verdicts: Sequence[Verdict]) -> list[tuple[Claim, list[Verdict]]]:
 def to_markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the ledger as Markdown: the count, a table of verdicts, and the findings below it."""
     datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
-    lines = [summary_line(verdicts), "", "| claim | where | " + " | ".join(datasets) + " |"]
-    lines.append("|---|---|" + "---|" * len(datasets))
+    lines = [
+        summary_line(verdicts),
+        "",
+        f"| claim | where | {' | '.join(datasets)} |",
+        "|---" * (2 + len(datasets)) + "|",
+    ]
+    findings = []
     for claim, mine in _grouped(verdicts):
         words = {verdict.dataset: verdict.word for verdict in mine}
         cells = " | ".join(words.get(dataset, "") for dataset in datasets)
         lines.append(f"| {claim.says} | {PAPERS[claim.paper]}, {claim.where} | {cells} |")
-    if any(verdict.finding for verdict in verdicts):
-        lines += ["", "Findings:", ""]
-        for claim, mine in _grouped(verdicts):
-            lines += [f"* {claim.says} ({where}) {finding}" for where, finding in _findings(mine)]
-    return "\n".join(lines) + "\n"
+        findings += [f"* {claim.says} ({where}) {finding}" for where, finding in _findings(mine)]
+    return "\n".join([*lines, *(["", "Findings:", "", *findings] if findings else [])]) + "\n"
 
 
 def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:

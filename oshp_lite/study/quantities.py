@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +25,6 @@ LATE_SCORES = 3
 CLOCK_BLUR = 0.05
 """Relative uncertainty of frames per second, which a clock measured; what is counted has none."""
 COSTS = {"params_m": "M parameters", "macs_g": "G MACs", "fps": "frames per second"}
-_COST_COLUMNS = {"params_m": "cost.params", "macs_g": "cost.macs", "fps": "cost.fps"}
 _FULL_AAAI = "three-stage"  # POPNet as its own paper has it: no change of it, though a row of that name
 _PRINTED_IN = {
     ("aaai", "atr"): ("popnet1", "popnet2", "popnet3"),
@@ -126,7 +125,8 @@ class Quantity:
     def printed(self, family: str) -> float | None:
         """Return the papers' own value in the same unit, or None where they print none."""
         if self.kind == "cost":
-            cells = [printed_tables()["eopnet8"].get(side.method, _COST_COLUMNS[self.cost]) for side in self.sides]
+            column = f"cost.{self.cost.split('_')[0]}"
+            cells = [printed_tables()["eopnet8"].get(side.method, column) for side in self.sides]
             one, two = (None if cell is None else cell.value for cell in cells)
             return None if one is None or two is None else round(self._ratio(one, two), 3)
         if self.kind not in ("difference", "within"):
@@ -134,9 +134,13 @@ class Quantity:
         for fold in ("mean", "1"):  # both folds where all sides have them, else fold 1
             values = [side.printed(family, fold) for side in self.sides]
             if all(value is not None for value in values):
-                total = sum(side.weight * value for side, value in zip(self.sides, values, strict=True) if value)
-                return round(total - self.bound if self.kind == "difference" else self.bound - abs(total), 2)
+                total = sum(side.weight * (value or 0) for side, value in zip(self.sides, values, strict=True))
+                return round(self._beyond(total), 2)
         return None
+
+    def _beyond(self, points: Any) -> Any:
+        """Return how far points exceed `bound`, or the room that their size leaves to it."""
+        return points - self.bound if self.kind == "difference" else self.bound - abs(points)
 
     def _ratio(self, one: float, two: float) -> float:
         """Return how far the ratio of two costs passes `bound`, in the direction of the first side's sign."""
@@ -146,7 +150,7 @@ class Quantity:
 # ------------------------------------------------------------------------------------------------------- scores
 
 
-def estimate(sides: Sequence[Side], results: Results, dataset: str) -> tuple[Estimate, str] | NotRun:
+def _estimate(sides: Sequence[Side], results: Results, dataset: str) -> tuple[Estimate, str] | NotRun:
     """Return the weighted sum of the sides' scores with the scores in words, or why it cannot be had."""
     terms: list[Term] = []
     missing: list[str] = []
@@ -186,24 +190,13 @@ def _levels(sides: Sequence[Side], terms: Sequence[Term], total: Estimate) -> st
 
 
 def _difference(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
-    """Measure how far a weighted sum of scores exceeds `bound`, in points, by the paired bootstrap."""
-    total = estimate(quantity.sides, results, dataset)
+    """Measure a weighted sum of scores against `bound`, in points, by the paired bootstrap."""
+    total = _estimate(quantity.sides, results, dataset)
     if isinstance(total, NotRun):
         return total
     best, levels = total
-    mean, low, high = (100 * value - quantity.bound for value in best)
-    return Outcome(mean, low, high, "points", best.seeds, best.pairs, best.folds, levels)
-
-
-def _within(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
-    """Measure the room between the size of a weighted sum of scores and `bound`, in points."""
-    total = estimate(quantity.sides, results, dataset)
-    if isinstance(total, NotRun):
-        return total
-    best, levels = total
-    low, high = bounds(quantity.bound - 100 * np.abs(best.draws))
-    mean = quantity.bound - 100 * abs(best.mean)
-    return Outcome(mean, low, high, "points", best.seeds, best.pairs, best.folds, levels)
+    low, high = bounds(quantity._beyond(100 * best.draws))
+    return Outcome(quantity._beyond(100 * best.mean), low, high, "points", best.seeds, best.pairs, best.folds, levels)
 
 
 def _cost(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
@@ -246,7 +239,11 @@ def _trend(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotR
         late = [late_curve(run, side.measure) for run in runs]
         curves = [curve for curve in late if len(curve) >= LATE_SCORES]
         if not curves:
-            return NotRun(f"{side.name}: {_too_few(max(map(len, late)))}")
+            most = max(map(len, late))
+            counted = f"{most or 'no'} score{'' if most == 1 else 's'}"
+            return NotRun(
+                f"{side.name}: {counted} in the second half of training, a slope needs at least {LATE_SCORES}"
+            )
         lines = [_line(curve) for curve in curves]
         slopes.append(float(np.mean([slope for slope, _ in lines])))
         variance += sum(error for _, error in lines) / len(lines) ** 2
@@ -289,13 +286,6 @@ def late_curve(run: Measured, measure: str) -> Array:
     """Return [E,2] (share of training, score) of the evaluations in the second half of training."""
     shares, scores, _ = curve_of(run, measure)
     return np.stack([shares, scores], 1)[shares >= 0.5]
-
-
-def _too_few(scores: int) -> str:
-    if not scores:
-        return "no scores were taken in the second half of training"
-    counted = f"{scores} score{'s' if scores > 1 else ''}"
-    return f"{counted} in the second half of training, a slope needs at least {LATE_SCORES}"
 
 
 def _line(curve: Array) -> tuple[float, float]:
@@ -388,7 +378,7 @@ def _confusions(quantity: Quantity, results: Results, dataset: str) -> Outcome |
     words = "{1:.0f} % of them to novel classes, {2:.0f} % to base ones"
     outcome = _redrawn(side, results, dataset, _novel_share, "points", words)
     if isinstance(outcome, Outcome) and np.isnan(outcome.mean):
-        return NotRun(f"{side.name}: no novel pixel was answered as another class")
+        return NotRun(f"{side.name}: no novel pixel was taken for another class")
     return outcome
 
 
@@ -441,7 +431,7 @@ def _novel_share(run: Measured) -> Array | None:
 
 KINDS: dict[str, Callable[[Quantity, Results, str], Outcome | NotRun]] = {
     "difference": _difference,
-    "within": _within,
+    "within": _difference,
     "cost": _cost,
     "trend": _trend,
     "stability": _stability,
