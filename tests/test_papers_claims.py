@@ -126,7 +126,7 @@ def test_ids_are_unique_and_the_claims_named_in_the_plan_are_there() -> None:
         "aaai-novel-1way-above-k", "aaai-human-1way-below-k",
     }  # fmt: skip
     for claim in CLAIMS:
-        assert claim.says.endswith(".")
+        assert claim.statement.endswith(".")
         assert claim.parts
         assert set(claim.families) <= set(families("lite"))
 

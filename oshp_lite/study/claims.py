@@ -29,7 +29,7 @@ from oshp_lite.study.render import fill, style
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
 Word = Literal["reproduced", "not reproduced", "undecided", "not run"]
 FIRM_SEEDS = 3
-"""Trainings from which on a row is shown in full colour; fewer say little of another training. Decides nothing."""
+"""Trainings from which on a row counts as firm; fewer say little of another training. Decides nothing."""
 PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper"}
 COLUMNS = (
     *("claim", "paper", "where", "statement", "dataset", "verdict", "figures"),
@@ -65,7 +65,7 @@ class Claim:
     id: str
     paper: str
     where: str
-    says: str
+    statement: str
     parts: tuple[Quantity, ...]
     decides: str = ""
     families: tuple[str, ...] = ("atr", "lip", "cihp", "ccp")
@@ -159,13 +159,13 @@ def read_claims(text: str) -> tuple[Claim, ...]:
                 )
                 findings = entry.get("findings", {})
                 findings = findings.get(measure, {}) if measure else findings
-                said = {name: " ".join(finding.split()) for name, finding in findings.items()}
+                texts = {name: " ".join(finding.split()) for name, finding in findings.items()}
                 where = tuple(entry.get("datasets", section["datasets"]))
                 statement, decides = (
                     " ".join(entry[name].format_map(put).split()) for name in ("statement", "decides")
                 )
                 name, paper = entry["id"].format_map(put), section["paper"]
-                claims.append(Claim(name, paper, entry["where"], statement, parts, decides, where, also, said))
+                claims.append(Claim(name, paper, entry["where"], statement, parts, decides, where, also, texts))
     return tuple(claims)
 
 
@@ -267,8 +267,8 @@ def decide(outcome: Outcome | NotRun) -> Word:
 
 def together(words: Iterable[Word]) -> Word:
     """Return the verdict on a claim from those on its quantities."""
-    given, order = set(words), ("not reproduced", "not run", "undecided")
-    return next((word for word in order if word in given), "reproduced")  # type: ignore[return-value]
+    present, order = set(words), ("not reproduced", "not run", "undecided")
+    return next((word for word in order if word in present), "reproduced")  # type: ignore[return-value]
 
 
 def judge(claim: Claim, results: Results, dataset: str, family: str, finding: str = "") -> Verdict:
@@ -364,7 +364,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
         claim = one.claim
         figures = one.reason or "; ".join(f"{part.label}: {part.figures}" for part in one.parts)
         printed = ", ".join(f"{part.printed:+g}" for part in one.parts if part.printed is not None)
-        cells = (claim.id, PAPERS[claim.paper], claim.where, claim.says, one.dataset, one.word, figures, printed)
+        cells = (claim.id, PAPERS[claim.paper], claim.where, claim.statement, one.dataset, one.word, figures, printed)
         made.append(dict(zip(COLUMNS, (*cells, one.folds, one.seeds or one.basis, one.finding), strict=True)))
     return made
 
@@ -398,8 +398,8 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
     for claim, mine in _grouped(verdicts):
         words = {verdict.dataset: verdict.word for verdict in mine}
         cells = " | ".join(words.get(dataset, "") for dataset in datasets)
-        lines.append(f"| {claim.says} | {PAPERS[claim.paper]}, {claim.where} | {cells} |")
-        findings += [f"* {claim.says} ({where}) {finding}" for where, finding in _findings(mine)]
+        lines.append(f"| {claim.statement} | {PAPERS[claim.paper]}, {claim.where} | {cells} |")
+        findings += [f"* {claim.statement} ({where}) {finding}" for where, finding in _findings(mine)]
     return "\n".join([*lines, *(["", "Findings:", "", *findings] if findings else [])]) + "\n"
 
 
@@ -410,7 +410,7 @@ def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
     """
     claims = [
         {
-            "says": claim.says,
+            "statement": claim.statement,
             "where": f"{PAPERS[claim.paper]}, {claim.where}",
             "decides": claim.decides,
             "verdicts": {verdict.dataset: verdict for verdict in mine},

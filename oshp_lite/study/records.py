@@ -166,18 +166,17 @@ class Results:
         """Costs by method (params_m, macs_g, fps) where they were measured apart from the runs."""
         self.tuned = dict(tuned or {})
         """By method, in words: what was tried to choose its settings, and what that chose."""
-        self._found = {item.key: item for item in measured}
+        self._measured = {item.key: item for item in measured}
         self._by_seed: dict[RunKey, list[Measured]] = {}
-        for item in sorted(self._found.values(), key=lambda item: item.key.seed):
+        for item in sorted(self._measured.values(), key=lambda item: item.key.seed):
             self._by_seed.setdefault(replace(item.key, seed=0), []).append(item)
         self._reasons = dict(reasons or {})
         self._otherwise = otherwise
 
     def get(self, key: RunKey) -> Measured | NotRun:
         """Return the result of exactly this run, or why there is none (a reason of any seed serves)."""
-        found = self._found.get(key)
-        if found is not None:
-            return found
+        if key in self._measured:
+            return self._measured[key]
         for other in (key, replace(key, seed=0)):
             if other in self._reasons:
                 return NotRun(self._reasons[other])
@@ -189,14 +188,14 @@ class Results:
 
     def with_costs(self, costs: Mapping[str, Mapping[str, float]]) -> Results:
         """Return the same results with these costs by method."""
-        return Results(self._found.values(), self._reasons, self._otherwise, costs, self.tuned)
+        return Results(self._measured.values(), self._reasons, self._otherwise, costs, self.tuned)
 
     def keys(self) -> list[RunKey]:
         """Return the keys of all results, sorted."""
-        return sorted(self._found)
+        return sorted(self._measured)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._measured)
 
 
 # ------------------------------------------------------------------------------------------------ counts and scores
