@@ -40,7 +40,7 @@ _FREE_COLOURS += ((30, 160, 170), (200, 120, 60), (140, 150, 170), (120, 190, 60
 
 
 @dataclass(frozen=True)
-class Answer:
+class PhotoParsing:
     """A parse: `mask` uint8 [H,W] of the user's own ids at the query's size, their colours and names, and remarks."""
 
     mask: np.ndarray
@@ -49,7 +49,7 @@ class Answer:
     remarks: tuple[str, ...]
 
 
-def load_any_parser(path: str | Path, device: str = "cpu") -> nn.Module:
+def load_network(path: str | Path, device: str = "cpu") -> nn.Module:
     """A checkpoint of ours (safetensors), or one in the official code's form (.pth, .pt, .tar), ready to predict.
 
     Its description stands in `.about`. Raises UserError for a missing, damaged or foreign file.
@@ -77,7 +77,7 @@ def parse_pair(
     classes: Mapping[int, str] | None = None,
     support_foreground: np.ndarray | None = None,
     screening: bool = True,
-) -> Answer:
+) -> PhotoParsing:
     """Parse the query with the classes marked in the support.
 
     support_image, query_image  uint8 [H,W,3] RGB, any sizes; the network sees them at the size it was trained with
@@ -113,7 +113,7 @@ def parse_pair(
     )
     answer = _decide(margins, coarse if screening else None, ids, query_image.shape[:2])
     names = {index: (classes or {}).get(index, f"class {index}") for index in ids}
-    return Answer(answer, _palette(ids, slots, classes or {}, space), names, tuple(remarks))
+    return PhotoParsing(answer, _palette(ids, slots, classes or {}, space), names, tuple(remarks))
 
 
 def _about(parser: nn.Module) -> dict[str, Any]:

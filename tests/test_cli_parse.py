@@ -20,7 +20,7 @@ from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_mask
 from oshp_lite.labels import fold, label_space
-from oshp_lite.predict import load_any_parser, parse_pair
+from oshp_lite.predict import load_network, parse_pair
 
 SIZE = 64
 
@@ -98,7 +98,7 @@ def arrays(pair: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_ids_are_names_only(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
     """Calling the classes 7 and 200 instead of 1 and 2 changes nothing but the numbers in the answer."""
-    parser = load_any_parser(checkpoints["k"])
+    parser = load_network(checkpoints["k"])
     support, mask, query = arrays(pair)
     plain = parse_pair(parser, support, mask, query, screening=False).mask
     other = np.zeros(256, np.uint8)
@@ -110,7 +110,7 @@ def test_a_mapped_class_meets_its_stored_prototype_and_a_novel_one_does_not(
     checkpoints: dict[str, Path], pair: dict[str, Path]
 ) -> None:
     support, mask, query = arrays(pair)
-    parser = load_any_parser(checkpoints["k"])
+    parser = load_network(checkpoints["k"])
     bank = parser.bank.detach().clone()
     novel = parse_pair(parser, support, mask, query, screening=False)
     mapped = parse_pair(parser, support, mask, query, screening=False, classes={2: "hair"})
@@ -140,7 +140,7 @@ def test_the_shipped_checkpoint_finds_clothes(pair: dict[str, Path], tmp_path: P
 def test_more_classes_than_empty_prototypes(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
     support, mask, query = arrays(pair)
     rows = np.arange(mask.shape[0])[:, None] * 12 // mask.shape[0] + 1
-    parser = load_any_parser(checkpoints["k"])
+    parser = load_network(checkpoints["k"])
     answer = parse_pair(parser, support, np.broadcast_to(rows, mask.shape).astype(np.uint8), query, screening=False)
     assert len(answer.names) == 12
     many = np.broadcast_to(np.arange(mask.shape[0])[:, None] * 24 // mask.shape[0] + 1, mask.shape).astype(np.uint8)
@@ -150,7 +150,7 @@ def test_more_classes_than_empty_prototypes(checkpoints: dict[str, Path], pair: 
 
 def test_screening_only_takes_away(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
     support, mask, query = arrays(pair)
-    parser = load_any_parser(checkpoints["k"])
+    parser = load_network(checkpoints["k"])
     free = parse_pair(parser, support, mask, query, screening=False).mask
     screened = parse_pair(parser, support, mask, query, screening=True).mask
     assert np.array_equal(screened[screened > 0], free[screened > 0])

@@ -1,63 +1,64 @@
-"""The command line: `oshp-lite COMMAND`. It parses, calls and prints; the work is done on the floors below."""
+"""The command line: `oshp-lite COMMAND`. It parses, calls and prints; the work is done by the packages below."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from typing import NoReturn
+from typing import Annotated
+
+import typer
 
 from oshp_lite import __version__
+from oshp_lite.cli import bench, data, doctor, evaluate, matrix, parse, reproduce, train, tune
 from oshp_lite.errors import UserError
 
-COMMANDS = {
-    "data": "draw procedural people; verify a dataset",
-    "train": "train and evaluate one configuration (or find its finished run)",
-    "evaluate": "score a run, a weights file or a trivial baseline",
-    "parse": "cut classes out of a photo, given one photo with a mask",
-    "reproduce": "execute the notebooks of a profile and write its report",
-    "tune": "try settings of every method on held-out base classes",
-    "matrix": "make, list or keep every run behind the tables and figures",
-    "report": "write the report again from what is there",
-    "doctor": "what is installed, which data are found, what this machine can run",
-    "bench": "measure the generator's or the model's speed; the GPU check",
-}
+LISTS = ("--only", "--datasets", "--classes")
+"""Options that take every word up to the next option; typer itself knows only one word an option."""
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=False)
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print `error: ...` and leave with 2."""
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"oshp-lite {__version__}")
+        raise typer.Exit
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="oshp-lite", description="One-shot human parsing: data, training, evaluation, reproduction.")
-    parser.add_argument("--version", action="version", version=f"oshp-lite {__version__}")
-    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="one of the commands below")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    parser.epilog = "commands:\n" + "\n".join(f"  {name:10s} {text}" for name, text in COMMANDS.items())
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.usage = "oshp-lite [--version] COMMAND ..."
-    return parser
+@app.callback(help="One-shot human parsing: data, training, evaluation, reproduction.")
+def _oshp_lite(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
+) -> None:
+    pass
+
+
+app.add_typer(data.app, name="data")
+for _name, _function in {
+    "train": train.train,
+    "evaluate": evaluate.evaluate,
+    "parse": parse.parse,
+    "reproduce": reproduce.reproduce,
+    "tune": tune.tune,
+    "matrix": matrix.matrix,
+    "report": reproduce.report,
+    "doctor": doctor.doctor,
+    "bench": bench.bench,
+}.items():
+    app.command(_name)(_function)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0; 1 when something failed that the output tells; 2 for bad input; 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
-    # each command is a module with `options(parser)` and `run(options)`; only the chosen one is loaded
-    command = import_module(f"oshp_lite.cli.{options.command}")
-    parser = Parser(prog=f"oshp-lite {options.command}", description=COMMANDS[options.command])
-    command.options(parser)
-    chosen = parser.parse_args(options.rest)
+    """Run one command. Returns 0; 1 when something failed that the output names; 2 for bad input; 130 for Ctrl-C."""
+    usage_error = typer.BadParameter.__mro__[1]  # typer brings its own copy of click, or stands on an installed one
+    command = typer.main.get_command(app)
     try:
-        return int(command.run(chosen) or 0)
+        with command.make_context("oshp-lite", _spread(sys.argv[1:] if arguments is None else arguments)) as context:
+            return int(command.invoke(context) or 0)
+    except typer.Exit as leave:  # --help, --version
+        return leave.exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -65,3 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader (head, less) left; nothing more to say, and the interpreter must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if not isinstance(error, usage_error):
+            raise
+        where = error.ctx.command_path if getattr(error, "ctx", None) else "oshp-lite"
+        sentence = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")  # type: ignore[attr-defined]
+        print(f"error: {sentence}; see {where} --help", file=sys.stderr)
+        return 2
+
+
+def _spread(words: Sequence[str]) -> list[str]:
+    """`--only a b` as `--only a --only b`."""
+    spread: list[str] = []
+    option, first = "", False
+    for word in words:
+        if word.startswith("--"):
+            option, first = (word if word in LISTS else ""), True
+        elif option:
+            if not first:
+                spread.append(option)
+            first = False
+        spread.append(word)
+    return spread

@@ -2,90 +2,75 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Literal
 
-from oshp_lite.cli.common import at_least, table
+import typer
 
+from oshp_lite.cli import common as options
+from oshp_lite.cli.common import number, print_table, takes_only
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument(
-        "what", nargs="?", choices=["synthetic", "model", "methods", "gpu-check"], help="default: by the device"
-    )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument(
-        "--minutes", type=at_least(0, float), help="GPU check: minutes in all, training included (default: 9)"
-    )
-    parser.add_argument("--seconds", type=at_least(0, float), default=3.0, help="seconds per measurement")
-    parser.add_argument(
-        "--size", type=at_least(16), help="model, methods: side in pixels (default: 128 lite, 512 official)"
-    )
-    parser.add_argument("--batch", type=at_least(1), default=2)
-    parser.add_argument("--variant", default="lite", help="model, methods: lite, official or paper")
-    parser.add_argument("--data", metavar="ROOT", help="folder of datasets (default: OSHP_DATA or data/)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where results go (GPU check: reports/gpu-check; methods: notebooks/results/costs)",
-    )
+TAKES = {
+    "synthetic": "seconds size",
+    "model": "device seconds size batch variant",
+    "both": "device seconds size batch variant",
+    "methods": "device seconds size variant out",
+    "gpu-check": "device minutes data out",
+}
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do it."""
-    if options.what == "methods":
+def bench(
+    context: typer.Context,
+    what: Annotated[
+        Literal["synthetic", "model", "methods", "gpu-check"] | None, typer.Argument(help="default: by the device")
+    ] = None,
+    *,
+    device: options.Device = None,
+    minutes: Annotated[float | None, number(0, "N", "GPU check: minutes with training (default: 9)", float)] = None,
+    seconds: options.Seconds = 3.0,
+    size: Annotated[int | None, number(16, "S", "side in pixels (default: 128 lite, 512 official)")] = None,
+    batch: options.Count = 2,
+    variant: Annotated[str, typer.Option(help="model, methods: lite, official or paper")] = "lite",
+    data: options.Data = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="GPU check: reports/gpu-check; methods: notebooks/results/costs"),
+    ] = None,
+) -> int:
+    """Measure the generator's or the networks' speed; the GPU check."""
+    device = device or "cpu"
+    measured = what or ("gpu-check" if device.startswith("cuda") or minutes is not None else "both")
+    takes_only(context, f"what {TAKES[measured]}", f"this measures {measured}")
+    side = size or (128 if variant == "lite" else 512)
+    if measured == "methods":
         from oshp_lite.study.cost import measure_costs, write_costs
 
-        size = options.size or (128 if options.variant == "lite" else 512)
-        found = measure_costs(
-            options.variant, size=size, device=options.device, seconds=options.seconds / 3, tell=print
-        )
-        print(f"wrote {write_costs(found, options.out)}")
-        return 0
-    check = options.what == "gpu-check" or (
-        options.what is None and (options.device.startswith("cuda") or options.minutes is not None)
-    )
-    if check:
-        return _gpu_check(options)
-    if options.what in (None, "synthetic"):
+        costs = measure_costs(variant, size=side, device=device, seconds=seconds / 3, tell=print)
+        print(f"wrote {write_costs(costs, out)}")
+    elif measured == "gpu-check":
+        from oshp_lite.files import reports_root
+        from oshp_lite.study.speed import gpu_check
+
+        checked = gpu_check(device, 9.0 if minutes is None else minutes, out or reports_root() / "gpu-check", data=data)
+        return 0 if checked["parity_ok"] else 1
+    if measured in ("both", "synthetic"):
         from oshp_lite.data.synthetic.generate import bench
 
-        rates = bench(options.seconds, options.size or 256)
-        print(table([[name, rate] for name, rate in rates.items()], ["procedural people", "scenes/s"]))
-    if options.what in (None, "model"):
-        _model(options)
+        print_table(list(bench(seconds, size or 256).items()), ["procedural people", "scenes/s"])
+    if measured in ("both", "model"):
+        _model(device, side, batch, variant, seconds)
     return 0
 
 
-def _gpu_check(options: argparse.Namespace) -> int:
-    from oshp_lite.files import reports_root
-    from oshp_lite.study.speed import gpu_check
-
-    out = options.out or reports_root() / "gpu-check"
-    minutes = 9.0 if options.minutes is None else options.minutes
-    found = gpu_check(options.device, minutes, out, data=options.data)
-    return 0 if found["parity_ok"] else 1
-
-
-def _model(options: argparse.Namespace) -> None:
+def _model(device: str, size: int, batch: int, variant: str, seconds: float) -> None:
     from oshp_lite.models.eopnet_config import EOPNetConfig
     from oshp_lite.study.speed import device_or_error, measure
 
-    device = device_or_error(options.device)
-    size = options.size or (128 if options.variant == "lite" else 512)
+    place = device_or_error(device)
+    config = EOPNetConfig.preset(variant)
     rows = []
-    for precision in ("float32", "bf16"):
-        speed = measure(
-            EOPNetConfig.preset(options.variant),
-            size=size,
-            batch=options.batch,
-            device=device,
-            precision=precision,
-            seconds=options.seconds,
-        )
+    for precision in ("float32",) if place.type == "cpu" else ("float32", "bf16"):  # most CPUs emulate bf16
+        speed = measure(config, size=size, batch=batch, device=place, precision=precision, seconds=seconds)
         memory = "-" if speed.memory is None else f"{speed.memory:.0f}"
-        rows.append([f"{options.variant} at {size} px, {precision}", 1 / speed.train, 1 / speed.parse, memory])
-        if device.type == "cpu":
-            break  # bf16 is emulated on most CPUs and says nothing
-    print(table(rows, ["EOP-Net", "training, episodes/s", "parsing, episodes/s", "peak MiB"]))
+        rows.append([f"{variant} at {size} px, {precision}", 1 / speed.train, 1 / speed.parse, memory])
+    print_table(rows, ["EOP-Net", "training, episodes/s", "parsing, episodes/s", "peak MiB"])

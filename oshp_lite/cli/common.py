@@ -1,113 +1,134 @@
-"""Options that several commands share, the values they take, and how a table is printed."""
+"""What the commands share: the types of their options, the refusal of options without effect, and tables."""
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
     from oshp_lite.engine.config import RunConfig
+    from oshp_lite.study.plan import Finder
 
-PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
 
+def number(least: float, metavar: str, help: str | None = None, kind: Callable[[str], float] = int) -> Any:
+    """Return an option that takes a whole number from `least` on (`kind` float: any number, but not nan or inf)."""
 
-def at_least(least: float, kind: Callable[[str], float] = int) -> Callable[[str], float]:
-    """Return the `type` of an option that takes a whole number (`kind` float: any number, but not nan or inf)."""
-
-    def read(text: str) -> float:
+    def parser(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
         if not least <= value < math.inf:
             words = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"takes {words}, at least {least:g}, not {text!r}")
+            raise typer.BadParameter(f"takes {words}, at least {least:g}, not {text!r}")
         return value
 
-    return read
+    return typer.Option(parser=parser, metavar=metavar, help=help)
 
 
-def steps(text: str) -> list[str]:
+def words(metavar: str, help: str, *names: str) -> Any:
+    """Return an option that may be given several times; none given is an empty list."""
+    return typer.Option(*names, metavar=metavar, help=help, default_factory=list, show_default=False)
+
+
+def _steps(text: str) -> list[str]:
     """Read the words of --steps; whether there are such steps is for the matrix to say."""
-    found = text.replace(",", " ").split()
-    if not found:
-        raise argparse.ArgumentTypeError("names no step; say --steps a,b or leave it out for all")
-    return found
+    names = text.replace(",", " ").split()
+    if not names:
+        raise typer.BadParameter("names no step; say --steps a,b or leave it out for all")
+    return names
 
 
-def places(parser: argparse.ArgumentParser, *, runs: bool = True) -> None:
-    """Add --data and --runs."""
-    parser.add_argument("--data", metavar="ROOT", help="folder of datasets (default: OSHP_DATA or data/)")
-    if runs:
-        parser.add_argument("--runs", metavar="DIR", help="folder of runs (default: OSHP_RUNS or runs/)")
+Count = Annotated[int, number(1, "N")]
+Seconds = Annotated[float, number(0, "N", "seconds per measurement", float)]
+Minutes = Annotated[float | None, number(0, "N", "end after N minutes", float)]
+Data = Annotated[str | None, typer.Option(metavar="ROOT", help="folder of datasets (default: OSHP_DATA or data/)")]
+Runs = Annotated[str | None, typer.Option(metavar="DIR", help="folder of runs (default: OSHP_RUNS or runs/)")]
+Reports = Annotated[str | None, typer.Option(metavar="DIR", help="reports (default: OSHP_REPORTS or reports/)")]
+Profile = Annotated[str, typer.Option(help="smoke, quick, lite, gpu or paper")]
+Dataset = Annotated[str | None, typer.Option(help=", ".join(DATASETS))]
+Fold = Annotated[int | None, number(1, "N", "1 or 2")]
+Way = Annotated[Literal["k", "1"] | None, typer.Option(help="k-way or 1-way")]
+Method = Annotated[str | None, typer.Option(help="a registered method (default: eopnet)")]
+Seed = Annotated[int | None, number(0, "N")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Settings = Annotated[list[str], words("A.B=VALUE", "any other setting, e.g. train.epochs=5", "--set")]
+Steps = Annotated[Any, typer.Option(parser=_steps, metavar="A,B", help="these steps of the study only (see --dry-run)")]
+Only = Annotated[list[str], words("METHOD ...", "these methods only")]
+Labels = Annotated[
+    Literal["atr", "lip", "cihp"] | None, typer.Option(help="a released checkpoint's label space; ours record it")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be made and what is done")]
 
 
-def configuration(parser: argparse.ArgumentParser, profile: str = "quick") -> None:
-    """Add the options that choose a run's configuration."""
-    parser.add_argument("--profile", default=profile, help=f"one of {', '.join(PROFILES)} (default: {profile})")
-    parser.add_argument("--dataset", help=", ".join(DATASETS))
-    parser.add_argument("--fold", type=at_least(1), help="1 or 2")
-    parser.add_argument("--way", choices=["k", "1"], help="k-way or 1-way")
-    parser.add_argument("--method", help="a registered method (default: eopnet)")
-    parser.add_argument("--seed", type=at_least(0))
-    parser.add_argument("--device", help="auto, cpu or cuda")
-    parser.add_argument(
-        "--minutes", type=at_least(0, float), metavar="N", help="end training after N minutes (not repeatable)"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=VALUE", help="any other setting, e.g. train.epochs=5"
-    )
-
-
-def chosen_config(options: argparse.Namespace) -> RunConfig:
-    """The configuration the options ask for. Raises UserError for unknown names and values."""
+def chosen_config(params: Mapping[str, Any]) -> RunConfig:
+    """The configuration that a command's options describe. Raises UserError for unknown names and values."""
     from oshp_lite.engine.presets import load_profile
 
-    named: dict[str, Any] = {
-        "data.fold": options.fold,
-        "model.method": options.method,
-        "train.seed": options.seed,
-        "train.device": options.device,
-        "train.minutes": options.minutes,
+    names = {
+        "data.fold": "fold",
+        "model.method": "method",
+        "train.seed": "seed",
+        "train.device": "device",
+        "train.minutes": "minutes",
     }
-    overrides = [f"{name}={value}" for name, value in named.items() if value is not None] + list(options.set)
-    task = getattr(options, "task", None)
-    return load_profile(options.profile, overrides, dataset=options.dataset, way=options.way, task=task)
+    named = [f"{name}={params[key]}" for name, key in names.items() if params.get(key) is not None]
+    return load_profile(
+        params["profile"],
+        [*named, *params["set"]],
+        dataset=params["dataset"],
+        way=params["way"],
+        task=params.get("task"),
+    )
 
 
-def refuse_others(
-    chosen: argparse.Namespace, declare: Callable[[argparse.ArgumentParser], None], takes: Sequence[str], why: str
-) -> None:
-    """Raise UserError where an option is given that the command's action does not look at, rather than ignore it."""
-    parser = argparse.ArgumentParser()
-    declare(parser)
-    for name, value in vars(chosen).items():
-        if name not in takes and value != parser.get_default(name):
-            raise UserError(f"{why}; it takes no --{name.replace('_', '-')}, leave that out")
+def finder(data: str | None, runs: str | None, *, older: bool) -> Finder:
+    """The study's finder of runs in the folders that --data and --runs name."""
+    from oshp_lite.engine.runs import RunStore
+    from oshp_lite.files import runs_root
+    from oshp_lite.study.plan import Finder
+
+    return Finder(RunStore(runs_root(runs)), data, older=older)
 
 
-def table(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
-    """Rows as aligned text; numbers to the right."""
-    texts = [[_cell(value) for value in row] for row in rows]
-    if header:
-        texts.insert(0, list(header))
-    if not texts:
-        return ""
-    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
-    right = [any(isinstance(row[column], (int, float)) for row in rows) for column in range(len(texts[0]))]
-    lines = [
-        "  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True)).rstrip()
-        for row in texts
-    ]
-    if header:
-        lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+def takes_only(context: typer.Context, names: str, why: str) -> None:
+    """Raise UserError for an option that was given although the chosen action does not look at it.
+
+    names  the parameters that the action uses, one string
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in names.split():
+            raise UserError(f"{why}; it takes no {parameter.opts[0]}, leave that out")
 
 
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def settings_only(settings: Iterable[str], prefixes: Sequence[str], why: str) -> None:
+    """Raise UserError for a --set of a part of the configuration that the chosen action does not look at."""
+    for setting in settings:
+        if not setting.startswith(tuple(prefixes)):
+            raise UserError(f"{why}; it takes no --set {setting}, leave that out")
+
+
+def print_table(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> None:
+    """Print rows as an aligned table, numbers to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD if header else None, show_header=bool(header), show_edge=False, pad_edge=False)
+    for column in range(len(header) or max(map(len, rows), default=0)):
+        right = any(isinstance(row[column], int | float) for row in rows)
+        table.add_column(header[column] if header else "", justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 1000  # a file or another program gets whole lines
+    console.print(table)

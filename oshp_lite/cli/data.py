@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from oshp_lite.cli.common import at_least
+import typer
+
+from oshp_lite.cli.common import Count, number
 from oshp_lite.data.registry import DATASETS
 
+DRAWN = ", ".join(spec.name for spec in DATASETS.values() if spec.synthetic)
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="synthetic|verify")
-    synthetic = kinds.add_parser("synthetic", help="draw a dataset of procedural people")
-    synthetic.add_argument(
-        "--name", default="synth-atr", help=", ".join(spec.name for spec in DATASETS.values() if spec.synthetic)
-    )
-    synthetic.add_argument("--out", required=True, type=Path, metavar="DIR", help="the dataset's folder")
-    synthetic.add_argument("--train", type=at_least(1), default=1200, metavar="N", help="training scenes")
-    synthetic.add_argument("--test", type=at_least(1), default=300, metavar="N", help="test scenes")
-    synthetic.add_argument("--size", type=at_least(1), default=128, metavar="S", help="side in pixels")
-    synthetic.add_argument("--seed", type=at_least(0), default=0)
-    verify = kinds.add_parser("verify", help="count, check sizes, ids and pairs of a dataset on disk")
-    verify.add_argument("folder", type=Path)
-    verify.add_argument("--quick", action="store_true", help="read only the photos' headers")
+app = typer.Typer(help="draw procedural people; verify a dataset")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do it."""
-    if options.kind == "synthetic":
-        from oshp_lite.data.registry import draw
+@app.command()
+def synthetic(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="the dataset's folder")],
+    name: Annotated[str, typer.Option(help=DRAWN)] = "synth-atr",
+    train: Count = 1200,
+    test: Count = 300,
+    size: Annotated[int, number(1, "S", "side in pixels")] = 128,
+    seed: Annotated[int, number(0, "N")] = 0,
+) -> None:
+    """Draw a dataset of procedural people."""
+    from oshp_lite.data.registry import draw
 
-        dataset = draw(options.name, options.out, options.train, options.test, options.size, options.seed)
-        print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
-        return 0
+    dataset = draw(name, out, train, test, size, seed)
+    print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="the dataset's folder")],
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="read only the photos' headers")] = False,
+) -> None:
+    """Count, check sizes, ids and pairs of a dataset on disk."""
     from oshp_lite.data.prepare.command import print_verified
 
-    print_verified(options.folder, quick=options.quick)
-    return 0
+    print_verified(folder, quick=quick)

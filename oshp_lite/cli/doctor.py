@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from oshp_lite.cli.common import PROFILES, places, table
+import typer
+
+from oshp_lite.cli import common as options
+from oshp_lite.cli.common import print_table
+from oshp_lite.cli.data import DRAWN
+from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
-CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml")
+CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "typer", "rich")
 EXTRAS = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "scipy", "pytest", "playwright")
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument("--no-probe", action="store_true", help="skip the speed probe (about ten seconds)")
-    places(parser)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Do it. Returns 1 when something that is needed is missing."""
+def doctor(
+    *,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="skip the speed probe (about ten seconds)")] = False,
+    data: options.Data = None,
+    runs: options.Runs = None,
+) -> int:
+    """Say what is installed, which data are there, and what this machine can run."""
     missing = _installed()
-    _data(options.data)
-    _runs(options.runs)
+    _data(data)
+    _runs(runs)
     device = _machine()
-    if not options.no_probe and not missing:
+    if not no_probe and not missing:
         _times(device)
     if missing:
         print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[notebooks,ccp,test]'")
@@ -57,7 +59,7 @@ def _installed() -> list[str]:
         rows.append([name, version, note])
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     rows.append(["browser", "found" if browser else "-", "" if browser else "the browser test is skipped"])
-    print(table(rows))
+    print_table(rows)
     return missing
 
 
@@ -66,15 +68,13 @@ def _ranges() -> dict[str, Any]:
     try:
         from packaging.requirements import Requirement
 
-        told = [Requirement(text) for text in metadata.requires("oshp-lite") or []]
+        requirements = [Requirement(text) for text in metadata.requires("oshp-lite") or []]
     except (ImportError, metadata.PackageNotFoundError):
         return {}
-    return {requirement.name.lower(): requirement.specifier for requirement in told}
+    return {requirement.name.lower(): requirement.specifier for requirement in requirements}
 
 
 def _data(given: str | None) -> None:
-    from oshp_lite.data.dataset import open_dataset
-    from oshp_lite.data.registry import DATASETS
     from oshp_lite.files import data_root
 
     root = data_root(given)
@@ -84,21 +84,22 @@ def _data(given: str | None) -> None:
     if (root / "dataset.json").is_file():
         folders.append(root)
     for folder in folders:
-        rows.append([folder.name, _state(folder, open_dataset)])
-    found = {folder.name for folder in folders}
+        rows.append([folder.name, _state(folder)])
+    present = {folder.name for folder in folders}
     rows += [
         [spec.name, f"not there ({spec.command} makes it)"]
         for spec in DATASETS.values()
-        if not spec.synthetic and spec.name not in found and spec.family not in found
+        if not spec.synthetic and spec.name not in present and spec.family not in present
     ]
-    drawn = ", ".join(spec.name for spec in DATASETS.values() if spec.synthetic)
-    rows.append([drawn, "procedural people need no data: they are drawn when first asked for"])
-    print(table(rows))
+    rows.append([DRAWN, "procedural people need no data: they are drawn when first asked for"])
+    print_table(rows)
 
 
-def _state(folder: Path, opener: Callable[[Path], Any]) -> str:
+def _state(folder: Path) -> str:
+    from oshp_lite.data.dataset import open_dataset
+
     try:
-        dataset = opener(folder)
+        dataset = open_dataset(folder)
         lacking = [
             stem
             for phase in ("train", "test")
@@ -132,8 +133,8 @@ def _machine() -> str:
     print(f"\n{cores} CPU cores, {torch.get_num_threads()} torch threads, torch {torch.__version__}")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            told = torch.cuda.get_device_properties(index)
-            print(f"GPU {index}: {told.name}, {told.total_memory / 2**30:.0f} GiB")
+            gpu = torch.cuda.get_device_properties(index)
+            print(f"GPU {index}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")
         return "cuda"
     print("no GPU: smoke, quick and lite run here; gpu and paper want one")
     return "cpu"
@@ -142,6 +143,7 @@ def _machine() -> str:
 def _times(device: str) -> None:
     import torch
 
+    from oshp_lite.engine.presets import PROFILES
     from oshp_lite.study.speed import estimate
 
     print("\nrough time of each profile's first training here (data preparation and other notebooks not counted)")
@@ -152,7 +154,7 @@ def _times(device: str) -> None:
             rows.append([profile, what, _words(seconds)])
         except UserError as error:
             rows.append([profile, "-", str(error)])
-    print(table(rows))
+    print_table(rows)
 
 
 def _words(seconds: float) -> str:

@@ -1,101 +1,120 @@
-"""`oshp-lite evaluate`: scores of a run, a weights file, a trivial baseline or the ceiling."""
+"""`oshp-lite evaluate`: scores of a run, a checkpoint, a trivial baseline or the ceiling."""
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from oshp_lite.cli.common import chosen_config, configuration, places, table
+import typer
+
+from oshp_lite.cli import common as options
+from oshp_lite.cli.common import chosen_config, print_table, settings_only, takes_only
 from oshp_lite.errors import UserError
 
 BASELINES = ("background", "copy", "mean-map", "colour", "all", "ceiling")
+OUTPUT = "out quiet data"
+MACHINE = ("data.workers", "data.cache_mb")
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", metavar="DIR", help="a run's folder: evaluates its weights again")
-    what.add_argument("--weights", metavar="FILE", help="a checkpoint, judged by the profile's test pairs")
-    what.add_argument("--baseline", metavar="NAME", help=f"one of {', '.join(BASELINES)}")
-    configuration(parser)
-    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the scores to this file")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    places(parser)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Do it."""
-    if options.baseline is not None:
-        options.baseline = options.baseline.replace(" ", "-").replace("_", "-")
-    if options.baseline is not None and options.baseline not in BASELINES:
-        raise UserError(f"unknown baseline {options.baseline!r}; known: {', '.join(BASELINES)}")
-    if options.runs:
-        os.environ["OSHP_RUNS"] = str(Path(options.runs).expanduser().resolve())
-    if options.baseline is not None:
-        scores = _references(options)
-    elif options.run is not None:
-        scores = _of_run(options)
+def evaluate(
+    context: typer.Context,
+    *,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="a run's folder: evaluates its weights again")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a checkpoint, judged by the profile's test pairs")
+    ] = None,
+    labels: options.Labels = None,
+    baseline: Annotated[str | None, typer.Option(metavar="NAME", help=f"one of {', '.join(BASELINES)}")] = None,
+    profile: options.Profile = "quick",
+    dataset: options.Dataset = None,
+    fold: options.Fold = None,
+    way: options.Way = None,
+    device: options.Device = None,
+    set: options.Settings,
+    out: Annotated[Path | None, typer.Option(metavar="JSON", help="also write the scores to this file")] = None,
+    quiet: options.Quiet = False,
+    data: options.Data = None,
+    runs: options.Runs = None,
+) -> None:
+    """Score a run, a checkpoint or a trivial baseline."""
+    if sum(choice is not None for choice in (run, weights, baseline)) != 1:
+        raise UserError("say what to evaluate: one of --run, --weights and --baseline")
+    if run is not None:
+        takes_only(context, f"run device set {OUTPUT}", "a run knows its own dataset, fold, way and method")
+        settings_only(set, ("eval.", *MACHINE), "a run's weights are evaluated again as they are")
+        scores = {run.name: _judge(run / "weights.safetensors", _config_of(run, set), device, None, data, quiet)}
+    elif weights is not None:
+        takes_only(
+            context, f"weights labels profile dataset fold way device set {OUTPUT}", "a checkpoint is only evaluated"
+        )
+        settings_only(set, ("eval.", "data."), "a checkpoint is only evaluated")
+        scores = {weights.name: _judge(weights, chosen_config(context.params), device, labels, data, quiet)}
     else:
-        scores = _of_weights(options)
+        scores = _baseline(context, str(baseline).replace(" ", "-").replace("_", "-"))
     print_scores(scores)
-    if options.out is not None:
+    if out is not None:
         from oshp_lite.files import write_json_atomic
 
-        write_json_atomic(options.out, scores)
-    return 0
+        write_json_atomic(out, scores)
 
 
-def _references(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _baseline(context: typer.Context, name: str) -> dict[str, dict[str, Any]]:
+    if name not in BASELINES:
+        raise UserError(f"unknown baseline {name!r}; known: {', '.join(BASELINES)}")
+    ceiling = name == "ceiling"
+    why = "the ceiling is trained by its own recipe" if ceiling else "a trivial baseline has no network"
+    takes_only(context, f"baseline profile dataset fold way set runs {OUTPUT}", why)
+    settings_only(context.params["set"], ("data.", "eval.", *(["model.options."] if ceiling else [])), why)
+    from oshp_lite.engine.runs import RunStore
+    from oshp_lite.files import runs_root
     from oshp_lite.study import references
 
-    config, progress = chosen_config(options), not options.quiet
-    if options.baseline == "ceiling":
-        top = references.ceiling_config(options.profile, config.data.dataset, config.data.fold, options.set)
-        return {"ceiling": references.ceiling_scores(config, top, options.data, progress=progress)}
-    names = references.TRIVIAL if options.baseline == "all" else (options.baseline.replace("-", " "),)
-    return references.baseline_scores(config, names, options.data, progress=progress)
+    params = context.params
+    config, progress, store = chosen_config(params), not params["quiet"], RunStore(runs_root(params["runs"]))
+    if ceiling:
+        top = references.ceiling_config(params["profile"], config.data.dataset, config.data.fold, params["set"])
+        return {"ceiling": references.ceiling_scores(config, top, params["data"], progress=progress, store=store)}
+    names = references.TRIVIAL if name == "all" else (name.replace("-", " "),)
+    return references.baseline_scores(config, names, params["data"], progress=progress, store=store)
 
 
-def _of_run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    folder = Path(options.run)
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is no run: it has no config.yaml; name a folder inside the folder of runs")
+def _config_of(run: Path, settings: list[str]) -> Any:
     import yaml
 
     from oshp_lite.engine.config import from_dict, override
+    from oshp_lite.files import cannot_read
 
-    config = from_dict(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), where=str(folder))
-    return {folder.name: _judge(folder / "weights.safetensors", override(config, options.set), options)}
+    try:
+        content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run} is no run: it has no config.yaml; name a folder inside the folder of runs") from None
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise cannot_read(run / "config.yaml", error) from None
+    return override(from_dict(content, where=str(run)), settings)
 
 
-def _of_weights(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    return {Path(options.weights).name: _judge(Path(options.weights), chosen_config(options), options)}
-
-
-def _judge(weights: Path, config: Any, options: argparse.Namespace) -> dict[str, Any]:
+def _judge(weights: Path, config: Any, device: str | None, labels: str | None, data: str | None, quiet: bool) -> Any:
     from oshp_lite.data.registry import find_dataset
     from oshp_lite.engine.evaluate import evaluate
-    from oshp_lite.predict import load_any_parser
+    from oshp_lite.predict import load_network
 
-    parser = load_any_parser(weights, options.device or "cpu")
-    about: dict[str, Any] = parser.about  # type: ignore[assignment]
-    if str(about.get("way")) != config.data.way and about["method"] != "segment":
-        raise UserError(f"{weights} is a {about.get('way')}-way checkpoint; say --way {about.get('way')}")
-    dataset = find_dataset(config.data, options.data, progress=not options.quiet)
-    if dataset.n_ids != int(about["n_ids"]):
-        raise UserError(f"{weights} has {about['n_ids']} ids but {dataset.name} has {dataset.n_ids}; choose another")
-    return evaluate(parser, dataset, config, progress=not options.quiet).as_dict()
+    network = load_network(weights, device or "cpu")
+    record: dict[str, Any] = network.about  # type: ignore[assignment]
+    if str(record.get("way")) != config.data.way and record["method"] != "segment":
+        raise UserError(f"{weights} is a {record.get('way')}-way checkpoint; say --way {record.get('way')}")
+    dataset = find_dataset(config.data, data, progress=not quiet)
+    if dataset.n_ids != int(record["n_ids"]):
+        raise UserError(f"{weights} has {record['n_ids']} ids but {dataset.name} has {dataset.n_ids}; choose another")
+    return evaluate(network, dataset, config, progress=not quiet).as_dict()
 
 
 def print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
     """Print one line per entry, in per cent."""
     rows = []
-    for name, found in scores.items():
-        values = [found.get(f"{kind}_miou") for kind in ("novel", "base", "human")]
-        values.append(found.get("bi_miou") if found.get("way") == "1" else found.get("overall_accuracy"))
-        rows.append([name, *("-" if value is None else f"{100 * value:.1f}" for value in values), found.get("n_pairs")])
-    last = "bi-mIoU" if any(found.get("way") == "1" for found in scores.values()) else "accuracy"
-    print(table(rows, ["what", "novel", "base", "human", last, "pairs"]))
+    for name, entry in scores.items():
+        values = [entry.get(f"{kind}_miou") for kind in ("novel", "base", "human")]
+        values.append(entry.get("bi_miou") if entry.get("way") == "1" else entry.get("overall_accuracy"))
+        rows.append([name, *("-" if value is None else f"{100 * value:.1f}" for value in values), entry.get("n_pairs")])
+    last = "bi-mIoU" if any(entry.get("way") == "1" for entry in scores.values()) else "accuracy"
+    print_table(rows, ["what", "novel", "base", "human", last, "pairs"])

@@ -1,46 +1,58 @@
-"""`oshp-lite reproduce`: the notebooks of a profile through papermill, then its report."""
+"""`oshp-lite reproduce` and `oshp-lite report`: the notebooks of a profile through papermill, and its page."""
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from oshp_lite.cli.common import PROFILES, at_least, places, steps
+import typer
+
+from oshp_lite.cli import common as options
+from oshp_lite.cli.common import number, takes_only, words
 from oshp_lite.errors import UserError
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)} (default: quick)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="these notebooks only, e.g. 03 06")
-    parser.add_argument(
-        "--steps", type=steps, metavar="A,B", help="these steps of the run matrix only (see oshp-lite matrix)"
-    )
-    parser.add_argument(
-        "--jobs", type=at_least(0), default=0, metavar="N", help="notebooks at a time (default 0: by cores)"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="a setting of the trainings")
-    parser.add_argument("--minutes", type=at_least(0, float), metavar="N", help="end each training after N minutes")
-    parser.add_argument("--force", action="store_true", help="execute notebooks again that are finished")
-    parser.add_argument("--out", metavar="DIR", help="folder of reports (default: OSHP_REPORTS or reports/)")
-    places(parser)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Do it."""
-    overrides = options.set + ([f"train.minutes={options.minutes}"] if options.minutes else [])
-    if options.steps and (options.only or overrides):
+def reproduce(
+    *,
+    profile: options.Profile = "quick",
+    only: Annotated[list[str], words("NN ...", "these notebooks only, e.g. 03 06")],
+    steps: options.Steps = None,
+    jobs: Annotated[int, number(0, "N", "notebooks at a time, 0: by cores")] = 0,
+    set: options.Settings,
+    minutes: options.Minutes = None,
+    force: Annotated[bool, typer.Option("--force", help="execute notebooks again that are finished")] = False,
+    out: options.Reports = None,
+    data: options.Data = None,
+    runs: options.Runs = None,
+) -> int:
+    """Execute the notebooks of a profile and write its report."""
+    overrides = [*set, *([f"train.minutes={minutes}"] if minutes else [])]
+    if steps and (only or overrides):
         raise UserError("with --only, --set or --minutes no row of the tables is made; leave --steps out")
-    from oshp_lite.study.reproduce import reproduce
+    from oshp_lite.study import reproduce as study
 
-    failed = reproduce(
-        options.profile,
-        only=options.only,
-        jobs=options.jobs,
-        data=options.data,
-        runs=options.runs,
-        out=options.out,
-        force=options.force,
-        steps=options.steps,
-        overrides=overrides,
+    failed = study.reproduce(
+        profile, only=only, jobs=jobs, data=data, runs=runs, out=out, force=force, steps=steps, overrides=overrides
     )
     return 1 if failed else 0
+
+
+def report(
+    context: typer.Context,
+    *,
+    profile: options.Profile = "quick",
+    out: options.Reports = None,
+    data: options.Data = None,
+    runs: options.Runs = None,
+    readme: Annotated[bool, typer.Option("--readme", help="fill README.md from the committed results instead")] = False,
+) -> None:
+    """Write the report again from what is there."""
+    if readme:
+        takes_only(context, "readme", "README.md is filled from the committed results alone")
+        from oshp_lite.study.readme import update_readme
+
+        print("README.md: written" if update_readme() else "README.md: its results are those of the records")
+        return
+    from oshp_lite.files import reports_root
+    from oshp_lite.study.report import write_report
+
+    print(f"report: {write_report(profile, reports_root(out) / profile, options.finder(data, runs, older=True))}")

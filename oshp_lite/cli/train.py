@@ -1,30 +1,39 @@
-"""`oshp-lite train`: one configuration, trained and evaluated, or found finished."""
+"""`oshp-lite train`."""
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated, Literal
 
-from oshp_lite.cli.common import chosen_config, configuration, places
+import typer
 
-
-def options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    configuration(parser)
-    parser.add_argument("--task", choices=["parse", "segment"], help="segment: the supervised ceiling")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--no-wait", action="store_true", help="leave when another process is making the same run")
-    places(parser)
+from oshp_lite.cli import common as options
+from oshp_lite.cli.common import chosen_config
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do it."""
+def train(
+    context: typer.Context,
+    *,
+    profile: options.Profile = "quick",
+    dataset: options.Dataset = None,
+    fold: options.Fold = None,
+    way: options.Way = None,
+    method: options.Method = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    minutes: options.Minutes = None,
+    set: options.Settings,
+    task: Annotated[Literal["parse", "segment"] | None, typer.Option(help="segment: the supervised ceiling")] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="leave when another process makes the same run")] = False,
+    quiet: options.Quiet = False,
+    data: options.Data = None,
+    runs: options.Runs = None,
+) -> None:
+    """Train and evaluate one configuration, or find its finished run."""
     from oshp_lite.cli.evaluate import print_scores
     from oshp_lite.engine.runs import RunStore
     from oshp_lite.files import runs_root
 
-    config = chosen_config(options)
-    store = RunStore(runs_root(options.runs))
-    made = store.ensure(config, options.data, wait=not options.no_wait, progress=not options.quiet)
-    print_scores({made.folder.name: made.scores})
-    print(f"run: {made.folder}")
-    return 0
+    config = chosen_config(context.params)
+    run = RunStore(runs_root(runs)).ensure(config, data, wait=not no_wait, progress=not quiet)
+    print_scores({run.folder.name: run.scores})
+    print(f"run: {run.folder}")
