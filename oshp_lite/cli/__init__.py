@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,23 +33,20 @@ def _oshp_lite(
 
 
 app.add_typer(data.app, name="data")
-for _name, _function in {
-    "train": train.train,
-    "evaluate": evaluate.evaluate,
-    "parse": parse.parse,
-    "reproduce": reproduce.reproduce,
-    "tune": tune.tune,
-    "matrix": matrix.matrix,
-    "report": reproduce.report,
-    "doctor": doctor.doctor,
-    "bench": bench.bench,
-}.items():
-    app.command(_name)(_function)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(parse.parse)
+app.command()(reproduce.reproduce)
+app.command()(tune.tune)
+app.command()(matrix.matrix)
+app.command()(reproduce.report)
+app.command()(doctor.doctor)
+app.command()(bench.bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0; 1 when something failed that the output names; 2 for bad input; 130 for Ctrl-C."""
-    usage_error = typer.BadParameter.__mro__[1]  # typer brings its own copy of click, or stands on an installed one
+    usage_error: Any = typer.BadParameter.__mro__[1]  # from typer's own copy of click, or the installed one
     command = typer.main.get_command(app)
     try:
         with command.make_context("oshp-lite", _spread(sys.argv[1:] if arguments is None else arguments)) as context:
@@ -66,11 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader (head, less) left; nothing more to say, and the interpreter must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        if not isinstance(error, usage_error):
-            raise
-        where = error.ctx.command_path if getattr(error, "ctx", None) else "oshp-lite"
-        sentence = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")  # type: ignore[attr-defined]
+    except usage_error as error:
+        where = error.ctx.command_path if error.ctx else "oshp-lite"
+        sentence = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
         print(f"error: {sentence}; see {where} --help", file=sys.stderr)
         return 2
 
