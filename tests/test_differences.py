@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from oshp_lite.book.differences import DIFFERENCES, VARIANTS, Difference, difference_table, preset_table, setting
+from oshp_lite.book.differences import DIFFERENCES, VARIANTS, difference_table, preset_table, setting
 from oshp_lite.engine.presets import variant_config
 from oshp_lite.models.eopnet_config import EOPNetConfig
 
@@ -18,21 +18,22 @@ def test_the_rows_run_from_1_to_45() -> None:
     assert [entry.row for entry in DIFFERENCES] == list(range(1, 46))
 
 
-@pytest.mark.parametrize("entry", DIFFERENCES, ids=lambda entry: str(entry.row))
-def test_a_row_names_switches_or_takes_a_stance(entry: Difference) -> None:
-    assert bool(entry.fields) != bool(entry.stance)
-    assert entry.item
-    assert entry.paper
-    assert entry.code
-    for variant in VARIANTS:
-        assert set(entry.settings(variant)) == set(entry.fields)
+def test_a_row_names_switches_or_takes_a_stance() -> None:
+    incomplete = [
+        entry.row
+        for entry in DIFFERENCES
+        if bool(entry.fields) == bool(entry.stance)
+        or not (entry.item and entry.paper and entry.code)
+        or any(set(entry.settings(variant)) != set(entry.fields) for variant in VARIANTS)
+    ]
+    assert incomplete == []
 
 
 def test_every_field_in_which_the_presets_differ_has_a_row() -> None:
     named = {name for entry in DIFFERENCES for name in entry.fields} | NOT_A_DIFFERENCE
     official, paper = EOPNetConfig.official(), EOPNetConfig.paper()
     differing = {f"model.{f.name}" for f in fields(official) if getattr(official, f.name) != getattr(paper, f.name)}
-    for dataset in ("atr", "lip"):
+    for dataset in ("atr-os", "lip-os"):
         runs = variant_config("official", dataset), variant_config("paper", dataset)
         for group in ("data", "train", "eval"):
             one, two = (getattr(run, group) for run in runs)

@@ -34,12 +34,12 @@ class Difference:
     fields: tuple[str, ...] = ()
     stance: str = ""
 
-    def settings(self, variant: str, dataset: str = "atr") -> dict[str, Any]:
+    def settings(self, variant: str, dataset: str = "atr-os") -> dict[str, Any]:
         """Return field -> value under a preset ("official", "paper" or "lite")."""
         return {name: setting(name, variant, dataset) for name in self.fields}
 
 
-def setting(field: str, variant: str, dataset: str = "atr") -> Any:
+def setting(field: str, variant: str, dataset: str = "atr-os") -> Any:
     """Return the value of one dotted field under a preset. Raises AttributeError for an unknown field."""
     group, _, name = field.partition(".")
     if group == "model":
@@ -57,7 +57,7 @@ def _words(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def difference_table(dataset: str = "atr") -> str:
+def difference_table(dataset: str = "atr-os") -> str:
     """Return all rows as a Markdown table, the switches' values read from both presets."""
     lines = ["| | | papers | released code | `official` | `paper` |", "|---|---|---|---|---|---|"]
     for entry in DIFFERENCES:
@@ -77,7 +77,7 @@ def difference_table(dataset: str = "atr") -> str:
 
 
 def preset_table(
-    group: str = "model", variants: Sequence[str] = ("official", "paper", "lite"), dataset: str = "atr"
+    group: str = "model", variants: Sequence[str] = ("official", "paper", "lite"), dataset: str = "atr-os"
 ) -> str:
     """Return every plain field of one group (model, data, train or eval) under the presets, as a Markdown table."""
     names = [field.name for field in fields(EOPNetConfig)]
