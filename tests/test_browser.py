@@ -147,12 +147,14 @@ def science(picture: str) -> dict[str, Any]:
 
 def example() -> dict[str, Any]:
     """What a report is rendered from, with made-up numbers."""
-    from oshp_lite.study.report import _curves, _png
+    from oshp_lite.study.figures.charts import training_curves
+    from oshp_lite.study.report import _png
+    from oshp_lite.viz import fig_to_png
 
     history = [
         {"epoch": e, "loss_total": 5 / e, "loss_agm": 2 / e, "loss_npm": 3 / e, "beta": 1 - e / 9} for e in (1, 2, 3)
     ]
-    curves = _png(_curves(history))
+    curves = _png(fig_to_png(training_curves(history)))
     values = {
         "novel": "25.0 [22.1, 27.9]",
         "base": "60.1",
@@ -186,13 +188,14 @@ def example() -> dict[str, Any]:
     return {
         **science(curves),
         "matrix": {
-            "told": "1 row failed",
+            "summary": "1 row failed",
             "rows": [{"name": "r" * 60, "status": "failed", "reason": "so", "kept": ""}],
         },
         "profile": "quick",
         "made": "today",
         "summary": "1 notebook executed.",
         "notes": ["a note"],
+        "problems": ["a run: its scores are damaged"],
         "groups": [{"title": "synth-atr, fold 1, k-way", "way": "k", "rows": rows, "lines": ["Twice the best."]}],
         "runs": [run],
         "notebooks": [notebook],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
 from oshp_lite.study import claims
 from oshp_lite.study.claims import Verdict
@@ -42,10 +43,21 @@ class Exhibits:
     figures: Mapping[str, tuple[str, list[Path]]]
 
 
-def make_exhibits(profile: str, folder: Path, finder: Finder | None = None) -> Exhibits:
-    """Make every table, figure and the ledger and write them under `folder`: tables/, figures/, claims.*."""
+def make_exhibits(
+    profile: str, folder: Path, finder: Finder | None = None, problems: list[str] | None = None
+) -> Exhibits:
+    """Make every table, figure and the ledger and write them under `folder`: tables/, figures/, claims.*.
+
+    What cannot be read is left out; `problems` takes the reasons.
+    """
     finder = finder or Finder(older=True)
-    results, costs = load_results(profile, finder=finder), load_costs()
+    problems = [] if problems is None else problems
+    results = load_results(profile, finder=finder)
+    try:
+        costs = load_costs()
+    except UserError as error:
+        costs = []
+        problems.append(f"costs: {error}")
     tables = make_tables(results, costs=costs)
     for table in tables.values():
         write_table(table, folder / "tables")

@@ -1,25 +1,34 @@
-"""A profile's page: every executed notebook, what was scored, how it went, and where each number comes from."""
+"""A profile's page: the papers' claims, tables and figures, what was scored, every executed notebook, and all origins.
+
+A run, record or notebook that cannot be read stops nothing: the page lists it with the reason.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
-from importlib import resources
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_atomic, write_json_atomic
-from oshp_lite.study import references
+from oshp_lite.study import claims, references
+from oshp_lite.study.exhibits import Exhibits, make_exhibits
+from oshp_lite.study.experiments import METHODS
+from oshp_lite.study.figures.charts import training_curves
 from oshp_lite.study.pages import write_page
 from oshp_lite.study.plan import Finder, Training, training_config
-from oshp_lite.study.science import science_section
+from oshp_lite.study.records import Measured
+from oshp_lite.study.render import FORMS, fill, style, to_html
+from oshp_lite.viz import fig_to_png
 
-LOSSES = ("total", "npm", "agm", "coarse", "contrast", "classes", "foreground")
-"""Columns `loss_NAME` of a history, in the order they are drawn."""
 ROWS = {"made": "made", "found": "found finished", "not run": "not run", "failed": "failed"}
 STATES = {"done": "executed", "skipped": "up to date", "failed": "failed"}
+
+Result = TypeVar("Result")
 
 
 def write_report(profile: str, folder: Path, finder: Finder | None = None) -> Path:
@@ -30,103 +39,187 @@ def write_report(profile: str, folder: Path, finder: Finder | None = None) -> Pa
     """
     if not (folder / "manifest.json").is_file():
         raise UserError(f"{folder} holds nothing yet; call `oshp-lite reproduce --profile {profile}` first")
-    manifest = read_json(folder / "manifest.json")
-    finder = finder or Finder(older=True)
-    store = finder.store
-    groups, runs = _groups(profile, manifest, finder)
-    shown = {run.folder for run in runs}
-    science = science_section(profile, folder, finder)
-    context = {
-        **science,
-        "matrix": _matrix(manifest.get("matrix", [])),
-        "profile": profile,
-        "made": manifest["made"],
-        "summary": _summary(manifest, groups),
-        "notes": manifest.get("notes", []),
-        "groups": groups,
-        "runs": [_run_section(run) for run in runs],
-        "notebooks": [_notebook_row(folder, entry) for entry in manifest["entries"]],
-        "not_run": [
-            f"{training['dataset']}, fold {training['fold']}, {training['way']}-way: {training['missing']}."
-            for training in manifest["trainings"]
-            if training["missing"]
-        ],
-        "others": [
-            {"name": run.folder.name, "human": _percent(run.scores.get("human_miou")), "older": run.older_code}
-            for run in store.runs()
-            if run.folder not in shown
-        ],
-        **_machine(),
-    }
-    write_json_atomic(folder / "results.json", _results(profile, manifest, groups, runs))
+    report = _Report(profile, folder, finder or Finder(older=True), read_json(folder / "manifest.json"))
     page = folder / "index.html"
-    write_atomic(page, render(context).encode("utf-8"))
+    write_atomic(page, render(report.content()).encode("utf-8"))
     return page
 
 
-def render(context: dict[str, Any]) -> str:
+def render(content: dict[str, Any]) -> str:
     """The page as HTML, from all that stands in it."""
-    import jinja2
-
-    source = resources.files("oshp_lite.study").joinpath("templates", "report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(source).render(context)
+    return fill("report.html", **content)
 
 
-# ---------------------------------------------------------------------------------------------------- scores
+@dataclass
+class _Report:
+    """What the page is made from; `problems` collects what could not be read."""
 
+    profile: str
+    folder: Path
+    finder: Finder
+    manifest: dict[str, Any]
+    problems: list[str] = field(default_factory=list)
 
-def _groups(profile: str, manifest: dict[str, Any], finder: Finder) -> tuple[list[dict[str, Any]], list[Run]]:
-    """One table per training that has a finished run: the method, the ceiling, the trivial answers."""
-    groups: list[dict[str, Any]] = []
-    runs: list[Run] = []
-    store, data = finder.store, finder.data
-    for told in manifest["trainings"]:
-        training = Training.read(told)
+    def content(self) -> dict[str, Any]:
+        """Everything that the page shows; writes the files beside it."""
+        exhibits = make_exhibits(self.profile, self.folder, self.finder, self.problems)
+        trainings = [Training.read(record) for record in self.manifest["trainings"]]
+        groups = [group for one in trainings if (group := self.tried(one.name, lambda one=one: self._group(one)))]
+        runs = {run.folder: run for group in groups for run in group.pop("runs")}
+        self.problems += [f"{folder.name}: {reason}" for folder, reason in getattr(self.finder.store, "damaged", dict)().items()]
+        results = {
+            "profile": self.profile,
+            "made": self.manifest["made"],
+            "seconds": self.manifest["seconds"],
+            "notebooks": self.manifest["entries"],
+            "groups": [
+                {name: one[name] for name in ("title", "training", "scores", "ceiling", "baselines")} for one in groups
+            ],
+            "runs": {run.folder.name: run.provenance for run in runs.values()},
+        }
+        write_json_atomic(self.folder / "results.json", results)
+        content = {
+            **_exhibits(exhibits),
+            "matrix": _matrix(self.manifest.get("matrix", [])),
+            "profile": self.profile,
+            "made": self.manifest["made"],
+            "summary": self._summary(len(groups)),
+            "notes": self.manifest.get("notes", []),
+            "groups": groups,
+            "runs": [one for run in runs.values() if (one := self.tried(run.folder.name, lambda run=run: _run(run)))],
+            "notebooks": [self._notebook(entry) for entry in self.manifest["entries"]],
+            "not_run": [
+                f"{one.dataset}, fold {one.fold}, {one.way}-way: {one.missing}." for one in trainings if one.missing
+            ],
+            "others": [
+                {"name": run.folder.name, "human": percent(run.scores.get("human_miou")), "older": run.older_code}
+                for run in self.finder.store.runs()
+                if run.folder not in runs
+            ],
+            **_machine(),
+        }
+        return {**content, "problems": self.problems}
+
+    def tried(self, what: str, work: Callable[[], Result]) -> Result | None:
+        """The outcome of `work`, or None and its reason among the problems."""
+        try:
+            return work()
+        except UserError as error:
+            self.problems.append(f"{what}: {error}")
+            return None
+
+    def _group(self, training: Training) -> dict[str, Any] | None:
+        """The scores of a training that has a finished run: the method, the ceiling, the trivial predictions."""
         if training.missing:
-            continue
-        config = training_config(profile, training)
+            return None
+        store, data = self.finder.store, self.finder.data
+        config = training_config(self.profile, training)
         run = store.find(config, data)
         if run is None:
-            continue
-        top = references.ceiling_config(profile, training.dataset, training.fold, training.overrides)
-        ceiling, ceiling_run = (
-            references.ceiling_scores(config, top, data, store=store, make=False),
-            store.find(top, data),
-        )
-        trivial = references.baseline_scores(config, data=data, store=store, make=False)
-        rows = [_row(_method(run), run.scores, "own", run.seconds)]
-        if ceiling is not None:
-            seconds = ceiling_run.seconds if ceiling_run else None
-            rows.append(_row("ceiling: supervised, all classes visible", ceiling, "other", seconds))
-        rows += [_row(f"trivial: {name}", scores, "other", None) for name, scores in trivial.items()]
-        groups.append(
+            return None
+        top = references.ceiling_config(self.profile, training.dataset, training.fold, training.overrides)
+        known: Any = {"data": data, "store": store, "make": False}
+        found = self.tried("the ceiling", lambda: references.ceiling_scores(config, top, **known))
+        trivial = self.tried("trivial predictions", lambda: references.baseline_scores(config, **known)) or {}
+        top_run = store.find(top, data)
+        rows = [_row(_method(run), run.scores, "own", run)]
+        if found is not None:
+            rows.append(_row("ceiling: supervised, all classes visible", found, "other", top_run))
+        rows += [_row(f"trivial: {name}", scores, "other") for name, scores in trivial.items()]
+        return {
+            "title": f"{training.dataset}, fold {training.fold}, {training.way}-way, {_pixels(run)}",
+            "way": training.way,
+            "rows": rows,
+            "lines": _ratios(run.scores, found, trivial),
+            "training": next(one for one in self.manifest["trainings"] if Training.read(one) == training),
+            "scores": run.scores,
+            "ceiling": found,
+            "baselines": trivial,
+            "runs": [run, *([top_run] if top_run else [])],
+        }
+
+    def _notebook(self, entry: dict[str, Any]) -> dict[str, Any]:
+        page = ""
+        if entry["file"]:
+            notebook = self.folder / "notebooks" / entry["file"]
+            html = notebook.with_suffix(".html")
+            if not html.is_file() or html.stat().st_mtime < notebook.stat().st_mtime:
+                self.tried(entry["file"], lambda: write_page(notebook, html))
+            page = f"notebooks/{html.name}" if html.is_file() else ""
+        training = entry["training"]
+        detail = f"{training['dataset']}, fold {training['fold']}, {training['way']}-way" if training else ""
+        return {
+            "name": entry["notebook"].removesuffix(".ipynb"),
+            "title": entry["title"],
+            "detail": "; ".join(filter(None, [detail, entry["reason"]])),
+            "page": page,
+            "seconds": f"{entry['seconds']:.0f}",
+            "status": entry["status"],
+            "words": STATES.get(entry["status"], entry["status"]),
+        }
+
+    def _summary(self, scored: int) -> str:
+        entries = self.manifest["entries"]
+        failed = sum(entry["status"] == "failed" for entry in entries)
+        words = f"{len(entries)} notebooks executed" + (f", {failed} of them failed" if failed else ", none failed")
+        trained = f"; {scored} trainings scored" if scored else ""
+        return f"{words}{trained}. The last call took {duration(self.manifest['seconds'])}."
+
+
+# ----------------------------------------------------------------------------------------------- the papers' part
+
+
+def _exhibits(made: Exhibits) -> dict[str, Any]:
+    """The ledger, every table and figure, with the addresses of their files."""
+    return {
+        "style": style(),
+        "claims": claims.to_html(made.verdicts, styled=False),
+        "origins": _origins(made),
+        "tables": [
             {
-                "title": f"{training.dataset}, fold {training.fold}, {training.way}-way, {_pixels(run)}",
-                "way": training.way,
-                "rows": rows,
-                "lines": _ratios(run.scores, ceiling, trivial),
-                "training": told,
-                "scores": run.scores,
-                "ceiling": ceiling,
-                "baselines": trivial,
+                "id": table.id,
+                "title": table.title,
+                "html": to_html(table, styled=False),
+                "files": [(ending, f"tables/{table.id}.{ending}") for ending in FORMS],
             }
-        )
-        runs.append(run)
-        if ceiling_run is not None and all(ceiling_run.folder != other.folder for other in runs):
-            runs.append(ceiling_run)
-    return groups, runs
+            for table in made.tables.values()
+        ],
+        "figures": [
+            {
+                "id": name,
+                "title": title,
+                "png": _png(next(path for path in paths if path.suffix == ".png").read_bytes()),
+                "files": [(path.suffix[1:], f"figures/{path.name}") for path in paths],
+            }
+            for name, (title, paths) in made.figures.items()
+        ],
+    }
 
 
-def _row(name: str, scores: dict[str, Any], kind: str, seconds: float | None) -> dict[str, Any]:
+def _origins(made: Exhibits) -> str:
+    """How many results were made here, how many of them by older code, and how many are committed ones."""
+    found = [made.results.get(key) for key in made.results.keys()]  # noqa: SIM118 - not a mapping
+    runs = [run for run in found if isinstance(run, Measured)]
+    here = [run for run in runs if run.origin == "run here"]
+    older = sum(bool(run.provenance.get("older_code")) for run in runs)
+    words = f"{len(runs)} results: {len(here)} made on this machine"
+    if len(runs) > len(here):
+        words += f", {len(runs) - len(here)} committed with the project, each with the commit that made it"
+    return words + (f"; {older} of them by older code, which their rows say." if older else ".")
+
+
+# --------------------------------------------------------------------------------------------------------- scores
+
+
+def _row(name: str, scores: dict[str, Any], kind: str, run: Run | None = None) -> dict[str, Any]:
     other = scores.get("bi_miou") if scores.get("way") == "1" else scores.get("overall_accuracy")
     return {
-        "name": name,
+        "name": name + (" (older code)" if run and run.older_code else ""),
         "kind": kind,
         **{key: _interval(scores, f"{key}_miou") for key in ("novel", "base", "human")},
-        "other": _percent(other),
+        "other": percent(other),
         "pairs": scores.get("n_pairs", ""),
-        "time": "" if seconds is None else _duration(seconds),
+        "time": duration(run.seconds) if run else "",
     }
 
 
@@ -134,38 +227,23 @@ def _ratios(own: dict[str, Any], ceiling: dict[str, Any] | None, trivial: dict[s
     lines = []
     best = max((scores["novel_miou"] or 0.0 for scores in trivial.values()), default=0.0)
     if best > 0 and own["novel_miou"] is not None:
-        lines.append(f"Novel classes: {own['novel_miou'] / best:.2f} times the best trivial answer.")
+        lines.append(f"Novel classes: {own['novel_miou'] / best:.2f} times the best trivial prediction.")
     if ceiling is not None and ceiling["human_miou"] and own["human_miou"] is not None:
         lines.append(f"Human mIoU: {own['human_miou'] / ceiling['human_miou']:.0%} of the ceiling.")
     return lines
 
 
-def _results(profile: str, manifest: dict[str, Any], groups: list[dict[str, Any]], runs: list[Run]) -> dict[str, Any]:
-    """The page's numbers for programs."""
-    return {
-        "profile": profile,
-        "made": manifest["made"],
-        "seconds": manifest["seconds"],
-        "notebooks": manifest["entries"],
-        "groups": [
-            {key: group[key] for key in ("title", "training", "scores", "ceiling", "baselines")} for group in groups
-        ],
-        "runs": {run.folder.name: run.provenance for run in runs},
-    }
+# ----------------------------------------------------------------------------------------------------------- runs
 
 
-# ------------------------------------------------------------------------------------------------------ runs
-
-
-def _run_section(run: Run) -> dict[str, Any]:
-    history = run.history
+def _run(run: Run) -> dict[str, Any]:
+    history, data = run.history, run.settings["data"]
     return {
         "anchor": run.folder.name,
-        "title": f"{_method(run)}, {run.settings['data']['dataset']}, fold {run.settings['data']['fold']}, "
-        f"{run.settings['data']['way']}-way, {_pixels(run)}",
+        "title": f"{_method(run)}, {data['dataset']}, fold {data['fold']}, {data['way']}-way, {_pixels(run)}",
         "older": run.older_code,
         "identity": run.identity,
-        "curves": _png(_curves(history)) if len(history) > 1 else "",
+        "curves": _png(fig_to_png(training_curves(history))) if len(history) > 1 else "",
         "curves_text": _curves_text(history),
         "classes": _class_rows(run),
         "samples": [_png(path.read_bytes()) for path in run.samples],
@@ -174,51 +252,11 @@ def _run_section(run: Run) -> dict[str, Any]:
     }
 
 
-def _curves(history: list[dict[str, float]]) -> bytes:
-    """Losses, and beta where there is one, over epochs; PNG bytes."""
-    from oshp_lite.viz.style import fig_to_png, new_figure, style
-
-    epochs = [row.get("epoch", position) for position, row in enumerate(history)]
-    scored = [name for name in ("novel_miou", "base_miou", "human_miou") if any(name in row for row in history)]
-    figure, axes = new_figure(1, 2 if scored else 1, width=5.2, height=2.8)
-    with style():
-        left = axes[0, 0]
-        for name in LOSSES:
-            if any(row.get(f"loss_{name}") for row in history):
-                left.plot(epochs, [row.get(f"loss_{name}", float("nan")) for row in history], label=name)
-        left.set_xlabel("epoch")
-        left.xaxis.get_major_locator().set_params(integer=True)
-        left.set_ylabel("loss")
-        left.set_title("Training losses")
-        if any(row.get("loss_agm") for row in history):
-            twin = left.twinx()
-            twin.plot(
-                epochs, [row.get("beta", float("nan")) for row in history], color="#c8c8d2", linestyle="-", zorder=0
-            )
-            twin.set_ylim(0, 1.02)
-            twin.set_ylabel("beta", color="#9a9aa8")
-            twin.grid(False)
-        left.legend(loc="upper right", ncols=2)
-        if scored:
-            right = axes[0, 1]
-            for name in scored:
-                points = [(epoch, row[name]) for epoch, row in zip(epochs, history, strict=True) if name in row]
-                right.plot(*zip(*points, strict=True), marker="o", label=name.removesuffix("_miou"))
-            right.set_xlabel("epoch")
-            right.xaxis.get_major_locator().set_params(integer=True)
-            right.set_ylabel("mIoU")
-            right.set_title("Test pairs during training")
-            right.legend()
-    return fig_to_png(figure)
-
-
 def _curves_text(history: list[dict[str, float]]) -> str:
-    if len(history) < 2:
-        return ""
-    first, last = history[0].get("loss_total"), history[-1].get("loss_total")
-    if first is None or last is None:
-        return f"{len(history)} epochs."
-    text = f"{len(history)} epochs; the total loss went from {first:.2f} to {last:.2f}."
+    losses = [row["loss_total"] for row in history if "loss_total" in row]
+    if len(history) < 2 or len(losses) < 2:
+        return f"{len(history)} epochs." if len(history) > 1 else ""
+    text = f"{len(history)} epochs; the total loss went from {losses[0]:.2f} to {losses[-1]:.2f}."
     if history[0].get("loss_agm"):
         text += " The grey line is beta, the weight of the attention guidance module (right axis)."
     return text
@@ -229,80 +267,44 @@ def _class_rows(run: Run) -> list[dict[str, str]]:
 
     data = run.settings["data"]
     try:
-        chosen = fold(data["dataset"], data["fold"], data["protocol"])
+        split = fold(data["dataset"], data["fold"], data["protocol"])
     except UserError:
         return []
-
-    space = chosen.space
-    rows = []
-    for index in chosen.classes:
-        role = "background" if index == 0 else "novel" if index in chosen.novel else "base"
-        rows.append({"name": space.class_name(index), "role": role, "iou": _percent(run.scores["iou"].get(str(index)))})
-    return rows
-
-
-# ---------------------------------------------------------------------------------------------------- matrix
+    roles = {0: "background"} | dict.fromkeys(split.novel, "novel")
+    scores = run.scores["iou"]
+    return [
+        {"name": split.space.class_name(c), "role": roles.get(c, "base"), "iou": percent(scores.get(str(c)))}
+        for c in split.classes
+    ]
 
 
 def _matrix(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Rows of the matrix: how many ended how, and those that failed or cannot be run here."""
     counts = Counter(row["status"] for row in rows)
-    told = ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status])
-    return {"told": told, "rows": [row for row in rows if row["status"] in ("failed", "not run")]}
-
-
-# ------------------------------------------------------------------------------------------------- notebooks
-
-
-def _notebook_row(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
-    page = ""
-    if entry["file"]:
-        notebook = folder / "notebooks" / entry["file"]
-        html = notebook.with_suffix(".html")
-        if not html.is_file() or html.stat().st_mtime < notebook.stat().st_mtime:
-            write_page(notebook, html)
-        page = f"notebooks/{html.name}"
-    training = entry["training"]
-    detail = f"{training['dataset']}, fold {training['fold']}, {training['way']}-way" if training else ""
-    return {
-        "name": entry["notebook"].removesuffix(".ipynb"),
-        "title": entry["title"],
-        "detail": "; ".join(filter(None, [detail, entry["reason"]])),
-        "page": page,
-        "seconds": f"{entry['seconds']:.0f}",
-        "status": entry["status"],
-        "words": STATES.get(entry["status"], entry["status"]),
-    }
-
-
-def _summary(manifest: dict[str, Any], groups: list[dict[str, Any]]) -> str:
-    entries = manifest["entries"]
-    failed = sum(entry["status"] == "failed" for entry in entries)
-    words = f"{len(entries)} notebooks executed" + (f", {failed} of them failed" if failed else ", none failed")
-    trained = f"; {len(groups)} trainings scored" if groups else ""
-    return f"{words}{trained}. The last call took {_duration(manifest['seconds'])}."
+    summary = ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status])
+    return {"summary": summary, "rows": [row for row in rows if row["status"] in ("failed", "not run")]}
 
 
 def _machine() -> dict[str, str]:
     from oshp_lite.engine.provenance import provenance
 
-    told = provenance()
+    record = provenance()
     return {
-        "code": str(told["code"]),
-        "commit": str(told["commit"]),
-        "device": f"{told['device']}, {told['system']}, Python {told['python']}",
-        "torch": str(told["libraries"]["torch"]),
+        "code": str(record["code"]),
+        "commit": str(record["commit"]),
+        "device": f"{record['device']}, {record['system']}, Python {record['python']}",
+        "torch": str(record["libraries"]["torch"]),
     }
 
 
-# ---------------------------------------------------------------------------------------------------- wording
+# ---------------------------------------------------------------------------------------------------------- words
 
 
 def _method(run: Run) -> str:
     if run.settings["train"]["task"] == "segment":
         return "supervised segmenter, all classes visible"
     method = str(run.settings["model"]["method"])
-    return {"eopnet": "EOP-Net", "popnet": "POPNet"}.get(method, method) + f" ({run.settings['variant']})"
+    return f"{METHODS[method].label if method in METHODS else method} ({run.settings['variant']})"
 
 
 def _pixels(run: Run) -> str:
@@ -310,17 +312,19 @@ def _pixels(run: Run) -> str:
     return f"{size} px" if isinstance(size, int) else f"{size[0]}x{size[1]} px"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share as per cent with one decimal, "-" for none."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _interval(scores: dict[str, Any], name: str) -> str:
     bounds = (scores.get("intervals") or {}).get(name)
-    text = _percent(scores.get(name))
-    return text if not bounds or bounds[0] is None else f"{text} [{_percent(bounds[0])}, {_percent(bounds[1])}]"
+    text = percent(scores.get(name))
+    return text if not bounds or bounds[0] is None else f"{text} [{percent(bounds[0])}, {percent(bounds[1])}]"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 

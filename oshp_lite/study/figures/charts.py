@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -193,6 +193,42 @@ def eopnet8f(results: Results, dataset: str = "synth-atr") -> Figure:
         place.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     where = f"{dataset}, fold 1, k-way" + (f"; not run: {reasons[0]}" if reasons else "")
     _title(figure, "\n".join([title, *textwrap.wrap(where, 100)]))
+    return figure
+
+
+LOSSES = ("total", "npm", "agm", "coarse", "contrast", "classes", "foreground")
+"""Columns `loss_NAME` of a history, in the order they are drawn."""
+
+
+def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Draw one run's losses, beta where there is one, and scores taken during training, over epochs."""
+    epochs = [row.get("epoch", position) for position, row in enumerate(history)]
+    nan = float("nan")
+    losses = [name for name in LOSSES if any(row.get(f"loss_{name}") for row in history)]
+    scored = [name for name in ("novel", "base", "human") if any(f"{name}_miou" in row for row in history)]
+    figure, axes = new_figure(1, 2 if scored else 1, width=5.2, height=2.8)
+    with style():
+        for place, label in zip(axes[0], ("loss", "mIoU"), strict=False):
+            place.set_xlabel("epoch")
+            place.xaxis.get_major_locator().set_params(integer=True)
+            place.set_ylabel(label)
+        left = axes[0, 0]
+        for name in losses:
+            left.plot(epochs, [row.get(f"loss_{name}", nan) for row in history], label=name)
+        left.set_title("Training losses")
+        if "agm" in losses:
+            twin = left.twinx()
+            twin.plot(epochs, [row.get("beta", nan) for row in history], color="#c8c8d2", linestyle="-", zorder=0)
+            twin.set_ylim(0, 1.02)
+            twin.set_ylabel("beta", color="#9a9aa8")
+            twin.grid(False)
+        left.legend(loc="upper right", ncols=2)
+        for name in scored:
+            points = [(x, row[f"{name}_miou"]) for x, row in zip(epochs, history, strict=True) if f"{name}_miou" in row]
+            axes[0, 1].plot(*zip(*points, strict=True), marker="o", label=name)
+        if scored:
+            axes[0, 1].set_title("Test pairs during training")
+            axes[0, 1].legend()
     return figure
 
 
