@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from papers_made_up import made_up, made_up_results
 
+from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import _tuned
@@ -25,7 +26,7 @@ from oshp_lite.study.tables import (
     Table,
     make_table,
 )
-from oshp_lite.study.tables.measure import DATA, braces
+from oshp_lite.study.tables.measure import braces
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_every_cell_is_one_of_the_kinds_and_measured_ones_name_their_data(name: 
             continue
         (data,) = [cell for column, cell in zip(table.columns, row.cells, strict=True) if column.kind == "data"]
         assert isinstance(data, Label)
-        assert any(words in data.text for words in DATA.values())
+        assert any(spec.title in data.text for spec in DATASETS.values())
         assert "lite; committed" in data.text
         if any(isinstance(cell, PrintedCell) for cell in row.cells):  # side by side: the column says so as well
             for column, cell in zip(table.columns, row.cells, strict=True):
