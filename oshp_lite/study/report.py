@@ -66,7 +66,8 @@ class _Report:
         trainings = [Training.read(record) for record in self.manifest["trainings"]]
         groups = [group for one in trainings if (group := self.tried(one.name, lambda one=one: self._group(one)))]
         runs = {run.folder: run for group in groups for run in group.pop("runs")}
-        self.problems += [f"{folder.name}: {reason}" for folder, reason in getattr(self.finder.store, "damaged", dict)().items()]
+        damaged = getattr(self.finder.store, "damaged", dict)()
+        self.problems += [f"{folder.name}: {reason}" for folder, reason in damaged.items()]
         results = {
             "profile": self.profile,
             "made": self.manifest["made"],
