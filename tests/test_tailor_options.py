@@ -7,23 +7,28 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from engine_fixtures import tiny_config
-from raw_trees import assert_refused, atr_tree, ccp_tree, cihp_tree, lip_tree, script, write_lists
+from raw_trees import assert_refused, atr_tree, ccp_tree, cihp_tree, lip_tree, save, script, write_lists
 
+from oshp_lite.cli import main as cli_main
 from oshp_lite.data import registry
 from oshp_lite.data.dataset import OneShotDataset, open_dataset
 from oshp_lite.data.pairs import aaai_pairs, pairs_hash
 from oshp_lite.data.prepare.command import main, pair_options, preparation
-from oshp_lite.data.registry import DATASETS, find_dataset
+from oshp_lite.data.prepare.layouts import Piece, RawLayout
+from oshp_lite.data.prepare.raw import RawPreparation
+from oshp_lite.data.registry import DATASETS, DatasetSpec, find_dataset
 from oshp_lite.data.synthetic import generate
 from oshp_lite.engine.loading import run_fold, test_set
+from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
-from oshp_lite.labels import fold
+from oshp_lite.labels import fold, label_space, tables
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +169,7 @@ def many(people: OneShotDataset, monkeypatch: pytest.MonkeyPatch) -> OneShotData
 
 
 @pytest.mark.parametrize("option", [None, *PAIRS])
-@pytest.mark.parametrize("command", ["verify", "pairs"])
+@pytest.mark.parametrize("command", ["verify", "pairs", "oshp-lite data verify"])
 def test_the_list_that_is_printed_is_the_one_that_is_scored(
     option: str | None, command: str, many: OneShotDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,8 +178,12 @@ def test_the_list_that_is_printed_is_the_one_that_is_scored(
     own = {"pairs": "dataset", "queries": 10, "repeats": 5, "per_class": None}
     config = tiny_config(data={"dataset": "synth-atr"}, eval={**own, **changes})
     scored = test_set(config, many, run_fold(config, many)).pairs()
-    where = (many.root,) if command == "verify" else ("--data", many.root)
-    run("atr", command, *where, *((option, value) if option else ()))
+    where = ("--data", many.root) if command == "pairs" else (many.root,)
+    words = [*where, *((option, value) if option else ())]
+    if command.startswith("oshp-lite"):
+        assert cli_main(["data", "verify", *map(str, words)]) == 0
+    else:
+        run("atr", command, *words)
     assert pairs_hash(scored) in capsys.readouterr().out
     assert (scored == many.test_pairs()) is (option is None)
 
@@ -249,6 +258,34 @@ def test_the_registry_agrees_with_labels_and_commands() -> None:
     assert registry.missing_dataset(data(dataset="ccp-os"), "/nowhere").endswith(
         "make it with data_scripts/ccp.py or name its folder by --data"
     )
+
+
+def test_what_a_new_dataset_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label table, a preparation and a spec (three files), and every command and setting knows the dataset."""
+    names, groups = "background,hat,face,pants,left shoe,right shoe", ("hat,face", "", "", "pants,shoes")
+    folds = {("journal", 1): (0, 1, 2, 4)}
+    monkeypatch.setitem(tables.SPACES, "toy", lambda: tables._table("toy", names, groups, folds=folds))
+    spec = DatasetSpec("toy-os", "toy", "Toy-OS", "toy:TOY", (16, 8), 5, own_rules=True)
+    monkeypatch.setitem(registry.DATASETS, "toy-os", spec)
+    photos, masks = Piece("photos", ("photos",), ".jpg"), Piece("class masks", ("masks",))
+    layout = RawLayout("toy-os", "Toy", {"all": photos}, {"all": masks}, mirrored=())
+    module = SimpleNamespace(TOY=RawPreparation(layout))
+    monkeypatch.setitem(sys.modules, "oshp_lite.data.prepare.toy", module)  # type: ignore[arg-type]
+    for number in range(24):
+        save(
+            number,
+            label_space("toy"),
+            tmp_path / "photos" / f"{number:02}.jpg",
+            tmp_path / "masks" / f"{number:02}.png",
+        )
+    run("toy", "--root", tmp_path, "--out", tmp_path / "data" / "toy-os")
+    run("toy", "verify", tmp_path / "data" / "toy-os")
+    config = load_profile("smoke", dataset="toy-os")
+    dataset = find_dataset(config.data, tmp_path / "data")
+    assert fold("toy-os", 1).novel == (3,)
+    assert len(test_set(config, dataset, run_fold(config, dataset))) == len(dataset.test_pairs(queries=2, repeats=2))
+    assert load_profile("smoke", ["variant=paper"], dataset="toy-os").data.split is None
+    assert cli_main(["doctor", "--no-probe", "--data", str(tmp_path / "data")]) == 0
 
 
 def test_the_common_script_takes_a_name(tmp_path: Path) -> None:

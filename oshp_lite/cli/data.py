@@ -37,8 +37,12 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="the dataset's folder")],
     *,
     quick: Annotated[bool, typer.Option("--quick", help="read only the photos' headers")] = False,
+    rule: Annotated[str, typer.Option(help="eval.pairs of the run: dataset, journal, spread or aaai")] = "dataset",
+    queries: Annotated[int | None, number(1, "N", "eval.queries of the run")] = None,
+    repeats: Annotated[int | None, number(1, "N", "eval.repeats of the run")] = None,
+    per_class: Annotated[int | None, number(1, "N", "eval.per_class of the run")] = None,
 ) -> None:
-    """Count, check sizes, ids and pairs of a dataset on disk."""
+    """Count, check sizes, ids and pairs of a dataset on disk; the pairs' hash is that of a run with these values."""
     from oshp_lite.data.prepare.command import print_verified
 
-    print_verified(folder, quick=quick)
+    print_verified(folder, quick=quick, rule=rule, queries=queries, repeats=repeats, per_class=per_class)
