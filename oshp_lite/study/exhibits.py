@@ -5,13 +5,13 @@ The report shows them; notebooks ask for single figures (`figures.picture`, `fig
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
 from oshp_lite.study import claims
 from oshp_lite.study.claims import Verdict
@@ -53,11 +53,10 @@ def make_exhibits(
     finder = finder or Finder(older=True)
     problems = [] if problems is None else problems
     results = load_results(profile, finder=finder)
-    try:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         costs = load_costs()
-    except UserError as error:
-        costs = []
-        problems.append(f"costs: {error}")
+    problems += [str(warning.message).removeprefix("left out: ") for warning in caught]
     tables = make_tables(results, costs=costs)
     for table in tables.values():
         write_table(table, folder / "tables")

@@ -18,7 +18,7 @@ from oshp_lite.study.tables.table import Table
 if TYPE_CHECKING:
     import jinja2
 
-_LATEX = {
+_LATEX: dict[str, str | int | None] = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

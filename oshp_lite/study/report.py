@@ -9,6 +9,7 @@ import base64
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,9 +65,9 @@ class _Report:
         """Everything that the page shows; writes the files beside it."""
         exhibits = make_exhibits(self.profile, self.folder, self.finder, self.problems)
         trainings = [Training.read(record) for record in self.manifest["trainings"]]
-        groups = [group for one in trainings if (group := self.tried(one.name, lambda one=one: self._group(one)))]
+        groups = [group for one in trainings if (group := self.tried(one.name, partial(self._group, one)))]
         runs = {run.folder: run for group in groups for run in group.pop("runs")}
-        damaged = getattr(self.finder.store, "damaged", dict)()
+        damaged: dict[Path, str] = getattr(self.finder.store, "damaged", dict)()
         self.problems += [f"{folder.name}: {reason}" for folder, reason in damaged.items()]
         results = {
             "profile": self.profile,
@@ -87,7 +88,7 @@ class _Report:
             "summary": self._summary(len(groups)),
             "notes": self.manifest.get("notes", []),
             "groups": groups,
-            "runs": [one for run in runs.values() if (one := self.tried(run.folder.name, lambda run=run: _run(run)))],
+            "runs": [one for run in runs.values() if (one := self.tried(run.folder.name, partial(_run, run)))],
             "notebooks": [self._notebook(entry) for entry in self.manifest["entries"]],
             "not_run": [
                 f"{one.dataset}, fold {one.fold}, {one.way}-way: {one.missing}." for one in trainings if one.missing
@@ -120,8 +121,8 @@ class _Report:
             return None
         top = references.ceiling_config(self.profile, training.dataset, training.fold, training.overrides)
         known: Any = {"data": data, "store": store, "make": False}
-        found = self.tried("the ceiling", lambda: references.ceiling_scores(config, top, **known))
-        trivial = self.tried("trivial predictions", lambda: references.baseline_scores(config, **known)) or {}
+        found = self.tried("the ceiling", partial(references.ceiling_scores, config, top, **known))
+        trivial = self.tried("trivial predictions", partial(references.baseline_scores, config, **known)) or {}
         top_run = store.find(top, data)
         rows = [_row(_method(run), run.scores, "own", run)]
         if found is not None:
@@ -145,7 +146,7 @@ class _Report:
             notebook = self.folder / "notebooks" / entry["file"]
             html = notebook.with_suffix(".html")
             if not html.is_file() or html.stat().st_mtime < notebook.stat().st_mtime:
-                self.tried(entry["file"], lambda: write_page(notebook, html))
+                self.tried(entry["file"], partial(write_page, notebook, html))
             page = f"notebooks/{html.name}" if html.is_file() else ""
         training = entry["training"]
         detail = f"{training['dataset']}, fold {training['fold']}, {training['way']}-way" if training else ""

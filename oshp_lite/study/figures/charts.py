@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -91,8 +92,8 @@ def _share_table(place: Axes, share: np.ndarray, names: Sequence[str], title: st
         place.set_title(title)
         for (row, column), value in np.ndenumerate(share):
             if value >= 1:  # not for nan
-                look = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if value > 55 else "black"}
-                place.text(column, row, f"{value:.0f}", **look)
+                colour = "white" if value > 55 else "black"
+                place.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
         border = len(names) - n_novel - 0.5
         place.axhline(border, color="black", linewidth=0.8)
         place.axvline(border, color="black", linewidth=0.8)
@@ -116,7 +117,7 @@ def size_iou(
     figure, places, left = _grid(len(runs_by), 1.75, 1.9)
     for number, (place, (method, runs)) in enumerate(zip(places, runs_by.items(), strict=True)):
         x, y, error = curves[method]
-        look = {"color": INK[0], "marker": MARKERS[number % len(MARKERS)], "linestyle": "-", "linewidth": 1.3}
+        look: Any = {"color": INK[0], "marker": MARKERS[number % len(MARKERS)], "linestyle": "-", "linewidth": 1.3}
         with style():
             if "eopnet" in curves and method != "eopnet":
                 place.plot(*curves["eopnet"][:2], color="0.45", linestyle=":", linewidth=1.2)

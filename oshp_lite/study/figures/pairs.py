@@ -55,9 +55,14 @@ class PredictedPair:
             return self
         cut, support = _slices(query_box or self.box()), _slices(_box(self.support_mask))
         predictions = {name: mask if isinstance(mask, NotRun) else mask[cut] for name, mask in self.predictions.items()}
-        photos = {"query": self.query[cut], "support": self.support[support]}
-        masks = {"truth": self.truth[cut], "support_mask": self.support_mask[support]}
-        return replace(self, predictions=predictions, **photos, **masks)
+        return replace(
+            self,
+            predictions=predictions,
+            query=self.query[cut],
+            truth=self.truth[cut],
+            support=self.support[support],
+            support_mask=self.support_mask[support],
+        )
 
     def box(self) -> Box:
         """Return the box (top, bottom, left, right) around the truth and everything that any prediction marks."""

@@ -202,9 +202,10 @@ def _both_ways(name: str, pairs: Mapping[str, Pairs]) -> Figure:
     reasons = [_missing(pairs[way]) for way in ways]
     if all(reason is not None for reason in reasons):
         return not_run(TITLES[name], "; ".join(dict.fromkeys(map(str, reasons))))
-    lists = [
-        [] if reason else [pair.cropped() for pair in pairs[way]] for way, reason in zip(ways, reasons, strict=True)
-    ]  # type: ignore[union-attr]
+    whole = [
+        [] if reason else cast(Sequence[PredictedPair], pairs[way]) for way, reason in zip(ways, reasons, strict=True)
+    ]
+    lists = [[pair.cropped() for pair in some] for some in whole]
     figure, axes = _panels([row for some in lists for row in ([], *([one.query, one.support] for one in some))], 5)
     rows = iter(axes)
     for letter, way, some, reason in zip("ab", ways, lists, reasons, strict=True):

@@ -90,8 +90,11 @@ def measured_cell(
     by_fold = [{run.key.seed: run.score(name, screened=screened) for run in runs if run.key.fold == n} for n in folds]
     common = sorted(set.intersection(*map(set, by_fold)))
     each = [100 * float(np.mean([scores[seed] for scores in by_fold])) for seed in common]
+    mean, low, high = (100 * value for value in estimate)
     return MeasuredCell(
-        *(100 * value for value in estimate),
+        mean,
+        low,
+        high,
         spread=float(np.std(each, ddof=1)) if len(each) > 1 else None,
         seeds=max(1, len(each)),
         runs=tuple(run.key.slug for run in runs),

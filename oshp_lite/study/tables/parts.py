@@ -80,7 +80,8 @@ def parts_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
     for line in lines:
         cells: list[Cell] = [Label(line.name)]
         for measure in _MEASURES if printed else ():
-            number = None if line.printed is None else printed.get(line.method, f"k.{measure}.1", line.printed)
+            column, known = f"k.{measure}.1", printed is not None and line.printed is not None
+            number = printed.get(line.method, column, line.printed) if known else None  # type: ignore[union-attr,arg-type]
             cells.append(Missing("the paper has no such row", "–") if number is None else PrintedCell(number))
         own = mark if line.printed is None else ""
         for data, screened in pairs:
