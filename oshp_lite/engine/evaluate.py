@@ -139,7 +139,7 @@ def run_evaluation(
 
 
 def _scores(
-    matrices: Tensor, class_ids: Sequence[int], queries: Sequence[str], fold: Fold, config: RunConfig
+    matrices: Tensor, class_ids: Sequence[int], queries: Sequence[int], fold: Fold, config: RunConfig
 ) -> Scores:
     way, repeats = config.data.way, config.eval.bootstrap
     if way == "k":

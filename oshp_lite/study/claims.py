@@ -268,7 +268,7 @@ def decide(outcome: Outcome | NotRun) -> Word:
 def together(words: Iterable[Word]) -> Word:
     """Return the verdict on a claim from those on its quantities."""
     present, order = set(words), ("not reproduced", "not run", "undecided")
-    return next((word for word in order if word in present), "reproduced")  # type: ignore[return-value]
+    return next((word for word in order if word in present), "reproduced")
 
 
 def judge(claim: Claim, results: Results, dataset: str, family: str, finding: str = "") -> Verdict:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_atomic, write_json_atomic
 from oshp_lite.labels import Fold, fold
@@ -37,14 +38,13 @@ MEASURES = (
 )
 """Scores by name; "iou:<id>" is one class, and "a-b" is the difference of two scores of one run."""
 
-
 CONDITIONS = ("papers", "person-class", "ignore")
 """Label conditions; see `RunKey`."""
 
 
 def primary_condition(dataset: str) -> str:
     """Return the label condition under which a dataset's rows are compared when a key names none."""
-    return "papers" if dataset in ("atr-os", "lip-os", "cihp-os") else "person-class"
+    return "person-class" if dataset in DATASETS and DATASETS[dataset].own_rules else "papers"
 
 
 @dataclass(frozen=True, order=True)
@@ -376,9 +376,9 @@ def load_measured(path: Path | str, origin: str = "committed") -> Measured:
         if screened is not None:
             wanted = arrays["counts"][..., 0] + arrays["counts"][..., 2]
             screened = np.concatenate([screened, (wanted - screened[..., 0])[..., None]], -1)
-        plain = {name: record[name] for name in ("profile", "scores", "history", "provenance", "cost")}
-        ids = {name: tuple(record[name]) for name in ("classes", "novel")}
-        return Measured(RunKey(**record["key"]), screened=screened, origin=origin, **plain, **ids, **arrays)
+        plain: dict[str, Any] = {name: record[name] for name in ("profile", "scores", "history", "provenance", "cost")}
+        plain |= {name: tuple(record[name]) for name in ("classes", "novel")}
+        return Measured(RunKey(**record["key"]), screened=screened, origin=origin, **plain, **arrays)
     except (OSError, AttributeError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a result ({type(error).__name__}); make it again") from None
 
