@@ -279,7 +279,7 @@ def write_mask(path: Path | str, mask: np.ndarray, palette: np.ndarray | None = 
 
 
 def _discard(folder: Path) -> None:
-    """Remove a folder (or just the link, when it is one); a leftover does no harm."""
+    """Remove a folder (or just the link, when it is one); one that stays does no harm."""
     if folder.is_symlink():
         folder.unlink(missing_ok=True)
     else:

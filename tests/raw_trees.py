@@ -21,12 +21,12 @@ SIZE = (22, 16)
 
 def draw(number: int, space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
     """A photo uint8 [22,16,3] and raw ids uint8 [22,16] with a few blocks of random classes."""
-    dice = np.random.default_rng(number)
+    rng = np.random.default_rng(number)
     mask = np.zeros(SIZE, np.uint8)
     for row in range(2, 20, 3):
-        mask[row : row + 3, 3:9] = dice.integers(0, space.n_raw)
-        mask[row : row + 3, 9:13] = dice.integers(0, space.n_raw)
-    return dice.integers(0, 256, (*SIZE, 3)).astype(np.uint8), mask
+        mask[row : row + 3, 3:9] = rng.integers(0, space.n_raw)
+        mask[row : row + 3, 9:13] = rng.integers(0, space.n_raw)
+    return rng.integers(0, 256, (*SIZE, 3)).astype(np.uint8), mask
 
 
 def save(number: int, space: LabelSpace, photo: Path, mask: Path) -> np.ndarray:
@@ -98,12 +98,12 @@ def ccp_tree(root: Path, photos: int = 12, empty: Sequence[int] = (4,), size: tu
     (root / "annotations" / "pixel-level").mkdir(parents=True)
     space = label_space("ccp")
     for number in range(photos):
-        dice = np.random.default_rng(number)
+        rng = np.random.default_rng(number)
         tags = np.zeros(size, np.uint8)
         if number not in empty:
             for row in range(10, 50, 8):
-                tags[row : row + 8, 10:30] = dice.integers(1, space.n_raw)
-        image = dice.integers(0, 256, (*size, 3)).astype(np.uint8)
+                tags[row : row + 8, 10:30] = rng.integers(1, space.n_raw)
+        image = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
         Image.fromarray(image).save(root / "photos" / f"{number:04d}.jpg")
         savemat(root / "annotations" / "pixel-level" / f"{number:04d}.mat", {"groundtruth": tags})
 

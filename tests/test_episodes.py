@@ -52,14 +52,14 @@ def test_four_workers_load_what_none_loads(dataset: OneShotDataset) -> None:
         {"data": {"way": "1"}},
         {"train": {"task": "segment"}, "model": {"method": "segment"}},
     ):
-        found = []
+        loaded = []
         for workers in (0, 4):
             config = tiny_config(**{**changes, "data": {**changes.get("data", {}), "workers": workers}})
             items = training_set(config, dataset, ATR1)
             batches = TrainingBatches(items, config)
-            found.append([b for epoch, start in ((0, 0), (3, 1)) for b in batches.of(epoch, start)])
-        assert len(found[0]) == len(found[1]) > 2
-        for one, other in zip(*found, strict=True):
+            loaded.append([b for epoch, start in ((0, 0), (3, 1)) for b in batches.of(epoch, start)])
+        assert len(loaded[0]) == len(loaded[1]) > 2
+        for one, other in zip(*loaded, strict=True):
             assert same(one, other)
 
 
@@ -85,9 +85,9 @@ def test_novel_classes_are_hidden_in_training_and_shown_at_test(dataset: OneShot
 
 def test_one_way_masks_say_whether_a_pixel_is_of_the_asked_class(dataset: OneShotDataset) -> None:
     training = EpisodeDataset(dataset, ATR1, "1", "train", 32, cap=4, augment="none")
-    asked = [pair.class_id for pair in training.pairs()]
-    assert set(asked) <= set(ATR1.base_foreground)
-    assert max(asked.count(c) for c in set(asked)) == 4
+    wanted = [pair.class_id for pair in training.pairs()]
+    assert set(wanted) <= set(ATR1.base_foreground)
+    assert max(wanted.count(c) for c in set(wanted)) == 4
     stems = dataset.stems("train")
     for i, pair in enumerate(training.pairs()):
         episode = training[i]

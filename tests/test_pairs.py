@@ -147,8 +147,8 @@ def test_kway_training_pairs() -> None:
 
 
 def test_oneway_training_pairs() -> None:
-    dice = random.Random(5)
-    presence = [set(dice.sample(range(1, 7), 3)) for _ in range(50)]
+    rng = random.Random(5)
+    presence = [set(rng.sample(range(1, 7), 3)) for _ in range(50)]
     index = build_support_index(presence, 30, 6)
     pairs = oneway_training_pairs(index, (4, 2), np.random.default_rng(0), cap=5)
     assert [pair.class_id for pair in pairs] == [4] * 5 + [2] * 5

@@ -70,10 +70,10 @@ REMEMBERED = {
 def test_the_version_is_raised_when_pictures_change(name):
     version, areas, brightness = REMEMBERED[name]
     s = scene(name, 0, 1, 96)
-    found = [int((s.mask("pascal") == k).sum()) for k in range(7)]
+    measured = [int((s.mask("pascal") == k).sum()) for k in range(7)]
     advice = "scenes changed: raise GENERATOR_VERSION and write the new numbers here"
     assert version == GENERATOR_VERSION, advice
-    assert np.abs(np.subtract(found, areas)).max() <= 6, advice  # another platform may move a few edge pixels
+    assert np.abs(np.subtract(measured, areas)).max() <= 6, advice  # another platform may move a few edge pixels
     assert abs(float(s.image.mean()) - brightness) < 1.0, advice
 
 

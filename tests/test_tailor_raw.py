@@ -66,8 +66,8 @@ def test_atr_without_lists_or_mirrored_masks(tmp_path: Path) -> None:
     assert not any(path.is_symlink() for path in made.root.rglob("*"))
     for stem in made.stems("train"):
         assert np.array_equal(made.mirrored(stem), made.space.mirror(made.mask(stem)))
-    found = verify(made.root)
-    assert [problem for problem in found.problems if "journal's test pairs" not in problem] == []
+    report = verify(made.root)
+    assert [problem for problem in report.problems if "journal's test pairs" not in problem] == []
 
 
 def test_lip_from_its_zips(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_cihp_brings_its_person_ids(tmp_path: Path) -> None:
 
 
 def test_the_journal_rule_when_photos_suffice(tmp_path: Path) -> None:
-    """A test part whose every photo holds every class: the smallest split with journal pairs is found."""
+    """A test part whose every photo holds every class: the smallest split with journal pairs is taken."""
     space = label_space("lip")
     mask = np.zeros((4, 20), np.uint8)
     mask[:, :] = np.arange(20)

@@ -171,10 +171,10 @@ def test_tensors_are_in_minus_one_to_one_and_photos_come_back() -> None:
 def test_resize_labels_agrees_with_pillow_away_from_ties(shape: tuple[int, int], out: tuple[int, int]) -> None:
     labels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
     expected = np.asarray(Image.fromarray(labels).resize((out[1], out[0]), Image.Resampling.NEAREST))
-    found = resize_labels(torch.from_numpy(labels), out).numpy()
+    resized = resize_labels(torch.from_numpy(labels), out).numpy()
     ties = [
         [(2 * i + 1) * inside % (2 * outer) == 0 for i in range(outer)]
         for inside, outer in zip(shape, out, strict=True)
     ]
     clear = ~(np.array(ties[0])[:, None] | np.array(ties[1])[None])
-    assert np.array_equal(found[clear], expected[clear])
+    assert np.array_equal(resized[clear], expected[clear])

@@ -33,8 +33,8 @@ class Episode:
     support_foreground int64 [H',W'] person 1, scene 0, 255 = ignore
     query_mask         int64 [H,W] like support_mask; None at inference
     query_foreground   int64 [H,W] like support_foreground; None at inference
-    class_ids          int64 [] or [B]: raw id of the class a 1-way episode asks for; None in k-way
-    classes            optional raw ids an answer may use; names: optional stems of query and support
+    class_ids          int64 [] or [B]: raw id of a 1-way episode's target class; None in k-way
+    classes            optional raw ids a prediction may use; names: optional stems of query and support
     """
 
     query_image: Tensor
@@ -54,7 +54,7 @@ class Episode:
 
     @property
     def one_way(self) -> bool:
-        """True for a 1-way episode (it then names the class that is asked for)."""
+        """True for a 1-way episode (it then names its target class)."""
         return self.class_ids is not None
 
     def batched(self) -> Episode:

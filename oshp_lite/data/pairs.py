@@ -33,7 +33,7 @@ def build_support_index(
 ) -> dict[int, list[int]]:
     """Support index of a list of photos: {key: sorted line numbers}, keys 0..2S, key 0 empty. Facts A.4.
 
-    presence   per photo, the kept foreground ids found in its mask
+    presence   per photo, the kept foreground ids in its mask
     split      number of query photos; with `inclusive` (as the official files were made) photo number `split`
                itself also counts as a query, so that the query part has split + 1 photos
     Raises ValueError for an id outside 1..S.

@@ -89,7 +89,7 @@ def dataset_spec(name: str) -> DatasetSpec:
     raise UserError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
 
 
-# ----------------------------------------------------------------------------------------- found or drawn
+# ---------------------------------------------------------------------------------------- opened or drawn
 
 
 class Scenes(Protocol):

@@ -59,11 +59,6 @@ def colour_of(meaning: str) -> Colour:
         raise UserError(f"no colour is kept for {meaning!r}; known meanings: {known}") from None
 
 
-def meanings() -> tuple[str, ...]:
-    """Every meaning that has a colour."""
-    return tuple(_COLOURS)
-
-
 def shade(colour: Colour, step: int) -> Colour:
     """A neighbouring shade: step 0 is the colour itself, 1, 2, ... alternate darker and lighter.
 

@@ -60,8 +60,8 @@ def preparation(family: str) -> Preparation:
     """How the raw dataset of this name is prepared, from the file that the registry names."""
     entry = next(spec.prepare for spec in DATASETS.values() if spec.family == family and spec.prepare)
     module, _, attribute = entry.partition(":")
-    found: Preparation = getattr(import_module(f"oshp_lite.data.prepare.{module}"), attribute)
-    return found
+    made: Preparation = getattr(import_module(f"oshp_lite.data.prepare.{module}"), attribute)
+    return made
 
 
 def _parser(command: str, description: str, others: str = "") -> argparse.ArgumentParser:

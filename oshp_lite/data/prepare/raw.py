@@ -92,7 +92,7 @@ def _query_part(index: Mapping[int, Sequence[int]], n_foreground: int) -> int:
 
 
 def _train_split(layout: RawLayout, photos: int, given: int | None, notes: list[str]) -> int:
-    """Query photos in training: as asked for, else the papers' number, else half of a tree smaller than that."""
+    """Query photos in training: as given, else the papers' number, else half of a tree smaller than that."""
     if given is not None or layout.train_split < photos:
         return given or layout.train_split
     notes.append(f"train split {photos // 2}: half of the photos, since there are not more than {layout.train_split}")

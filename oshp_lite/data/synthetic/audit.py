@@ -47,8 +47,8 @@ def colour_audit(images: np.ndarray, masks: np.ndarray, space_name: str) -> dict
     half = len(images) // 2
     votes = np.zeros((len(ids), BINS**3))
     for row, i in enumerate(ids):
-        found = np.bincount(cell[:half][masks[:half] == i], minlength=BINS**3)
-        votes[row] = found / max(found.sum(), 1)
+        counted = np.bincount(cell[:half][masks[:half] == i], minlength=BINS**3)
+        votes[row] = counted / max(counted.sum(), 1)
     guess = votes.argmax(0)
     hits = [
         float(np.mean(guess[cell[half:][masks[half:] == i]] == row))
@@ -84,12 +84,12 @@ def audit(name: str = "synth-atr", n: int = 400, size: int = 96, seed: int = 0) 
     key = spec(name).label_space
     space = label_space(key)
     images, masks = draw(name, n, size, seed)
-    found = presence(masks)
+    counted = presence(masks)
     kept = [i for i in space.classes if i]
     return {
         "colour": colour_audit(images, masks, key),
         "position": position_audit(masks, key),
-        "presence": {space.names[i]: found.get(i, 0.0) for i in kept},
+        "presence": {space.names[i]: counted.get(i, 0.0) for i in kept},
         "real_presence": {k: v / ATR_PHOTOS for k, v in ATR_PRESENCE.items()} if key == "atr" else {},
         "area": {space.names[i]: float((masks == i).mean()) for i in kept},
     }
