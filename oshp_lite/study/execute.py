@@ -37,8 +37,8 @@ from oshp_lite.study.processes import BUSY, reason_of, run_child, stop_children
 LOOK_AROUND = ("look-around", "exercise")
 """Tags of those cells of notebook 07 that a row of the plan leaves out."""
 
-AGAIN_SECONDS = 2.0
-"""Pause before asking again for work that another process is doing."""
+AGAIN_SECONDS = (2.0, 8.0)
+"""Pause before asking again for work that another process is doing: at first, doubled up to at most."""
 
 STATUSES = ("made", "found", "not run", "failed", "done", "skipped")
 """How a row ends (it was there; it cannot be, here), or a notebook (`skipped`: finished before)."""
@@ -84,7 +84,8 @@ def run_tasks(tasks: Sequence[Task], jobs: int = 1, tell: Callable[[str], None] 
     """
     names = {task.name for task in tasks}
     waiting, ended, outcomes = list(tasks), dict[str, Outcome](), dict[int, Outcome]()
-    running, elsewhere = dict[Future[Outcome], Task](), dict[str, float]()
+    running = dict[Future[Outcome], Task]()
+    again, pauses = dict[str, float](), dict[str, float]()
 
     def end(task: Task, outcome: Outcome) -> None:
         ended[task.name] = outcomes[id(task)] = outcome
@@ -92,7 +93,7 @@ def run_tasks(tasks: Sequence[Task], jobs: int = 1, tell: Callable[[str], None] 
 
     def can_begin(task: Task) -> bool:
         before = (*task.needs, *task.after)
-        return elsewhere.get(task.name, 0.0) <= time.monotonic() and all(
+        return again.get(task.name, 0.0) <= time.monotonic() and all(
             name in ended or name not in names for name in before
         )
 
@@ -115,7 +116,8 @@ def run_tasks(tasks: Sequence[Task], jobs: int = 1, tell: Callable[[str], None] 
                     try:
                         end(task, future.result())
                     except Busy:
-                        elsewhere[task.name] = time.monotonic() + AGAIN_SECONDS
+                        pause = pauses.get(task.name, AGAIN_SECONDS[0])
+                        again[task.name], pauses[task.name] = time.monotonic() + pause, min(2 * pause, AGAIN_SECONDS[1])
                         waiting.insert(0, task)
         except BaseException:
             stop_children()

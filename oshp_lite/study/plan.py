@@ -23,8 +23,6 @@ from oshp_lite.study.records import RunKey
 if TYPE_CHECKING:
     from oshp_lite.engine.config import DataConfig, RunConfig
 
-PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
-
 CURVE_POINTS = 10
 """Evaluations during the trainings whose curve is drawn."""
 

@@ -20,6 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from oshp_lite.engine.presets import PROFILES
 from oshp_lite.engine.runs import RunStore, check_start
 from oshp_lite.errors import UserError
 from oshp_lite.files import (
@@ -37,7 +38,6 @@ from oshp_lite.study.experiments import matrix, needs_curve
 from oshp_lite.study.notebooks import Job, default_parameters, load_notebook, title_of
 from oshp_lite.study.plan import (
     LIMIT_MINUTES,
-    PROFILES,
     Finder,
     Row,
     Training,
