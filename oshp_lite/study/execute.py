@@ -240,7 +240,7 @@ class Executor:
         settings = [item for item in overrides_of(row.key, self.profile) if not item.startswith(known)]
         return [*settings, f"train.eval_every={row.config.train.eval_every}"]
 
-    def _places(self) -> dict[str, str]:
+    def _places(self) -> dict[str, Any]:
         return {"runs": str(self.finder.store.root), "data": str(data_root(self.finder.data))}
 
     def _mark(self, row: Row, outcome: Outcome) -> None:

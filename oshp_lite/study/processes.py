@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from oshp_lite.errors import UserError
@@ -120,7 +121,11 @@ def carry_out(order: Mapping[str, Any]) -> int:
     0 done; 1 a notebook's cell failed; 2 refused with a sentence; 75 another process is doing it.
     """
     values = dict(order)
-    kinds = {"run": make_run, "notebook": execute_notebook, "references": make_references}
+    kinds: dict[str, Callable[..., int]] = {
+        "run": make_run,
+        "notebook": execute_notebook,
+        "references": refer,
+    }
     try:
         return kinds[values.pop("kind")](**values)
     except Busy as error:
@@ -136,8 +141,9 @@ def make_run(config: dict[str, Any], runs: str, data: str | None, fresh: bool = 
     from oshp_lite.engine.config import from_dict
     from oshp_lite.engine.runs import RunStore
 
-    more = {"fresh": True} if fresh else {}
-    run = RunStore(runs).ensure(from_dict(config, where="configuration"), data, wait=False, progress=False, **more)
+    asked = from_dict(config, where="configuration")
+    more: dict[str, Any] = {"fresh": True} if fresh else {}
+    run = RunStore(Path(runs)).ensure(asked, data, wait=False, progress=False, **more)
     print(run.folder.name)
     return 0
 
@@ -154,7 +160,7 @@ def execute_notebook(**values: Any) -> int:
     return 0
 
 
-def make_references(
+def refer(
     profile: str, dataset: str, fold: int, way: str, overrides: list[str], what: str, runs: str, data: str
 ) -> int:
     """Make the ceiling ("ceiling") or the trivial baselines ("baselines") of a dataset, fold and way."""
@@ -162,12 +168,15 @@ def make_references(
     from oshp_lite.engine.runs import RunStore
     from oshp_lite.study import references
 
-    config = load_profile(profile, [f"data.fold={fold}", *overrides], dataset=dataset, way=way)
+    config, store = (
+        load_profile(profile, [f"data.fold={fold}", *overrides], dataset=dataset, way=way),
+        RunStore(Path(runs)),
+    )
     if what == "ceiling":
         top = references.ceiling_config(profile, dataset, fold, overrides)
-        references.ceiling_scores(config, top, data, store=RunStore(runs), progress=False)
+        references.ceiling_scores(config, top, data, store=store, progress=False)
     else:
-        references.baseline_scores(config, references.TRIVIAL, data, store=RunStore(runs), progress=False)
+        references.baseline_scores(config, references.TRIVIAL, data, store=store, progress=False)
     return 0
 
 
