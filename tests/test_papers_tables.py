@@ -12,6 +12,7 @@ from papers_made_up import made_up, made_up_results
 
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
+from oshp_lite.study import tables
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import _tuned
 from oshp_lite.study.statistics import bootstrap
@@ -284,3 +285,15 @@ def test_braces_fold_seeds_only() -> None:
 def test_rows_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="cells"):
         Table("x", "x", "x", (Column("a"),), (Row((Label("1"), Label("2"))),))
+
+
+def test_a_new_table_is_one_declared_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a table costs: its entry in `tables/declared.yaml`, over runs of the plan or kept ones, and a test."""
+    rows = [{"method": name, "condition": "papers", "name": name} for name in ("eopnet", "sgone")]
+    entry = {"kind": "parts", "title": "Two methods", "first": "method", "datasets": ["ccp-os"], "rows": rows}
+    monkeypatch.setattr(tables, "declared", lambda: {"two": entry})
+    run = made_up(RunKey("eopnet", "ccp-os", 1, "k", condition="papers"))
+    table = make_table("two", Results([run]))
+    assert [column.full for column in table.columns][1] == "measured on CCP-OS (real photos), fold 1: novel mIoU"
+    assert [type(row.cells[1]) for row in table.rows] == [MeasuredCell, Missing]
+    assert table.source == "in no paper"

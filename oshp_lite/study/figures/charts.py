@@ -62,7 +62,7 @@ def _class_bars(place: Axes, runs: Sequence[Measured]) -> None:
 def confusion(
     results: Results, dataset: str = "synth-atr", methods: Sequence[str] = FIGURE_METHODS["confusion"]
 ) -> Figure:
-    """Draw where the pixels of each class go, a table a method: rows truth, columns answer, per cent of the row."""
+    """Draw where the pixels of each class go, a table a method: rows truth, columns prediction, per cent of the row."""
     title = f"Confusion between parts, {dataset}, fold 1, k-way"
     runs_by, missing = _kway_runs(results, methods, dataset)
     counted = {method: [run for run in runs if run.confusion is not None] for method, runs in runs_by.items()}
@@ -76,7 +76,7 @@ def confusion(
         with np.errstate(invalid="ignore"):
             share = 100 * total / total.sum(1, keepdims=True)
         _share_table(place, share, _class_names(runs[0], ids), _titled(method, runs), len(runs[0].novel))
-    words = f"{title}; rows truth, columns answer, % of the row's pixels; * novel"
+    words = f"{title}; rows truth, columns prediction, % of the row's pixels; * novel"
     _title(figure, "\n".join(textwrap.wrap(words, 14 * round(figure.get_size_inches()[0]))))
     if missing:
         _note(figure, _absent(missing).removeprefix(". "))

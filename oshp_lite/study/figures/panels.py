@@ -68,7 +68,7 @@ def prediction_panel(axes: Axes, pair: PredictedPair, name: str, title: str | No
 
     k-way: the mean over all parts, by which pairs are chosen, and that over the novel ones; 1-way: the pair's class.
     """
-    mask = pair.predictions.get(name, NotRun("no answer was given"))
+    mask = pair.predictions.get(name, NotRun("no prediction was kept"))
     if isinstance(mask, NotRun):
         show_image(axes, np.full((*pair.query.shape[:2], 3), 244, np.uint8), title)
         text = "\n".join(textwrap.wrap(f"not run: {mask.reason.removeprefix('not run: ')}", 20))

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from oshp_lite.engine.config import RunConfig
 
 TITLES = {
-    "popnet3f": "POPNet's Fig. 3: answers in 1-way and k-way",
+    "popnet3f": "POPNet's Fig. 3: predictions in 1-way and k-way",
     "popnet4f": "POPNet's Fig. 4: methods side by side",
-    "eopnet4f": "EOP-Net's Fig. 4: answers in k-way and 1-way",
+    "eopnet4f": "EOP-Net's Fig. 4: predictions in k-way and 1-way",
     "eopnet5f": "EOP-Net's Fig. 5: PerSAM and EOP-Net, 1-way",
     "eopnet6f": "EOP-Net's Fig. 6: methods side by side, k-way",
     "eopnet7f": "EOP-Net's Fig. 7: one query, several supports",
@@ -144,7 +144,7 @@ def _predictions(
         return NotRun(str(error))
     except (OSError, KeyError, IndexError, ValueError):  # missing, damaged, or of other pairs
         pass
-    return NotRun("measured elsewhere; its answers to these pairs are not on this machine")
+    return NotRun("measured elsewhere; its predictions of these pairs are not on this machine")
 
 
 def _of_run(config: RunConfig, finder: Finder) -> Sequence[Array] | None:
