@@ -20,7 +20,7 @@ from oshp_lite import files as places
 from oshp_lite.cli import main
 from oshp_lite.data.registry import dataset_folder
 from oshp_lite.errors import UserError
-from oshp_lite.study import plan, references, reproduce
+from oshp_lite.study import notebooks, plan, references, reproduce
 from oshp_lite.study.execute import Outcome, Task, run_tasks
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.notebooks import load_notebook, save_notebook
@@ -190,6 +190,29 @@ def test_plan_of_a_profile(book: Path) -> None:
     assert jobs[0][0].parameters == {"profile": "quick", "dataset": "synth-atr", "fold": 1, "way": "k"}
     (tour,) = [job for job, _ in jobs if job.source.stem == "00_tour"]
     assert tour.parameters == {"profile": "quick"}
+
+
+def test_given_folders_reach_the_processes_and_leave_the_environment_alone(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OSHP_DATA")
+    monkeypatch.delenv("OSHP_RUNS")
+    orders: list[dict] = []
+
+    def run_child(order: dict, environment: dict[str, str], **_: object) -> tuple[int, str]:
+        orders.append({"data": environment.get("OSHP_DATA"), "runs": environment.get("OSHP_RUNS")} | order)
+        return 1, "no luck"
+
+    monkeypatch.setattr(notebooks, "run_child", run_child)
+    monkeypatch.setattr(reproduce, "run_child", run_child)
+    monkeypatch.setattr(reproduce, "write_report", lambda *_: "left out")
+    monkeypatch.setattr(reproduce, "_draw_first", lambda *_: None)
+    before = dict(os.environ)
+    words = ["--only", "00", "07", "--data", str(book / "here"), "--runs", str(book / "there")]
+    assert main(["reproduce", "--profile", "smoke", *words]) == 1
+    assert {order["kind"] for order in orders} == {"notebook", "references"}
+    assert {(order["data"], order["runs"]) for order in orders} == {(str(book / "here"), str(book / "there"))}
+    assert dict(os.environ) == before
 
 
 def test_settings_reach_the_trainings_and_their_references(book: Path) -> None:
