@@ -268,7 +268,7 @@ class Executor:
 
 
 def keep_notebook(run: Any, executed: Path) -> bool:
-    """Put an executed notebook into the folder of the run it shows, if there is one (the answer says so)."""
+    """Put an executed notebook into the folder of the run it shows, if there is one; returns whether there was."""
     if run is not None:
         partial = run.folder / "notebook.ipynb.partial"
         shutil.copyfile(executed, partial)

@@ -108,7 +108,7 @@ def check_parameters(notebook: dict[str, Any], given: dict[str, Any], name: str 
 
 def _assignments(source: str) -> list[tuple[str, ast.expr]]:
     """Names and values of a cell that assigns literals; ValueError or SyntaxError for any other statement."""
-    found: list[tuple[str, ast.expr]] = []
+    pairs: list[tuple[str, ast.expr]] = []
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
             target, value = statement.targets[0], statement.value
@@ -118,8 +118,8 @@ def _assignments(source: str) -> list[tuple[str, ast.expr]]:
             raise ValueError(f"line {statement.lineno} is something else")
         if not isinstance(target, ast.Name):
             raise ValueError(f"line {statement.lineno} assigns to something other than a name")
-        found.append((target.id, value))
-    return found
+        pairs.append((target.id, value))
+    return pairs
 
 
 # ------------------------------------------------------------------------------------- freshness and tidying

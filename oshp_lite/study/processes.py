@@ -141,9 +141,9 @@ def make_run(config: dict[str, Any], runs: str, data: str | None, fresh: bool = 
     from oshp_lite.engine.config import from_dict
     from oshp_lite.engine.runs import RunStore
 
-    asked = from_dict(config, where="configuration")
+    wanted = from_dict(config, where="configuration")
     more: dict[str, Any] = {"fresh": True} if fresh else {}
-    run = RunStore(Path(runs)).ensure(asked, data, wait=False, progress=False, **more)
+    run = RunStore(Path(runs)).ensure(wanted, data, wait=False, progress=False, **more)
     print(run.folder.name)
     return 0
 

@@ -40,7 +40,7 @@ def baseline_scores(
     make: bool = True,
     progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """Scores of trivial baselines on the test pairs of `config`: those found, and the others made if `make` says so.
+    """Scores of trivial baselines on the test pairs of `config`: those at hand, and the others made if `make` says so.
 
     UserError for an unknown name.
     """
