@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -60,7 +60,7 @@ def cannot_read(path: Path | str, error: Exception, kind: str = "file") -> UserE
 # ---------------------------------------------------------------------------------------------- reading
 
 
-_OPENERS: tuple[tuple[bytes, type[Image.Image]], ...] = (
+_OPENERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"\xff\xd8\xff", JpegImageFile),
 )
