@@ -60,7 +60,8 @@ def test_atr_with_official_lists_and_index(tmp_path: Path) -> None:
 def test_atr_without_lists_or_mirrored_masks(tmp_path: Path) -> None:
     atr_tree(tmp_path / "raw", mirrored=False)
     report = tailor(ATR, tmp_path / "raw", tmp_path / "out", copy=True, train_split=5, test_split=1)
-    assert "no official lists given" in report.notes[0]
+    assert report.notes[0] == "18 photos, while atr-os has 17706: the parts are not its own"
+    assert "no official lists given" in report.notes[1]
     made = open_dataset(tmp_path / "out")
     assert report.counts == {"train": 15, "test": 3}
     assert not any(path.is_symlink() for path in made.root.rglob("*"))
@@ -167,6 +168,15 @@ def test_missing_pieces_are_named(tmp_path: Path, layout: object, missing: str, 
     with pytest.raises(UserError) as caught:
         tailor(layout, tmp_path / "raw", tmp_path / "out", **SPLITS)  # type: ignore[arg-type]
     assert all(word in str(caught.value) for word in words), caught.value
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dropped_photo_does_not_shift_the_parts(tmp_path: Path) -> None:
+    """Without lists the parts are cut by number; a mask without its photo tells that one is gone."""
+    lip_tree(tmp_path / "raw")
+    min((tmp_path / "raw").rglob("train_images/*.jpg")).unlink()
+    with pytest.raises(UserError, match="1 photos with a mask are missing, 100_7000 among them; download LIP"):
+        tailor(LIP, tmp_path / "raw", tmp_path / "out", **SPLITS)
     assert not (tmp_path / "out").exists()
 
 

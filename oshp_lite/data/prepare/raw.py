@@ -15,6 +15,7 @@ from oshp_lite.data.dataset import PHASES, Phase, open_dataset, read_list, read_
 from oshp_lite.data.pairs import Pair, build_support_index, journal_pairs
 from oshp_lite.data.prepare import Preparation, TailorReport, layouts
 from oshp_lite.data.prepare.layouts import OFFICIAL, RawFiles, RawLayout, find_raw
+from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter, check_split
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_mask, sha256_json
@@ -63,6 +64,12 @@ def _lists(
             f"{layout.name}: no meta_train_id.txt and meta_test_id.txt in {lists} (nor in its {layout.list_folder}); "
             f"take them from {OFFICIAL}"
         )
+    _check_complete(sorted(raw.mask), raw.image, "photos", layout, "with a mask")
+    published = dataset_spec(layout.name).photos or (0, 0)
+    if len(raw.image) != sum(published):
+        notes.append(
+            f"{len(raw.image)} photos, while {layout.name} has {sum(published)}: the parts are not the papers'"
+        )
     if "all" not in raw.stems:
         return {phase: tuple(raw.stems[phase]) for phase in PHASES}
     stems = raw.stems["all"]
@@ -74,11 +81,13 @@ def _lists(
     return {"train": tuple(stems[:-last]), "test": tuple(stems[-last:])}
 
 
-def _check_complete(stems: Sequence[str], files: Mapping[str, Path], what: str, layout: RawLayout) -> None:
+def _check_complete(
+    stems: Sequence[str], files: Mapping[str, Path], what: str, layout: RawLayout, where: str = "of the lists"
+) -> None:
     missing = [stem for stem in stems if stem not in files]
     if missing:
         raise UserError(
-            f"{layout.name}: {len(missing)} {what} of the lists are missing, {missing[0]} among them; "
+            f"{layout.name}: {len(missing)} {what} {where} are missing, {missing[0]} among them; "
             f"download {layout.source}"
         )
 
