@@ -144,29 +144,23 @@ def read_claims(text: str) -> tuple[Claim, ...]:
     """Return the claims of a table of claims (YAML). UserError where it cannot be understood."""
     table = yaml.safe_load(text)
     groups = {**table["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
-    claims = []
-    for section in table["sections"]:
-        for entry in section["claims"]:
-            for measure, words in entry.get("each", {"": ""}).items():
-                put = {"measure": measure, "words": words, "short": measure.split("_")[0]}
-                parts, also = (
-                    tuple(
-                        q
-                        for one in entry.get(name, ())
-                        for q in quantities(_filled(one, put, groups), section["paper"])
-                    )
-                    for name in ("parts", "also")
-                )
-                findings = entry.get("findings", {})
-                findings = findings.get(measure, {}) if measure else findings
-                texts = {name: " ".join(finding.split()) for name, finding in findings.items()}
-                where = tuple(entry.get("datasets", section["datasets"]))
-                statement, decides = (
-                    " ".join(entry[name].format_map(put).split()) for name in ("statement", "decides")
-                )
-                name, paper = entry["id"].format_map(put), section["paper"]
-                claims.append(Claim(name, paper, entry["where"], statement, parts, decides, where, also, texts))
-    return tuple(claims)
+    return tuple(claim for section in table["sections"] for claim in _section(section, groups))
+
+
+def _section(section: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Iterator[Claim]:
+    for entry in section["claims"]:
+        findings, plain = entry.get("findings", {}), {name: entry[name] for name in entry if name != "findings"}
+        for measure, words in entry.get("each", {"": ""}).items():
+            put = {"measure": measure, "words": words, "short": measure.split("_")[0]}
+            one = {"datasets": section["datasets"], **_filled(plain, put, groups)}
+            parts, also = (
+                tuple(quantity for part in one.get(name, ()) for quantity in quantities(part, section["paper"]))
+                for name in ("parts", "also")
+            )
+            texts = {name: one[name] for name in ("id", "where", "statement", "decides")}
+            own = findings.get(measure, {}) if measure else findings
+            families = tuple(one["datasets"])
+            yield Claim(paper=section["paper"], parts=parts, also=also, families=families, findings=own, **texts)
 
 
 CLAIMS = read_claims((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
