@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_pins import FINGERPRINTS, PINNED
 
+from oshp_lite.cli import main
 from oshp_lite.data.registry import dataset_spec, find_dataset
 from oshp_lite.data.synthetic import ATOMS, GENERATOR_VERSION, SPECS, generate, merge_table, mirror_table, scene
 from oshp_lite.data.synthetic.atoms import atom
@@ -102,6 +104,23 @@ def test_old_names_are_answered_in_one_sentence(name):
     ):
         with pytest.raises(UserError, match=f"^the dataset {old} is now called {name}; use that name$"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("data.figures.n_train=8", "figures is now called synthetic; use that name$"),
+        ("init.figures=synth-lip", "figures is now called synthetic; use that name$"),
+        ("init.figures_epochs=2", "figures_epochs is now called synthetic_epochs; use that name$"),
+    ],
+)
+def test_old_settings_are_answered_in_one_sentence(setting, sentence, capsys):
+    with pytest.raises(UserError, match=sentence):
+        load_profile("smoke", [setting])
+    assert main(["train", "--profile", "smoke", "--set", setting]) == 2
+    assert "is now called synthetic" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"^FiguresConfig is now called SyntheticConfig; use that name$"):
+        importlib.import_module("oshp_lite.engine.config").FiguresConfig  # noqa: B018
 
 
 def test_draws_do_not_depend_on_the_process():

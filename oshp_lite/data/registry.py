@@ -89,6 +89,20 @@ def dataset_spec(name: str) -> DatasetSpec:
     raise UserError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
 
 
+_OLD_NAMES = {
+    "figures": "synthetic",
+    "figures_epochs": "synthetic_epochs",
+    "FiguresConfig": "SyntheticConfig",
+}
+"""What the settings of procedural people were called when the datasets were figures-*."""
+
+
+def refuse_old_name(where: str, name: str) -> None:
+    """Raise UserError when a setting or a class goes by another name now."""
+    if name in _OLD_NAMES:
+        raise UserError(f"{where}{name} is now called {_OLD_NAMES[name]}; use that name")
+
+
 # ---------------------------------------------------------------------------------------- opened or drawn
 
 

@@ -36,7 +36,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from oshp_lite.data.registry import dataset_spec
+from oshp_lite.data.registry import dataset_spec, refuse_old_name
 from oshp_lite.errors import UserError
 
 T = TypeVar("T")
@@ -253,6 +253,7 @@ def _lay_over(base: T, values: Mapping[str, Any], where: str) -> T:
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
+            refuse_old_name(f"{where}: ", name)
             raise UserError(f"{where}: unknown name {name!r}; known here: {', '.join(sorted(known))}")
         current = getattr(base, name)
         path = f"{where}: {name}" if where in ("configuration", "override") else f"{where}.{name}"
@@ -386,3 +387,9 @@ def identity(config: RunConfig, data_fingerprint: str, code_fingerprint: str) ->
     content = {"config": identity_dict(config), "data": data_fingerprint, "code": code_fingerprint}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def __getattr__(name: str) -> Any:
+    """Say what a class of this module is called by now."""
+    refuse_old_name("", name)
+    raise AttributeError(f"module 'oshp_lite.engine.config' has no attribute {name!r}")

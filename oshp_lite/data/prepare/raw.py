@@ -67,9 +67,7 @@ def _lists(
     _check_complete(sorted(raw.mask), raw.image, "photos", layout, "with a mask")
     published = dataset_spec(layout.name).photos or (0, 0)
     if len(raw.image) != sum(published):
-        notes.append(
-            f"{len(raw.image)} photos, while {layout.name} has {sum(published)}: the parts are not its own"
-        )
+        notes.append(f"{len(raw.image)} photos, while {layout.name} has {sum(published)}: the parts are not its own")
     if "all" not in raw.stems:
         return {phase: tuple(raw.stems[phase]) for phase in PHASES}
     stems = raw.stems["all"]
