@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,96 +128,73 @@ def test_the_figure_of_notebook_03_follows_its_slider(lab: str, page: Any) -> No
     assert not page.asked, f"asked the network for {page.asked}"
 
 
-def science(picture: str) -> dict[str, Any]:
-    """The report's part on the papers when nothing was run: the whole ledger, a real table, some figure."""
+def example() -> dict[str, Any]:
+    """What a report is filled from: made-up numbers, nothing measured; the whole ledger, a real table, some figure."""
     from oshp_lite.study.claims import ledger, to_html
+    from oshp_lite.study.figures.charts import training_curves
     from oshp_lite.study.records import Results
     from oshp_lite.study.render import style
     from oshp_lite.study.render import to_html as table_html
+    from oshp_lite.study.report import png
     from oshp_lite.study.tables import make_table
-
-    nothing = Results([])
-    table = make_table("eopnet2", nothing)
-    return {
-        "style": style(),
-        "claims": to_html(ledger(nothing, "quick"), styled=False),
-        "origins": "0 results.",
-        "tables": [{"id": table.id, "title": table.title, "html": table_html(table, styled=False), "files": []}],
-        "figures": [{"id": "f", "title": "F", "png": picture, "files": [("svg", "figures/f.svg")]}],
-    }
-
-
-def example() -> dict[str, Any]:
-    """What a report is rendered from, with made-up numbers."""
-    from oshp_lite.study.figures.charts import training_curves
-    from oshp_lite.study.report import _png
     from oshp_lite.viz import fig_to_png
 
     history = [
         {"epoch": e, "loss_total": 5 / e, "loss_agm": 2 / e, "loss_npm": 3 / e, "beta": 1 - e / 9} for e in (1, 2, 3)
     ]
-    curves = _png(fig_to_png(training_curves(history)))
-    values = {
-        "novel": "25.0 [22.1, 27.9]",
-        "base": "60.1",
-        "human": "50.2",
-        "other": "93.0",
-        "pairs": 330,
-        "time": "7.0 min",
-    }
-    rows = [{"name": name, "kind": kind, **values} for name, kind in (("EOP-Net", "own"), ("trivial: copy", "other"))]
-    run = {
-        "anchor": "run",
+    curves, nothing = png(fig_to_png(training_curves(history))), Results([])
+    table = make_table("eopnet2", nothing)
+    scores = {"novel_miou": 0.25, "base_miou": 0.601, "human_miou": 0.502, "overall_accuracy": 0.93, "n_pairs": 330}
+    scores["intervals"] = {"novel_miou": [0.221, 0.279]}  # type: ignore[assignment]
+    run = SimpleNamespace(
+        folder=Path("x" * 80), older_code=True, identity="0123456789abcdef", seconds=420, scores=scores
+    )
+    shown = {
+        "run": run,
         "title": "EOP-Net, synth-atr, fold 1, k-way, 128 px",
-        "older": True,
-        "identity": "0123456789abcdef",
         "curves": curves,
         "curves_text": "3 epochs.",
-        "classes": [{"name": "skirt", "role": "novel", "iou": "25.0"}],
+        "classes": [("skirt", "novel", 0.25)],
         "samples": [curves, curves],
-        "provenance": [("code", "0123456789abcdef"), ("libraries", "torch 2, numpy 2")],
+        "provenance": {"code": "0123456789abcdef", "libraries": "torch 2, numpy 2"},
         "config": "variant: lite",
     }
-    notebook = {
-        "name": "03_x",
-        "title": "X",
-        "detail": "",
-        "page": "",
-        "seconds": "5",
-        "status": "done",
-        "words": "executed",
-    }
+    entry = {"notebook": "03_x.ipynb", "title": "X", "file": "", "seconds": 5.0, "status": "done", "reason": ""}
+    rows = [("EOP-Net", "own", scores, run), ("trivial: copy", "other", scores, None)]
     return {
-        **science(curves),
-        "matrix": {
-            "summary": "1 row failed",
-            "rows": [{"name": "r" * 60, "status": "failed", "reason": "so", "kept": ""}],
-        },
+        "style": style(),
+        "claims": to_html(ledger(nothing, "quick"), styled=False),
+        "origins": Counter({"committed": 3}),
+        "older": 1,
+        "tables": [(table, table_html(table, styled=False))],
+        "forms": ["csv"],
+        "figures": [("f", "F", curves, [Path("figures/f.svg")])],
         "profile": "quick",
-        "made": "today",
-        "summary": "1 notebook executed.",
-        "notes": ["a note"],
-        "problems": ["a run: its scores are damaged"],
+        "manifest": {"made": "today", "seconds": 100, "notes": ["a note"], "entries": [{**entry, "training": None}]},
+        "failed": 1,
+        "pages": {"": ""},
+        "states": {},
         "groups": [{"title": "synth-atr, fold 1, k-way", "way": "k", "rows": rows, "lines": ["Twice the best."]}],
-        "runs": [run],
-        "notebooks": [notebook],
-        "not_run": ["ccp-os: not there."],
-        "others": [{"name": "x" * 80, "human": "1.0", "older": True}],
-        "code": "c",
-        "commit": "",
-        "device": "a CPU",
-        "torch": "2",
+        "runs": [shown],
+        "not_run": [],
+        "others": [run],
+        "matrix": "1 row failed",
+        "unfinished": [{"name": "r" * 60, "status": "failed", "reason": "so", "kept": ""}],
+        "machine": "Code c; a CPU",
+        "problems": ["a run: its scores are damaged"],
     }
 
 
 def test_a_report_shows_itself_offline(page: Any, tmp_path: Path) -> None:
-    from oshp_lite.study.report import render
+    from oshp_lite.study.render import fill
 
     path = tmp_path / "index.html"
-    path.write_text(render(example()), encoding="utf-8")
+    path.write_text(fill("report.html", **example()), encoding="utf-8")
     page.goto(path.as_uri())
     assert page.locator("h1").inner_text().startswith("One-shot human parsing")
     assert page.locator("table").count() >= 2
+    assert page.locator("tr.own .tag").inner_text() == "older code"
+    assert "25.0 [22.1, 27.9]" in page.locator("tr.own").inner_text()
     broken = page.evaluate("() => [...document.images].filter(i => !(i.complete && i.naturalWidth)).length")
     assert broken == 0
     wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")

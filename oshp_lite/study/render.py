@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oshp_lite.files import write_atomic
-from oshp_lite.study.tables.table import Table
+from oshp_lite.study.tables.table import Table, details_of, main_of, source_of, type_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -58,7 +58,7 @@ def _templates(ending: str) -> jinja2.Environment:
         plain = ending not in escapes or isinstance(value, Markup)
         return value if plain else escapes[ending](str(value))
 
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("oshp_lite.study"),
         autoescape=ending == "html",
         finalize=finalize,
@@ -68,6 +68,17 @@ def _templates(ending: str) -> jinja2.Environment:
         keep_trailing_newline=True,
         **(marks if ending == "tex" else {}),  # type: ignore[arg-type]
     )
+    made.filters |= {"main": main_of, "details": details_of, "source": source_of, "type": type_of}
+    made.filters |= {"percent": _percent, "duration": _duration}
+    return made
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def fill(template: str, **content: Any) -> str:

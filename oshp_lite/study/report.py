@@ -42,13 +42,8 @@ def write_report(profile: str, folder: Path, finder: Finder | None = None) -> Pa
         raise UserError(f"{folder} holds nothing yet; call `oshp-lite reproduce --profile {profile}` first")
     report = _Report(profile, folder, finder or Finder(older=True), read_json(folder / "manifest.json"))
     page = folder / "index.html"
-    write_atomic(page, render(report.content()).encode("utf-8"))
+    write_atomic(page, fill("report.html", **report.content()).encode("utf-8"))
     return page
-
-
-def render(content: dict[str, Any]) -> str:
-    """The page as HTML, from all that stands in it."""
-    return fill("report.html", **content)
 
 
 @dataclass
@@ -69,38 +64,33 @@ class _Report:
         runs = {run.folder: run for group in groups for run in group.pop("runs")}
         damaged: dict[Path, str] = getattr(self.finder.store, "damaged", dict)()
         self.problems += [f"{folder.name}: {reason}" for folder, reason in damaged.items()]
+        entries, kept = self.manifest["entries"], ("title", "training", "scores", "ceiling", "baselines")
         results = {
+            **{name: self.manifest[name] for name in ("made", "seconds")},
             "profile": self.profile,
-            "made": self.manifest["made"],
-            "seconds": self.manifest["seconds"],
-            "notebooks": self.manifest["entries"],
-            "groups": [
-                {name: one[name] for name in ("title", "training", "scores", "ceiling", "baselines")} for one in groups
-            ],
+            "notebooks": entries,
+            "groups": [{name: group[name] for name in kept} for group in groups],
             "runs": {run.folder.name: run.provenance for run in runs.values()},
         }
         write_json_atomic(self.folder / "results.json", results)
-        content = {
+        rows = self.manifest.get("matrix", [])
+        counts = Counter(row["status"] for row in rows)
+        return {
             **_exhibits(exhibits),
-            "matrix": _matrix(self.manifest.get("matrix", [])),
             "profile": self.profile,
-            "made": self.manifest["made"],
-            "summary": self._summary(len(groups)),
-            "notes": self.manifest.get("notes", []),
+            "manifest": self.manifest,
+            "failed": sum(entry["status"] == "failed" for entry in entries),
+            "pages": {entry["file"]: self._page(entry["file"]) for entry in entries},
+            "states": STATES,
             "groups": groups,
             "runs": [one for run in runs.values() if (one := self.tried(run.folder.name, partial(_run, run)))],
-            "notebooks": [self._notebook(entry) for entry in self.manifest["entries"]],
-            "not_run": [
-                f"{one.dataset}, fold {one.fold}, {one.way}-way: {one.missing}." for one in trainings if one.missing
-            ],
-            "others": [
-                {"name": run.folder.name, "human": percent(run.scores.get("human_miou")), "older": run.older_code}
-                for run in self.finder.store.runs()
-                if run.folder not in runs
-            ],
-            **_machine(),
+            "not_run": [one for one in trainings if one.missing],
+            "others": [run for run in self.finder.store.runs() if run.folder not in runs],
+            "matrix": ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status]),
+            "unfinished": [row for row in rows if row["status"] in ("failed", "not run")],
+            "machine": _machine(),
+            "problems": self.problems,
         }
-        return {**content, "problems": self.problems}
 
     def tried(self, what: str, work: Callable[[], Result]) -> Result | None:
         """The outcome of `work`, or None and its reason among the problems."""
@@ -112,194 +102,102 @@ class _Report:
 
     def _group(self, training: Training) -> dict[str, Any] | None:
         """The scores of a training that has a finished run: the method, the ceiling, the trivial predictions."""
-        if training.missing:
-            return None
         store, data = self.finder.store, self.finder.data
         config = training_config(self.profile, training)
-        run = store.find(config, data)
+        run = None if training.missing else store.find(config, data)
         if run is None:
             return None
         top = references.ceiling_config(self.profile, training.dataset, training.fold, training.overrides)
         known: Any = {"data": data, "store": store, "make": False}
-        found = self.tried("the ceiling", partial(references.ceiling_scores, config, top, **known))
+        ceiling = self.tried("the ceiling", partial(references.ceiling_scores, config, top, **known))
         trivial = self.tried("trivial predictions", partial(references.baseline_scores, config, **known)) or {}
         top_run = store.find(top, data)
-        rows = [_row(_method(run), run.scores, "own", run)]
-        if found is not None:
-            rows.append(_row("ceiling: supervised, all classes visible", found, "other", top_run))
-        rows += [_row(f"trivial: {name}", scores, "other") for name, scores in trivial.items()]
+        rows: list[tuple[Any, ...]] = [(_method(run), "own", run.scores, run)]
+        rows += [("ceiling: supervised, all classes visible", "other", ceiling, top_run)] if ceiling else []
+        rows += [(f"trivial: {name}", "other", scores, None) for name, scores in trivial.items()]
+        own, lines = run.scores, []
+        best = max((scores["novel_miou"] or 0.0 for scores in trivial.values()), default=0.0)
+        if best > 0 and own["novel_miou"] is not None:
+            lines.append(f"Novel classes: {own['novel_miou'] / best:.2f} times the best trivial prediction.")
+        if ceiling and ceiling["human_miou"] and own["human_miou"] is not None:
+            lines.append(f"Human mIoU: {own['human_miou'] / ceiling['human_miou']:.0%} of the ceiling.")
         return {
             "title": f"{training.dataset}, fold {training.fold}, {training.way}-way, {_pixels(run)}",
             "way": training.way,
             "rows": rows,
-            "lines": _ratios(run.scores, found, trivial),
+            "lines": lines,
             "training": next(one for one in self.manifest["trainings"] if Training.read(one) == training),
-            "scores": run.scores,
-            "ceiling": found,
+            "scores": own,
+            "ceiling": ceiling,
             "baselines": trivial,
             "runs": [run, *([top_run] if top_run else [])],
         }
 
-    def _notebook(self, entry: dict[str, Any]) -> dict[str, Any]:
-        page = ""
-        if entry["file"]:
-            notebook = self.folder / "notebooks" / entry["file"]
-            html = notebook.with_suffix(".html")
-            if not html.is_file() or html.stat().st_mtime < notebook.stat().st_mtime:
-                self.tried(entry["file"], partial(write_page, notebook, html))
-            page = f"notebooks/{html.name}" if html.is_file() else ""
-        training = entry["training"]
-        detail = f"{training['dataset']}, fold {training['fold']}, {training['way']}-way" if training else ""
-        return {
-            "name": entry["notebook"].removesuffix(".ipynb"),
-            "title": entry["title"],
-            "detail": "; ".join(filter(None, [detail, entry["reason"]])),
-            "page": page,
-            "seconds": f"{entry['seconds']:.0f}",
-            "status": entry["status"],
-            "words": STATES.get(entry["status"], entry["status"]),
-        }
-
-    def _summary(self, scored: int) -> str:
-        entries = self.manifest["entries"]
-        failed = sum(entry["status"] == "failed" for entry in entries)
-        words = f"{len(entries)} notebooks executed" + (f", {failed} of them failed" if failed else ", none failed")
-        trained = f"; {scored} trainings scored" if scored else ""
-        return f"{words}{trained}. The last call took {duration(self.manifest['seconds'])}."
-
-
-# ----------------------------------------------------------------------------------------------- the papers' part
+    def _page(self, file: str) -> str:
+        """The address of an executed notebook's page, which is written first where it is missing or older; or ""."""
+        notebook = self.folder / "notebooks" / file
+        page = notebook.with_suffix(".html")
+        if file and (not page.is_file() or page.stat().st_mtime < notebook.stat().st_mtime):
+            self.tried(file, partial(write_page, notebook, page))
+        return f"notebooks/{page.name}" if file and page.is_file() else ""
 
 
 def _exhibits(made: Exhibits) -> dict[str, Any]:
-    """The ledger, every table and figure, with the addresses of their files."""
+    """The papers' part: the ledger, every table and figure as HTML, where the results come from."""
+    results = [made.results.get(key) for key in made.results.keys()]  # noqa: SIM118 - not a mapping
+    runs = [run for run in results if isinstance(run, Measured)]
     return {
         "style": style(),
         "claims": claims.to_html(made.verdicts, styled=False),
-        "origins": _origins(made),
-        "tables": [
-            {
-                "id": table.id,
-                "title": table.title,
-                "html": to_html(table, styled=False),
-                "files": [(ending, f"tables/{table.id}.{ending}") for ending in FORMS],
-            }
-            for table in made.tables.values()
-        ],
+        "origins": Counter(run.origin for run in runs),
+        "older": sum(bool(run.provenance.get("older_code")) for run in runs),
+        "tables": [(table, to_html(table, styled=False)) for table in made.tables.values()],
+        "forms": list(FORMS),
         "figures": [
-            {
-                "id": name,
-                "title": title,
-                "png": _png(next(path for path in paths if path.suffix == ".png").read_bytes()),
-                "files": [(path.suffix[1:], f"figures/{path.name}") for path in paths],
-            }
+            (name, title, png(next(path for path in paths if path.suffix == ".png").read_bytes()), paths)
             for name, (title, paths) in made.figures.items()
         ],
     }
 
 
-def _origins(made: Exhibits) -> str:
-    """How many results were made here, how many of them by older code, and how many are committed ones."""
-    found = [made.results.get(key) for key in made.results.keys()]  # noqa: SIM118 - not a mapping
-    runs = [run for run in found if isinstance(run, Measured)]
-    here = [run for run in runs if run.origin == "run here"]
-    older = sum(bool(run.provenance.get("older_code")) for run in runs)
-    words = f"{len(runs)} results: {len(here)} made on this machine"
-    if len(runs) > len(here):
-        words += f", {len(runs) - len(here)} committed with the project, each with the commit that made it"
-    return words + (f"; {older} of them by older code, which their rows say." if older else ".")
-
-
-# --------------------------------------------------------------------------------------------------------- scores
-
-
-def _row(name: str, scores: dict[str, Any], kind: str, run: Run | None = None) -> dict[str, Any]:
-    other = scores.get("bi_miou") if scores.get("way") == "1" else scores.get("overall_accuracy")
-    return {
-        "name": name + (" (older code)" if run and run.older_code else ""),
-        "kind": kind,
-        **{key: _interval(scores, f"{key}_miou") for key in ("novel", "base", "human")},
-        "other": percent(other),
-        "pairs": scores.get("n_pairs", ""),
-        "time": duration(run.seconds) if run else "",
-    }
-
-
-def _ratios(own: dict[str, Any], ceiling: dict[str, Any] | None, trivial: dict[str, Any]) -> list[str]:
-    lines = []
-    best = max((scores["novel_miou"] or 0.0 for scores in trivial.values()), default=0.0)
-    if best > 0 and own["novel_miou"] is not None:
-        lines.append(f"Novel classes: {own['novel_miou'] / best:.2f} times the best trivial prediction.")
-    if ceiling is not None and ceiling["human_miou"] and own["human_miou"] is not None:
-        lines.append(f"Human mIoU: {own['human_miou'] / ceiling['human_miou']:.0%} of the ceiling.")
-    return lines
-
-
-# ----------------------------------------------------------------------------------------------------------- runs
-
-
 def _run(run: Run) -> dict[str, Any]:
+    """What the page shows of one run."""
+    from oshp_lite.labels import fold
+
     history, data = run.history, run.settings["data"]
+    losses = [row["loss_total"] for row in history if "loss_total" in row]
+    text = f"{len(history)} epochs" + (
+        f"; the total loss went from {losses[0]:.2f} to {losses[-1]:.2f}." if losses else "."
+    )
+    if history and history[0].get("loss_agm"):
+        text += " The grey line is beta, the weight of the attention guidance module (right axis)."
+    try:
+        split = fold(data["dataset"], data["fold"], data["protocol"])
+        roles = {0: "background"} | dict.fromkeys(split.novel, "novel")
+        classes = [
+            (split.space.class_name(c), roles.get(c, "base"), run.scores["iou"].get(str(c))) for c in split.classes
+        ]
+    except UserError:  # a dataset that is no more
+        classes = []
     return {
-        "anchor": run.folder.name,
+        "run": run,
         "title": f"{_method(run)}, {data['dataset']}, fold {data['fold']}, {data['way']}-way, {_pixels(run)}",
-        "older": run.older_code,
-        "identity": run.identity,
-        "curves": _png(fig_to_png(training_curves(history))) if len(history) > 1 else "",
-        "curves_text": _curves_text(history),
-        "classes": _class_rows(run),
-        "samples": [_png(path.read_bytes()) for path in run.samples],
-        "provenance": [(key, _plain(value)) for key, value in run.provenance.items()],
+        "curves": png(fig_to_png(training_curves(history))) if len(history) > 1 else "",
+        "curves_text": text,
+        "classes": classes,
+        "samples": [png(path.read_bytes()) for path in run.samples],
+        "provenance": {key: _plain(value) for key, value in run.provenance.items()},
         "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
     }
 
 
-def _curves_text(history: list[dict[str, float]]) -> str:
-    losses = [row["loss_total"] for row in history if "loss_total" in row]
-    if len(history) < 2 or len(losses) < 2:
-        return f"{len(history)} epochs." if len(history) > 1 else ""
-    text = f"{len(history)} epochs; the total loss went from {losses[0]:.2f} to {losses[-1]:.2f}."
-    if history[0].get("loss_agm"):
-        text += " The grey line is beta, the weight of the attention guidance module (right axis)."
-    return text
-
-
-def _class_rows(run: Run) -> list[dict[str, str]]:
-    from oshp_lite.labels import fold
-
-    data = run.settings["data"]
-    try:
-        split = fold(data["dataset"], data["fold"], data["protocol"])
-    except UserError:
-        return []
-    roles = {0: "background"} | dict.fromkeys(split.novel, "novel")
-    scores = run.scores["iou"]
-    return [
-        {"name": split.space.class_name(c), "role": roles.get(c, "base"), "iou": percent(scores.get(str(c)))}
-        for c in split.classes
-    ]
-
-
-def _matrix(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of the matrix: how many ended how, and those that failed or cannot be run here."""
-    counts = Counter(row["status"] for row in rows)
-    summary = ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status])
-    return {"summary": summary, "rows": [row for row in rows if row["status"] in ("failed", "not run")]}
-
-
-def _machine() -> dict[str, str]:
+def _machine() -> str:
     from oshp_lite.engine.provenance import provenance
 
     record = provenance()
-    return {
-        "code": str(record["code"]),
-        "commit": str(record["commit"]),
-        "device": f"{record['device']}, {record['system']}, Python {record['python']}",
-        "torch": str(record["libraries"]["torch"]),
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------- words
+    commit = f", commit {record['commit']}" if record["commit"] else ""
+    place = f"{record['device']}, {record['system']}, Python {record['python']}; torch {record['libraries']['torch']}"
+    return f"Code {record['code']}{commit}; {place}"
 
 
 def _method(run: Run) -> str:
@@ -314,25 +212,10 @@ def _pixels(run: Run) -> str:
     return f"{size} px" if isinstance(size, int) else f"{size[0]}x{size[1]} px"
 
 
-def percent(value: float | None) -> str:
-    """A share as per cent with one decimal, "-" for none."""
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _interval(scores: dict[str, Any], name: str) -> str:
-    bounds = (scores.get("intervals") or {}).get(name)
-    text = percent(scores.get(name))
-    return text if not bounds or bounds[0] is None else f"{text} [{percent(bounds[0])}, {percent(bounds[1])}]"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
 def _plain(value: Any) -> str:
     return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
 
 
-def _png(content: bytes) -> str:
+def png(content: bytes) -> str:
+    """PNG bytes as an address that a page can show."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

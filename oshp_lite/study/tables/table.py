@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any
 
 from oshp_lite.study.printed.numbers import Printed
 
@@ -15,34 +15,12 @@ FLAGGED = "*"
 
 
 class Cell:
-    """What every cell offers to a template: its main words, a detail, what stands behind it, whether it is the best."""
-
-    type: ClassVar[str]
-
-    @property
-    def main(self) -> str:
-        """The number or the words, with marks."""
-        raise NotImplementedError
-
-    @property
-    def details(self) -> tuple[str, ...]:
-        """Spread and interval, as far as there are any."""
-        return ()
-
-    @property
-    def source(self) -> str:
-        """What stands behind the cell: the place in the paper, the runs, the reason, or ""."""
-        return ""
-
-    @property
-    def best(self) -> bool:
-        """The best of its column."""
-        return False
+    """One of the four kinds below."""
 
     @property
     def shown(self) -> str:
         """Everything the cell shows, as one line of plain text."""
-        return " ".join((self.main, *self.details))
+        return " ".join((main_of(self), *details_of(self)))
 
 
 @dataclass(frozen=True)
@@ -51,12 +29,6 @@ class Label(Cell):
 
     text: str
     mono: bool = False
-    type = "label"
-
-    @property
-    def main(self) -> str:
-        """The words."""
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -66,7 +38,7 @@ class MeasuredCell(Cell):
     mean, low, high  mean over seeds and folds, its 95 % interval (None where a number is exact)
     spread           standard deviation over the seeds (None below two); seeds how many
     runs             slugs of the runs behind it; folds those averaged
-    digits           decimals shown; mark stands behind the number
+    digits           decimals shown; mark stands behind the number; best: the best of its column
     """
 
     mean: float
@@ -79,25 +51,6 @@ class MeasuredCell(Cell):
     digits: int = 1
     mark: str = ""
     best: bool = False
-    type = "measured"
-
-    @property
-    def main(self) -> str:
-        """The number itself, with its mark."""
-        return f"{self.mean:.{self.digits}f}{self.mark}"
-
-    @property
-    def details(self) -> tuple[str, ...]:
-        """Spread over seeds, 95 % interval."""
-        spread = () if self.spread is None else (f"±{self.spread:.{self.digits}f} (n={self.seeds})",)
-        if self.low is None or self.high is None:
-            return spread
-        return (*spread, f"[{self.low:.{self.digits}f}, {self.high:.{self.digits}f}]")
-
-    @property
-    def source(self) -> str:
-        """The runs behind the number."""
-        return "runs: " + ", ".join(self.runs) if self.runs else ""
 
 
 @dataclass(frozen=True)
@@ -107,36 +60,48 @@ class Missing(Cell):
     reason: str
     what: str = "not run"
     mark: str = ""
-    type = "missing"
-
-    @property
-    def main(self) -> str:
-        """ "not run" and the letter of its reason."""
-        return f"{self.what} ({self.mark})" if self.mark else self.what
-
-    @property
-    def source(self) -> str:
-        """The reason."""
-        return self.reason
 
 
 @dataclass(frozen=True)
 class PrintedCell(Cell):
-    """A paper's number as a table shows it."""
+    """A paper's number as a table shows it; `best` is the best of its column."""
 
     printed: Printed
     best: bool = False
-    type = "printed"
 
-    @property
-    def main(self) -> str:
-        """The digits as they are printed, with a star when they do not add up."""
-        return self.printed.text + (FLAGGED if self.printed.flag else "")
 
-    @property
-    def source(self) -> str:
-        """The place in the paper, and what does not add up about the number."""
-        return ": ".join(filter(None, (str(self.printed.source), self.printed.flag)))
+def main_of(cell: Cell) -> str:
+    """The number or the words, with marks."""
+    if isinstance(cell, MeasuredCell):
+        return f"{cell.mean:.{cell.digits}f}{cell.mark}"
+    if isinstance(cell, PrintedCell):
+        return cell.printed.text + (FLAGGED if cell.printed.flag else "")
+    if isinstance(cell, Missing):
+        return f"{cell.what} ({cell.mark})" if cell.mark else cell.what
+    return str(getattr(cell, "text", ""))
+
+
+def details_of(cell: Cell) -> list[str]:
+    """Spread over seeds and 95 % interval, as far as there are any."""
+    if not isinstance(cell, MeasuredCell):
+        return []
+    spread = [] if cell.spread is None else [f"±{cell.spread:.{cell.digits}f} (n={cell.seeds})"]
+    ends = () if cell.low is None or cell.high is None else (f"{end:.{cell.digits}f}" for end in (cell.low, cell.high))
+    return [*spread, *([f"[{', '.join(ends)}]"] if ends else [])]
+
+
+def source_of(cell: Cell) -> str:
+    """What stands behind a cell: the place in the paper and its flag, the runs, the reason, or ""."""
+    if isinstance(cell, PrintedCell):
+        return ": ".join(filter(None, (str(cell.printed.source), cell.printed.flag)))
+    if isinstance(cell, MeasuredCell):
+        return "runs: " + ", ".join(cell.runs) if cell.runs else ""
+    return str(getattr(cell, "reason", ""))
+
+
+def type_of(cell: Cell) -> str:
+    """ "label", "measured", "missing" or "printed"."""
+    return type(cell).__name__.removesuffix("Cell").lower()
 
 
 @dataclass(frozen=True)
@@ -194,9 +159,8 @@ class Table:
 
     def __post_init__(self) -> None:
         """Refuse rows of another length, with a ValueError."""
-        for row in self.rows:
-            if len(row.cells) != len(self.columns):
-                raise ValueError(f"{self.id}: a row has {len(row.cells)} cells for {len(self.columns)} columns")
+        if any(len(row.cells) != len(self.columns) for row in self.rows):
+            raise ValueError(f"{self.id}: a row does not have {len(self.columns)} cells, one a column")
 
     @property
     def heads(self) -> list[tuple[str, list[Column]]]:
@@ -211,17 +175,12 @@ class Table:
 
     def plain(self) -> dict[str, Any]:
         """The table as plain dicts and lists, for JSON: everything behind each cell, and what it shows."""
-        rows = [
-            {
-                "kind": row.kind,
-                "group": row.group,
-                "cells": [{"type": cell.type, "shown": cell.shown, **asdict(cell)} for cell in row.cells],  # type: ignore[call-overload]
-            }
+        cells = [
+            [{"type": type_of(cell), "shown": cell.shown, **asdict(cell)} for cell in row.cells]  # type: ignore[call-overload]
             for row in self.rows
         ]
-        named = {"id": self.id, "title": self.title, "source": self.source}
-        columns, notes = ([asdict(item) for item in items] for items in (self.columns, self.notes))
-        return {**named, "columns": columns, "rows": rows, "notes": notes}
+        rows = [{"kind": r.kind, "group": r.group, "cells": some} for r, some in zip(self.rows, cells, strict=True)]
+        return {**asdict(self), "rows": rows}
 
     def _repr_html_(self) -> str:
         """The table as a notebook shows it."""
