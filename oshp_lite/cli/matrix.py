@@ -78,9 +78,13 @@ def matrix(
 
 
 def _record(profile: str, data: str | None, runs: str | None) -> int:
-    from oshp_lite.study.results import committed_folder, record
+    from oshp_lite.study.figures import keep_predictions
+    from oshp_lite.study.results import committed_folder, load_results, record
 
-    changed = record(profile, finder=options.finder(data, runs, older=True))
+    finder = options.finder(data, runs, older=True)
+    changed = record(profile, finder=finder)
+    for path in keep_predictions(load_results(profile, finder=finder, screen=False), profile, finder=finder):
+        print(f"kept     predictions of {path.stem}")
     for path in changed:
         print(f"kept     {path.stem}")
     print(f"{len(changed)} results new or changed in {committed_folder()}")

@@ -1,20 +1,17 @@
 """The papers' pictures of predictions, drawn on our own test pairs: POPNet's Figs. 3 and 4, EOP-Net's Figs. 4 to 7.
 
 Which pairs are shown is decided by the scores of the figure's leading run, by rule (`pairs.typical_pairs`). A run's
-folder holds all its predictions; `keep_predictions` copies the few that the figures show, so that another machine,
-which draws the same procedural photos, can show them without the run.
-
-    python -m oshp_lite.study.figures.pictures --profile lite
+folder holds all its predictions; `oshp-lite matrix record` keeps the few that the figures show, so that another
+machine, which draws the same procedural photos, can show them without the run.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -187,12 +184,7 @@ def _side_by_side(name: str, pairs: Sequence[PredictedPair]) -> Figure:
     methods = list(dict.fromkeys(method for pair in pairs for method in pair.predictions))
     figure, axes = _panels([[pair.query, pair.support] for pair in pairs], 3 + len(methods))
     for number, (place, pair) in enumerate(zip(axes, pairs, strict=True)):
-        titles = ["support", "query", "true parts", *methods] if number == 0 else [None] * (3 + len(methods))
-        mask_panel(place[0], pair.support, pair.support_mask, pair, titles[0])
-        show_image(place[1], pair.query, titles[1])
-        mask_panel(place[2], pair.query, pair.truth, pair, titles[2])
-        for panel, method, title in zip(place[3:], methods, titles[3:], strict=True):
-            prediction_panel(panel, pair, method, title)
+        _pair_row(place, pair, methods, titled=number == 0)
     return _finished(figure, pairs, name)
 
 
@@ -202,24 +194,33 @@ def _both_ways(name: str, pairs: Mapping[str, Pairs]) -> Figure:
     reasons = [_missing(pairs[way]) for way in ways]
     if all(reason is not None for reason in reasons):
         return not_run(TITLES[name], "; ".join(dict.fromkeys(map(str, reasons))))
-    whole = [
-        [] if reason else cast(Sequence[PredictedPair], pairs[way]) for way, reason in zip(ways, reasons, strict=True)
+    lists = [
+        [] if reason else [pair.cropped() for pair in cast(Sequence[PredictedPair], pairs[way])]
+        for way, reason in zip(ways, reasons, strict=True)
     ]
-    lists = [[pair.cropped() for pair in some] for some in whole]
     figure, axes = _panels([row for some in lists for row in ([], *([one.query, one.support] for one in some))], 5)
     rows = iter(axes)
     for letter, way, some, reason in zip("ab", ways, lists, reasons, strict=True):
         caption = f"({letter}) {way}-way"
         _caption(next(rows), f"{caption}: not run ({reason.removeprefix('not run: ')})" if reason else caption)
         for number, (pair, place) in enumerate(zip(some, rows, strict=False)):
-            method = next(iter(pair.predictions))
-            titles = ["support", "its mask", "query", "true parts", method] if number == 0 else [None] * 5
-            show_image(place[0], pair.support, titles[0])
-            mask_panel(place[1], pair.support, pair.support_mask, pair, titles[1])
-            show_image(place[2], pair.query, titles[2])
-            mask_panel(place[3], pair.query, pair.truth, pair, titles[3])
-            prediction_panel(place[4], pair, method, titles[4])
+            _pair_row(place, pair, list(pair.predictions)[:1], titled=number == 0, apart=True)
     return _finished(figure, [*lists[0], *lists[1]], name)
+
+
+def _pair_row(
+    place: Sequence[Axes], pair: PredictedPair, methods: Sequence[str], *, titled: bool, apart: bool = False
+) -> None:
+    """Draw a pair: the support under its mask (or beside it, `apart`), the query, the truth, each prediction."""
+    support = partial(mask_panel, photo=pair.support, mask=pair.support_mask, pair=pair)
+    panels: list[tuple[str, Callable[..., Any]]] = [("support", support)]
+    if apart:
+        panels = [("support", partial(show_image, picture=pair.support)), ("its mask", support)]
+    panels.append(("query", partial(show_image, picture=pair.query)))
+    panels.append(("true parts", partial(mask_panel, photo=pair.query, mask=pair.truth, pair=pair)))
+    panels += [(method, partial(prediction_panel, pair=pair, name=method)) for method in methods]
+    for axes, (title, panel) in zip(place, panels, strict=True):
+        panel(axes, title=title if titled else None)
 
 
 def _over_supports(name: str, pairs: Sequence[PredictedPair]) -> Figure:
@@ -306,23 +307,3 @@ def keep_predictions(
             write_atomic(path, buffer.getvalue())
             written.append(path)
     return written
-
-
-def main(words: list[str] | None = None) -> int:
-    """Keep the predictions of a profile's runs; the command line of this module."""
-    from oshp_lite.study.results import load_results
-
-    parser = argparse.ArgumentParser(prog="python -m oshp_lite.study.figures.pictures")
-    parser.add_argument("--profile", default="lite")
-    given = parser.parse_args(words)
-    try:
-        for path in keep_predictions(load_results(given.profile, screen=False), given.profile):
-            print(f"wrote {path}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
