@@ -16,13 +16,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.errors import UserError
 from oshp_lite.labels import LabelSpace, label_space
+from oshp_lite.models.base import CheckpointRecord, OneShotModel
 from oshp_lite.models.modules.prototypes import shrink_mask
+from oshp_lite.models.registry import method
 
 STRIDE = 16
 """The encoders' deepest stride: a photo below it has no feature cell of its own."""
@@ -49,10 +51,10 @@ class PhotoParsing:
     remarks: tuple[str, ...]
 
 
-def load_network(path: str | Path, device: str = "cpu") -> nn.Module:
+def load_network(path: str | Path, device: str = "cpu") -> OneShotModel:
     """A checkpoint of ours (safetensors), or one in the official code's form (.pth, .pt, .tar), ready to predict.
 
-    Its description stands in `.about`. Raises UserError for a missing, damaged or foreign file.
+    What the file says stands in `.record`. Raises UserError for a missing, damaged or foreign file.
     """
     if Path(path).suffix not in {".pth", ".pt", ".tar"}:
         return load_parser(path, device)
@@ -63,13 +65,12 @@ def load_network(path: str | Path, device: str = "cpu") -> nn.Module:
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path} cannot be used: {error}") from None
     space = {18: "atr"}.get(net.config.n_ids, "lip")
-    about = {"method": "eopnet", "channels": "bgr", "size": 512, "space": space, "way": net.config.way}
-    net.about = {**about, "n_ids": net.config.n_ids}  # type: ignore[assignment]
+    net.record = CheckpointRecord("eopnet", {}, net.way, net.n_ids, space, channels="bgr", size=512)
     return net.to(device).eval()
 
 
 def parse_pair(
-    parser: nn.Module,
+    parser: OneShotModel,
     support_image: np.ndarray,
     support_mask: np.ndarray,
     query_image: np.ndarray,
@@ -88,20 +89,20 @@ def parse_pair(
 
     Raises UserError for masks that are empty, do not fit, hold too many ids or too small regions.
     """
-    about = _about(parser)
-    if about["method"] == "segment":
+    record = _record(parser)
+    if not method(record.method).one_shot:
         raise UserError("this checkpoint is a plain segmenter, not a one-shot parser; name another with --weights")
     _check(support_image, support_mask, query_image, support_foreground)
     ids = [int(value) for value in np.unique(support_mask) if value not in (0, IGNORE)]
-    space = label_space(str(about["space"]))
+    space = label_space(record.space)
     parser, slots = _with_slots(parser, ids, dict(classes or {}), space)
-    size = _side(about["size"])
+    size = _side(record.size)
     remarks = [f"the network sees the photos at up to {size} pixels"]
     if support_foreground is None and screening:
         remarks.append("foreground: the checkpoint's stored coarse prototypes (no --support-foreground given)")
     device = next(parser.parameters()).device
-    query = _picture(query_image, size, about["channels"]).to(device)
-    support = _picture(support_image, size, about["channels"]).to(device)
+    query = _picture(query_image, size, record.channels).to(device)
+    support = _picture(support_image, size, record.channels).to(device)
     marked = _resized(support_mask, support.shape[-2:])
     _check_cells(marked, ids)
     person = (marked != 0) & (marked != IGNORE)
@@ -116,9 +117,9 @@ def parse_pair(
     return PhotoParsing(answer, _palette(ids, slots, classes or {}, space), names, tuple(remarks))
 
 
-def _about(parser: nn.Module) -> dict[str, Any]:
-    """The description that `load_parser` leaves on a network."""
-    return cast(dict[str, Any], parser.about)
+def _record(parser: OneShotModel) -> CheckpointRecord:
+    """What the weights file says, which `load_parser` leaves on a network."""
+    return cast(CheckpointRecord, parser.record)
 
 
 def _check(
@@ -148,8 +149,8 @@ def _check(
 
 
 def _with_slots(
-    parser: nn.Module, ids: list[int], classes: dict[int, str], space: LabelSpace
-) -> tuple[nn.Module, dict[int, int]]:
+    parser: OneShotModel, ids: list[int], classes: dict[int, str], space: LabelSpace
+) -> tuple[OneShotModel, dict[int, int]]:
     """Give each user id a channel of the network: the named class's own, else one whose stored prototype is empty.
 
     Where those run out, a copy of the network forgets the prototype of another channel.
@@ -157,31 +158,31 @@ def _with_slots(
     unknown = sorted(set(classes) - set(ids))
     if unknown:
         raise UserError(f"--classes names id {unknown[0]}, which the support mask does not hold; it holds {ids}")
-    n_ids = int(_about(parser)["n_ids"])
+    n_ids = _record(parser).n_ids
     slots: dict[int, int] = {}
     for index, name in classes.items():
         slot = space.kept_as[space.id_of(name)]
         if slot == 0 or slot in slots.values():
             raise UserError(f"--classes {index}={name}: this class is dropped or named twice; leave it unmapped")
         slots[index] = slot
-    bank = getattr(parser, "bank", None)
+    bank = parser.prototype_bank()
     taken = set(slots.values())
     free = [slot for slot in range(1, n_ids) if slot not in taken]
-    if isinstance(bank, Tensor):
+    if bank is not None:
         free.sort(key=lambda slot: (bool(bank[slot].any()), slot))
     novel = [index for index in ids if index not in slots]
     if len(novel) > len(free):
         raise UserError(f"the support mask holds {len(ids)} ids, this checkpoint can tell {n_ids - 1} apart; use fewer")
     slots |= dict(zip(novel, free, strict=False))
-    if isinstance(bank, Tensor) and any(bool(bank[slots[index]].any()) for index in novel):
+    if bank is not None and any(bool(bank[slots[index]].any()) for index in novel):
         parser = copy.deepcopy(parser)
         with torch.no_grad():
-            cast(Tensor, parser.bank)[[slots[index] for index in novel]] = 0
+            cast(Tensor, parser.prototype_bank())[[slots[index] for index in novel]] = 0
     return parser, slots
 
 
 def _forward(
-    parser: nn.Module,
+    parser: OneShotModel,
     query: Tensor,
     support: Tensor,
     marked: Tensor,
@@ -191,12 +192,12 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None]:
     """Scores of the user's classes over background, float [K,h,w], and the coarse logits float [2,h,w] or None."""
     options: dict[str, Any] = {}
-    if hasattr(parser, "coarse_bank"):
-        stored_rows = cast(Any, parser.coarse_bank).rows
+    stored_rows = parser.coarse_prototypes()
+    if stored_rows is not None:
         if stored and not bool(stored_rows[1].any()):
             raise UserError("this checkpoint stores no coarse prototypes; mark the person with --support-foreground")
         options = {"stored_foreground": stored, "compute_agm": False}
-    one_way = _about(parser).get("way") == "1"
+    one_way = _record(parser).way == "1"
     ids = list(slots)
     with torch.no_grad():
         if not one_way:

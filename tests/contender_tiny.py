@@ -9,10 +9,9 @@ import torch
 from nn_tiny import episode
 from torch import Tensor, nn
 
-import oshp_lite.models.baselines  # noqa: F401  (fills the registry)
 from oshp_lite.data.episode import Episode
-from oshp_lite.models.base import build
 from oshp_lite.models.baselines.common import Contender
+from oshp_lite.models.registry import build
 
 SMALL: dict[str, Any] = {"variant": "lite", "n_ids": 6, "width": 8, "lite_channels": (4, 8, 8, 8)}
 

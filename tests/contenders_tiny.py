@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.data.episode import Episode
-from oshp_lite.models.base import build
+from oshp_lite.models.registry import build
 
 SMALL: dict[str, Any] = {"n_ids": 6, "width": 8, "lite_channels": (4, 8, 8, 8), "variant": "lite"}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -51,3 +52,9 @@ def step(net: EOPNet, batch: Episode, progress: float = 0.9) -> tuple[Any, dict[
 
 def same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(torch.allclose(a, b, atol=1e-9, rtol=1e-9))
+
+
+def one(batch: Episode, row: int) -> Episode:
+    """One episode of a batch, still with a leading dimension of 1."""
+    changes = {name: value[row : row + 1] for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    return replace(batch, **cast(dict[str, Any], changes), names=None if batch.names is None else [batch.names[row]])

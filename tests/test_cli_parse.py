@@ -15,7 +15,7 @@ from PIL import Image
 from oshp_lite.cli import main
 from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.checkpoint import save_weights
-from oshp_lite.engine.models import about_run, build_parser
+from oshp_lite.engine.models import build_parser, run_record
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_mask
@@ -40,7 +40,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             for index in chosen.training[1:]:
                 parser.bank[index] = torch.randn(parser.bank.shape[1], generator=source)
         path = folder / f"{way}.safetensors"
-        save_weights(path, parser.state_dict(), about_run(config, chosen, "synth-atr"))
+        save_weights(path, parser.state_dict(), run_record(config, chosen, "synth-atr"))
         made[way] = path
     return made
 

@@ -33,7 +33,8 @@ from oshp_lite.data.episode import Episode
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.evaluate import evaluate
 from oshp_lite.engine.train import Training, train
-from oshp_lite.models.baselines.common import CLOSED, shown_pairs
+from oshp_lite.models.base import ABSENT
+from oshp_lite.models.baselines.common import shown_pairs
 
 
 class Scaled(nn.Module):
@@ -70,7 +71,7 @@ def test_sgone_is_its_equation(combine: str, padding: int) -> None:
             scores = conv("exit", np.maximum(conv("shared", similarity * side, 1), 0), padding)
             assert scores.shape[1] == side.shape[1] + 2 * padding
             bg[c], fg[c] = scores
-        logits = np.full((6, *scores.shape[1:]), CLOSED)
+        logits = np.full((6, *scores.shape[1:]), ABSENT)
         if combine == "eq6":
             logits[0] = np.mean(list(bg.values()), 0)
             for c in fg:
@@ -85,7 +86,7 @@ def test_sgone_is_its_equation(combine: str, padding: int) -> None:
 def test_sgones_binary_rule_is_background_where_all_two_way_answers_are() -> None:
     net, batch, _, _ = evaluated("sgone", combine="binary")
     net.resampling = "nearest"  # so that cells can be read off the full-size answer
-    shown = net.shown(batch)
+    shown = net.support_classes(batch)
     with torch.no_grad():
         net.exit.bias[1] += 0.02  # near the balance of both answers
         query, support = net.encode(batch)
@@ -123,7 +124,7 @@ def test_panet_is_its_equation_with_both_background_rules(bg: str) -> None:
         mask = array(batch.support_mask[b])
         ids = shown_ids(batch.support_mask[b])
         rows = panet_prototypes(support[b], mask, ids, bg)
-        logits = np.full((6, *query.shape[-2:]), CLOSED)
+        logits = np.full((6, *query.shape[-2:]), ABSENT)
         for c, row in rows.items():
             logits[c] = 20 * np_cosine(query[b], row)
         np.testing.assert_allclose(array(parsing.fine[b]), np_upsample(logits, (40, 52), "bilinear"), atol=1e-8)
@@ -214,7 +215,7 @@ def test_cosine_scores_do_not_feel_the_features_size(method: str, power: int) ->
     plain = net(batch).fine
     net.encoder = Scaled(net.encoder, 4.0**power)
     assert torch.allclose(net(batch).fine, plain, atol=1e-5)
-    shown = plain > CLOSED / 2
+    shown = plain > ABSENT / 2
     assert plain[shown].abs().max() <= 20 + 1e-9
 
 
@@ -235,7 +236,7 @@ def test_perfect_features_give_the_support_mask_back(method: str, options: dict[
     image = colours(mask, 6)
     batch = Episode(image, image, mask, (mask > 0).long())
     net.resampling = "nearest"
-    assert torch.equal(net.predict(batch), mask)
+    assert torch.equal(net.predict(batch).ids, mask)
 
 
 # ------------------------------------------------------------------------------------------ with the engine

@@ -10,9 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from contenders_tiny import SMALL, edges, painted, perfect, relabel, small
-from nn_tiny import episode
+from nn_tiny import episode, one
 
-import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.assets import checkpoint
 from oshp_lite.data.episode import IGNORE, Episode, collate
 from oshp_lite.data.loading import EpisodeDataset
@@ -20,8 +19,8 @@ from oshp_lite.data.synthetic import generate
 from oshp_lite.engine.models import load_encoder
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.models.base import build
-from oshp_lite.models.baselines.common import Contender, one
+from oshp_lite.models.baselines.common import Contender
+from oshp_lite.models.registry import build
 
 METHODS = ("ppnet", "pfenet", "label_transfer")
 
@@ -42,7 +41,7 @@ def test_one_class_in_k_way_is_the_one_way_answer(method: str) -> None:
     one_way = small(method, way="1").eval()
     k_way = small(method, absent_test="full").eval()
     as_k = replace(batch, support_mask=batch.support_mask * 4, class_ids=None)
-    assert torch.equal(k_way.predict(as_k), one_way.predict(batch) * 4)
+    assert torch.equal(k_way.predict(as_k).ids, one_way.predict(batch).ids * 4)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -52,7 +51,7 @@ def test_answers_are_of_the_support_and_of_the_episode_alone(method: str, way: s
     batch = episode(way)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     state = torch.random.get_rng_state()
-    answer = net.predict(batch)
+    answer = net.predict(batch).ids
     assert answer.dtype == torch.int64
     assert answer.shape == batch.query_image[:, 0].shape
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -61,8 +60,8 @@ def test_answers_are_of_the_support_and_of_the_episode_alone(method: str, way: s
     for row in range(len(batch)):
         allowed = {0, *batch.support_mask[row].unique().tolist()}
         assert set(answer[row].unique().tolist()) <= allowed
-        assert torch.equal(net.predict(one(batch, row))[0], answer[row])
-    assert torch.equal(net.predict(replace(batch, query_mask=None, query_foreground=None)), answer)
+        assert torch.equal(net.predict(one(batch, row)).ids[0], answer[row])
+    assert torch.equal(net.predict(replace(batch, query_mask=None, query_foreground=None)).ids, answer)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,7 +71,7 @@ def test_empty_and_ignored_supports_answer_background(method: str) -> None:
     for value in (0, IGNORE):
         bare = replace(batch, support_mask=torch.full_like(batch.support_mask, value))
         assert torch.isfinite(net(bare).fine).all()
-        assert not net.predict(bare).any()
+        assert not net.predict(bare).ids.any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -87,7 +86,7 @@ def test_bad_options_are_told(method: str) -> None:
 @pytest.mark.parametrize("method", ["ppnet", "pfenet"])
 @pytest.mark.parametrize("how", ["background", "ignore", "class"])
 def test_training_steps_are_finite_whatever_unlabelled_pixels_are(method: str, how: str) -> None:
-    net = small(method, unlabelled_foreground=how).train()
+    net = small(method, unlabelled=how).train()
     parsing = net(episode(), progress=0.5)
     losses = net.losses(parsing, episode(), 0.5)
     assert parsing.fine.shape[1] == 6
@@ -117,9 +116,9 @@ def test_half_precision_steps_stay_close(method: str) -> None:
 def test_perfect_features_return_the_support_mask(changes: dict[str, Any]) -> None:
     net = perfect(**changes)
     batch = painted()
-    wrong = (net.predict(batch) != batch.support_mask).double().mean()
+    wrong = (net.predict(batch).ids != batch.support_mask).double().mean()
     inner = F.max_pool2d(F.pad(edges(batch.support_mask), (4, 4, 4, 4)), 9, 1)[:, 0] == 0
-    assert not (net.predict(batch) != batch.support_mask)[inner].any()  # only within a cell of a border
+    assert not (net.predict(batch).ids != batch.support_mask)[inner].any()  # only within a cell of a border
     assert wrong < 0.2
 
 
@@ -131,7 +130,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Episode:
 
 
 def base_iou(net: Contender, batch: Episode) -> float:
-    answer, truth = net.predict(batch), net.eval().target(batch)
+    answer, truth = net.predict(batch).ids, net.eval().target(batch)
     shown = [c for c in truth.unique().tolist() if c not in (0, IGNORE)]
     both = [((answer == c) & (truth == c)).sum() / ((answer == c) | (truth == c)).sum() for c in shown]
     return float(torch.stack(both).mean())

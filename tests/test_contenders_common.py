@@ -17,13 +17,16 @@ import torch
 from contender_tiny import array, contender, line_weights, np_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nn_tiny import episode, tiny
+from nn_tiny import episode, one, tiny
 
 from oshp_lite.errors import UserError
+from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines import common
-from oshp_lite.models.baselines.common import members, pool, shrink_weights, upsample, upsampling_matrix
+from oshp_lite.models.baselines.common import members, pool, shrink_weights, upsampling_matrix
+from oshp_lite.models.modules.layers import resize
 
 ROOT = Path(__file__).resolve().parents[1]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 MINE = ("finetune", "sgone", "panet", "amp")
 SIDES = st.integers(1, 7)
 QUICK: dict[str, dict[str, Any]] = {"finetune": {"steps": 3}}
@@ -52,7 +55,7 @@ def test_cheap_pooling_is_upsampling_then_pooling(mode: Any, h: int, w: int, fac
     mask = torch.randint(0, 4, (2, *size), generator=draw)
     masks = members(mask, 3)
     found = pool(features, masks, mode)
-    full = upsample(features, size, mode)
+    full = resize(features, size, mode)
     area = masks.double().sum((2, 3)) + 1e-5
     direct = torch.einsum("bdhw,bkhw->bkd", full, masks.double()) / area[..., None]
     assert (found - direct).abs().max() < 1e-12
@@ -79,7 +82,7 @@ def test_pairs_spread_back_to_where_they_were() -> None:
     values = torch.arange(8.0).view(2, 2, 2)
     whole = common.spread(values, sample, channel, shown)
     assert torch.equal(whole[0, 2], values[0])
-    assert (whole[1] == common.CLOSED).all()
+    assert (whole[1] == ABSENT).all()
     means = common.mean_of_pairs(values, sample, 2)
     assert torch.equal(means[0], values.mean(0))
     assert not means[1].any()
@@ -90,7 +93,7 @@ def test_pairs_spread_back_to_where_they_were() -> None:
 
 @pytest.mark.parametrize("method", MINE)
 def test_unknown_options_are_named_with_the_known_ones(method: str) -> None:
-    with pytest.raises(UserError, match=r"no option 'colour'.*known: .*seed.*unlabelled_foreground"):
+    with pytest.raises(UserError, match=r"no option 'colour'.*known: .*unlabelled.*width"):
         contender(method, colour="red")
 
 
@@ -107,7 +110,7 @@ def test_unknown_options_are_named_with_the_known_ones(method: str) -> None:
         ("finetune", {"steps": 1.5}),
         ("finetune", {"novel_rows": "guess"}),
         ("finetune", {"lr": float("nan")}),
-        ("panet", {"unlabelled_foreground": "hide"}),
+        ("panet", {"unlabelled": "hide"}),
         ("panet", {"way": "2"}),
         ("panet", {"variant": "huge"}),
     ],
@@ -139,33 +142,33 @@ def test_targets_are_those_of_eopnet(how: str, absent: str) -> None:
     batch = episode("k")
     batch.query_mask[0, :3, :3] = 5  # type: ignore[index]  # an id the support does not show
     batch.support_mask[1, 1, 1] = 5  # shown by one pixel off the stride-4 grid
-    net = contender("panet", unlabelled_foreground=how, absent_test=absent)
-    reference = tiny("lite", unlabelled_foreground=how, absent_test=absent)
+    net = contender("panet", unlabelled=how, absent_test=absent)
+    reference = tiny("lite", unlabelled=how, absent_test=absent)
     assert torch.equal(net.target(batch), reference.target(batch))
-    assert net.shown(batch)[1, 5] == (absent == "full")
+    assert net.support_classes(batch)[1, 5] == (absent == "full")
     net.eval()  # in evaluation unlabelled pixels are background, whatever training made of them
-    plain = contender("panet", unlabelled_foreground="background", absent_test=absent)
+    plain = contender("panet", unlabelled="background", absent_test=absent)
     assert torch.equal(net.target(batch), plain.target(batch))
 
 
 def test_the_extra_class_has_its_channel_behind_the_raw_ids() -> None:
     batch = episode("k")
     batch.support_foreground[:, :5] = 1
-    net = contender("panet", unlabelled_foreground="class")
+    net = contender("panet", unlabelled="class")
     parsing = net(batch)
     assert parsing.fine.shape[1] == 6
-    assert net.joined(parsing).shape[1] == 7
+    assert net.with_unlabelled(parsing).shape[1] == 7
     assert (net.target(batch) == 6).any()
-    assert net.shown(batch)[:, 6].all()
+    assert net.support_classes(batch)[:, 6].all()
     net.eval()
-    assert "leftover" not in net(batch).extras
-    assert "leftover" not in contender("panet", "1", unlabelled_foreground="class")(episode("1")).extras
+    assert "fine_unlabelled" not in net(batch).extras
+    assert "fine_unlabelled" not in contender("panet", "1", unlabelled="class")(episode("1")).extras
 
 
 def test_ignored_pixels_leave_the_support_too() -> None:
     batch = episode("k")
     batch.support_foreground[:] = 1
-    net = contender("panet", unlabelled_foreground="ignore")
+    net = contender("panet", unlabelled="ignore")
     assert not (net.support_mask(batch) == 0).any()
     assert (net.support_mask(batch) == 255).any()
 
@@ -185,7 +188,7 @@ def test_predict_answers_what_is_shown_and_writes_nothing(method: str, way: str)
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    answer = net.predict(batch)
+    answer = net.predict(batch).ids
     assert torch.equal(torch.rand(1), expected)
     assert answer.shape == (2, 40, 52)
     assert answer.dtype == torch.int64
@@ -196,9 +199,9 @@ def test_predict_answers_what_is_shown_and_writes_nothing(method: str, way: str)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert all(value.grad is None for value in net.parameters())
     with torch.inference_mode():
-        inside = net.predict(batch.to("cpu"))
+        inside = net.predict(batch.to("cpu")).ids
     assert torch.equal(inside, answer)
-    alone = net.predict(common.one(batch, 1))
+    alone = net.predict(one(batch, 1)).ids
     assert torch.equal(alone[0], answer[1])
 
 
@@ -224,12 +227,12 @@ def test_an_empty_support_is_answered_with_background(method: str, way: str) -> 
     terms = net.losses(net(batch, progress=0.0), batch, 0.0)
     terms["total"].backward()
     assert all(torch.isfinite(value) for value in terms.values())
-    assert not net.predict(batch).any()
+    assert not net.predict(batch).ids.any()
     batch.support_mask[:] = 255
     batch.query_mask[:] = 255  # type: ignore[index]
     terms = net.losses(net(batch, progress=0.0), batch, 0.0)
     assert all(torch.isfinite(value) for value in terms.values())
-    assert not net.predict(batch).any()
+    assert not net.predict(batch).ids.any()
 
 
 @pytest.mark.parametrize("method", MINE)
@@ -253,26 +256,26 @@ def test_masks_that_do_not_fit_are_refused(method: str) -> None:
 
 def toy_source() -> str:
     """The complete example of CONTRIBUTING.md."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
-    return next(block for block in blocks if '@register("colour")' in block)
+    blocks = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL)
+    return next(block for block in blocks if 'name: ClassVar[str] = "colour"' in block)
 
 
 USE = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 from nn_tiny import episode
-from oshp_lite.engine.models import build_model, known_methods
-assert "colour" in known_methods(), known_methods()
+from oshp_lite.models.registry import METHODS, build
+assert "colour" in METHODS, METHODS
 for way in ("k", "1"):
-    net = build_model("colour", dict(variant="lite", n_ids=6, way=way, width=8, lite_channels=[4, 8, 8, 8])).double()
+    net = build("colour", variant="lite", n_ids=6, way=way, width=8, lite_channels=[4, 8, 8, 8]).double()
     batch = episode(way)
     net.losses(net(batch, progress=0.0), batch, 0.0)["total"].backward()
-    assert net.predict(batch).shape == (2, 40, 52)
+    assert net.predict(batch).ids.shape == (2, 40, 52)
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.records import Results
 from oshp_lite.study.tables import make_table
 rows = [row.cells[0].shown for row in make_table("eopnet2", Results()).rows]
-assert any("colour (ours" in row for row in rows), rows
+assert any("Colour (ours" in row for row in rows), rows
 assert any(key.method == "colour" for key in matrix("smoke"))
 print("fits")
 """
@@ -282,8 +285,11 @@ def test_adding_a_contender_is_one_file_and_one_line(tmp_path: Path) -> None:
     copy = tmp_path / "oshp_lite"
     shutil.copytree(ROOT / "oshp_lite", copy, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "models" / "baselines" / "colour.py").write_text(toy_source(), encoding="utf-8")
-    with (copy / "models" / "baselines" / "__init__.py").open("a", encoding="utf-8") as rooms:
-        rooms.write("from oshp_lite.models.baselines import colour  # noqa: F401\n")
+    line = next(line for line in CONTRIBUTING.read_text(encoding="utf-8").splitlines() if 'MethodSpec("colour"' in line)
+    registry = copy / "models" / "registry.py"
+    first = '        MethodSpec("finetune"'
+    text = registry.read_text(encoding="utf-8").replace(first, f"        {line.strip()}\n{first}")
+    registry.write_text(text, encoding="utf-8")
     code = USE.format(tests=str(ROOT / "tests"))
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(

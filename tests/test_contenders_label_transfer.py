@@ -12,12 +12,11 @@ import torch
 from contenders_tiny import SMALL, small
 from nn_tiny import episode
 
-import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.data.episode import IGNORE
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import build
 from oshp_lite.models.baselines import label_transfer
 from oshp_lite.models.baselines.label_transfer import LabelTransfer, cell_labels, transfer
+from oshp_lite.models.registry import build, method
 
 
 def test_transfer_is_the_nearest_neighbour() -> None:
@@ -51,7 +50,7 @@ def test_cell_labels_are_area_shares() -> None:
 
 def test_ignored_cells_never_vote_and_nothing_is_learned() -> None:
     net: LabelTransfer = small("label_transfer")
-    assert net.training_free
+    assert not net.trainable
     batch = episode()
     batch.support_mask[:, :, :12] = IGNORE
     labels, usable = cell_labels(batch.support_mask, 6, (12, 9))
@@ -80,17 +79,17 @@ def test_missing_dino_models_are_told_in_one_sentence(tmp_path: Path) -> None:
 def test_what_dino_needs_is_told_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path / "nothing"))
-    assert label_transfer.needs_weights() is None
-    told = label_transfer.needs_weights({"source": "dino"})
-    assert told is not None
+    lacking = method("label_transfer").lacking
+    assert lacking({}) == ""
+    told = lacking({"source": "dino"})
     assert told.startswith("needs DINO weights: ")
     assert label_transfer.VARIABLE in told
     if find_spec("transformers") is not None:
         (tmp_path / "config.json").write_text("{}")
         monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path))
-        assert label_transfer.needs_weights({"source": "dino"}) is None
+        assert lacking({"source": "dino"}) == ""
     monkeypatch.setattr(label_transfer, "find_spec", lambda name: None)
-    assert label_transfer.needs_weights({"source": str(tmp_path)}) is not None
+    assert lacking({"source": str(tmp_path)})
 
 
 def test_a_dino_model_can_be_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +103,10 @@ def test_a_dino_model_can_be_the_source(tmp_path: Path, monkeypatch: pytest.Monk
     net = build("label_transfer", **SMALL, source=str(tmp_path), source_size=70)
     assert not [name for name in net.state_dict() if not name.startswith("encoder.")]
     assert net.features(batch.query_image.float()).shape == (2, 16, 4, 5)
-    answer = net.predict(batch)
+    answer = net.predict(batch).ids
     assert set(answer.unique().tolist()) <= set(range(5))
     monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path))
-    assert torch.equal(build("label_transfer", **SMALL, source="dino", source_size=70).predict(batch), answer)
+    assert torch.equal(build("label_transfer", **SMALL, source="dino", source_size=70).predict(batch).ids, answer)
     deeper = build("label_transfer", **SMALL, source=str(tmp_path), source_size=70, level="1")
     assert deeper.features(batch.query_image.float()).shape == (2, 16, 4, 5)
     own = replace(
@@ -117,6 +116,6 @@ def test_a_dino_model_can_be_the_source(tmp_path: Path, monkeypatch: pytest.Monk
         support_foreground=batch.query_foreground,
     )
     same = build("label_transfer", **SMALL, source=str(tmp_path), source_size=560, top_k=1, centre=False)
-    assert float((same.predict(own) == own.query_mask)[own.query_mask != IGNORE].double().mean()) > 0.9
+    assert float((same.predict(own).ids == own.query_mask)[own.query_mask != IGNORE].double().mean()) > 0.9
     with pytest.raises(UserError, match="level"):
         build("label_transfer", **SMALL, source=str(tmp_path), level="9").predict(batch)

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nn_tiny import episode
+from nn_tiny import episode, one
 from sam_tiny import GRID, PATCH, SIDE, Decoder, tiny_sam
 from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import build
+from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines import persam
-from oshp_lite.models.baselines.common import CLOSED, one
 from oshp_lite.models.baselines.persam import (
     boxes_of,
     cells_as_released,
@@ -25,9 +24,9 @@ from oshp_lite.models.baselines.persam import (
     extreme_points,
     guidance_of,
     mask_loss,
-    needs_weights,
 )
-from oshp_lite.models.baselines.sam import VARIABLE, Frame, Sam, put_right, target_in_final_attention
+from oshp_lite.models.baselines.sam import VARIABLE, Frame, Sam, patch_decoder, target_in_final_attention
+from oshp_lite.models.registry import build, method
 
 transformers = pytest.importorskip("transformers", reason="PerSAM needs transformers: pip install oshp-lite[sam]")
 
@@ -110,7 +109,7 @@ def test_without_guidance_it_is_stock_sam_and_both_corrections_matter(case: dict
     with target_in_final_attention(final_only, case["t"][:, None, None]):
         late = plain(final_only, True, True)
     # neither correction; the attention alone; the final query alone (63, 11 and 61 percent of the mean logit)
-    others = (plain(stock, True, True), plain(put_right(tiny_sam()), True, True), late)
+    others = (plain(stock, True, True), plain(patch_decoder(tiny_sam()), True, True), late)
     apart = [float((right - other).abs().mean()) / size for other in others]
     assert min(apart) > 0.02
     # after a guided call the decoder is as before: the hook is gone
@@ -118,7 +117,7 @@ def test_without_guidance_it_is_stock_sam_and_both_corrections_matter(case: dict
 
 
 def test_only_the_mask_decoder_is_changed() -> None:
-    model = put_right(tiny_sam())
+    model = patch_decoder(tiny_sam())
     assert {m.config._attn_implementation for m in model.mask_decoder.modules() if hasattr(m, "config")} == {
         "oshp_persam"
     }
@@ -209,29 +208,29 @@ def episodes(way: str = "k") -> Any:
 def test_answers_are_of_the_support_and_of_the_episode_alone(folder: Path, rule: str) -> None:
     net, batch = small(folder, kway_rule=rule), episodes()
     with torch.inference_mode():
-        answer = net.predict(batch)
+        answer = net.predict(batch).ids
     assert answer.shape == (2, 40, 52)
     for row in range(2):
         assert set(answer[row].unique().tolist()) <= {0, *batch.support_mask[row].unique().tolist()}
-        assert torch.equal(net.predict(one(batch, row))[0], answer[row])
+        assert torch.equal(net.predict(one(batch, row)).ids[0], answer[row])
     order = torch.tensor([0, 3, 1, 5, 2, 4])
     moved = replace(batch, support_mask=order[batch.support_mask])
     assert torch.allclose(net(moved).fine[:, order], net(batch).fine, atol=1e-4)
     empty = replace(batch, support_mask=batch.support_mask * 0)
-    assert not net.predict(empty).any()
+    assert not net.predict(empty).ids.any()
 
 
 def test_one_way_is_k_way_with_one_class(folder: Path) -> None:
     batch = episodes("1")
-    answer = small(folder, way="1").predict(batch)
+    answer = small(folder, way="1").predict(batch).ids
     as_k = replace(batch, support_mask=batch.support_mask * 3, class_ids=None)
-    assert torch.equal(small(folder, absent_test="full").predict(as_k), answer * 3)
+    assert torch.equal(small(folder, absent_test="full").predict(as_k).ids, answer * 3)
 
 
 def test_no_weights_of_sam_are_in_the_state(folder: Path) -> None:
     net = small(folder)
     assert {name: tuple(value.shape) for name, value in net.state_dict().items()} == {"mix": (2,)}
-    assert net.training_free
+    assert not net.trainable
     assert not net.encoder.state_dict()
 
 
@@ -268,8 +267,8 @@ def test_paper_rule_leaves_thin_classes_unanswered_and_empty_masks_do_not_crash(
     batch.support_mask[:] = 0
     batch.support_mask[:, 10:12, 10:12] = 2
     net = small(folder, mask_rule="paper", absent_test="full", guidance="stretched")
-    assert float(net(batch).fine[:, 2].max()) == CLOSED
-    assert float(small(folder, absent_test="full")(batch).fine[:, 2].max()) > CLOSED
+    assert float(net(batch).fine[:, 2].max()) == ABSENT
+    assert float(small(folder, absent_test="full")(batch).fine[:, 2].max()) > ABSENT
 
 
 def test_persam_f_fits_the_supports_mask(folder: Path) -> None:
@@ -286,7 +285,7 @@ def test_persam_f_fits_the_supports_mask(folder: Path) -> None:
     losses = [float(mask_loss(torch.einsum("pm,pmn->pn", w, full), truth)) for w in (torch.full((1, 3), 1 / 3), mix)]
     assert losses[1] < losses[0]
     with torch.inference_mode():
-        assert net.predict(batch).shape == (1, 40, 52)
+        assert net.predict(batch).ids.shape == (1, 40, 52)
 
 
 def test_embeddings_are_remembered(folder: Path) -> None:
@@ -300,19 +299,19 @@ def test_embeddings_are_remembered(folder: Path) -> None:
 def test_without_weights_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nothing"))
-    told = needs_weights()
-    assert told is not None
+    spec = method("persam")
+    told = spec.lacking({})
     assert told.startswith("needs SAM weights: pip install 'oshp-lite[sam]'")
     assert VARIABLE in told
     with pytest.raises(UserError, match="needs SAM weights"):
         build("persam", n_ids=6, variant="lite")
     monkeypatch.setenv(VARIABLE, str(folder))
-    assert needs_weights() is None
-    assert build("persam", n_ids=6, variant="lite").training_free
+    assert spec.lacking({}) == ""
+    assert not build("persam", n_ids=6, variant="lite").trainable
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_text("{}")
     with pytest.raises(UserError, match="needs SAM weights"):
         small(damaged)
     monkeypatch.setattr(persam, "find_spec", lambda name: None)
-    assert persam.needs_weights({"weights": str(folder)}) is not None
+    assert spec.lacking({"weights": str(folder)})

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nn_tiny import episode
 
-import oshp_lite.models.baselines  # noqa: F401
 from oshp_lite.data.episode import IGNORE
 from oshp_lite.models.baselines.common import members, pool
 from oshp_lite.models.baselines.ppnet import first_members, part_prototypes, part_scores, pixel_sets

@@ -26,7 +26,7 @@ from nn_tiny import episode
 from torch import nn
 
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.models.baselines.common import CLOSED
+from oshp_lite.models.base import ABSENT
 
 # ----------------------------------------------------------------------------------------------------- AMP
 
@@ -56,9 +56,9 @@ def test_amp_is_its_equation(levels: int, restrict: bool, update_bg: bool) -> No
             logits += np_upsample(maps, logits.shape[1:], "aligned")
         rivals = {0, *ids} | (set() if restrict else {1, 2, 5})
         for c in set(range(6)) - rivals:
-            logits[c] = CLOSED
+            logits[c] = ABSENT
         np.testing.assert_allclose(found[b], logits, atol=1e-8)
-    answers = set(net.predict(batch).unique().tolist())
+    answers = set(net.predict(batch).ids.unique().tolist())
     assert answers <= ({0, 1, 2, 3, 4} if restrict else {0, 1, 2, 3, 4, 5})
 
 
@@ -68,9 +68,9 @@ def test_amps_rows_are_the_same_to_the_bit_after_an_episode(way: str, iterate: b
     net, batch, _, _ = evaluated("amp", way, iterate=iterate, levels=3)
     net.seen[1] = True
     before = [row.detach().clone() for row in net.scorers]
-    first = net.predict(batch)
+    first = net.predict(batch).ids
     assert all(torch.equal(a, b) for a, b in zip(before, net.scorers, strict=True))
-    assert torch.equal(first, net.predict(batch))
+    assert torch.equal(first, net.predict(batch).ids)
 
 
 def test_amps_one_way_answer_is_that_of_its_rows() -> None:
@@ -268,7 +268,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Episode]]
 
 def fitted(method: str, way: str, episodes: list[Episode], steps: int) -> tuple[Any, float, float]:
     """Train a small network on a few episodes; returns it with the mean loss of the first and the last five steps."""
-    from oshp_lite.models.base import build
+    from oshp_lite.models.registry import build
 
     net: Any = build(method, variant="lite", n_ids=18, way=way, width=32, lite_channels=(16, 24, 32, 48))
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
@@ -296,7 +296,7 @@ def test_it_learns_a_few_scenes(method: str, scenes: dict[str, list[Episode]]) -
     net, before, after = fitted(method, "k", scenes["k"], 40)
     assert after < before / 3
     batch = collate(scenes["k"][:8])
-    answer = net.predict(batch)
+    answer = net.predict(batch).ids
     net.eval()
     matrix = torch.stack([confusion(a, t, 18) for a, t in zip(answer, net.target(batch), strict=True)]).sum(0)
     present = matrix.sum(1) > 0

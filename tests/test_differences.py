@@ -66,7 +66,6 @@ def test_the_bold_values_are_the_official_ones() -> None:
         "train.poly_step": 10,
         "train.reset_momentum": True,
         "model.feature_level": "mid",
-        "model.bn_sync": False,
         "model.joint_encode": False,
         "eval.bi_every": 10,
     }

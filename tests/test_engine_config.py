@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from oshp_lite.engine.config import RunConfig, from_dict, identity, identity_dict, override
-from oshp_lite.engine.models import known_methods, resolve_encoder
+from oshp_lite.engine.models import resolve_encoder
 from oshp_lite.engine.presets import PROFILES, init_config, load_profile, variant_config
 from oshp_lite.engine.provenance import ROOMS, code_fingerprint, provenance, source_digest
 from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer
 from oshp_lite.errors import UserError
+from oshp_lite.models.registry import METHODS
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -198,7 +199,7 @@ def test_init_runs_form_a_chain_shared_by_ways_and_heads() -> None:
 def test_encoder_options_are_complete() -> None:
     assert resolve_encoder(load_profile("quick"))["encoder"] == "lite"
     assert resolve_encoder(load_profile("paper"))["feature_level"] == "mid"
-    assert {"eopnet", "segment"} <= set(known_methods())
+    assert {"eopnet", "segment"} <= set(METHODS)
 
 
 def test_the_code_fingerprint_ignores_what_does_not_run() -> None:

@@ -13,7 +13,7 @@ from engine_fixtures import tiny_config, tiny_dataset
 
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.engine.checkpoint import load_parser, read_about, read_weights, save_weights
+from oshp_lite.engine.checkpoint import load_parser, read_record, read_weights, save_weights
 from oshp_lite.engine.evaluate import evaluate, load_pairs, run_evaluation, truth_of
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores, scores_from_kway_matrices
@@ -21,6 +21,8 @@ from oshp_lite.engine.models import build_parser
 from oshp_lite.engine.run import execute
 from oshp_lite.engine.trivial import BASELINES, baseline_evaluation, baseline_scores
 from oshp_lite.errors import UserError
+from oshp_lite.models.base import CheckpointRecord, Prediction, PredictOptions
+from oshp_lite.models.registry import build
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +31,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> OneShotDataset:
 
 
 class Oracle:
-    """Answers with the query's own mask, as far as the support shows it."""
+    """Knows the query's own mask, as far as the support shows it."""
 
     def __init__(self, restrict: bool) -> None:
         self.restrict = restrict
 
-    def predict(self, batch: Episode) -> torch.Tensor:
+    def predict(self, batch: Episode, options: PredictOptions | None = None) -> Prediction:
         assert batch.query_mask is not None
-        answer = truth_of(batch, 18, tiny_config()) if self.restrict else batch.query_mask
-        return torch.where(answer == 255, 0, answer)
+        ids = truth_of(batch, 18, tiny_config()) if self.restrict else batch.query_mask
+        return Prediction(torch.where(ids == 255, 0, ids))
 
 
 def test_the_truth_is_what_the_support_shows(dataset: OneShotDataset) -> None:
@@ -83,7 +85,7 @@ def test_agm_and_npm_screened_or_not(dataset: OneShotDataset) -> None:
             assert scores.details["source"] == source
     assert len(set(found.values())) > 2
     segment = tiny_config(model={"method": "segment"}, eval={"source": "agm"})
-    with pytest.raises(UserError, match="no agm answer"):
+    with pytest.raises(UserError, match="no agm logits"):
         evaluate(build_parser(segment, run_fold(segment, dataset)), dataset, segment)
 
 
@@ -144,23 +146,21 @@ def test_load_parser_returns_the_trained_network_with_its_description(dataset: O
     path = tmp_path / "weights.safetensors"
     parser = load_parser(path)
     assert not parser.training
-    about = parser.about
-    assert isinstance(about, dict)
-    assert about == read_about(path)
-    assert about["fold"] == {"dataset": "atr", "number": 1, "protocol": "journal"}
-    assert about["classes"]["6"] == "pants"
+    record = parser.record
+    assert record is not None
+    assert record == read_record(path)
+    assert record.fold == {"dataset": "atr", "number": 1, "protocol": "journal"}
+    assert record.classes["6"] == "pants"
     episodes = test_set(config, dataset, run_fold(config, dataset))
-    answer = parser.predict(collate([episodes[0]]))  # type: ignore[operator]
-    assert answer.shape == (1, 32, 32)
+    assert parser.predict(collate([episodes[0]])).ids.shape == (1, 32, 32)
 
 
 def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
-    about = {"method": "segment", "options": {"n_ids": 3, "width": 8, "lite_channels": [4, 4, 4, 4]}}
-    from oshp_lite.engine.models import build_from_about
-
-    state = build_from_about(about).state_dict()
-    save_weights(good, state, about)
+    options = {"n_ids": 3, "width": 8, "lite_channels": [4, 4, 4, 4]}
+    record = CheckpointRecord("segment", options, "k", 3, "atr")
+    state = build("segment", **options).state_dict()
+    save_weights(good, state, record)
     assert set(read_weights(good)) == set(state)
     load_parser(good)
 
@@ -180,10 +180,10 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(UserError, match="not a checkpoint of this project"):
         load_parser(tmp_path / "foreign.safetensors")
-    save_weights(tmp_path / "less.safetensors", dict(list(state.items())[3:]), about)
+    save_weights(tmp_path / "less.safetensors", dict(list(state.items())[3:]), record)
     with pytest.raises(UserError, match="lacks"):
         load_parser(tmp_path / "less.safetensors")
-    save_weights(tmp_path / "odd.safetensors", state, {**about, "method": "magic"})
+    save_weights(tmp_path / "odd.safetensors", state, dataclasses.replace(record, method="magic"))
     with pytest.raises(UserError, match="unknown method"):
         load_parser(tmp_path / "odd.safetensors")
 

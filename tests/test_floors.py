@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "oshp_lite"
 
 ROOMS = (
-    *(("errors",), ("files",), ("lock",), ("assets",), ("labels",), ("data",), ("viz",), ("models",), ("engine",)),
+    *(("errors",), ("files",), ("fields",), ("lock",), ("assets",), ("labels",), ("data",), ("viz",), ("models",), ("engine",)),
     *(("predict",), ("study", "book"), ("cli",), ("__main__",)),
     ("__init__",),  # names only, loaded when asked for
 )

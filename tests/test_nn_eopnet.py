@@ -11,7 +11,8 @@ from nn_tiny import TINY, episode, same, step, tiny
 from torch import nn
 
 from oshp_lite import EOPNet, Episode
-from oshp_lite.models import EOPNetConfig, OneShotParser, build, methods
+from oshp_lite.errors import UserError
+from oshp_lite.models import METHODS, EOPNetConfig, OneShotModel, PredictOptions, build
 
 # ----------------------------------------------------------------------------------------------------- the face
 
@@ -20,7 +21,7 @@ from oshp_lite.models import EOPNetConfig, OneShotParser, build, methods
 @pytest.mark.parametrize("way", ["k", "1"])
 def test_shapes_losses_gradients_and_predictions(variant: str, way: str) -> None:
     net, batch = tiny(variant, way=way), episode(way)
-    assert isinstance(net, OneShotParser)
+    assert isinstance(net, OneShotModel)
     channels = 6 if way == "k" else 2
     net.train()
     parsing, losses = step(net, batch)
@@ -37,7 +38,7 @@ def test_shapes_losses_gradients_and_predictions(variant: str, way: str) -> None
     learns = [n for n, p in net.named_parameters() if p.grad is not None and bool((p.grad != 0).any())]
     assert any(n.startswith("encoder.stem") for n in learns)
     assert "scale" in learns
-    answer = net.predict(batch)
+    answer = net.predict(batch).ids
     assert answer.shape == (2, 40, 52)
     assert answer.dtype == torch.int64
     assert int(answer.max()) < channels
@@ -50,7 +51,7 @@ def test_a_single_episode_is_a_batch_of_one() -> None:
     one, many = step(net, single), step(net, batch)
     assert same(one[0].npm, many[0].npm)
     assert same(one[1]["total"], many[1]["total"])
-    assert net.predict(single).shape == (1, 40, 52)
+    assert net.predict(single).ids.shape == (1, 40, 52)
     asking = tiny(way="1").eval()
     batch = episode("1", batch=1)
     single = Episode(**{name: getattr(batch, name)[0] for name in [*names, "class_ids"]})
@@ -72,14 +73,14 @@ def test_evaluation_gives_the_same_losses_but_no_contrast_and_writes_nothing() -
 def test_predict_ignores_the_query_masks_and_screens() -> None:
     net, batch = tiny().eval(), episode()
     blind = replace(batch, query_mask=None, query_foreground=None)
-    assert torch.equal(net.predict(batch), net.predict(blind))
+    assert torch.equal(net.predict(batch).ids, net.predict(blind).ids)
     parsing = net(batch)
     person = parsing.coarse.argmax(1) == 1
-    assert torch.equal(net.predict(batch, screening=False), parsing.npm.argmax(1))
-    assert torch.equal(net.predict(batch, screening=True), parsing.npm.argmax(1) * person)
-    assert torch.equal(net.predict(batch, screening=False, source="agm"), parsing.agm.argmax(1))
-    with pytest.raises(ValueError, match="npm or agm"):
-        net.predict(batch, source="both")
+    assert torch.equal(net.predict(batch, PredictOptions(screening=False)).ids, parsing.npm.argmax(1))
+    assert torch.equal(net.predict(batch, PredictOptions(screening=True)).ids, parsing.npm.argmax(1) * person)
+    assert torch.equal(net.predict(batch, PredictOptions(source="agm", screening=False)).ids, parsing.agm.argmax(1))
+    with pytest.raises(UserError, match="npm or agm"):
+        net.predict(batch, PredictOptions(source="both"))  # type: ignore[arg-type]
 
 
 def test_agm_is_left_out_where_it_is_not_needed() -> None:
@@ -89,7 +90,7 @@ def test_agm_is_left_out_where_it_is_not_needed() -> None:
     assert net(batch, compute_agm=False).agm is None
     net.predict(batch)
     assert not calls
-    net.predict(batch, source="agm")
+    net.predict(batch, PredictOptions(source="agm"))
     assert len(calls) == 1  # every id of every sample in one pass
     with pytest.raises(ValueError, match="compute_agm=False"):
         net.losses(net(batch, compute_agm=False), batch, 0.5)
@@ -138,7 +139,7 @@ def test_seed_fixes_the_weights_without_touching_the_global_generator() -> None:
 
 
 def test_registry_builds_from_plain_options() -> None:
-    assert "eopnet" in methods()
+    assert "eopnet" in METHODS
     config = EOPNetConfig.lite(**TINY)
     options = {**asdict(config), "lite_channels": list(config.lite_channels)}  # as read back from JSON
     net = build("eopnet", **options)
@@ -180,7 +181,7 @@ def test_empty_support_and_ignored_pixels_stay_finite(variant: str, way: str) ->
         assert all(bool(value.isfinite()) for value in losses.values())
         assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in net.parameters())
     target = net.target(empty)
-    leftover = net.config.way == "k" and net.config.unlabelled_foreground == "class"
+    leftover = net.config.way == "k" and net.config.unlabelled == "class"
     assert set(target.unique().tolist()) == {0, 255} | ({net.config.n_ids} if leftover else set())
 
 
@@ -271,4 +272,4 @@ def test_unlabelled_person_pixels_are_one_more_class_in_training_only() -> None:
     assert net.bank.shape == before.shape  # the extra class has no memory
     net.eval()
     assert net.config.n_ids not in net.target(batch)
-    assert int(net.predict(batch).max()) < net.config.n_ids
+    assert int(net.predict(batch).ids.max()) < net.config.n_ids

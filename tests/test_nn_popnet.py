@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
-from oshp_lite.models.base import build
+from oshp_lite.models.base import PredictOptions
 from oshp_lite.models.modules.feature_cache import FeatureCache
 from oshp_lite.models.modules.losses import pixel_loss, restrict_target
 from oshp_lite.models.modules.metric import attend, cosine_maps
 from oshp_lite.models.popnet import POPNet
 from oshp_lite.models.popnet_config import STAGE_ENDS, POPNetConfig
 from oshp_lite.models.popnet_stage import ForegroundStage, KnowledgeInfusion, PopNetStage
+from oshp_lite.models.registry import build
 
 AREAS = (0, 1, 1, 2, 3, 4)
 
@@ -222,7 +223,7 @@ def test_the_kim_brings_earlier_features_in() -> None:
 @pytest.mark.parametrize("stages", [1, 2, 3])
 @pytest.mark.parametrize("variant", ["lite", "official"])
 def test_every_form_trains_and_answers(way: str, stages: int, variant: str) -> None:
-    net, batch = tiny(variant, way=way, stages=stages, unlabelled_foreground="class"), episode(way)
+    net, batch = tiny(variant, way=way, stages=stages, unlabelled="class"), episode(way)
     for progress in (0.0, 0.25, 0.45, 0.95):
         assert math.isfinite(float(step(net.train(), batch, progress)["total"].detach()))
     for kind in ("fixed", "ucs"):
@@ -230,7 +231,7 @@ def test_every_form_trains_and_answers(way: str, stages: int, variant: str) -> N
         other.load_state_dict(net.state_dict())
         other.train()
         before = state_of(other)
-        answer = other.predict(batch)
+        answer = other.predict(batch).ids
         assert other.training
         assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
         assert answer.dtype == torch.int64
@@ -242,15 +243,9 @@ def test_every_form_trains_and_answers(way: str, stages: int, variant: str) -> N
 def test_predict_follows_its_options() -> None:
     net, batch = tiny().eval(), episode()
     parsing = net(batch)
-    assert torch.equal(net.predict(batch), parsing.ncm.argmax(1))
-    person = parsing.coarse.argmax(1)
-    for options, want in (
-        ({"predict_from": "agm"}, parsing.agm.argmax(1)),
-        ({"screening": True}, parsing.ncm.argmax(1) * person),
-    ):
-        other = tiny(**options).eval()
-        other.load_state_dict(net.state_dict())
-        assert torch.equal(other.predict(batch), want)
+    assert torch.equal(net.predict(batch).ids, parsing.ncm.argmax(1))
+    assert torch.equal(net.predict(batch, PredictOptions(source="agm")).ids, parsing.agm.argmax(1))
+    assert net.predict(batch, PredictOptions(screening=True)).person is None  # its papers do not screen
     assert net(batch, compute_agm=False).agm is None
     with pytest.raises(ValueError, match="AGM"):
         net.losses(net(batch, compute_agm=False), batch, 0.5)
@@ -275,7 +270,7 @@ def test_the_released_one_way_heads(dynamic: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["fixed", "ucs"])
 def test_trains_in_half_precision(kind: str) -> None:
-    net, batch = tiny(screening_ids=kind, unlabelled_foreground="class").float().train(), episode()
+    net, batch = tiny(screening_ids=kind, unlabelled="class").float().train(), episode()
     photos = {name: getattr(batch, name).float() for name in ("query_image", "support_image")}
     batch = replace(batch, **photos)
     for progress in (0.1, 0.4, 0.9):
@@ -284,8 +279,8 @@ def test_trains_in_half_precision(kind: str) -> None:
         losses["total"].backward()
         assert math.isfinite(float(losses["total"].detach()))
     with torch.autocast("cpu", torch.bfloat16):
-        half = net.predict(batch)
-    assert half.shape == net.predict(batch).shape
+        half = net.predict(batch).ids
+    assert half.shape == net.predict(batch).ids.shape
 
 
 def test_registered() -> None:
@@ -304,7 +299,7 @@ def test_caching_changes_nothing(stages: int) -> None:
     mixed = replace(other, query_image=torch.stack([batch.query_image[1], other.query_image[0]]))
     with_it, without = tiny(stages=stages), tiny(stages=stages, cache="never")
     for held in (batch, other, mixed, batch):
-        assert torch.equal(with_it.predict(held), without.predict(held))
+        assert torch.equal(with_it.predict(held).ids, without.predict(held).ids)
         with torch.inference_mode():
             one, two = with_it.eval()(held), without.eval()(held)
         assert torch.allclose(one.ncm, two.ncm, atol=1e-12)

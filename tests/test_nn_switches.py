@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from nn_tiny import episode, same, step, tiny
-from torch import Tensor, nn
+from torch import Tensor
 
 from oshp_lite import EOPNet
 from oshp_lite.errors import UserError
-from oshp_lite.models import EOPNetConfig
-from oshp_lite.models.eopnet_config import PRESETS
+from oshp_lite.models import EOPNetConfig, PredictOptions
+from oshp_lite.models.base import MethodConfig
+from oshp_lite.models.encoders import EncoderConfig
 
 # -------------------------------------------------------------------------------------------------- the switches
 
@@ -27,11 +28,10 @@ def outcome(net: EOPNet, way: str = "k", steps: tuple[float, ...] = (0.9, 0.9)) 
     result["bank"] = net.bank.detach().clone()
     result["coarse_bank"] = net.coarse_bank.rows.detach().clone()
     result["statistics"] = torch.cat([v.flatten() for n, v in net.state_dict().items() if "running_mean" in n])
-    net.eval()
     last = episode(way, seed=9)
-    parsing = net(last)
-    result.update(npm=parsing.npm, agm=parsing.agm, coarse=parsing.coarse, answer=net.predict(last).double())
     result["target"] = net.target(last).double()
+    parsing = net.eval()(last)
+    result.update(npm=parsing.npm, agm=parsing.agm, coarse=parsing.coarse, answer=net.predict(last).ids.double())
     return result
 
 
@@ -64,15 +64,13 @@ SWITCHES: list[tuple[str, dict[str, Any], dict[str, Any], set[str], set[str]]] =
     ("npm_scale", {}, {"npm_scale": 3.0}, {"npm", "loss_npm"}, {"agm", "coarse"}),
     ("restrict_to_support", {}, {"restrict_to_support": True}, {"npm", "agm", "loss_npm"}, {"coarse", "target"}),
     ("contrast_bg", {}, {"contrast_bg": False}, {"loss_contrast"}, {"npm", "agm", "coarse", "loss_npm"}),
-    ("screening", {}, {"screening": False}, {"answer"}, {"npm", "coarse"}),
     ("temperature", {}, {"temperature": 1.0}, {"loss_contrast"}, {"npm", "loss_npm"}),
     ("coarse_weight", {}, {"coarse_weight": 0.5}, {"loss_total"}, {"loss_coarse"}),
     ("contrast_weight", {}, {"contrast_weight": 0.0}, {"loss_total"}, {"loss_contrast"}),
     ("fixed_beta", {}, {"fixed_beta": 0.5}, {"loss_total"}, {"loss_agm", "loss_npm"}),
     ("trunk_bn", {}, {"trunk_bn": "joint"}, {"loss_agm", "agm"}, {"npm", "loss_npm", "coarse"}),
-    ("unlabelled_foreground", {}, {"unlabelled_foreground": "ignore"}, {"target", "loss_npm"}, {"npm", "loss_coarse"}),
-    ("unlabelled_foreground", {}, {"unlabelled_foreground": "class"}, {"target", "loss_npm"}, {"loss_coarse"}),
-    ("predict_from", {"screening": False}, {"predict_from": "agm"}, {"answer"}, {"npm", "agm"}),
+    ("unlabelled", {}, {"unlabelled": "ignore"}, {"target", "loss_npm"}, {"npm", "loss_coarse"}),
+    ("unlabelled", {}, {"unlabelled": "class"}, {"target", "loss_npm"}, {"loss_coarse"}),
     ("scalar_init", {}, {"scalar_init": "unit"}, {"npm"}, {"coarse"}),
     ("lite_channels", {}, {"lite_channels": (4, 4, 8, 8)}, {"npm"}, set()),
     ("n_ids", {}, {"n_ids": 7}, {"npm"}, {"target"}),
@@ -132,14 +130,17 @@ def test_restriction_closes_absent_ids() -> None:
     batch = episode()
     net = tiny("lite").eval()
     for source in ("npm", "agm"):
-        answer = net.predict(batch, source=source, screening=False)
+        answer = net.predict(batch, PredictOptions(source=source, screening=False)).ids
         for given, found in zip(batch.support_mask, answer, strict=True):
             assert set(found.unique().tolist()) <= {0, *given.unique().tolist()}
     open_net = tiny().eval()
     with torch.no_grad():
         open_net.npm.foreground.weight.fill_(-1)  # type: ignore[union-attr]
         open_net.npm.fusion.bias.fill_(-99)  # type: ignore[union-attr]
-    assert bool((open_net.predict(batch, screening=False) == 5).any())  # any raw id can win in the released code
+    unscreened = PredictOptions(screening=False)
+    assert bool((open_net.predict(batch, unscreened).ids == 5).any())  # any raw id can win in the released code
+    restricted = PredictOptions(screening=False, restrict=True)
+    assert not bool((open_net.predict(batch, restricted).ids == 5).any())
 
 
 def test_static_prototypes_override_the_warm_up() -> None:
@@ -181,29 +182,17 @@ def test_joint_encoding_mixes_batch_statistics() -> None:
     assert joint.train()(episode()).npm.shape == (2, 6, 40, 52)  # sizes that differ are encoded apart
 
 
-def test_synchronised_normalisation_and_frozen_scale() -> None:
-    net = tiny(bn_sync=True, npm_scale_learnable=False)
-    kinds = {type(m) for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
-    assert kinds == {nn.SyncBatchNorm}
-    assert same(net.eval()(episode()).npm, tiny().eval()(episode()).npm)
-    assert not net.scale.requires_grad
-
-
-def test_skip_agm_at_test_runs_it_for_nothing_when_off() -> None:
-    calls: list[int] = []
-    net = tiny(skip_agm_at_test=False)
-    net.fine_guidance.register_forward_hook(lambda *_: calls.append(1))
-    answer = net.predict(episode())
-    assert calls
-    assert torch.equal(answer, tiny().predict(episode()))
+def test_a_frozen_scale() -> None:
+    assert not tiny(npm_scale_learnable=False).scale.requires_grad
 
 
 def test_every_switch_is_documented_and_covered() -> None:
     document = EOPNetConfig.__doc__ or ""
+    document += (MethodConfig.__doc__ or "") + (EncoderConfig.__doc__ or "")
     for field in fields(EOPNetConfig):
         assert field.name in document, field.name
     covered = {key for case in SWITCHES for key in case[2]}
-    apart = {"absent_test", "oneway_head", "joint_encode", "bn_sync", "npm_scale_learnable", "skip_agm_at_test"}
+    apart = {"absent_test", "oneway_head", "joint_encode", "npm_scale_learnable"}
     structural = {"encoder", "feature_level", "all_branches", "lite_depth"}  # tests of the encoder
     assert {field.name for field in fields(EOPNetConfig)} == covered | apart | structural
 
@@ -220,23 +209,23 @@ def test_docstring_table_states_the_presets() -> None:
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             assert cell.split()[0] == shown, name
         checked += 1
-    assert checked >= 20
+    assert checked >= 17
 
 
 @pytest.mark.parametrize(
     ("variant", "changes", "words"),
     [
         ("fancy", {}, "unknown model variant"),
-        ("official", {"momentun": 0.9}, "unknown model option"),
+        ("official", {"momentun": 0.9}, "no option"),
         ("official", {"momentum": 1.5}, "momentum"),
         ("official", {"momentum": "high"}, "momentum"),
-        ("official", {"feature_level": "low"}, "choose one of"),
-        ("official", {"screening": "yes"}, "true or false"),
+        ("official", {"feature_level": "low"}, "one of: mid"),
+        ("official", {"contrast_bg": "yes"}, "true or false"),
         ("official", {"n_ids": 1}, "n_ids"),
         ("official", {"n_ids": 6.5}, "n_ids"),
         ("official", {"temperature": 0.0}, "temperature"),
         ("official", {"fixed_beta": 2.0}, "fixed_beta"),
-        ("official", {"way": 1}, "way"),
+        ("official", {"way": 2}, "way"),
     ],
 )
 def test_bad_options_are_told_in_one_sentence(variant: str, changes: dict[str, Any], words: str) -> None:
@@ -246,4 +235,4 @@ def test_bad_options_are_told_in_one_sentence(variant: str, changes: dict[str, A
 
 def test_presets_change_only_fields_there_are() -> None:
     names = {field.name for field in fields(EOPNetConfig)}
-    assert all(set(changes) <= names for changes in PRESETS.values())
+    assert all(set(changes) <= names for changes in EOPNetConfig.PRESETS.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oshp_lite.engine.config import RunConfig
-from oshp_lite.engine.models import known_methods
+from oshp_lite.models import registry
 from oshp_lite.models.popnet_config import POPNetConfig
 from oshp_lite.study.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
 from oshp_lite.study.plan import COCO, config_of, why_not
@@ -82,6 +82,6 @@ def test_the_papers_rows_start_from_coco_or_say_what_they_need(tmp_path: Path, m
 
 
 def test_orders_name_every_method_once() -> None:
-    assert set(METHODS) <= set(known_methods())
+    assert set(METHODS) <= set(registry.METHODS)
     assert sorted(RUN_ORDER) == sorted(METHODS)
     assert {key.method for key in runs_of("eopnet2")} == set(METHODS)

@@ -139,7 +139,7 @@ def test_the_profile_holds_what_the_kept_trials_chose(method: str) -> None:
     settled = declared[chosen(scores)].settled
     profile = load_profile("lite", {"model.method": method}, dataset=settled.data.dataset)
     assert settled.train == profile.train
-    default = {"unlabelled_foreground": "class"} if method == "eopnet" else {}  # its lite variant has it already
+    default = {"unlabelled": "class"} if method == "eopnet" else {}  # its lite variant has it already
     assert settled.model.options == default | profile.model.options
 
 

@@ -18,20 +18,22 @@ from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import cannot_read, sha256_json, write_atomic
+from oshp_lite.models.base import CheckpointRecord, OneShotModel
+from oshp_lite.models.registry import build
 
 KEY = "oshp_lite"
 """The metadata entry of our safetensors files; it holds JSON."""
 
 
-def save_weights(path: Path | str, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and a json-able description as a safetensors file, atomically. UserError as `write_atomic`."""
+def save_weights(path: Path | str, state: Mapping[str, Tensor], record: CheckpointRecord) -> None:
+    """Write tensors and what they came from as a safetensors file, atomically. UserError as `write_atomic`."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    content = safetensors.torch.save(plain, metadata={KEY: json.dumps(about, sort_keys=True)})
+    content = safetensors.torch.save(plain, metadata={KEY: json.dumps(record.as_dict(), sort_keys=True)})
     write_atomic(path, content)
 
 
-def read_about(path: Path | str) -> dict[str, Any]:
-    """Return the description inside a weights file of ours. UserError when missing, damaged or not ours."""
+def read_record(path: Path | str) -> CheckpointRecord:
+    """Return the record inside a weights file of ours. UserError when missing, damaged or not ours."""
     try:
         with safetensors.safe_open(str(path), framework="pt") as opened:
             found = (opened.metadata() or {}).get(KEY)
@@ -43,12 +45,11 @@ def read_about(path: Path | str) -> dict[str, Any]:
             "EOPNet.from_official, DeepLab ones with init.kind=file"
         )
     try:
-        about = json.loads(found)
-    except ValueError:
-        about = None
-    if not isinstance(about, dict) or "method" not in about:
-        raise UserError(f"{path} has a description that cannot be read; train it again or get it anew")
-    return about
+        return CheckpointRecord.from_dict(json.loads(found))
+    except (ValueError, TypeError, UserError) as error:
+        raise UserError(
+            f"{path} has a description that cannot be read ({error}); train it again or get it anew"
+        ) from None
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
@@ -114,23 +115,20 @@ def load_state(path: Path | str) -> dict[str, Any]:
     return content
 
 
-def load_parser(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
-    """Rebuild a trained parser from `weights.safetensors`, in eval mode, with its description as `parser.about`.
+def load_parser(path: Path | str, device: torch.device | str = "cpu") -> OneShotModel:
+    """Rebuild a trained parser from `weights.safetensors`, in eval mode, with what the file says as `parser.record`.
 
-    The description holds method, options, way, n_ids, dataset, fold, class names, channels, size, config and what is
-    known of its making. Raises UserError for a missing, damaged or foreign file.
+    Raises UserError for a missing, damaged or foreign file.
     """
-    from oshp_lite.engine.models import build_from_about
-
-    about = read_about(path)
+    record = read_record(path)
     try:
-        parser = build_from_about(about)
-    except (KeyError, TypeError, ValueError) as error:
+        parser = build(record.method, **record.options)
+    except (UserError, TypeError, ValueError) as error:
         raise UserError(
             f"checkpoint {path} describes a model this version cannot build ({error}); train it again"
         ) from None
     put_weights(parser, read_weights(path), path)
-    parser.about = about  # type: ignore[assignment]
+    parser.record = record
     return parser.to(device).eval()
 
 

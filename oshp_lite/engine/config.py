@@ -131,12 +131,16 @@ class TrainConfig:
 class EvalConfig:
     """How a trained parser is judged.
 
+    `source` (whose logits decide), `screening` (pixels outside the person mask become 0, for methods that have such a
+    mask; always in 1-way, as released) and `restrict` (only ids that the support shows may win; None: as the method has
+    it) reach every method as its PredictOptions.
     `queries` and `repeats` shape the pair list of the rule "spread", `per_class` thins any. `test_size` None tests at
     native size; a size tests on photos fitted into it, against the truth at that size.
     """
 
     source: Literal["npm", "agm"] = "npm"
     screening: bool = True
+    restrict: bool | None = None
     absent_test: Literal["resized", "full"] = "resized"
     test_size: int | tuple[int, int] | None = 128
     pairs: Literal["journal", "aaai", "spread", "dataset"] = "dataset"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import math
 import time
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -35,6 +34,7 @@ from oshp_lite.engine.metrics import (
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
 from oshp_lite.labels import Fold
+from oshp_lite.models.base import OneShotModel, Prediction, PredictOptions
 from oshp_lite.models.modules.losses import restrict_target
 from oshp_lite.models.modules.prototypes import shrink_mask
 
@@ -43,10 +43,10 @@ COARSE_EVERY = 10
 
 
 class Predictor(Protocol):
-    """All that an evaluation needs of a parser or a baseline."""
+    """All that an evaluation needs of a method or a trivial baseline."""
 
-    def predict(self, batch: Episode) -> Tensor:
-        """Answer a batch with ids int64 [B,H,W]."""
+    def predict(self, batch: Episode, options: PredictOptions | None = None) -> Prediction:
+        """Parse a batch."""
 
 
 @dataclass
@@ -65,23 +65,23 @@ class Evaluation:
 
 
 def evaluate(
-    parser: nn.Module | Predictor,
+    parser: Predictor,
     dataset: OneShotDataset,
     config: RunConfig,
     *,
     progress: bool = True,
     episodes: EpisodeDataset | None = None,
 ) -> Scores:
-    """Return the scores of a parser (or of anything with `predict`) on the run's meta-test pairs.
+    """Return the scores of a method or a trivial baseline on the run's meta-test pairs.
 
-    k-way: truths are restricted to what the support shows (`eval.absent_test`), answers come from the NPM or the AGM
-    (`eval.source`), screened or not. 1-way: the truth is the plain 0/1 mask and screening is always on, as released.
+    k-way: truths are restricted to what the support shows (`eval.absent_test`), predictions are made with the
+    options that `eval` says. 1-way: the truth is the plain 0/1 mask and screening is always on, as released.
     """
     return run_evaluation(parser, dataset, config, progress=progress, episodes=episodes).scores
 
 
 def run_evaluation(
-    parser: nn.Module | Predictor,
+    parser: Predictor,
     dataset: OneShotDataset,
     config: RunConfig,
     *,
@@ -91,13 +91,10 @@ def run_evaluation(
     """Like `evaluate`, and keep the per-pair matrices and `eval.samples` sample answers."""
     fold = run_fold(config, dataset)
     episodes = episodes or test_set(config, dataset, fold)
-    options = _predict_options(parser, config)
+    options = predict_options(config)
     device = _device_of(parser)
     kway = config.data.way == "k"
     n_ids = fold.n_ids if kway else 2
-    was_training = isinstance(parser, nn.Module) and parser.training
-    if isinstance(parser, nn.Module):
-        parser.eval()
     matrices: list[Tensor] = []
     coarse = torch.zeros(2, 2, dtype=torch.int64)
     samples: list[tuple[Episode, Tensor, Tensor]] = []
@@ -107,8 +104,9 @@ def run_evaluation(
     began = time.monotonic()
     with torch.inference_mode(), tqdm(total=len(episodes), desc="meta-test", disable=not progress, leave=False) as bar:
         for positions, batch in batches(episodes, config):
-            moved = batch.to(device)
-            answer, person = _answer(parser, moved, options)
+            prediction = parser.predict(batch.to(device), options)
+            answer = prediction.ids.cpu()
+            person = None if prediction.person is None else prediction.person.cpu()
             truth = truth_of(batch, n_ids, config) if kway else batch.query_mask
             assert truth is not None
             matrices += [confusion(a, t, n_ids) for a, t in zip(answer, truth, strict=True)]
@@ -119,15 +117,13 @@ def run_evaluation(
                 if position in wanted:
                     samples.append((_rows(batch, [row]), truth[row].clone(), answer[row].clone()))
             bar.update(len(positions))
-    if isinstance(parser, nn.Module):
-        parser.train(was_training)
     stacked = torch.stack(matrices)
     class_ids = [pair.class_id for pair in episodes.pairs()]
     scores = _scores(stacked, class_ids, [pair.query for pair in episodes.pairs()], fold, config)
     scores.coarse_miou = float(iou_of(coarse).mean()) if coarse.sum() else math.nan
     scores.details = {
         "source": config.eval.source,
-        "screening": config.eval.screening or not kway,
+        "screening": options.screening and bool(persons),
         "test_size": config.eval.test_size,
         "absent_test": config.eval.absent_test,
         "queries": len({pair.query for pair in episodes.pairs()}),
@@ -184,33 +180,19 @@ def _shapes(episode: Episode) -> tuple[torch.Size, torch.Size]:
     return episode.query_image.shape, episode.support_image.shape
 
 
-def _device_of(parser: Any) -> torch.device:
-    if isinstance(parser, nn.Module):
+def _device_of(parser: Predictor) -> torch.device:
+    if isinstance(parser, OneShotModel):
         first = next(parser.parameters(), None)
         if first is not None:
             return first.device
     return torch.device("cpu")
 
 
-def _predict_options(parser: Any, config: RunConfig) -> dict[str, Any]:
-    """Return those evaluation choices that this parser's `predict` understands.
-
-    A parser without a choice of modules has one answer; asking for its AGM is an error rather than silently ignored.
-    """
-    known = inspect.signature(parser.predict).parameters
-    screening = config.eval.screening or config.data.way == "1"
-    options = {"source": config.eval.source, "screening": screening}
-    if "source" not in known and config.eval.source != "npm":
-        raise UserError(f"method {config.model.method} has no {config.eval.source} answer; use eval.source=npm")
-    return {name: value for name, value in options.items() if name in known}
-
-
-def _answer(parser: Any, batch: Episode, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Return ids int64 [B,H,W] and the person mask bool [B,H,W] of methods that tell it (`answer`); on the CPU."""
-    if hasattr(parser, "answer"):
-        ids, person = parser.answer(batch, **options)
-        return ids.cpu(), person.cpu()
-    return parser.predict(batch, **options).cpu(), None
+def predict_options(config: RunConfig) -> PredictOptions:
+    """Return what a run's evaluation asks of `predict`."""
+    evaluation = config.eval
+    screening = evaluation.screening or config.data.way == "1"
+    return PredictOptions(source=evaluation.source, screening=screening, restrict=evaluation.restrict)
 
 
 def _coarse_confusion(person: Tensor | None, batch: Episode, positions: Sequence[int]) -> Tensor:

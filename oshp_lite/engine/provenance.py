@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 import oshp_lite
+from oshp_lite.models import registry
 
 PACKAGE = Path(oshp_lite.__file__).resolve().parent
 
-ROOMS = ("errors.py", "files.py", "labels", "data", "models", "engine")
+ROOMS = ("errors.py", "files.py", "fields.py", "labels", "data", "models", "engine")
 """The code that every run depends on (floors 0 to 4)."""
 
 ELSEWHERE = ("data/synthetic", "data/prepare", "engine/provenance.py", "engine/trivial.py")
@@ -42,9 +43,7 @@ def code_of(method: str) -> str:
 
     Another method's file is not among it, so a new contender leaves the old runs as they are.
     """
-    from oshp_lite.engine.models import method_module
-
-    return _fingerprint(reached(("engine/run.py", *_files_of(method_module(method)))), PACKAGE)
+    return _fingerprint(reached(("engine/run.py", *_files_of(registry.method(method).path))), PACKAGE)
 
 
 def reached(starts: Iterable[str], *, package: Path = PACKAGE) -> tuple[str, ...]:

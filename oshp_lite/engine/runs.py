@@ -28,6 +28,7 @@ from oshp_lite.data.registry import check_names, dataset_folder, find_dataset
 from oshp_lite.errors import UserError
 from oshp_lite.files import publish_folder, read_json, runs_root, write_json_atomic
 from oshp_lite.lock import locked
+from oshp_lite.models.registry import method
 
 if TYPE_CHECKING:
     from oshp_lite.data.dataset import OneShotDataset
@@ -234,11 +235,8 @@ def _code_now(settings: dict[str, Any]) -> str:
 
 def _check(config: RunConfig) -> None:
     """Raise UserError for a method, dataset or fold that does not exist, before any data are drawn."""
-    from oshp_lite.engine.models import known_methods
-
     check_names(config.data)
-    if config.model.method not in known_methods():
-        raise UserError(f"unknown method {config.model.method!r}; known: {', '.join(known_methods())}")
+    method(config.model.method)
 
 
 def check_start(config: RunConfig) -> None:

@@ -30,7 +30,7 @@ from oshp_lite.engine.checkpoint import file_digest, load_state, save_state, sav
 from oshp_lite.engine.config import RunConfig, identity
 from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
 from oshp_lite.engine.metrics import mean_accuracy
-from oshp_lite.engine.models import about_run, build_parser, initialise
+from oshp_lite.engine.models import build_parser, initialise, run_record
 from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer, set_rate
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
@@ -151,7 +151,7 @@ class Training:
         self._restore()
         write_atomic(self.folder / CONFIG, self.config.to_yaml().encode())
         total = self.config.train.epochs * len(self.batches)
-        if self.training_free:
+        if not self.parser.trainable:
             self._save()
         bar = tqdm(
             total=None if self.config.train.minutes else total,
@@ -162,11 +162,11 @@ class Training:
             leave=False,
         )
         with _CtrlC() as ctrl_c, bar:
-            while not self.training_free and self._more():
+            while self.parser.trainable and self._more():
                 self._epoch(bar, ctrl_c)
         self._save()
         self._write_history()
-        about = about_run(
+        record = run_record(
             self.config,
             self.fold,
             self.dataset.name,
@@ -175,12 +175,7 @@ class Training:
             key=self.key,
             start=self.start_from,
         )
-        save_weights(self.folder / WEIGHTS, self.parser.state_dict(), about)
-
-    @property
-    def training_free(self) -> bool:
-        """Whether the method has nothing to learn: its weights are those it starts with."""
-        return bool(getattr(self.parser, "training_free", False))
+        save_weights(self.folder / WEIGHTS, self.parser.state_dict(), record)
 
     def _more(self) -> bool:
         return self._time_left() and bool(self.config.train.minutes or self.position.epoch < self.config.train.epochs)
@@ -298,7 +293,7 @@ class Training:
     @cached_property
     def _stage_starts(self) -> list[int]:
         """First epochs of the stages that a method trained in sequence announces as `stage_ends`; else just 0."""
-        ends = getattr(self.parser, "stage_ends", (1.0,))
+        ends = self.parser.stage_ends
         return sorted({0, *(math.ceil(end * self.config.train.epochs - 1e-9) for end in ends[:-1])})
 
     def _elapsed(self) -> float:
@@ -358,9 +353,9 @@ class Training:
         path = self.folder / WEIGHTS
         if not path.exists():
             return False
-        from oshp_lite.engine.checkpoint import read_about
+        from oshp_lite.engine.checkpoint import read_record
 
-        self._same_run(read_about(path).get("key"))
+        self._same_run(read_record(path).more.get("key"))
         return True
 
     def _same_run(self, key: Any) -> None:

@@ -1,4 +1,4 @@
-"""Trivial answers that any parser has to beat, each given every benefit of the doubt.
+"""Trivial predictions that any parser has to beat, each given every benefit of the doubt.
 
 background   everything is scene
 copy         the support's mask, stretched over the query
@@ -26,54 +26,67 @@ from oshp_lite.engine.evaluate import Evaluation, run_evaluation
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
+from oshp_lite.models.base import Prediction, PredictOptions
 from oshp_lite.models.modules.prototypes import present_ids
 
 MAP_SIZE = 64
 """Side of the grid on which label frequencies are counted."""
 
 
-class Background:
-    """Answers 0 everywhere."""
+class TrivialPredictor:
+    """Parses without a network; the options of a prediction change nothing."""
 
-    def predict(self, batch: Episode) -> Tensor:
-        """Return zeros int64 [B,H,W]."""
+    def predict(self, batch: Episode, options: PredictOptions | None = None) -> Prediction:
+        """Parse a batch."""
+        return Prediction(self.ids(batch.batched()))
+
+    def ids(self, batch: Episode) -> Tensor:
+        """The ids int64 [B,H,W] of every query."""
+        raise NotImplementedError
+
+
+class Background(TrivialPredictor):
+    """Says 0 everywhere."""
+
+    def ids(self, batch: Episode) -> Tensor:
+        """Zeros int64 [B,H,W]."""
         image = batch.query_image
         return torch.zeros(image.shape[0], *image.shape[-2:], dtype=torch.int64, device=image.device)
 
 
-class CopySupport:
-    """Answers with the support's own mask."""
+class CopySupport(TrivialPredictor):
+    """Lays the support's mask over the query."""
 
-    def predict(self, batch: Episode) -> Tensor:
-        """Return the support mask stretched to the query's size, int64 [B,H,W]; 255 becomes 0."""
+    def ids(self, batch: Episode) -> Tensor:
+        """The support mask stretched to the query's size, int64 [B,H,W]; 255 becomes 0."""
         stretched = resize_labels(batch.support_mask, _size(batch))
         return torch.where(stretched == 255, 0, stretched)
 
 
-class MeanMap:
-    """Answers with the id that is most frequent at each place. `frequencies` float [n_ids,S,S] per class asked."""
+class MeanMap(TrivialPredictor):
+    """Takes the id that is most frequent at each place. `frequencies` float [n_ids,S,S] per target class (k-way: 0)."""
 
     def __init__(self, frequencies: dict[int, Tensor]) -> None:
         self.frequencies = frequencies
 
-    def predict(self, batch: Episode) -> Tensor:
-        """Return ids int64 [B,H,W] among those the support shows."""
-        asked = [0] * len(batch) if batch.class_ids is None else batch.class_ids.tolist()
-        maps = torch.stack([self.frequencies[c] for c in asked])
+    def ids(self, batch: Episode) -> Tensor:
+        """Ids int64 [B,H,W] among those the support shows."""
+        targets = [0] * len(batch) if batch.class_ids is None else batch.class_ids.tolist()
+        maps = torch.stack([self.frequencies[c] for c in targets])
         shown = present_ids(batch.support_mask, maps.shape[1])
         shown[:, 0] = True
         maps = F.interpolate(maps, size=_size(batch), mode="bilinear", align_corners=False)
         return maps.masked_fill(~shown[:, :, None, None], -1).argmax(1)
 
 
-class NearestColour:
-    """Answers with the class of the support whose mean colour is nearest."""
+class NearestColour(TrivialPredictor):
+    """Takes the class of the support whose mean colour is nearest."""
 
     def __init__(self, n_ids: int) -> None:
         self.n_ids = n_ids
 
-    def predict(self, batch: Episode) -> Tensor:
-        """Return ids int64 [B,H,W] among those the support shows, background included."""
+    def ids(self, batch: Episode) -> Tensor:
+        """Ids int64 [B,H,W] among those the support shows, background included."""
         member = F.one_hot(batch.support_mask.clamp(max=self.n_ids), self.n_ids + 1)[..., : self.n_ids].float()
         count = member.sum((1, 2))
         pixels = batch.support_image.permute(0, 2, 3, 1)
@@ -90,19 +103,19 @@ def _size(batch: Episode) -> tuple[int, int]:
 
 
 def _mean_map(episodes: EpisodeDataset, n_ids: int) -> MeanMap:
-    """Count ids by place over the distinct supports of the test pairs (1-way: apart for every class asked)."""
+    """Count ids by place over the distinct supports of the test pairs (1-way: apart for every target class)."""
     one_way = episodes.way == "1"
     counts: dict[int, Tensor] = {}
     seen: set[tuple[int, int]] = set()
     for position, pair in enumerate(episodes.pairs()):
-        asked = pair.class_id if one_way else 0
-        if (pair.support, asked) in seen:
+        target = pair.class_id if one_way else 0
+        if (pair.support, target) in seen:
             continue
-        seen.add((pair.support, asked))
+        seen.add((pair.support, target))
         mask = episodes[position].support_mask
         small = resize_labels(mask, (MAP_SIZE, MAP_SIZE))
         member = F.one_hot(small.clamp(max=n_ids), n_ids + 1)[..., :n_ids].permute(2, 0, 1).float()
-        counts[asked] = counts[asked] + member if asked in counts else member
+        counts[target] = counts[target] + member if target in counts else member
     return MeanMap(counts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ def mac_table(config: EOPNetConfig, size: tuple[int, int] = (512, 512), classes:
     `classes` is the number of ids that get an AGM pass of their own (default: all foreground ids, as the released
     code loops). The parts are measured on the meta device and put together as the forward pass does.
     """
-    net = on_meta(replace(config, bn_sync=False))
+    net = on_meta(config)
     height, width = size
     small = (1, config.width, -(-height // 4), -(-width // 4))
     encoder = module_macs(net.encoder, (1, 3, *size))

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import Parsing, register
-from oshp_lite.models.checks import checked
+from oshp_lite.models.base import OneShotModel, Parsing, PredictOptions
 from oshp_lite.models.encoders.xception import FeatureLevel
 from oshp_lite.models.modules.feature_cache import FeatureCache
 from oshp_lite.models.modules.layers import resize
@@ -24,41 +23,34 @@ from oshp_lite.models.popnet_stage import ForegroundStage, PopNetStage
 from oshp_lite.models.released import popnet as popnet_official
 
 
-class POPNet(nn.Module):
+class POPNet(OneShotModel):
     """The progressive one-shot parsing network.
 
-    `POPNet(config)` or `POPNet(variant="lite", n_ids=18, ...)` with the fields of POPNetConfig; `seed` fixes the
-    initial weights without touching the global generator. Stages are trained one after the other: `progress` says which
-    (up to `stage_ends`), earlier ones are frozen (evaluation mode, no gradient), later ones do not run.
+    `POPNet(config)` or `POPNet(variant="lite", n_ids=18, ...)` with the fields of POPNetConfig. Stages are trained one
+    after the other: `progress` says which (up to `stage_ends`), earlier ones are frozen (evaluation mode, no gradient),
+    later ones do not run. Its papers do not screen, so a prediction has no person mask; stage 1's is in
+    `Parsing.coarse`.
     """
 
-    def __init__(self, config: POPNetConfig | None = None, *, seed: int = 0, **options: Any) -> None:
-        super().__init__()
-        if config is None:
-            config = POPNetConfig.preset(**options)
-        elif options:
-            config = replace(config, **options)
-        self.config = config
-        self.stage_ends = cast(tuple[float, ...], config.stage_ends)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self._build(config)
-            self._initialise(config)
-        earlier = list(self.stages[:-1])
-        self._cache = FeatureCache(earlier, config.cache_mb) if earlier and config.cache != "never" else None
+    Config = POPNetConfig
+    config: POPNetConfig
+    sources = ("npm", "agm")
+    unrestricted = True
 
-    def _build(self, config: POPNetConfig) -> None:
+    def build(self) -> None:
+        """Make the stages, each with its own encoder, and the cache of earlier stages' features."""
+        config = self.config
+        self.stage_ends = cast(tuple[float, ...], config.stage_ends)
         self.stages = nn.ModuleList()
         for kind in config.kinds:
             if kind == "foreground":
                 self.stages.append(ForegroundStage(config))
                 continue
-            n_ids = config.n_areas if kind == "areas" else config.n_ids
+            areas = kind == "areas"
+            own = replace(config, n_ids=config.n_areas, areas=None, stages=1, stage_ends=None) if areas else config
             # the released stage holds a KIM whether or not something comes before it
-            self.stages.append(PopNetStage(config, n_ids, infused=len(self.stages) > 0 or config.all_branches))
-
-    def _initialise(self, config: POPNetConfig) -> None:
-        """Kaiming-normal weights (fan-in) for encoders and trunks, and with `head_init` "kaiming" for everything."""
+            self.stages.append(PopNetStage(own, infused=len(self.stages) > 0 or config.all_branches))
+        # Kaiming-normal weights (fan-in) for encoders and trunks, and with `head_init` "kaiming" for everything
         for name, module in self.named_modules():
             if isinstance(module, ScalarAffine) and config.scalar_init == "unit" and module.out_channels == 1:
                 nn.init.ones_(module.weight)
@@ -67,10 +59,16 @@ class POPNet(nn.Module):
                 base = ".encoder." in name or ".trunk." in name
                 if base or config.head_init == "kaiming":
                     nn.init.kaiming_normal_(module.weight)
+        earlier = list(self.stages[:-1])
+        self._cache = FeatureCache(earlier, config.cache_mb) if earlier and config.cache != "never" else None
 
     def encoders(self) -> list[nn.Module]:
-        """Every stage's encoder; initial weights go into each of them."""
+        """Every stage's encoder; first weights go into each of them."""
         return [cast(nn.Module, stage.encoder) for stage in self.stages]
+
+    def prototype_bank(self) -> Tensor:
+        """The stored prototypes of the classes, float [n_ids,D]."""
+        return self.bank
 
     @property
     def fine(self) -> PopNetStage:
@@ -92,10 +90,12 @@ class POPNet(nn.Module):
     def forward(
         self,
         batch: Episode,
+        *,
+        progress: float | None = None,
         static_prototypes: bool | None = None,
         previous: tuple[Tensor, Tensor] | None = None,
-        progress: float | None = None,
         compute_agm: bool = True,
+        restrict: bool | None = None,
     ) -> Parsing:
         """Parse the query of every episode.
 
@@ -105,13 +105,14 @@ class POPNet(nn.Module):
                            stage that is infused from outside (released form); None leaves its KIM out
         progress           epoch / epochs in [0,1); None at test (all stages run, warm-up is over)
         compute_agm        False leaves `.agm` out; the NCM does not depend on it
+        restrict           True / False overrides `restrict_to_support`
 
         Returns logits at the query's size: `.fine` = `.ncm` (scaled) and `.agm` float [B,C,H,W] (C raw ids; 2 in
         1-way), `.coarse` float [B,2,H,W] of stage 1, None without one. While an earlier stage trains, `.fine` is zero
         and its own logits are in `extras`. In training mode the training stage's bank is updated. Raises ValueError
         for masks that do not fit, and for `previous` where there is no place for it.
         """
-        batch = checked(batch, self.config)
+        batch = self.checked(batch)
         active, share = self.config.stage_at(progress)
         if previous is not None and (len(self.stages) > 1 or self.fine.infusion is None):
             raise ValueError("previous is for a network of one stage with a KIM; this one makes them itself")
@@ -131,14 +132,13 @@ class POPNet(nn.Module):
         if static is None:
             static = progress is not None and share < self.config.warmup - 1e-9
         own = self._for_stage(batch, active)
-        parsing: Parsing = stage(query, support, own, static=static, compute_agm=compute_agm)
+        parsing: Parsing = stage(query, support, own, static=static, compute_agm=compute_agm, restrict=restrict)
         first = self.stages[0]
         if isinstance(first, ForegroundStage):
             parsing.coarse = resize(first.logits(before_query[0]), size)
         if active < len(self.stages) - 1:
             extras = {**parsing.extras, "ncm": parsing.fine}
-            if parsing.agm is not None:
-                extras["agm"] = parsing.agm
+            extras |= {} if parsing.agm is None else {"agm": parsing.agm}
             parsing = Parsing(fine=self._nothing(batch, parsing.fine), coarse=parsing.coarse, extras=extras)
         return parsing
 
@@ -149,7 +149,7 @@ class POPNet(nn.Module):
         return Parsing(fine=self._nothing(batch, query), coarse=query, extras={"support_coarse": support})
 
     def _nothing(self, batch: Episode, like: Tensor) -> Tensor:
-        return like.new_zeros(()).expand(len(batch), self.config.channels, *batch.query_image.shape[-2:])
+        return like.new_zeros(()).expand(len(batch), self.config.n_logits, *batch.query_image.shape[-2:])
 
     def _frozen(self, batch: Episode, active: int) -> tuple[list[Tensor], list[Tensor]]:
         """Features of query and support after each stage before `active`, without gradient."""
@@ -192,7 +192,7 @@ class POPNet(nn.Module):
         Stage 1: `foreground`, mean cross-entropy over both photos. One-shot stages: total = beta agm + (1 - beta) ncm
         with beta = 1 - progress of the stage (AAAI, Eq. 5). Raises ValueError without query masks.
         """
-        batch = checked(batch, self.config)
+        batch = self.checked(batch, images=False)
         active, share = self.config.stage_at(progress)
         stage = self.stages[active]
         if isinstance(stage, ForegroundStage):
@@ -211,25 +211,13 @@ class POPNet(nn.Module):
 
     # ------------------------------------------------------------------------------------------------ predict
 
-    @torch.no_grad()
-    def predict(self, batch: Episode) -> Tensor:
-        """Answer with ids, int64 [B,H,W]: raw ids in k-way, 0 / 1 in 1-way.
+    def parse_at_test(self, batch: Episode, options: PredictOptions) -> Parsing:
+        """The forward pass of a prediction, with the AGM only where its logits are asked for (the NCM needs it not)."""
+        parsing: Parsing = self(batch, compute_agm=options.source == "agm", restrict=options.restrict)
+        return parsing
 
-        The argmax of `predict_from`; with the option `screening` pixels that stage 1 does not call a person become 0.
-        Runs in evaluation mode and writes nothing, whatever mode the network is in.
-        """
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            from_agm = self.config.predict_from == "agm"
-            parsing = self(batch, compute_agm=from_agm)
-        finally:
-            for module, mode in modes:
-                module.training = mode
-        answer = cast(Tensor, parsing.agm if from_agm else parsing.fine).argmax(1)
-        if self.config.screening and parsing.coarse is not None:
-            answer = answer * (parsing.coarse.argmax(1) == 1)
-        return answer
+    def winning_classes(self, batch: Episode, options: PredictOptions) -> None:
+        """Those that the forward pass left open."""
 
     # -------------------------------------------------------------------------------------------- checkpoints
 
@@ -265,9 +253,3 @@ class POPNet(nn.Module):
         Raises ValueError for a configuration that has no official form.
         """
         return popnet_official.export(self)
-
-
-@register("popnet")
-def build_popnet(variant: str = "official", seed: int = 0, **options: Any) -> POPNet:
-    """Build POPNet for the registry: a preset, changed field by field; see POPNetConfig."""
-    return POPNet(POPNetConfig.preset(variant, **options), seed=seed)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from oshp_lite.errors import UserError
+from oshp_lite.fields import bounded
 from oshp_lite.labels import label_spaces
-from oshp_lite.models.encoders import ENCODER_OPTIONS
-from oshp_lite.models.encoders.xception import FeatureLevel
-from oshp_lite.models.eopnet_config import Variant, check_kinds
+from oshp_lite.models.base import MethodConfig
 from oshp_lite.models.modules.metric import TrunkKind
 from oshp_lite.models.modules.prototypes import WarmupRule
 
@@ -28,7 +27,7 @@ STAGE_ENDS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.3, 1.0), 3: (0.2, 0
 
 
 @dataclass(frozen=True)
-class POPNetConfig:
+class POPNetConfig(MethodConfig):
     """Configuration of a model; the plain constructor is the `official` preset.
 
     | field               | official    | paper     | lite    | what it decides |
@@ -58,27 +57,48 @@ class POPNetConfig:
     oneway_head "code": with dynamic prototypes no residual and a scaled NCM, without them a residual and no scale.
 
     Not in the sources: `stage_ends` (shares of the budget, ascending, last 1.0; None: `STAGE_ENDS`), `fixed_beta` (None
-    shifts the weight from AGM to NCM over a stage), `predict_from` ("ncm" or "agm"), `screening` (non-person pixels of
-    stage 1 become 0 in the answer), `unlabelled_foreground` (as in EOPNetConfig), `areas` (raw id -> area, 0 the
-    background; None: the label space with `n_ids` ids), and `cache` with `cache_mb`: features of earlier stages are
-    kept by the photo's content in "test", "always" (pays in training if photos are not augmented) or "never".
-    Encoder fields are those of EOPNetConfig; the Xception encoder fixes the width at 256, since no projection follows.
+    shifts the weight from AGM to NCM over a stage), `areas` (raw id -> area, 0 the background; None: the label space
+    with `n_ids` ids), and `cache` with `cache_mb`: features of earlier stages are kept by the photo's content in
+    "test", "always" (pays in training if photos are not augmented) or "never". The Xception encoder fixes the width at
+    256, since no projection follows. What is not listed stands in MethodConfig and EncoderConfig.
     """
 
-    n_ids: int = 18
-    way: Literal["k", "1"] = "k"
-    stages: int = 2
+    name: ClassVar[str] = "popnet"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "official": {},
+        "paper": {
+            "all_branches": False,
+            "agm_trunk": "separable",
+            "ucs_rows": "id",
+            "bg_mean": "present",
+            "restrict_to_support": True,
+            "oneway_head": "kway",
+            "absent_test": "full",
+            "trunk_bn": "joint",
+        },
+        "lite": {
+            "encoder": "lite",
+            "width": 64,
+            "all_branches": False,
+            "agm_trunk": "plain1",
+            "kim": "plain",
+            "ucs_rows": "id",
+            "bg_mean": "present",
+            "restrict_to_support": True,
+            "oneway_head": "kway",
+            "trunk_bn": "joint",
+            "head_init": "kaiming",
+            "scalar_init": "unit",
+        },
+    }
+    """What each variant changes against the plain constructor (the released code)."""
+
+    stages: Literal[1, 2, 3] = 2
     stage_ends: tuple[float, ...] | None = None
     areas: tuple[int, ...] | None = None
-    width: int = 256
-    encoder: Literal["xception", "lite"] = "xception"
-    all_branches: bool = True
-    feature_level: FeatureLevel = "mid"
-    lite_channels: tuple[int, int, int, int] = (24, 48, 96, 144)
-    lite_depth: int = 2
     dynamic: bool = True
-    momentum: float = 0.999
-    warmup: float = 0.5
+    momentum: float = bounded(0.999, 0, 1, below=True)
+    warmup: float = bounded(0.5, 0, 1)
     bank_during_warmup: WarmupRule = "overwrite"
     agm_trunk: TrunkKind = "plain2+sep1"
     kim: Literal["separable", "plain"] = "separable"
@@ -87,65 +107,41 @@ class POPNetConfig:
     bg_mean: Literal["all_ids", "present"] = "all_ids"
     restrict_to_support: bool = False
     oneway_head: Literal["code", "kway"] = "code"
-    ncm_scale: float = 10.0
-    absent_test: Literal["resized", "full"] = "resized"
+    ncm_scale: float = bounded(10.0, 0, above=True)
     trunk_bn: Literal["per_id", "joint"] = "per_id"
     head_init: Literal["default", "kaiming"] = "default"
     scalar_init: Literal["random", "unit"] = "random"
-    fixed_beta: float | None = None
-    predict_from: Literal["ncm", "agm"] = "ncm"
-    screening: bool = False
-    unlabelled_foreground: Literal["background", "ignore", "class"] = "background"
+    fixed_beta: float | None = bounded(None, 0, 1)
     cache: Literal["test", "always", "never"] = "test"
-    cache_mb: int = 256
+    cache_mb: int = bounded(256, 0)
 
     def __post_init__(self) -> None:
-        check_kinds(self)
-        object.__setattr__(self, "lite_channels", tuple(self.lite_channels))
-        if not 2 <= self.n_ids <= 255:
-            raise UserError(f"model option n_ids is {self.n_ids}; a label space has between 2 and 255 ids")
-        if self.stages not in STAGES:
-            raise UserError(f"model option stages is {self.stages}; POPNet has 1, 2 or 3")
-        for name in ("width", "lite_depth", "ncm_scale"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"model option {name} is {getattr(self, name)}; it must be above 0")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"model option momentum is {self.momentum}; it must lie in [0,1)")
-        for name in ("warmup", "fixed_beta"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise UserError(f"model option {name} is {value}; it must lie in [0,1]")
+        super().__post_init__()
         if self.encoder == "xception" and self.width != 256:
             raise UserError(f"model option width is {self.width}; POPNet on the Xception encoder has width 256")
         self._check_ends()
         self._check_areas()
 
     def _check_ends(self) -> None:
-        ends = STAGE_ENDS[self.stages] if self.stage_ends is None else tuple(self.stage_ends)
+        ends = STAGE_ENDS[self.stages] if self.stage_ends is None else self.stage_ends
         rising = all(0 < a < b for a, b in pairwise(ends))
         if len(ends) != self.stages or not rising or ends[-1] != 1:
             raise UserError(
                 f"model option stage_ends is {self.stage_ends}; give {self.stages} rising shares, the last one 1.0"
             )
-        object.__setattr__(self, "stage_ends", tuple(float(end) for end in ends))
+        object.__setattr__(self, "stage_ends", ends)
 
     def _check_areas(self) -> None:
         areas = self.areas
         if areas is None:
             areas = _areas_of(self.n_ids) if self.stages == 3 else (0,) * self.n_ids
-        areas = tuple(areas)
-        if len(areas) != self.n_ids or areas[0] != 0 or not all(isinstance(a, int) and 0 <= a < 255 for a in areas):
+        if len(areas) != self.n_ids or areas[0] != 0 or not all(0 <= area < 255 for area in areas):
             raise UserError(
                 f"model option areas must name one area (0: background) for each of the {self.n_ids} ids, 0 for id 0"
             )
         if self.stages == 3 and not any(areas):
             raise UserError("model option areas is all background; the second of three stages would have no classes")
         object.__setattr__(self, "areas", areas)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the answer: raw ids in k-way, background and the asked class in 1-way."""
-        return self.n_ids if self.way == "k" else 2
 
     @property
     def kinds(self) -> tuple[StageKind, ...]:
@@ -157,11 +153,6 @@ class POPNetConfig:
         """Ids of the area stage, background included."""
         return 1 + max(self.areas or (0,))
 
-    @property
-    def encoder_options(self) -> dict[str, Any]:
-        """The options that `nn.encoders.build_encoder` takes."""
-        return {name: getattr(self, name) for name in ENCODER_OPTIONS}
-
     def stage_at(self, progress: float | None) -> tuple[int, float]:
         """Which stage trains at a progress in [0,1), and its own progress in [0,1); the last one's end for None."""
         ends = self.stage_ends or (1.0,)
@@ -172,21 +163,6 @@ class POPNetConfig:
         start = ends[index - 1] if index else 0.0
         return index, min(1.0, max(0.0, (progress - start) / (ends[index] - start)))
 
-    @classmethod
-    def official(cls, **changes: Any) -> POPNetConfig:
-        """The released code's choices."""
-        return cls.preset("official", **changes)
-
-    @classmethod
-    def preset(cls, variant: Variant | str = "official", **changes: Any) -> POPNetConfig:
-        """Return a preset with some fields changed. Raises UserError for an unknown variant, field or value."""
-        if variant not in PRESETS:
-            raise UserError(f"unknown model variant {variant!r}; choose one of: {', '.join(PRESETS)}")
-        unknown = sorted(set(changes) - {field.name for field in fields(cls)})
-        if unknown:
-            raise UserError(f"unknown model option {unknown[0]!r}; see POPNetConfig for the options there are")
-        return replace(cls(), **{"areas": None, "stage_ends": None, **PRESETS[variant], **changes})
-
 
 def _areas_of(n_ids: int) -> tuple[int, ...]:
     """Raw id -> main area (head, body, arms, legs from 1 on) of the label space with this many ids."""
@@ -196,33 +172,3 @@ def _areas_of(n_ids: int) -> tuple[int, ...]:
             table |= {index: area for area, ids in enumerate(space.groups.values(), start=1) for index in ids}
             return tuple(table.values())
     raise UserError(f"no label space with {n_ids} ids is known; give the areas of three stages as model option areas")
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "official": {},
-    "paper": {
-        "all_branches": False,
-        "agm_trunk": "separable",
-        "ucs_rows": "id",
-        "bg_mean": "present",
-        "restrict_to_support": True,
-        "oneway_head": "kway",
-        "absent_test": "full",
-        "trunk_bn": "joint",
-    },
-    "lite": {
-        "encoder": "lite",
-        "width": 64,
-        "all_branches": False,
-        "agm_trunk": "plain1",
-        "kim": "plain",
-        "ucs_rows": "id",
-        "bg_mean": "present",
-        "restrict_to_support": True,
-        "oneway_head": "kway",
-        "trunk_bn": "joint",
-        "head_init": "kaiming",
-        "scalar_init": "unit",
-    },
-}
-"""What each variant changes against the plain constructor (the released code)."""

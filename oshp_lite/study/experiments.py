@@ -6,15 +6,13 @@ its Table 5, the fourth column of its Table 6 and the first row of its Table 7.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-import oshp_lite
 from oshp_lite.data.registry import DATASETS, dataset_spec
 from oshp_lite.errors import UserError
+from oshp_lite.models import registry
 from oshp_lite.study.records import RunKey, primary_condition
 
 
@@ -72,18 +70,10 @@ METHODS: dict[str, Method] = {
 """In the order of the journal's Table 2, our own row before the two papers' methods; then what else is registered."""
 
 
-def _contenders() -> list[str]:
-    """Names in the lines that register the contenders, each called like its module; read, for importing takes torch."""
-    text = (Path(oshp_lite.__file__).parent / "models" / "baselines" / "__init__.py").read_text(encoding="utf-8")
-    return [
-        alias.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) for alias in node.names
-    ]
-
-
 METHODS |= {
-    name: Method(name, name.replace("_", " "), kway_in_papers=False, ours=True)
-    for name in _contenders()
-    if name not in METHODS
+    spec.name: Method(spec.name, spec.label, kway_in_papers=False, training_free=not spec.trainable, ours=True)
+    for spec in registry.METHODS.values()
+    if spec.one_shot and spec.name not in METHODS
 }
 
 _FIRST = ("eopnet", "popnet", "sgone", "amp", "label_transfer", "panet", "ppnet", "pfenet", "finetune", "persam")
@@ -94,7 +84,7 @@ PAPERS_CONDITION = ("eopnet", "sgone", "popnet", "panet", "amp")
 """Methods of the k-way comparison that are also run under the condition "papers"."""
 
 _FINE_ONLY = ("model.options.coarse_weight=0.0", "model.options.contrast_weight=0.0", "eval.screening=false")
-_ONE = ("model.options.fixed_beta=1.0", "model.options.predict_from=agm", "eval.source=agm")
+_ONE = ("model.options.fixed_beta=1.0", "eval.source=agm")
 
 _CEILING = ("train.task=segment", "train.visible=all")
 """A plain segmenter in the method's place; it takes the profile's settings of that task, novel classes labelled."""
@@ -125,7 +115,7 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
     ),
     ("eopnet", "ceiling"): Ablation("its encoder, supervised with all labels", _CEILING),
     ("popnet", "ceiling"): Ablation("its encoder, supervised with all labels", _CEILING),
-    ("popnet", "agm"): Ablation("AGM", (*_ONE_STAGE, "model.options.fixed_beta=1.0", "model.options.predict_from=agm")),
+    ("popnet", "agm"): Ablation("AGM", (*_ONE_STAGE, "model.options.fixed_beta=1.0", "eval.source=agm")),
     ("popnet", "ncm"): Ablation("NCM", (*_ONE_STAGE, "model.options.fixed_beta=0.0")),
     ("popnet", "dml"): Ablation("DML", (*_ONE_STAGE, "model.options.fixed_beta=0.5")),
     ("popnet", "dml-ws"): Ablation("DML + WS", _ONE_STAGE),
@@ -209,7 +199,7 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     changed = ABLATIONS[key.method, key.ablation].settings(profile) if key.ablation else ()
     treatment: tuple[str, ...] = ()
     if key.condition != primary_condition(key.dataset):
-        treatment = (f"model.options.unlabelled_foreground={_UNLABELLED[key.condition]}",)
+        treatment = (f"model.options.unlabelled={_UNLABELLED[key.condition]}",)
     protocol = () if key.protocol == "journal" else (f"data.protocol={key.protocol}", *_as_aaai(key))
     fixed = (f"data.fold={key.fold}", f"model.method={key.method}", f"train.seed={key.seed}")
     # models from elsewhere want to know the order of the channels, which is the papers' loader's there

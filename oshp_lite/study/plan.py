@@ -9,7 +9,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from oshp_lite.engine.runs import Run, RunStore, check_network
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_json, sha256_json
+from oshp_lite.models import registry
 from oshp_lite.study import experiments
 from oshp_lite.study.records import RunKey
 
@@ -77,7 +77,8 @@ def rows_of(
         config = config_of(key, profile, overrides)
         reason = why_not(key, config, data)
         network = repr((config.variant, config.model, config.data.way))
-        if overrides and network not in checked and not _lacks(key.method, config):  # declared settings are good
+        lacks = overrides and registry.method(key.method).lacking(config.model.options)
+        if overrides and network not in checked and not lacks:  # declared settings are good
             try:
                 check_network(config)
             except UserError as error:
@@ -121,11 +122,10 @@ def _initial_name(config: RunConfig) -> str:
 def why_not(key: RunKey, config: RunConfig, data: str | Path | None = None) -> str:
     """Return why a run cannot be made here (no weights, no data, no such method), or nothing; a look, no work."""
     from oshp_lite.data.registry import missing_dataset
-    from oshp_lite.engine.models import known_methods
 
-    if key.method not in known_methods():
+    if key.method not in registry.METHODS:
         return f"the method {key.method} is not part of this package"
-    lacking = _lacks(key.method, config)
+    lacking = registry.method(key.method).lacking(config.model.options)
     if lacking:
         return lacking
     if config.variant == "paper" and config.init.kind == "none" and key.method != "persam":
@@ -138,15 +138,6 @@ def why_not(key: RunKey, config: RunConfig, data: str | Path | None = None) -> s
     if missing_dataset(config.data, data):
         return f"needs the dataset {config.data.dataset} in the data folder; data_scripts/ has the script that makes it"
     return ""
-
-
-def _lacks(method: str, config: RunConfig) -> str:
-    """Ask the method's own module (its `needs_weights`, if it has one) what it lacks with these options."""
-    try:
-        asked = getattr(import_module(f"oshp_lite.models.baselines.{method}"), "needs_weights", None)
-    except ImportError:
-        return ""
-    return str(asked(config.model.options) or "") if asked is not None else ""
 
 
 class Finder:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from oshp_lite.assets import CHECKPOINT, PROVENANCE
-from oshp_lite.engine.checkpoint import read_about, read_weights, save_weights
+from oshp_lite.engine.checkpoint import read_record, read_weights, save_weights
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_json_atomic
 
@@ -30,13 +30,13 @@ def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE
         made = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{run} is not a finished run; name a folder that holds scores.json") from None
-    about = read_about(run / "weights.safetensors")
+    record = read_record(run / "weights.safetensors")
     state = read_weights(run / "weights.safetensors")
     half = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
-    save_weights(weights, half, about)
+    save_weights(weights, half, record)
     purpose = "for the tour and for oshp-lite parse; never the start of a measured run"
     kept = {name: scores[name] for name in KEPT_SCORES if name in scores}
-    write_json_atomic(provenance, {"purpose": purpose, "config": about.get("config"), "scores": kept, "run": made})
+    write_json_atomic(provenance, {"purpose": purpose, "config": record.config, "scores": kept, "run": made})
 
 
 def main(words: list[str] | None = None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +11,39 @@ from torch import Tensor, nn
 
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import register
-from oshp_lite.models.baselines.common import close, members, number, pool, seeded, upsample
-from oshp_lite.models.baselines.rows import RowContender
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import Parsing, PredictOptions, mask_absent_logits
+from oshp_lite.models.baselines.common import ContenderConfig, RowContender, members, pool
+from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
 
 _TAPS = {"lite": ("decode8", "stage4")}
 """Which inner maps of an encoder carry the two further scorers, coarse to fine."""
+
+
+@dataclass(frozen=True)
+class AMPConfig(ContenderConfig):
+    """Configuration of AMP.
+
+    levels      1: the last map alone. 3: two inner maps of the lite encoder too (multi-resolution imprinting)
+    projection  width of the first level, 0 for the shared map as it is; None: the encoder's width
+    alpha, update_bg, scale  see AMP
+    iterate     the iterative imprinting pass on the query. Ours in k-way: known parts' pixels stay out of it
+    """
+
+    name: ClassVar[str] = "amp"
+
+    alpha: float = bounded(0.25821, 0, 1)
+    update_bg: bool = True
+    levels: Literal[1, 3] = 1
+    projection: int | None = bounded(None, 0)
+    scale: float = bounded(20.0, 1e-6)
+    iterate: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.levels == 3 and self.encoder not in _TAPS:
+            raise UserError(f"model option levels is 3; choose 1, or 3 with encoder=lite (here it is {self.encoder})")
 
 
 class AMP(RowContender):
@@ -32,53 +59,27 @@ class AMP(RowContender):
     dropout stands before the scorer; row and proxy are both brought to unit length before they are mixed, so that
     alpha is the share it is meant to be; scores are up-sampled bilinearly; the learned scales are kept at test.
 
-    levels      1: the last map alone. 3: two inner maps of the lite encoder too (multi-resolution imprinting)
-    projection  width of the first level, 0 for the shared map as it is; default: the encoder's width
-    alpha, update_bg
-    restrict    True: only ids the support shows (1-way: background and the asked row) compete; False: all known rows
-                do, as in AMP's own evaluation (1-way: the asked row against the best of all others). None: True in
-                k-way, False in 1-way, where known parts must not fall to the asked one for want of their own row
-    iterate     the iterative imprinting pass on the query. Ours in k-way: known parts' pixels stay out of it
+    Where `restrict` of the prediction's options is open, k-way compares the ids that the support shows, and 1-way all
+    known rows, where known parts must not fall to the target for want of their own row. False is AMP's own evaluation:
+    all known rows compete (1-way: the target's row against the best of all others).
     """
 
-    method = "amp"
+    Config = AMPConfig
+    config: AMPConfig
+    unrestricted = True
 
-    def __init__(
-        self,
-        *,
-        alpha: float = 0.25821,
-        update_bg: bool = True,
-        restrict: bool | None = None,
-        levels: int = 1,
-        projection: int | None = None,
-        scale: float = 20.0,
-        iterate: bool = False,
-        **shared: Any,
-    ) -> None:
-        super().__init__(**shared)
-        self.alpha = float(number("alpha", alpha, 0, 1))
-        self.update_bg, self.iterate = bool(update_bg), bool(iterate)
-        self.restrict = self.way == "k" if restrict is None else bool(restrict)
-        self.taps = self._taps(levels)
+    def build_head(self) -> None:
+        """Make the projection, and rows and scale of every level."""
+        config = self.config
+        self.taps = _TAPS[config.encoder] if config.levels == 3 else ()
+        of_tap = {"decode8": config.lite_channels[2], "stage4": config.lite_channels[1]}
         width = self.encoder.out_channels
-        with seeded(self.seed + 1):
-            wide = width if projection is None else number("projection", projection, 0, whole=True)
-            self.projection = nn.Conv2d(width, wide, 1) if wide else nn.Identity()
-            widths = [wide or width, *self._tap_widths()]
-            rows = [nn.init.normal_(torch.empty(self.n_rows, size), std=size**-0.5) for size in widths]
+        wide = width if config.projection is None else config.projection
+        self.projection = nn.Conv2d(width, wide, 1) if wide else nn.Identity()
+        widths = [wide or width, *(of_tap[name] for name in self.taps)]
+        rows = [nn.init.normal_(torch.empty(self.n_rows, size), std=size**-0.5) for size in widths]
         self.scorers = nn.ParameterList(rows)
-        self.scales = nn.Parameter(torch.full((len(widths),), float(number("scale", scale, 1e-6))))
-
-    def _taps(self, levels: int) -> tuple[str, ...]:
-        if levels == 1:
-            return ()
-        if levels != 3 or self.config.encoder not in _TAPS:
-            raise UserError(f"model option levels is {levels!r}; choose 1, or 3 with encoder=lite")
-        return _TAPS[self.config.encoder]
-
-    def _tap_widths(self) -> list[int]:
-        channels = self.config.lite_channels
-        return [{"decode8": channels[2], "stage4": channels[1]}[name] for name in self.taps]
+        self.scales = nn.Parameter(torch.full((len(widths),), config.scale))
 
     # -------------------------------------------------------------------------------------------- the rows
 
@@ -102,7 +103,7 @@ class AMP(RowContender):
         total = None
         for level, (features, weights) in enumerate(zip(maps, rows, strict=True)):
             one = self.scales[level] * cosine_maps(features, weights)
-            one = upsample(one, maps[0].shape[-2:], self.resampling)
+            one = resize(one, maps[0].shape[-2:], self.resampling)
             total = one if total is None else total + one
         return cast(Tensor, total)
 
@@ -111,32 +112,34 @@ class AMP(RowContender):
         maps = self.maps(image)
         return self.score(maps, [row[None].expand(len(image), -1, -1) for row in self.scorers])
 
-    def adapted(self, batch: Episode) -> Tensor:
-        """Imprint or move rows by each support, then score its query; float [B,channels,h,w]."""
-        if self.way == "k":
-            mask, asked = batch.support_mask, None
-        else:
-            asked = cast(Tensor, batch.class_ids)
-            mask = torch.where(batch.support_mask == 1, asked[:, None, None], batch.support_mask)
+    def adapted(self, batch: Episode, *, restrict: bool | None = None) -> Tensor:
+        """Imprint or move rows by each support, then score its query; float [B,n_logits,h,w]."""
+        config, target = self.config, batch.class_ids if self.way == "1" else None
+        mask = batch.support_mask
+        if target is not None:
+            mask = torch.where(mask == 1, target[:, None, None], mask)
         of_id = members(mask, self.n_ids)
         shown = of_id.any(2).any(2)
         support, query = self.maps(batch.support_image), self.maps(batch.query_image)
         known = self.seen[: self.n_ids].expand_as(shown)
         rows = [unit(row[: self.n_ids]).expand(len(batch), -1, -1) for row in self.scorers]
         moved = shown & known
-        moved[:, 0] &= self.update_bg
-        rows = self.imprinted(rows, support, of_id, moved, shown & ~known, self.alpha)
-        open_rows = shown if self.restrict else shown | known
+        moved[:, 0] &= config.update_bg
+        rows = self.imprinted(rows, support, of_id, moved, shown & ~known, config.alpha)
+        open_rows = shown if self._restricted(restrict) else shown | known
         open_rows = open_rows | (torch.arange(self.n_ids, device=mask.device) == 0)
-        if self.iterate:
+        if config.iterate:
             rows = self.iterated(rows, query, shown & ~known, open_rows)
-        logits = close(self.score(query, rows), open_rows)
-        if asked is None:
+        logits = mask_absent_logits(self.score(query, rows), open_rows)
+        if target is None:
             return logits
-        take = torch.arange(len(asked), device=asked.device)
-        own = logits[take, asked]
-        logits = logits.index_put((take, asked), torch.full_like(own, -torch.inf))
+        take = torch.arange(len(target), device=target.device)
+        own = logits[take, target]
+        logits = logits.index_put((take, target), torch.full_like(own, -torch.inf))
         return torch.stack([logits.amax(1), own], 1)
+
+    def _restricted(self, restrict: bool | None) -> bool:
+        return self.way == "k" if restrict is None else restrict
 
     def imprinted(
         self, rows: list[Tensor], maps: list[Tensor], masks: Tensor, moved: Tensor, new: Tensor, alpha: float
@@ -154,11 +157,11 @@ class AMP(RowContender):
         return after
 
     def iterated(self, rows: list[Tensor], query: list[Tensor], new: Tensor, open_rows: Tensor) -> list[Tensor]:
-        """One pass of iterative imprinting with the query's own confident answer (threshold 0.7, alpha 0.1)."""
-        likely = close(self.score(query, rows), open_rows).softmax(1)
-        answer = likely.argmax(1)
-        sure = members(answer, self.n_ids) & (likely > 0.7) & new[..., None, None]
-        known_part = (~new).gather(1, answer.flatten(1)).view_as(answer) & (answer != 0)
+        """One pass of iterative imprinting with the query's own confident parse (threshold 0.7, alpha 0.1)."""
+        likely = mask_absent_logits(self.score(query, rows), open_rows).softmax(1)
+        parsed = likely.argmax(1)
+        sure = members(parsed, self.n_ids) & (likely > 0.7) & new[..., None, None]
+        known_part = (~new).gather(1, parsed.flatten(1)).view_as(parsed) & (parsed != 0)
         scene = ~sure.any(1) & ~known_part
         sure[:, 0] = scene
         rows = self.imprinted(rows, query, sure, sure.any(2).any(2), torch.zeros_like(new), 0.1)
@@ -168,18 +171,17 @@ class AMP(RowContender):
         first[:, 0] = True
         return self.imprinted(rows, query, everywhere, first, torch.zeros_like(new), 0.1)
 
-    def answerable(self, batch: Episode) -> Tensor:
-        """What the support shows, or everything known as well when `restrict` is off."""
-        shown = super().answerable(batch)
-        return shown if self.restrict or self.way == "1" else shown | self.seen[: self.n_ids]
+    def parse_at_test(self, batch: Episode, options: PredictOptions) -> Parsing:
+        """The forward pass of a prediction, over the rows that may win."""
+        parsing: Parsing = self(batch, restrict=options.restrict)
+        return parsing
+
+    def winning_classes(self, batch: Episode, options: PredictOptions) -> Tensor:
+        """What the support shows, and everything known as well where the prediction is not restricted."""
+        shown = self.support_classes(batch)
+        return shown if self._restricted(options.restrict) or self.way == "1" else shown | self.seen[: self.n_ids]
 
 
 def unit(rows: Tensor) -> Tensor:
     """Bring rows to unit length along the last dimension; zero rows stay zero."""
     return F.normalize(rows, dim=-1, eps=1e-8)
-
-
-@register("amp")
-def build_amp(**options: Any) -> AMP:
-    """Build AMP for the registry; see AMP."""
-    return AMP(**options)

@@ -27,7 +27,7 @@ def transformers(who: str) -> ModuleType:
     return module
 
 
-def found_here(named: str) -> str | None:
+def local_source(named: str) -> str | None:
     """The folder or the hub's name of a model, if its files are on this machine; None if not. Nothing is loaded."""
     folder = Path(named).expanduser()
     if folder.is_dir():
@@ -64,8 +64,8 @@ def load(kind: str, source: str | Path, who: str, how: str) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-class Guest:
-    """Holds a foreign model beside a network without making it a submodule: its weights stay out of every state."""
+class ExternalModel:
+    """A model from elsewhere beside a network, not a submodule of it: its weights stay out of every state."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

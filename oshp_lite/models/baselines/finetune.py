@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.models.base import register
-from oshp_lite.models.baselines.common import choice, learning, members, number, pool, seeded, upsample
-from oshp_lite.models.baselines.rows import RowContender
-from oshp_lite.models.modules.layers import BatchNorm
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import ABSENT
+from oshp_lite.models.baselines.common import ContenderConfig, RowContender, learning, members, pool
+from oshp_lite.models.modules.layers import BatchNorm, resize
 
 _Weights = dict[str, Tensor]
 _KEPT_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class FineTuningConfig(ContenderConfig):
+    """Configuration of fine-tuning; all of it ours.
+
+    head_width    channels of the two 3x3 convolutions with BatchNorm and ReLU; 0: 64 in the lite variant, else 256
+    steps, lr, momentum, decay   of the SGD at test
+    novel_rows    an id that training never met starts from its "imprint", the mean head feature of its pixels brought
+                  to the mean length of the base rows, or from a "draw" as a new layer would (seeded, so repeatable)
+    balanced      give every id of the support photo the same weight in the loss; background dominates it otherwise
+    """
+
+    name: ClassVar[str] = "finetune"
+
+    head_width: int = bounded(0, 0)
+    steps: int = bounded(20, 0)
+    lr: float = bounded(1e-2, 0)
+    momentum: float = bounded(0.9, 0, 1)
+    decay: float = bounded(5e-4, 0)
+    novel_rows: Literal["imprint", "draw"] = "imprint"
+    balanced: bool = False
 
 
 class FineTuning(RowContender):
@@ -29,46 +52,24 @@ class FineTuning(RowContender):
 
     EOP-Net's journal says: pre-train on the training photos, fine-tune the last two convolutions and the classifier
     for a few iterations. It tunes on the whole support set of the test phase; here each episode has its own support
-    photo and nothing else, which is what one-shot means. The rest is ours:
-
-    head_width    channels of the two 3x3 convolutions with BatchNorm and ReLU; 0: 64 in the lite variant, else 256
-    steps, lr, momentum, decay   of the SGD at test
-    novel_rows    an id that training never met starts from its "imprint", the mean head feature of its pixels brought
-                  to the mean length of the base rows, or from a "draw" as a new layer would (seeded, so repeatable)
-    balanced      give every id of the support photo the same weight in the loss; background dominates it otherwise
+    photo and nothing else, which is what one-shot means.
     """
 
-    method = "finetune"
+    Config = FineTuningConfig
+    config: FineTuningConfig
 
-    def __init__(
-        self,
-        *,
-        head_width: int = 0,
-        steps: int = 20,
-        lr: float = 1e-2,
-        momentum: float = 0.9,
-        decay: float = 5e-4,
-        novel_rows: str = "imprint",
-        balanced: bool = False,
-        **shared: Any,
-    ) -> None:
-        super().__init__(**shared)
+    def build_head(self) -> None:
+        """Make the head."""
         # test lists show the same support photo to many queries; an equal photo under equal weights is tuned on once
         self._tuned: dict[bytes, tuple[list[int], _Weights]] = {}
-        width = number("head_width", head_width, 0, whole=True) or (64 if self.config.encoder == "lite" else 256)
-        self.steps = int(number("steps", steps, 0, whole=True))
-        self.lr, self.momentum = float(number("lr", lr, 0)), float(number("momentum", momentum, 0, 1))
-        self.decay = float(number("decay", decay, 0))
-        self.novel_rows = choice("novel_rows", novel_rows, ("imprint", "draw"))
-        self.balanced = bool(balanced)
-        with seeded(self.seed + 1):
-            self.first = nn.Conv2d(self.encoder.out_channels, width, 3, padding=1, bias=False)
-            self.first_norm = BatchNorm(width)
-            self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-            self.second_norm = BatchNorm(width)
-            for layer in (self.first, self.second):
-                nn.init.kaiming_normal_(layer.weight)
-            self.classifier = nn.Conv2d(width, self.n_rows, 1)
+        width = self.config.head_width or (64 if self.config.encoder == "lite" else 256)
+        self.first = nn.Conv2d(self.encoder.out_channels, width, 3, padding=1, bias=False)
+        self.first_norm = BatchNorm(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second_norm = BatchNorm(width)
+        for layer in (self.first, self.second):
+            nn.init.kaiming_normal_(layer.weight)
+        self.classifier = nn.Conv2d(width, self.n_rows, 1)
 
     def trunk(self, features: Tensor, weights: _Weights) -> Tensor:
         """The two 3x3 convolutions with given weights: float [B,C,h,w] -> float [B,D,h,w]."""
@@ -80,26 +81,26 @@ class FineTuning(RowContender):
         own = {"first": self.first.weight, "second": self.second.weight}
         return cast(Tensor, self.classifier(self.trunk(self.encoder(image), own)))
 
-    def adapted(self, batch: Episode) -> Tensor:
-        """Fine-tune on each support in turn and score its query; float [B,channels,h,w]."""
+    def adapted(self, batch: Episode, *, restrict: bool | None = None) -> Tensor:
+        """Fine-tune on each support, one by one, and score its query; float [B,n_logits,h,w]."""
         query, support = self.encode(batch)
-        answers = []
+        logits = []
         head = self._digest(*(value for name, value in self.state_dict().items() if not name.startswith("encoder.")))
         for b in range(len(batch)):
-            asked = None if batch.class_ids is None or self.way == "k" else int(batch.class_ids[b])
-            key = head + self._digest(support[b], batch.support_mask[b]) + str(asked).encode()
+            target = None if batch.class_ids is None or self.way == "k" else int(batch.class_ids[b])
+            key = head + self._digest(support[b], batch.support_mask[b]) + str(target).encode()
             if key not in self._tuned:
                 with learning():
                     # tensors made in inference mode may not enter a graph; their clones may
-                    self._keep(key, self.tuned(support[b : b + 1].clone(), batch.support_mask[b].clone(), asked))
+                    self._keep(key, self.tuned(support[b : b + 1].clone(), batch.support_mask[b].clone(), target))
             ids, weights = self._tuned[key]
             with torch.no_grad():
                 scores = F.conv2d(self.trunk(query[b : b + 1], weights), weights["rows"], weights["bias"])
-            # rows exist for the ids of this support alone; the other channels are closed afterwards
+            # rows exist for the ids of this support alone; the other channels are masked afterwards
             channels = torch.tensor(ids if self.way == "k" else list(range(len(ids))), device=scores.device)
-            whole = scores.new_full((self.channels, *scores.shape[-2:]), -torch.inf)
-            answers.append(whole.index_copy(0, channels, scores[0]))
-        return torch.stack(answers).clamp(min=-1e4)
+            whole = scores.new_full((self.n_logits, *scores.shape[-2:]), -torch.inf)
+            logits.append(whole.index_copy(0, channels, scores[0]))
+        return torch.stack(logits).clamp(min=ABSENT)
 
     @staticmethod
     def _digest(*values: Tensor) -> bytes:
@@ -123,51 +124,51 @@ class FineTuning(RowContender):
         super().train(mode)
         return self
 
-    def tuned(self, support: Tensor, mask: Tensor, asked: int | None = None) -> tuple[list[int], _Weights]:
+    def tuned(self, support: Tensor, mask: Tensor, target: int | None = None) -> tuple[list[int], _Weights]:
         """Weights after the steps on one support: support float [1,C,h,w], mask int64 [H,W].
 
         Returns the channels the rows stand for, background first (1-way: always [0, 1]), and the tensors `first`,
         `second` (the convolutions), `rows` float [1+K,D,1,1] and `bias` float [1+K]. Needs gradients switched on.
         """
-        if asked is None:
+        if target is None:
             ids = [0, *(int(i) for i in mask.unique() if 0 < i < self.n_ids)]
         else:
             ids = [0, 1]
         weights = {"first": self.first.weight.detach().clone(), "second": self.second.weight.detach().clone()}
-        weights |= self.fresh_rows(support, mask, ids, asked)
+        weights |= self.fresh_rows(support, mask, ids, target)
         if not bool((mask != IGNORE).any()):
             return ids, weights
         label = torch.full_like(mask, IGNORE)
         for row, channel in enumerate(ids):
             label[mask == channel] = row
         each = torch.bincount(label[label != IGNORE], minlength=len(ids)).clamp(min=1)
-        share = (1 / each).to(support.dtype) if self.balanced else None
+        share = (1 / each).to(support.dtype) if self.config.balanced else None
         speed = {name: torch.zeros_like(value) for name, value in weights.items()}
-        for _ in range(self.steps):
+        for _ in range(self.config.steps):
             leaves = {name: value.requires_grad_() for name, value in weights.items()}
             scores = F.conv2d(self.trunk(support, leaves), leaves["rows"], leaves["bias"])
-            scores = upsample(scores, mask.shape, self.resampling)
+            scores = resize(scores, mask.shape, self.resampling)
             loss = F.cross_entropy(scores, label[None], weight=share, ignore_index=IGNORE)
             slopes = torch.autograd.grad(loss, list(leaves.values()))
             with torch.no_grad():
                 for (name, value), slope in zip(leaves.items(), slopes, strict=True):
-                    speed[name] = self.momentum * speed[name] + slope + self.decay * value
-                    weights[name] = value.detach() - self.lr * speed[name]
+                    speed[name] = self.config.momentum * speed[name] + slope + self.config.decay * value
+                    weights[name] = value.detach() - self.config.lr * speed[name]
         return ids, {name: value.detach() for name, value in weights.items()}
 
     @torch.no_grad()
-    def fresh_rows(self, support: Tensor, mask: Tensor, ids: list[int], asked: int | None) -> _Weights:
+    def fresh_rows(self, support: Tensor, mask: Tensor, ids: list[int], target: int | None) -> _Weights:
         """The new 1x1 layer: rows of background and known ids copied, those of new ids imprinted or drawn."""
         rows, bias = self.classifier.weight.detach(), self.classifier.bias
         assert bias is not None
-        raw = ids if asked is None else [0, asked]
+        raw = ids if target is None else [0, target]
         kept = rows[raw].clone()
         kept_bias = bias.detach()[raw].clone()
         new = torch.tensor([not bool(self.seen[i]) for i in raw], device=rows.device)
         if bool(new.any()):
             base = self.seen.clone()
             base[0] = bool(base.sum() == 1)  # without any base class the background row sets the length
-            if self.novel_rows == "imprint":
+            if self.config.novel_rows == "imprint":
                 own = {"first": self.first.weight, "second": self.second.weight}
                 masks = members(mask[None], self.n_ids)[:, ids]
                 means = pool(self.trunk(support, own), masks, self.resampling)[0]
@@ -180,9 +181,3 @@ class FineTuning(RowContender):
             kept[new] = made.to(kept.dtype)[new][..., None, None]
             kept_bias[new] = bias.detach()[base].mean()
         return {"rows": kept, "bias": kept_bias}
-
-
-@register("finetune")
-def build_finetune(**options: Any) -> FineTuning:
-    """Build fine-tuning for the registry; see FineTuning."""
-    return FineTuning(**options)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +18,11 @@ from torch import Tensor
 
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import Parsing, register
-from oshp_lite.models.baselines.common import Contender, choice, evaluating, members, number, upsample
-from oshp_lite.models.baselines.external import Guest, found_here, load, standard_rgb
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import Parsing, evaluating
+from oshp_lite.models.baselines.common import Contender, ContenderConfig, members
+from oshp_lite.models.baselines.external import ExternalModel, load, local_source, standard_rgb
+from oshp_lite.models.modules.layers import resize
 
 _ENTRIES = 1 << 24  # similarities held at a time
 VARIABLE = "OSHP_DINO_WEIGHTS"
@@ -30,14 +33,6 @@ _HOW = (
     f"model in {VARIABLE} or as source, or fetch one into the local cache (hf download {HUB_NAME}; DINOv3 asks you to "
     "accept its licence)"
 )
-
-
-def needs_weights(options: Mapping[str, Any] | None = None) -> str | None:
-    """Why these options cannot run here, beginning "needs DINO weights", or None when they can; a look, no loading."""
-    source = (options or {}).get("source", "encoder")
-    if source == "encoder" or (find_spec("transformers") is not None and found_here(_model(source)) is not None):
-        return None
-    return f"needs DINO weights: {_HOW}"
 
 
 def _model(source: str) -> str:
@@ -60,28 +55,29 @@ def transfer(
     """Label every query cell by its nearest support cells, float [B,rows,h,w] of shares that sum to 1.
 
     query float [B,D,h,w], support float [B,D,h',w'], labels float [B,h'w',rows], usable bool [B,h'w']. The `top_k`
-    cells of largest cosine vote with weights softmax(cosine / temperature). Without a usable cell the answer is id 0.
+    cells of largest cosine vote with weights softmax(cosine / temperature). Without a usable cell it is id 0.
     """
     batch, _, h, w = query.shape
-    asked = F.normalize(query.flatten(2), dim=1, eps=1e-8).transpose(1, 2)
+    cells_of = F.normalize(query.flatten(2), dim=1, eps=1e-8).transpose(1, 2)
     known = F.normalize(support.flatten(2), dim=1, eps=1e-8)
     count = min(top_k, known.shape[2])
-    answers = []
+    labelled = []
     for row in range(batch):
         few = []
-        for cells in asked[row].split(max(1, _ENTRIES // known.shape[2])):
+        for cells in cells_of[row].split(max(1, _ENTRIES // known.shape[2])):
             cosine = (cells @ known[row]).masked_fill(~usable[row], -torch.inf)
             best, index = cosine.topk(count, dim=1)
             weight = torch.softmax(best / temperature, 1).nan_to_num(0.0)
             few.append(torch.einsum("nk,nkc->nc", weight, labels[row, index].to(weight.dtype)))
-        answers.append(torch.cat(few))
-    shares = torch.stack(answers)
+        labelled.append(torch.cat(few))
+    shares = torch.stack(labelled)
     shares[..., 0] += 1 - shares.sum(2)
     return shares.transpose(1, 2).reshape(batch, -1, h, w)
 
 
-class LabelTransfer(Contender):
-    """Training-free label transfer on frozen features.
+@dataclass(frozen=True)
+class LabelTransferConfig(ContenderConfig):
+    """Configuration of label transfer.
 
     source       "encoder": the project's own; "dino": the DINOv2 or DINOv3 model that OSHP_DINO_WEIGHTS names
                  (DINOv2-B without it); else a folder or hub name of one (transformers, local files only)
@@ -92,41 +88,47 @@ class LabelTransfer(Contender):
     centre       True subtracts the mean feature of both images' cells first
     source_size  longer side at which a DINO model sees an image
     channels     channel order of the loader's images, for DINO models
-
-    k-way and 1-way; further options are those of Contender. Raises UserError for a bad option or a model not there.
     """
 
-    method = "label_transfer"
-    training_free = True
+    name: ClassVar[str] = "label_transfer"
 
-    def __init__(
-        self,
-        *,
-        source: str = "encoder",
-        level: str | int = "last",
-        top_k: int = 5,
-        temperature: float = 0.05,
-        centre: bool = True,
-        source_size: int = 448,
-        channels: str = "rgb",
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.source, self.level = source, str(level)
-        self.top_k = number("top_k", top_k, 1, whole=True)
-        self.temperature = number("temperature", temperature, 1e-6)
-        self.centre = choice("centre", centre, (True, False))
-        self.source_size = number("source_size", source_size, 14, whole=True)
-        self.image_channels = choice("channels", channels, ("rgb", "bgr"))
-        self._guest = None if source == "encoder" else Guest(load("AutoModel", _model(source), "label_transfer", _HOW))
-        if self._guest is None and self.level not in {"last", *(name for name, _ in self.encoder.named_modules())}:
+    source: str = "encoder"
+    level: str | int = "last"
+    top_k: int = bounded(5, 1)
+    temperature: float = bounded(0.05, 1e-6)
+    centre: bool = True
+    source_size: int = bounded(448, 14)
+    channels: Literal["rgb", "bgr"] = "rgb"
+
+
+class LabelTransfer(Contender):
+    """Training-free label transfer on frozen features. Raises UserError for a model that is not there."""
+
+    Config = LabelTransferConfig
+    config: LabelTransferConfig
+    trainable = False
+
+    @classmethod
+    def lacking(cls, options: Mapping[str, Any]) -> str:
+        """Why these options cannot run here, beginning "needs DINO weights", or "" when they can."""
+        source = options.get("source", "encoder")
+        if source == "encoder" or (find_spec("transformers") is not None and local_source(_model(source)) is not None):
+            return ""
+        return f"needs DINO weights: {_HOW}"
+
+    def build_head(self) -> None:
+        """Load the external model, if one is the source."""
+        source, self.level = self.config.source, str(self.config.level)
+        own = source == "encoder"
+        self._external = None if own else ExternalModel(load("AutoModel", _model(source), "label_transfer", _HOW))
+        if own and self.level not in {"last", *(name for name, _ in self.encoder.named_modules())}:
             parts = ", ".join(name for name, _ in self.encoder.named_children())
-            raise UserError(f"model option level is {level!r}; choose last or a part of the encoder: {parts}")
+            raise UserError(f"model option level is {self.level!r}; choose last or a part of the encoder: {parts}")
 
     @torch.no_grad()
     def features(self, image: Tensor) -> Tensor:
         """The map that is compared, float [B,D,h,w], of images float [B,3,H,W]."""
-        if self._guest is not None:
+        if self._external is not None:
             return self._tokens(image)
         caught: list[Tensor] = []
         with evaluating(self):
@@ -142,13 +144,13 @@ class LabelTransfer(Contender):
 
     def _tokens(self, image: Tensor) -> Tensor:
         """Patch tokens of the DINO model as a map."""
-        assert self._guest is not None
-        model = self._guest.on(image.device)
+        assert self._external is not None
+        model = self._external.on(image.device)
         patch = int(model.config.patch_size)  # type: ignore[union-attr, arg-type]
-        ratio = self.source_size / max(image.shape[-2:])
+        ratio = self.config.source_size / max(image.shape[-2:])
         h, w = (max(1, round(side * ratio / patch)) for side in image.shape[-2:])
         pixels = F.interpolate(
-            standard_rgb(image, self.image_channels), size=(h * patch, w * patch), mode="bicubic", antialias=True
+            standard_rgb(image, self.config.channels), size=(h * patch, w * patch), mode="bicubic", antialias=True
         )
         if self.level == "last":
             tokens = model(pixel_values=pixels).last_hidden_state
@@ -160,24 +162,18 @@ class LabelTransfer(Contender):
         return tokens[:, -h * w :].transpose(1, 2).reshape(len(image), -1, h, w).to(image.dtype)
 
     @torch.no_grad()
-    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
+    def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
         """Parse every query; `.fine` float [B,C,H,W], logarithms of the votes' shares at the query's size."""
         batch = self.checked(batch)
         query, support = (self.features(image) for image in (batch.query_image, batch.support_image))
-        precise = torch.promote_types(query.dtype, torch.float32)  # neighbours are told apart by the last digits
+        precise = torch.promote_types(query.dtype, torch.float32)  # neighbours differ in the last digits
         query, support = query.to(precise), support.to(precise)
-        if self.centre:
+        if self.config.centre:
             cells = torch.cat([query.flatten(2), support.flatten(2)], 2)
             mean = cells.mean(2)[..., None, None]
             query, support = query - mean, support - mean
         labels, usable = cell_labels(self.support_mask(batch), self.rows, (support.shape[-2], support.shape[-1]))
         with torch.autocast(query.device.type, enabled=False):
-            shares = transfer(query, support, labels, usable, self.top_k, self.temperature)
-        shares = upsample(shares, batch.query_image.shape[-2:], "bilinear")
-        return self.parsing(shares.clamp(min=1e-6).log(), batch, shown=self.shown(batch))
-
-
-@register("label_transfer")
-def build_label_transfer(**options: Any) -> LabelTransfer:
-    """Build label transfer for the registry; see the class for the options."""
-    return LabelTransfer(**options)
+            shares = transfer(query, support, labels, usable, self.config.top_k, self.config.temperature)
+        shares = resize(shares, batch.query_image.shape[-2:], "bilinear")
+        return self.parsing(shares.clamp(min=1e-6).log(), batch, present=self.support_classes(batch))

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.models.base import Parsing, register
-from oshp_lite.models.baselines.common import (
-    Contender,
-    choice,
-    close,
-    members,
-    number,
-    pool,
-    seeded,
-    shown_pairs,
-    upsample,
-)
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import Parsing, mask_absent_logits
+from oshp_lite.models.baselines.common import Contender, ContenderConfig, members, pool, shown_pairs
+from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
+
+
+@dataclass(frozen=True)
+class PANetConfig(ContenderConfig):
+    """Configuration of PANet.
+
+    bg          which support pixels make the background prototype in k-way. "paper": the mean over classes c of the
+                average of all pixels that are not c (EOP-Net's journal shows the support once per class, the other
+                classes masked as background); "panet": pixels of no class of the episode (PANet's own rule). PAR's
+                two-way labels follow: other classes are background ("paper") or ignored ("panet")
+    par_weight, scale  of the alignment term; of the cosines
+    projection  width D of a linear 1x1 layer behind the shared encoder, 0 for none. Ours: the original ends its
+                backbone without a ReLU on purpose, and the shared encoder ends with one. None: the encoder's width
+    """
+
+    name: ClassVar[str] = "panet"
+
+    bg: Literal["paper", "panet"] = "paper"
+    par_weight: float = bounded(1.0, 0)
+    scale: float = bounded(20.0, 1e-6)
+    projection: int | None = bounded(None, 0)
 
 
 class PANet(Contender):
@@ -29,56 +43,37 @@ class PANet(Contender):
 
         p_c = masked average at mask resolution,  s_j(x) = scale cos(F_query(x), p_j),  j = background, 1..K
 
-    total = CE(query) + par_weight PAR. PAR: the query's hard answer pools prototypes from the query; with them every
+    total = CE(query) + par_weight PAR. PAR: the query's hard parse pools prototypes from the query; with them every
     class is found again, two-way, on the support; summed over classes, divided by their number, mean over episodes.
     Source: PANet's code (scale 20, eps 1e-5, align_corners False, weight 1).
 
-    bg          which support pixels make the background prototype in k-way. "paper": the mean over classes c of the
-                average of all pixels that are not c (EOP-Net's journal shows the support once per class, the other
-                classes masked as background); "panet": pixels of no class of the episode (PANet's own rule). PAR's
-                two-way labels follow: other classes are background ("paper") or ignored ("panet")
-    projection  width D of a linear 1x1 layer behind the shared encoder, 0 for none. Ours: the original ends its
-                backbone without a ReLU on purpose, and the shared encoder ends with one. Default: the encoder's width
-    par_weight, scale
-
-    Ours too: pixels marked 255 belong to no mask (the original counts them as background), and the k classes of one
+    Ours: pixels marked 255 belong to no mask (the original counts them as background), and the k classes of one
     support photo are taken from one forward pass. 1-way is the same with one class.
     """
 
-    method = "panet"
+    Config = PANetConfig
+    config: PANetConfig
     resampling = "bilinear"
 
-    def __init__(
-        self,
-        *,
-        bg: str = "paper",
-        par_weight: float = 1.0,
-        scale: float = 20.0,
-        projection: int | None = None,
-        **shared: Any,
-    ) -> None:
-        super().__init__(**shared)
-        self.bg = choice("bg", bg, ("paper", "panet"))
-        self.par_weight = float(number("par_weight", par_weight, 0))
-        self.scale = float(number("scale", scale, 1e-6))
-        width = self.encoder.out_channels if projection is None else number("projection", projection, 0, whole=True)
-        with seeded(self.seed + 1):
-            self.projection = nn.Conv2d(self.encoder.out_channels, width, 1) if width else nn.Identity()
+    def build_head(self) -> None:
+        """Make the projection."""
+        width = self.encoder.out_channels if self.config.projection is None else self.config.projection
+        self.projection = nn.Conv2d(self.encoder.out_channels, width, 1) if width else nn.Identity()
 
-    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
-        """Parse every query of the batch; ids the support does not show are closed in training too."""
+    def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
+        """Parse every query of the batch; ids that the support does not show are masked in training too."""
         batch = self.checked(batch)
         query, support = (self.projection(features) for features in self.encode(batch))
-        shown = self.shown(batch)
+        shown = self.support_classes(batch)
         rows = self.prototypes(support, self.support_mask(batch), shown)
-        scores = self.scale * cosine_maps(query, rows)
-        return self.parsing(scores, batch, shown=shown, query=query, support=support, scores=scores, prototypes=rows)
+        scores = self.config.scale * cosine_maps(query, rows)
+        return self.parsing(scores, batch, present=shown, query=query, support=support, scores=scores, prototypes=rows)
 
     def prototypes(self, support: Tensor, mask: Tensor, shown: Tensor) -> Tensor:
         """Prototypes float [B,rows,D] of float [B,D,h,w] under int64 [B,H,W], background first; see `bg`."""
         of_class = members(mask, self.rows)
         rows = pool(support, of_class, self.resampling)
-        if self.bg == "panet" or self.way == "1":
+        if self.config.bg == "panet" or self.way == "1":
             return rows
         others = (mask != IGNORE)[:, None] & ~of_class[:, 1:]
         ways = shown[:, 1:]
@@ -90,20 +85,20 @@ class PANet(Contender):
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
         """Return `ce`, `par` (0 outside training mode) and `total` = ce + par_weight par, each float []."""
-        batch = self.checked(batch)
+        batch = self.checked(batch, images=False)
         ce = self.cross_entropy(parsing, batch)
-        align = self.training and self.par_weight > 0
+        align = self.training and self.config.par_weight > 0
         par = self.alignment(parsing, batch) if align else torch.zeros_like(ce)
-        return {"ce": ce, "par": par, "total": ce + self.par_weight * par}
+        return {"ce": ce, "par": par, "total": ce + self.config.par_weight * par}
 
     def alignment(self, parsing: Parsing, batch: Episode) -> Tensor:
-        """The prototype alignment term, float []; 0 where the query's answer is background alone."""
-        shown, mask = self.shown(batch), self.support_mask(batch)
+        """The prototype alignment term, float []; 0 where the query is parsed as background alone."""
+        shown, mask = self.support_classes(batch), self.support_mask(batch)
         query, support = parsing.extras["query"], parsing.extras["support"]
-        answer = close(parsing.extras["scores"], shown).argmax(1)
-        assigned = members(answer, self.rows)
-        back = self.scale * cosine_maps(support, pool(query, assigned, self.resampling))
-        back = upsample(back, mask.shape[-2:], self.resampling)
+        parsed = mask_absent_logits(parsing.extras["scores"], shown).argmax(1)
+        assigned = members(parsed, self.rows)
+        back = self.config.scale * cosine_maps(support, pool(query, assigned, self.resampling))
+        back = resize(back, mask.shape[-2:], self.resampling)
         sample, channel = shown_pairs(shown & assigned.any(2).any(2))
         if not len(sample):
             return back.sum() * 0
@@ -111,14 +106,8 @@ class PANet(Contender):
         lead = back[sample, channel] - back[sample, 0]
         mask = mask[sample]
         wanted = mask == channel[:, None, None]
-        rest = (mask != IGNORE) & ~wanted if self.bg == "paper" else mask == 0
+        rest = (mask != IGNORE) & ~wanted if self.config.bg == "paper" else mask == 0
         pixels = F.softplus(torch.where(wanted, -lead, lead)) * (wanted | rest)
         each = pixels.sum((1, 2)) / (wanted | rest).sum((1, 2)).clamp(min=1)
         ways = shown[:, 1:].sum(1).clamp(min=1)
         return (each / ways[sample]).sum() / len(shown)
-
-
-@register("panet")
-def build_panet(**options: Any) -> PANet:
-    """Build PANet for the registry; see PANet."""
-    return PANet(**options)

@@ -1,4 +1,4 @@
-"""PerSAM: Segment Anything, told by one example what to look for (Zhang et al., ICLR 2024); nothing is trained.
+"""PerSAM: Segment Anything, shown by one example what to look for (Zhang et al., ICLR 2024); nothing is trained.
 
 Per class: t = mean feature of its pixels in the support, sim = cos(t, query features); the most and the least similar
 place prompt SAM's decoder, whose attention is guided by sim and whose tokens carry t; two further passes refine.
@@ -10,8 +10,9 @@ Choices of ours: which cells belong to a mask (`mask_rule`), where the guidance 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,28 +20,11 @@ from torch import Tensor, nn
 
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import Parsing, register
-from oshp_lite.models.baselines.common import (
-    CLOSED,
-    Contender,
-    choice,
-    learning,
-    members,
-    number,
-    shown_pairs,
-)
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import ABSENT, Parsing
+from oshp_lite.models.baselines.common import Contender, ContenderConfig, learning, members, shown_pairs
 from oshp_lite.models.baselines.external import IMAGENET
 from oshp_lite.models.baselines.sam import HOW, Frame, Sam, where_weights
-
-
-def needs_weights(options: Mapping[str, Any] | None = None) -> str | None:
-    """Why PerSAM cannot run here with these options, beginning "needs SAM weights", or None when it can.
-
-    Looks for files only; nothing is loaded or fetched.
-    """
-    if find_spec("transformers") is None or where_weights((options or {}).get("weights")) is None:
-        return f"needs SAM weights: {HOW}"
-    return None
 
 
 def cells_by_area(masks: Tensor, frame: Frame) -> Tensor:
@@ -99,95 +83,103 @@ def _best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
     return logits[torch.arange(len(logits), device=logits.device), index][:, None], value
 
 
-class PerSAM(Contender):
-    """Personalised SAM (facts 7), training-free; `persam_f` adds its two scalars per class fitted on the support.
+@dataclass(frozen=True)
+class PerSAMConfig(ContenderConfig):
+    """Configuration of PerSAM.
 
     weights    folder or cached hub name of a SAM model; else OSHP_SAM_WEIGHTS, else facebook/sam-vit-huge if cached
     mask_rule  "area": tokens more than half covered, at least one (ours); "paper": the released code's rule, by which
-               a class may have no token (it is then not answered)
+               a class may have no token (it then cannot win)
     guidance   "block" or "stretched" (as released), see guidance_of
     kway_rule  "logit": the largest logit times predicted IoU among the classes whose mask covers a pixel; "similarity":
                the largest cosine among them. Background where no mask lies (ours; the paper is 1-way)
     persam_f   True mixes SAM's three masks with weights fitted to the support's mask (f_steps of AdamW)
     cache      image embeddings to remember
     channels   channel order of the loader's images
+    """
+
+    name: ClassVar[str] = "persam"
+
+    weights: str | None = None
+    mask_rule: Literal["area", "paper"] = "area"
+    guidance: Literal["block", "stretched"] = "block"
+    kway_rule: Literal["logit", "similarity"] = "logit"
+    persam_f: bool = False
+    f_steps: int = bounded(1000, 1)
+    cache: int = bounded(64, 0)
+    channels: Literal["rgb", "bgr"] = "rgb"
+
+
+class PerSAM(Contender):
+    """Personalised SAM (facts 7), training-free; `persam_f` adds its two scalars per class fitted on the support.
 
     SAM is no part of this module: its weights are in no state, and the network holds two numbers. Raises UserError
     beginning "needs SAM weights" when there are none.
     """
 
-    method = "persam"
-    training_free = True
+    Config = PerSAMConfig
+    config: PerSAMConfig
+    trainable = False
 
-    def __init__(
-        self,
-        *,
-        weights: str | None = None,
-        mask_rule: str = "area",
-        guidance: str = "block",
-        kway_rule: str = "logit",
-        persam_f: bool = False,
-        f_steps: int = 1000,
-        cache: int = 64,
-        channels: str = "rgb",
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.mask_rule = choice("mask_rule", mask_rule, ("area", "paper"))
-        self.guidance = choice("guidance", guidance, ("block", "stretched"))
-        self.kway_rule = choice("kway_rule", kway_rule, ("logit", "similarity"))
-        self.persam_f = choice("persam_f", persam_f, (True, False))
-        self.f_steps = number("f_steps", f_steps, 1, whole=True)
-        lacking = needs_weights({"weights": weights})
-        if lacking is not None:
+    @classmethod
+    def lacking(cls, options: Mapping[str, Any]) -> str:
+        """Why PerSAM cannot run here with these options, beginning "needs SAM weights", or "" when it can."""
+        if find_spec("transformers") is None or where_weights(options.get("weights")) is None:
+            return f"needs SAM weights: {HOW}"
+        return ""
+
+    def build(self) -> None:
+        """Load SAM."""
+        config = self.config
+        lacking = self.lacking({"weights": config.weights})
+        if lacking:
             raise UserError(lacking)
-        room = number("cache", cache, 0, whole=True)
-        self.sam = Sam(where_weights(weights), channels=choice("channels", channels, ("rgb", "bgr")), cache=room)
-        self.encoder = nn.Identity()  # type: ignore[assignment]  # the common initialisation finds an encoder without weights
+        self.sam = Sam(where_weights(config.weights), channels=config.channels, cache=config.cache)
+        self.encoder = nn.Identity()  # the common initialisation finds an encoder without weights
         self.mix = nn.Parameter(torch.full((2,), 1 / 3))  # PerSAM-F starts from it; also tells the device
 
     @torch.no_grad()
-    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
+    def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
         """Parse every query; `.fine` float [B,C,H,W], background 0, a class above 0 where its mask lies."""
         batch = self.checked(batch)
-        shown = self.shown(batch)
+        shown = self.support_classes(batch)
         height, width = batch.query_image.shape[-2:]
-        logits = batch.query_image.new_full((len(batch), self.rows, height, width), CLOSED)
+        logits = batch.query_image.new_full((len(batch), self.rows, height, width), ABSENT)
         logits[:, 0] = 0
         masks = members(self.support_mask(batch), self.rows)
         for row in range(len(batch)):
             channel = shown_pairs(shown[row : row + 1])[1]
             if len(channel):
-                known, answer = self.one_image(batch.query_image[row], batch.support_image[row], masks[row, channel])
-                logits[row, channel[known]] = answer.to(logits.dtype)
+                known, scores = self.one_image(batch.query_image[row], batch.support_image[row], masks[row, channel])
+                logits[row, channel[known]] = scores.to(logits.dtype)
         return self.parsing(logits, batch)
 
     def one_image(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Answer P classes of one episode: images float [3,H,W], masks bool [P,H',W'].
+        """Score P classes of one episode: images float [3,H,W], masks bool [P,H',W'].
 
         Returns which classes have any token, bool [P], and the logits of those, float [known,H,W], positive inside.
         """
         sam = self.sam
         there, here = (sam.frame((image.shape[-2], image.shape[-1])) for image in (support, query))
         source, place = sam.embed(support), sam.embed(query)
-        cells = (cells_by_area if self.mask_rule == "area" else cells_as_released)(masks, there)
+        cells = (cells_by_area if self.config.mask_rule == "area" else cells_as_released)(masks, there)
         known = cells.flatten(1).any(1)
         if not known.any():
             return known, place.new_zeros(0, *here.size)
         of_class = cells[known].flatten(1).float()
         target = of_class @ source[0].flatten(1).T.float() / of_class.sum(1, keepdim=True)
-        if self.persam_f:
+        if self.config.persam_f:
             tokens = source[0].flatten(1).float()
             peak = torch.stack([tokens[:, inside > 0].amax(1) for inside in of_class])
             target = (target + peak) / 2
         similarity = self._similarity(target, place, here)
-        if self.persam_f:
+        if self.config.persam_f:
             mix = self._fit(self._similarity(target, source, there), source, masks[known], there)
             logits, iou = self._refined_f(similarity, place, here, mix)
         else:
             logits, iou = self._refined(similarity, target, place, here)
         full = here.back(logits)[:, 0]
-        if self.kway_rule == "similarity":
+        if self.config.kway_rule == "similarity":
             return known, torch.where(full > 0, 2 + similarity, -1.0)
         return known, full * iou.clamp(min=1e-3)[:, None, None]
 
@@ -202,10 +194,12 @@ class PerSAM(Contender):
         """The three passes of the training-free form: low-resolution logits [P,1,4g,4g] and predicted IoU [P]."""
         points = extreme_points(similarity, frame)
         labels = torch.tensor([[1, 0]], device=points.device).expand(len(points), 2)
-        guide = guidance_of(similarity, frame, self.guidance)
+        guide = guidance_of(similarity, frame, self.config.guidance)
         first, rated = self.sam.decode(embedding, points, labels, guidance=guide, target=target)
         second, better = _best(*self.sam.decode(embedding, points, labels, masks=first, several=True))
-        empty = ~(frame.back(second) > 0).flatten(1).any(1)  # the released code has no answer to an empty second mask
+        empty = ~(frame.back(second) > 0).flatten(1).any(
+            1
+        )  # the released code does not provide for an empty second mask
         second = torch.where(empty[:, None, None, None], first, second)
         better = torch.where(empty, rated[:, 0], better)
         return self._boxed(second, better, points, labels, embedding, frame, times=1)
@@ -250,8 +244,8 @@ class PerSAM(Contender):
             truth = masks.flatten(1).to(logits.dtype).clone()
             weights = self.mix.detach().to(logits).expand(len(logits), 2).clone().requires_grad_()
             optimizer = torch.optim.AdamW([weights], lr=1e-3, eps=1e-4)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.f_steps)
-            for _ in range(self.f_steps):
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.f_steps)
+            for _ in range(self.config.f_steps):
                 loss = mask_loss(torch.einsum("pm,pmn->pn", _three(weights), logits), truth).sum()
                 optimizer.zero_grad()
                 loss.backward()
@@ -280,9 +274,3 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     share = 0.25 * truth + 0.75 * (1 - truth)
     plain = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     return dice + (share * (1 - right).square() * plain).mean(1)
-
-
-@register("persam")
-def build_persam(**options: Any) -> PerSAM:
-    """Build PerSAM for the registry; see the class for the options. UserError without SAM weights."""
-    return PerSAM(**options)

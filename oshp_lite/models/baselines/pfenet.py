@@ -3,13 +3,14 @@
 Choices of ours: the encoder's last map serves as the middle and as the high-level feature (so the support mask is laid
 over that map, not under its last stage), the bins follow height and width apart, and the k-way form: in training a few
 of the support's classes are drawn for every sample, each a two-class problem as in the original; at test every class is
-asked for on its own and `kway_rule` joins the answers.
+scored on its own and `kway_rule` joins their logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,19 +18,17 @@ from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import Parsing, register
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import Parsing
 from oshp_lite.models.baselines.common import (
-    CLOSED,
     Contender,
-    choice,
+    ContenderConfig,
     mean_of_pairs,
     members,
-    number,
-    seeded,
     shown_pairs,
     spread,
-    upsample,
 )
+from oshp_lite.models.modules.layers import resize
 
 RATIOS = (1.0, 0.5, 0.25, 0.125)
 """Bins of the enrichment module as shares of the map, fine to coarse (60, 30, 15, 8 of 60 in the original)."""
@@ -117,25 +116,26 @@ class Enrichment(nn.Module):
         """Enrich and classify; see the class for shapes."""
         size = query.shape[-2:]
         maps: list[Tensor] = []
-        answers: list[Tensor] = []
+        scored: list[Tensor] = []
         for scale, bin_size in enumerate(bins_of(size, self.ratios)):
             pooled = F.adaptive_avg_pool2d(query, bin_size)
-            small = upsample(prior[:, None].to(query.dtype), bin_size, "aligned")
+            small = resize(prior[:, None].to(query.dtype), bin_size)
             merged = self._merge(scale, pooled, vectors, small, sample)
             if maps:
-                above = upsample(maps[-1], bin_size, "aligned")
+                above = resize(maps[-1], bin_size)
                 merged = merged + self.hand_down[scale - 1](torch.cat([merged, above], 1))
             merged = merged + self.refine[scale](merged)
-            answers.append(self.scale_heads[scale](merged))
-            maps.append(upsample(merged, size, "aligned"))
+            scored.append(self.scale_heads[scale](merged))
+            maps.append(resize(merged, size))
         joined = self.join(torch.cat(maps, 1))
-        return self.head(joined + self.last(joined)), answers
+        return self.head(joined + self.last(joined)), scored
 
 
-class PFENet(Contender):
-    """Prior-guided feature enrichment (facts 6) on the shared encoder, which stays frozen as in the paper.
+@dataclass(frozen=True)
+class PFENetConfig(ContenderConfig):
+    """Configuration of PFENet.
 
-    reduce            width of the reduced features: 32 under the variant lite, else the paper's 256
+    reduce            width of the reduced features; None: 32 under the variant lite, else the paper's 256
     ratios            bins of the enrichment module as shares of the map, at most 1 each
     aux_weight        weight of the mean of the scales' losses (1)
     dropout           of whole channels of the reduced features (0.5)
@@ -145,57 +145,55 @@ class PFENet(Contender):
     kway_rule         "softmax": the class with the largest foreground probability, background where none passes 1/2;
                       "mean": background is the mean of the classes' background logits (EOP-Net, Eq. 6)
     freeze_encoder    False trains the encoder too
-
-    k-way and 1-way; further options are those of Contender. Raises UserError for a bad option.
     """
 
-    method = "pfenet"
+    name: ClassVar[str] = "pfenet"
 
-    def __init__(
-        self,
-        *,
-        reduce: int | None = None,
-        ratios: Sequence[float] = RATIOS,
-        aux_weight: float = 1.0,
-        dropout: float = 0.5,
-        classes_per_step: int = 2,
-        balance: float = 0.0,
-        kway_rule: str = "softmax",
-        freeze_encoder: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        narrow = self.config.encoder == "lite"
-        width = (32 if narrow else 256) if reduce is None else number("reduce", reduce, 1, whole=True)
-        self.aux_weight = number("aux_weight", aux_weight, 0)
-        self.classes_per_step = number("classes_per_step", classes_per_step, 0, whole=True)
-        self.balance = number("balance", balance, 0, 1)
-        self.kway_rule = choice("kway_rule", kway_rule, ("softmax", "mean"))
-        self.freeze_encoder = choice("freeze_encoder", freeze_encoder, (True, False))
-        if not ratios or any(number("ratios", ratio, 0, 1) == 0 for ratio in ratios):
-            raise UserError(f"model option ratios is {ratios!r}; give at least one number in (0, 1]")
-        with seeded(self.seed + 1):
-            out = self.encoder.out_channels
-            drop = nn.Dropout2d(number("dropout", dropout, 0, 0.99))
-            self.reduce_query = nn.Sequential(*_conv_relu(out, width, 1), drop)
-            self.reduce_support = nn.Sequential(*_conv_relu(out, width, 1), drop)
-            self.enrichment = Enrichment(width, ratios)
-            for module in (self.reduce_query, self.reduce_support, self.enrichment):
-                module.apply(_wake)
-        if self.freeze_encoder:
+    reduce: int | None = bounded(None, 1)
+    ratios: tuple[float, ...] = bounded(RATIOS, 0, 1, above=True)
+    aux_weight: float = bounded(1.0, 0)
+    dropout: float = bounded(0.5, 0, 0.99)
+    classes_per_step: int = bounded(2, 0)
+    balance: float = bounded(0.0, 0, 1)
+    kway_rule: Literal["softmax", "mean"] = "softmax"
+    freeze_encoder: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.ratios:
+            raise UserError("model option ratios is empty; give at least one number in (0, 1]")
+
+
+class PFENet(Contender):
+    """Prior-guided feature enrichment (facts 6) on the shared encoder, which stays frozen as in the paper."""
+
+    Config = PFENetConfig
+    config: PFENetConfig
+
+    def build_head(self) -> None:
+        """Make the reductions and the enrichment module."""
+        config, out = self.config, self.encoder.out_channels
+        width = config.reduce or (32 if config.encoder == "lite" else 256)
+        drop = nn.Dropout2d(config.dropout)
+        self.reduce_query = nn.Sequential(*_conv_relu(out, width, 1), drop)
+        self.reduce_support = nn.Sequential(*_conv_relu(out, width, 1), drop)
+        self.enrichment = Enrichment(width, config.ratios)
+        for module in (self.reduce_query, self.reduce_support, self.enrichment):
+            module.apply(_wake)
+        if config.freeze_encoder:
             self.encoder.requires_grad_(False)
             self.encoder.eval()
 
     def train(self, mode: bool = True) -> PFENet:
         """Set the mode; a frozen encoder keeps its BatchNorm statistics."""
         super().train(mode)
-        if self.freeze_encoder:
+        if self.config.freeze_encoder:
             self.encoder.eval()
         return self
 
     def _drawn(self, shown: Tensor) -> Tensor:
         """The channels to work on, bool [B,C]: all that are shown, in k-way training some drawn at random."""
-        count = self.classes_per_step
+        count = self.config.classes_per_step
         if not self.training or self.way == "1" or count == 0:
             return shown
         draws = torch.rand(shown.shape, device=shown.device).masked_fill(~shown, 2.0)
@@ -205,19 +203,19 @@ class PFENet(Contender):
         drawn[:, 0] = True
         return drawn
 
-    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
-        """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, closed but for the ids that were asked for."""
+    def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
+        """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, masked but for the drawn ids."""
         batch = self.checked(batch)
-        if self.freeze_encoder:
+        if self.config.freeze_encoder:
             with torch.no_grad():
                 query, support = self.encode(batch)
         else:
             query, support = self.encode(batch)
-        drawn = self._drawn(self.shown(batch))
+        drawn = self._drawn(self.support_classes(batch))
         sample, channel = shown_pairs(drawn)
         masks = members(self.support_mask(batch), self.rows)[sample, channel]
         precise = torch.promote_types(support.dtype, torch.float32)
-        masks = upsample(masks[:, None].to(precise), support.shape[-2:], "aligned")[:, 0]
+        masks = resize(masks[:, None].to(precise), support.shape[-2:])[:, 0]
         prior = prior_maps(query.detach(), support.detach(), masks, sample)
         middle, around = self.reduce_query(query), self.reduce_support(support)
         weights = masks / (masks.sum((1, 2), keepdim=True) + 0.0005)
@@ -226,8 +224,8 @@ class PFENet(Contender):
         final, scales = self._enriched(middle, vectors, prior, sample)
         logits = self._joined(final, sample, channel, drawn)
         extras = {"final": final, "sample": sample, "channel": channel} if self.training else {}
-        extras |= {f"scale{i}": answer for i, answer in enumerate(scales)} if self.training else {}
-        return self.parsing(logits, batch, shown=drawn, **extras)
+        extras |= {f"scale{i}": logits for i, logits in enumerate(scales)} if self.training else {}
+        return self.parsing(logits, batch, present=drawn, **extras)
 
     def _enriched(self, middle: Tensor, vectors: Tensor, prior: Tensor, sample: Tensor) -> tuple[Tensor, list[Tensor]]:
         if self.training or len(sample) <= _AT_ONCE:
@@ -240,30 +238,30 @@ class PFENet(Contender):
 
     def _joined(self, final: Tensor, sample: Tensor, channel: Tensor, drawn: Tensor) -> Tensor:
         """Logits float [B,rows,h,w] from two-class logits float [N,2,h,w]."""
-        if self.kway_rule == "mean":
+        if self.config.kway_rule == "mean":
             background, own = mean_of_pairs(final[:, 0], sample, len(drawn)), final[:, 1]
         else:
             background, own = final.new_zeros(len(drawn), *final.shape[-2:]), final[:, 1] - final[:, 0]
-        logits = spread(own, sample, channel, drawn, CLOSED)
+        logits = spread(own, sample, channel, drawn)
         return torch.cat([background[:, None], logits[:, 1:]], 1)
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
         """Return `ce` (final), `aux` (mean over the scales) and `total` = ce + aux_weight aux, each float [].
 
-        Both are two-class cross-entropies over the classes that were asked for. Outside training mode `ce` is that of
-        the joined answer and `aux` is 0.
+        Both are two-class cross-entropies over the drawn classes. Outside training mode `ce` is that of
+        the joined logits and `aux` is 0.
         """
         if "final" not in parsing.extras:
             ce = self.cross_entropy(parsing, batch)
             return {"ce": ce, "aux": ce.new_zeros(()), "total": ce}
         sample, channel = parsing.extras["sample"], parsing.extras["channel"]
-        target = self.target(self.checked(batch))[sample]
+        target = self.target(batch)[sample]
         label = torch.where(target == IGNORE, IGNORE, (target == channel[:, None, None]).long())
-        ce = two_class_loss(parsing.extras["final"], label, self.balance)
-        answers = [value for name, value in parsing.extras.items() if name.startswith("scale")]
-        scales = [two_class_loss(value, label, self.balance) for value in answers]
+        ce = two_class_loss(parsing.extras["final"], label, self.config.balance)
+        scored = [value for name, value in parsing.extras.items() if name.startswith("scale")]
+        scales = [two_class_loss(value, label, self.config.balance) for value in scored]
         aux = torch.stack(scales).mean()
-        return {"ce": ce, "aux": aux, "total": ce + self.aux_weight * aux}
+        return {"ce": ce, "aux": aux, "total": ce + self.config.aux_weight * aux}
 
 
 def two_class_loss(logits: Tensor, label: Tensor, balance: float = 0.0) -> Tensor:
@@ -272,7 +270,7 @@ def two_class_loss(logits: Tensor, label: Tensor, balance: float = 0.0) -> Tenso
     With `balance` p a map's foreground pixels weigh (its background / foreground pixels)^p, at least 1. Only the
     difference of the two logits matters and resampling is linear, so one map is resampled, not two.
     """
-    margin = upsample(logits[:, 1:] - logits[:, :1], label.shape[-2:], "aligned")[:, 0]
+    margin = resize(logits[:, 1:] - logits[:, :1], label.shape[-2:])[:, 0]
     margin = margin.to(torch.promote_types(margin.dtype, torch.float32))
     inside, counted = label == 1, label != IGNORE
     weight = counted.to(margin.dtype)
@@ -282,9 +280,3 @@ def two_class_loss(logits: Tensor, label: Tensor, balance: float = 0.0) -> Tenso
         weight = weight * torch.where(inside, ratio.clamp(min=1).to(margin.dtype) ** balance, 1.0)
     terms = F.softplus(torch.where(inside, -margin, margin)) * weight
     return terms.sum() / weight.sum().clamp(min=1)
-
-
-@register("pfenet")
-def build_pfenet(**options: Any) -> PFENet:
-    """Build PFENet for the registry; see the class for the options."""
-    return PFENet(**options)

@@ -4,31 +4,23 @@ unlabelled branches, as the one-shot parsing papers use it).
 Choices of ours: the k-way form (one support forward; the part sets of all its classes and one background set, which
 holds the pixels of no class), a 1x1 projection behind the encoder (its last layer is a ReLU, and cosines of
 non-negative features crowd together), centres started from members chosen by a hash of the set's pixels, so that an
-episode's answer depends on the episode alone.
+episode's parsing depends on the episode alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.models.base import Parsing, register
-from oshp_lite.models.baselines.common import (
-    Contender,
-    choice,
-    close,
-    members,
-    number,
-    pool,
-    seeded,
-    shown_pairs,
-    upsample,
-)
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import Parsing, mask_absent_logits
+from oshp_lite.models.baselines.common import Contender, ContenderConfig, members, pool, shown_pairs
+from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
 from oshp_lite.models.modules.prototypes import shrink_mask
 
@@ -75,8 +67,8 @@ def pixel_sets(mask: Tensor, rows: int, size: tuple[int, int], sampling: str = "
         for ids, grid in ((slice(0, 1), (h, w)), (slice(1, rows), (2 * h, 2 * w))):
             cells = members(shrink_mask(mask, grid), rows)[:, ids]
             exact[:, ids] = cells.sum((2, 3)) <= FEW
-            parts.append(_found(cells & ~exact[:, ids, None, None], ids.start))
-    parts.append(_found(full & exact[..., None, None], 0))
+            parts.append(_entries(cells & ~exact[:, ids, None, None], ids.start))
+    parts.append(_entries(full & exact[..., None, None], 0))
     sample, channel, y, x = (torch.cat([part[i] for part in parts]) for i in range(4))
     key, order = (sample * rows + channel).sort(stable=True)
     pairs, owner = key.unique_consecutive(return_inverse=True)
@@ -89,7 +81,7 @@ def pixel_sets(mask: Tensor, rows: int, size: tuple[int, int], sampling: str = "
     return PixelSets(pairs // rows, pairs % rows, owner, cell, weight)
 
 
-def _found(member: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _entries(member: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sample, channel and relative position (0 first, 1 last row or column) of the true entries of bool [B,C,H,W]."""
     sample, channel, y, x = member.nonzero(as_tuple=True)
     height, width = member.shape[-2:]
@@ -212,44 +204,40 @@ def part_scores(features: Tensor, prototypes: Tensor, scale: float = 20.0) -> Te
     return scale * maps.view(batch, ids, parts, *maps.shape[-2:]).amax(2)
 
 
-class PPNet(Contender):
-    """Part-aware prototype network (facts 3), on the shared encoder.
+@dataclass(frozen=True)
+class PPNetConfig(ContenderConfig):
+    """Configuration of PPNet.
 
     parts          clusters of every class and of the background (5)
     iterations     of k-means (10)
     global_weight  lambda of the global prototype added to every part (0.8)
     scale          factor on the cosines (20)
-    par_weight     weight of the alignment loss: the query's own answer parses the support (1)
+    par_weight     weight of the alignment loss: the query's own parse parses the support (1)
     sampling       "grid": the paper's refined grids and its rule for small classes; "mask": every mask pixel
-    projection     width of the linear 1x1 projection behind the encoder (ours), 0 leaves it out
-
-    k-way and 1-way; further options are those of Contender. Raises UserError for a bad option.
+    projection     width of the linear 1x1 projection behind the encoder (ours), 0 leaves it out; None: `width`
     """
 
-    method = "ppnet"
+    name: ClassVar[str] = "ppnet"
 
-    def __init__(
-        self,
-        *,
-        parts: int = 5,
-        iterations: int = 10,
-        global_weight: float = 0.8,
-        scale: float = 20.0,
-        par_weight: float = 1.0,
-        sampling: str = "grid",
-        projection: int | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.parts = number("parts", parts, 1, 64, whole=True)
-        self.iterations = number("iterations", iterations, 0, 100, whole=True)
-        self.global_weight = number("global_weight", global_weight, 0)
-        self.scale = number("scale", scale, 1e-3)
-        self.par_weight = number("par_weight", par_weight, 0)
-        self.sampling = choice("sampling", sampling, ("grid", "mask"))
-        width = self.config.width if projection is None else number("projection", projection, 0, whole=True)
-        with seeded(self.seed + 1):
-            self.projection = nn.Conv2d(self.encoder.out_channels, width, 1) if width else nn.Identity()
+    parts: int = bounded(5, 1, 64)
+    iterations: int = bounded(10, 0, 100)
+    global_weight: float = bounded(0.8, 0)
+    scale: float = bounded(20.0, 1e-3)
+    par_weight: float = bounded(1.0, 0)
+    sampling: Literal["grid", "mask"] = "grid"
+    projection: int | None = bounded(None, 0)
+
+
+class PPNet(Contender):
+    """Part-aware prototype network (facts 3), on the shared encoder."""
+
+    Config = PPNetConfig
+    config: PPNetConfig
+
+    def build_head(self) -> None:
+        """Make the projection."""
+        width = self.config.width if self.config.projection is None else self.config.projection
+        self.projection = nn.Conv2d(self.encoder.out_channels, width, 1) if width else nn.Identity()
 
     def prototypes(self, features: Tensor, mask: Tensor) -> Tensor:
         """Part prototypes of features under a mask with this network's settings, float [B,rows,parts,D]."""
@@ -257,57 +245,51 @@ class PPNet(Contender):
             features,
             mask,
             self.rows,
-            parts=self.parts,
-            iterations=self.iterations,
-            global_weight=self.global_weight,
-            sampling=self.sampling,
+            parts=self.config.parts,
+            iterations=self.config.iterations,
+            global_weight=self.config.global_weight,
+            sampling=self.config.sampling,
             seed=self.seed,
         )
 
-    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
-        """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, ids the support does not show closed."""
+    def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
+        """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, ids that the support does not show masked."""
         batch = self.checked(batch)
         query, support = (self.projection(features) for features in self.encode(batch))
-        scores = part_scores(query, self.prototypes(support, self.support_mask(batch)), self.scale)
-        scores = close(scores, self.shown(batch))
+        scores = part_scores(query, self.prototypes(support, self.support_mask(batch)), self.config.scale)
+        scores = mask_absent_logits(scores, self.support_classes(batch))
         extras = {"query": query, "support": support, "scores": scores} if self.training else {}
         return self.parsing(scores, batch, **extras)
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
         """Return `ce`, the alignment term `par` (0 outside training) and `total` = ce + par_weight par, each []."""
         ce = self.cross_entropy(parsing, batch)
-        aligned = self.par_weight > 0 and "scores" in parsing.extras
-        par = self.alignment(parsing, self.checked(batch)) if aligned else ce.new_zeros(())
-        return {"ce": ce, "par": par, "total": ce + self.par_weight * par}
+        aligned = self.config.par_weight > 0 and "scores" in parsing.extras
+        par = self.alignment(parsing, self.checked(batch, images=False)) if aligned else ce.new_zeros(())
+        return {"ce": ce, "par": par, "total": ce + self.config.par_weight * par}
 
     def alignment(self, parsing: Parsing, batch: Episode) -> Tensor:
         """Prototype alignment: parse the support with the query's own parts, one way at a time; float [].
 
-        The query's answer at the map's resolution is its mask. Each way that it answered anywhere gives a two-class
+        The query's parse at the map's resolution is its mask. Each way that it holds gives a two-class
         cross-entropy on the support (the way against pixels of no class; other pixels do not count); the mean runs over
-        the ways the support shows, those never answered adding 0, and over the episodes.
+        the ways the support shows, those that it does not hold adding 0, and over the episodes.
         """
         query, support, scores = (parsing.extras[name] for name in ("query", "support", "scores"))
-        answer = scores.argmax(1)
+        parsed = scores.argmax(1)
         mask = self.support_mask(batch)
-        answered = members(answer, self.rows).flatten(2).any(2)
-        ways = self.shown(batch)[:, 1:].sum(1).clamp(min=1)
-        sample, channel = shown_pairs(answered)
+        held = members(parsed, self.rows).flatten(2).any(2)
+        ways = self.support_classes(batch)[:, 1:].sum(1).clamp(min=1)
+        sample, channel = shown_pairs(held)
         if not len(sample):
             return (query.sum() + support.sum()) * 0.0  # keeps the graph whole
-        whole = upsample(answer[:, None].float(), batch.query_image.shape[-2:], "nearest")[:, 0].long()
-        maps = part_scores(support, self.prototypes(query, whole), self.scale)
+        whole = resize(parsed[:, None].float(), batch.query_image.shape[-2:], "nearest")[:, 0].long()
+        maps = part_scores(support, self.prototypes(query, whole), self.config.scale)
         margin = maps[sample, channel] - maps[sample, 0]  # resampling is linear: the difference is all that is needed
-        margin = upsample(margin[:, None], mask.shape[-2:], "aligned")[:, 0]
+        margin = resize(margin[:, None], mask.shape[-2:])[:, 0]
         of = mask[sample]
         label = torch.where(of == channel[:, None, None], 1, torch.where(of == 0, 0, IGNORE))
         counted = label != IGNORE
         terms = F.softplus(torch.where(label == 1, -margin, margin)) * counted
         each = terms.sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
         return (each / ways[sample]).sum() / len(mask)
-
-
-@register("ppnet")
-def build_ppnet(**options: Any) -> PPNet:
-    """Build PPNet for the registry; see the class for the options."""
-    return PPNet(**options)

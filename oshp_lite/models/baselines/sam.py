@@ -1,8 +1,8 @@
-"""The Segment Anything model as PerSAM needs it: through `transformers`, with PerSAM's decoder put right.
+"""The Segment Anything model as PerSAM needs it: through `transformers`, with PerSAM's corrections of its decoder.
 
 `transformers` documents two inputs for PerSAM, `attention_similarity` and `target_embedding`, but releases since 4.57
 add the former before the one softmax of an attention (PerSAM adds it after a first softmax and takes a second one), and
-none adds the latter to the query of the final attention. Both are put right here, without touching the package.
+none adds the latter to the query of the final attention. Both are corrected here, without touching the package.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oshp_lite.models.baselines.external import Guest, found_here, load, standard_rgb, transformers
+from oshp_lite.models.baselines.external import ExternalModel, load, local_source, standard_rgb, transformers
 
 HUB_NAME = "facebook/sam-vit-huge"
 """The model the papers' comparison used (ViT-H)."""
@@ -34,7 +34,7 @@ _ATTENTION = "oshp_persam"
 
 def where_weights(given: str | None = None) -> str | None:
     """The folder or cached hub name to load from: the one given, the environment's, the cached ViT-H; None if none."""
-    return found_here(given or os.environ.get(VARIABLE) or HUB_NAME)
+    return local_source(given or os.environ.get(VARIABLE) or HUB_NAME)
 
 
 def double_softmax(
@@ -59,7 +59,7 @@ def double_softmax(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-def put_right(model: nn.Module) -> nn.Module:
+def patch_decoder(model: nn.Module) -> nn.Module:
     """Give the mask decoder of a SamModel (only it) PerSAM's attention; the same model is returned."""
     package = transformers("PerSAM")
     package.AttentionInterface.register(_ATTENTION, double_softmax)
@@ -139,7 +139,7 @@ class Sam:
         self, weights: str | None = None, *, model: nn.Module | None = None, channels: str = "rgb", cache: int = 64
     ) -> None:
         found = load("SamModel", str(weights), "needs SAM weights", HOW) if model is None else model
-        self._guest = Guest(put_right(found))
+        self._external = ExternalModel(patch_decoder(found))
         self._channels, self._room = channels, cache
         self._known: OrderedDict[bytes, Tensor] = OrderedDict()
         config: Any = found.config
@@ -160,7 +160,7 @@ class Sam:
         pixels = F.interpolate(
             standard_rgb(image[None], self._channels), size=frame.inner, mode="bilinear", antialias=True
         )
-        model: Any = self._guest.on(image.device)
+        model: Any = self._external.on(image.device)
         with torch.no_grad():
             embedding: Tensor = model.get_image_embeddings(frame.pad(pixels))
         if self._room:
@@ -188,11 +188,11 @@ class Sam:
         masks float [P,1,4g,4g] logits of an earlier pass; M is 3 with `several`, else 1. guidance float [P,g*g]
         and target float [P,C] are PerSAM's; None leaves SAM as it is.
         """
-        model: Any = self._guest.on(embedding.device)
+        model: Any = self._external.on(embedding.device)
         count = len(points)
         semantic = None if target is None else target.to(embedding.dtype)[:, None, None].clone()
         with target_in_final_attention(model, semantic):
-            answer = model(
+            decoded = model(
                 image_embeddings=embedding.expand(count, -1, -1, -1),
                 input_points=points[:, None].to(embedding.dtype),
                 input_labels=labels[:, None],
@@ -202,4 +202,4 @@ class Sam:
                 attention_similarity=None if guidance is None else guidance[:, None, None].float(),
                 target_embedding=semantic,
             )
-        return answer.pred_masks[:, 0], answer.iou_scores[:, 0]
+        return decoded.pred_masks[:, 0], decoded.iou_scores[:, 0]

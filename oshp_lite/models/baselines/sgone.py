@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import Episode
-from oshp_lite.models.base import Parsing, register
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import Parsing
 from oshp_lite.models.baselines.common import (
     Contender,
-    choice,
+    ContenderConfig,
     mean_of_pairs,
     members,
-    number,
     pool,
-    seeded,
     shown_pairs,
     spread,
 )
 from oshp_lite.models.modules.metric import cosine_maps
+
+
+@dataclass(frozen=True)
+class SGOneConfig(ContenderConfig):
+    """Configuration of SG-One.
+
+    guidance_width, side_width  of the two layers; 0: 64 in the lite variant, else the original's 512 and 128
+    exit_padding  1 is the original's quirk, a border of pure bias around the scores that shrinks them slightly
+    combine       at test in k-way: "eq6", or "binary", the original's multi-class rule: background where every class's
+                  own two-way scores say background, else the class with the highest foreground probability
+    """
+
+    name: ClassVar[str] = "sgone"
+
+    guidance_width: int = bounded(0, 0)
+    side_width: int = bounded(0, 0)
+    exit_padding: Literal[0, 1] = 0
+    combine: Literal["eq6", "binary"] = "eq6"
 
 
 class SGOne(Contender):
@@ -33,60 +51,44 @@ class SGOne(Contender):
     No residual and no background prototype. Sources: SG-One's code for the layers (guidance and side 3x3 without ReLU,
     Xavier, zero biases); the k-way form is EOP-Net's Eq. 6 without the residual, as its journal says. 1-way is the
     same with one class.
-    Ours: guidance and side both start from the one shared map (the original taps three stages), `guidance_width` and
-    `side_width` are 64 in the lite variant (512 and 128 elsewhere), and no layer has a learning rate of its own (the
-    original's guidance layer learns ten times faster).
-
-    exit_padding  0; 1 is the original's quirk, a border of pure bias around the scores that shrinks them slightly
-    combine       at test in k-way: "eq6", or "binary", the original's multi-class rule: background where every
-                  class's own two-way answer says background, else the class with the highest foreground probability
-    The other options are those of `Contender`.
+    Ours: guidance and side both start from the one shared map (the original taps three stages), and no layer has a
+    learning rate of its own (the original's guidance layer learns ten times faster).
     """
 
-    method = "sgone"
+    Config = SGOneConfig
+    config: SGOneConfig
 
-    def __init__(
-        self,
-        *,
-        guidance_width: int = 0,
-        side_width: int = 0,
-        exit_padding: int = 0,
-        combine: str = "eq6",
-        **shared: Any,
-    ) -> None:
-        super().__init__(**shared)
+    def build_head(self) -> None:
+        """Make guidance, side branch and classifier."""
         lite = self.config.encoder == "lite"
-        guidance = number("guidance_width", guidance_width, 0, whole=True) or (64 if lite else 512)
-        side = number("side_width", side_width, 0, whole=True) or (64 if lite else 128)
-        self.combine = choice("combine", combine, ("eq6", "binary"))
-        padding = choice("exit_padding", exit_padding, (0, 1))
+        guidance = self.config.guidance_width or (64 if lite else 512)
+        side = self.config.side_width or (64 if lite else 128)
         channels = self.encoder.out_channels
-        with seeded(self.seed + 1):
-            self.guidance = nn.Conv2d(channels, guidance, 3, padding=1)
-            self.side = nn.Conv2d(channels, side, 3, padding=1)
-            self.shared = nn.Conv2d(side, side, 3, padding=1)
-            self.exit = nn.Conv2d(side, 2, 1, padding=padding)
-            for layer in (self.guidance, self.side, self.shared, self.exit):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.guidance = nn.Conv2d(channels, guidance, 3, padding=1)
+        self.side = nn.Conv2d(channels, side, 3, padding=1)
+        self.shared = nn.Conv2d(side, side, 3, padding=1)
+        self.exit = nn.Conv2d(side, 2, 1, padding=self.config.exit_padding)
+        for layer in (self.guidance, self.side, self.shared, self.exit):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, batch: Episode, progress: float | None = None) -> Parsing:
-        """Parse every query of the batch; the support's absent ids are closed in training too."""
+    def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
+        """Parse every query of the batch; the support's absent ids are masked in training too."""
         batch = self.checked(batch)
         query, support = self.encode(batch)
-        shown = self.shown(batch)
+        shown = self.support_classes(batch)
         similarity = self.similarity(query, support, self.support_mask(batch))
         sample, channel = shown_pairs(shown)
         maps = self.score(similarity[sample, channel], self.side(query)[sample])
         fg, bg = maps[:, 1], maps[:, 0]
-        if self.combine == "binary" and self.way == "k" and not self.training:
-            logits = spread(fg - bg, sample, channel, shown)  # above 0 where the binary answer is foreground
+        if self.config.combine == "binary" and self.way == "k" and not self.training:
+            logits = spread(fg - bg, sample, channel, shown)  # above 0 where the binary decision is foreground
             background = torch.zeros_like(logits[:, 0])
         else:
             logits = spread(fg, sample, channel, shown)
             background = mean_of_pairs(bg, sample, len(batch))
         logits = torch.cat([background[:, None], logits[:, 1:]], 1)
-        return self.parsing(logits, batch, shown=shown, similarity=similarity)
+        return self.parsing(logits, batch, present=shown, similarity=similarity)
 
     def similarity(self, query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
         """Guidance maps A_c, float [B,rows,h,w] in [-1,1]; row 0 is not used. Pooling is exact at mask resolution."""
@@ -97,9 +99,3 @@ class SGOne(Contender):
         """Score guided maps: similarity float [N,h,w], side float [N,S,h,w] -> float [N,2,h,w], background first."""
         scores: Tensor = self.exit(F.relu(self.shared(similarity[:, None].to(side.dtype) * side)))
         return scores
-
-
-@register("sgone")
-def build_sgone(**options: Any) -> SGOne:
-    """Build SG-One for the registry; see SGOne."""
-    return SGOne(**options)

@@ -1,31 +1,85 @@
-"""One place that turns encoder options into an encoder, so that every method names and builds it alike."""
+"""One place that describes and builds an encoder, so that every method names and builds it alike."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self
 
 from oshp_lite.errors import UserError
+from oshp_lite.fields import bounded, check_fields
 from oshp_lite.models.encoders.lite import LiteEncoder
-from oshp_lite.models.encoders.xception import XceptionEncoder
-from oshp_lite.models.eopnet_config import EOPNetConfig
+from oshp_lite.models.encoders.xception import FeatureLevel, XceptionEncoder
 
-ENCODER_OPTIONS = ("encoder", "width", "feature_level", "all_branches", "lite_channels", "lite_depth")
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder is built from; the plain constructor is the `official` preset.
+
+    encoder        "xception" (the papers') or "lite" (ours, for CPUs)
+    width          channels of the lite encoder's features; the Xception encoder has 256
+    feature_level  depth of the Xception embedding, see XceptionEncoder
+    all_branches   hold the unused parts of the Xception encoder too
+    lite_channels  the lite encoder's at strides 2, 4, 8 and 16
+    lite_depth     its residual blocks at stride 16
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "official": {},
+        "paper": {"all_branches": False, "feature_level": "block20"},
+        "lite": {"encoder": "lite", "width": 64, "all_branches": False},
+    }
+    """What each variant changes against the plain constructor."""
+    name: ClassVar[str] = "encoder"
+    variant: ClassVar[str] = "official"
+    """The preset when none is named."""
+
+    encoder: Literal["xception", "lite"] = "xception"
+    width: int = bounded(256, 1)
+    feature_level: FeatureLevel = "mid"
+    all_branches: bool = True
+    lite_channels: tuple[int, int, int, int] = bounded((24, 48, 96, 144), 1)
+    lite_depth: int = bounded(2, 1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model option ")
+
+    @classmethod
+    def preset(cls, variant: str | None = None, **changes: Any) -> Self:
+        """Return a preset with some fields changed. Raises UserError for an unknown variant, field or value."""
+        variant = cls.variant if variant is None else variant
+        if variant not in cls.PRESETS:
+            raise UserError(f"unknown model variant {variant!r}; choose one of: {', '.join(cls.PRESETS)}")
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(changes) - set(known))
+        if unknown:
+            raise UserError(f"method {cls.name} has no option {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        return cls(**{**cls.PRESETS[variant], **changes})
+
+    @classmethod
+    def official(cls, **changes: Any) -> Self:
+        """The released code's choices."""
+        return cls.preset("official", **changes)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """The paper's choices where it states one, else the released code's."""
+        return cls.preset("paper", **changes)
+
+    @classmethod
+    def lite(cls, **changes: Any) -> Self:
+        """Choices that train on a CPU: the lite encoder."""
+        return cls.preset("lite", **changes)
+
+
+ENCODER_OPTIONS = tuple(field.name for field in fields(EncoderConfig))
 """Those options of a model that describe its encoder."""
 
 
-def build_encoder(variant: str = "lite", **options: Any) -> LiteEncoder | XceptionEncoder:
-    """Build the encoder of a variant with some of `ENCODER_OPTIONS` changed; `.out_channels` tells its width.
+def build_encoder(config: EncoderConfig) -> LiteEncoder | XceptionEncoder:
+    """Build the encoder that a configuration describes; `.out_channels` says its width.
 
-    Draws from torch's global generator, so callers fork and seed it. Raises UserError for another option or value.
+    Draws from torch's global generator, so callers fork and seed it.
     """
-    unknown = sorted(set(options) - set(ENCODER_OPTIONS))
-    if unknown:
-        raise UserError(f"unknown encoder option {unknown[0]!r}; known: {', '.join(ENCODER_OPTIONS)}")
-    return encoder_of(EOPNetConfig.preset(variant, **options))
-
-
-def encoder_of(config: EOPNetConfig) -> LiteEncoder | XceptionEncoder:
-    """Build the encoder that a configuration describes."""
     if config.encoder == "lite":
         return LiteEncoder(config.width, config.lite_channels, config.lite_depth)
     return XceptionEncoder(config.feature_level, all_branches=config.all_branches)

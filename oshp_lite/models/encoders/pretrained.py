@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,13 @@ def load_coco(
     return report
 
 
-def load_deeplab(parser: nn.Module, source: str | Path) -> str:
-    """Give every encoder of a parser (each stage's, where it has stages) the checkpoint's weights; tell it in a line.
+def load_deeplab(encoders: Sequence[nn.Module], source: str | Path) -> str:
+    """Give encoders (one a stage) the checkpoint's weights; what came of it in a line.
 
     Raises UserError as `load_coco` does.
     """
-    holders = list(parser.stages) if hasattr(parser, "encoders") else [parser]  # type: ignore[arg-type]
     state = read_state(source)
-    reports = [load_coco(holder, state, say=lambda text: None) for holder in holders]
+    reports = [load_coco(nn.ModuleDict({"encoder": encoder}), state, say=lambda text: None) for encoder in encoders]
     report = reports[-1]
     return (
         f"{len(report.matched)} encoder tensors from {Path(source).name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,11 +30,16 @@ class BatchNorm(nn.BatchNorm2d):
         )
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear resampling with aligned corners, float [B,C,h,w] -> [B,C,*size]; the only kind the papers' code uses."""
+Resampling = Literal["aligned", "bilinear", "nearest"]
+
+
+def resize(x: Tensor, size: Sequence[int], mode: Resampling = "aligned") -> Tensor:
+    """Resample float [B,C,h,w] to [B,C,*size]: bilinear with aligned corners (the papers' code) or not, or nearest."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+    if mode == "nearest":
+        return F.interpolate(x, size=tuple(size), mode="nearest")
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=mode == "aligned")
 
 
 def conv_bn(

@@ -73,17 +73,16 @@ def guide_each(
     usable: Tensor,
     needed: Tensor,
     *,
-    in_turn: bool = False,
+    one_by_one: bool = False,
 ) -> Tensor:
     """Scores of phi for every id: query float [B,D,h,w], similarity float [B,K,h,w] -> float [B,K,2,h,w].
 
     usable bool [B,K]: ids with a prototype; needed bool [B,K]: ids whose scores matter, the others stay 0. An id
     without a prototype has a zero map, so all of a sample's absent ids share one pass over the plain features. Where
-    BatchNorm must see each id's batch apart (released code, in training) the ids are taken `in_turn` instead.
+    BatchNorm must see each id's batch apart (released code, in training) the ids are taken `one_by_one` instead.
     """
-    if in_turn:
-        turns = [guidance(attend(query, similarity[:, k])) for k in range(similarity.shape[1])]
-        return torch.stack(turns, 1)
+    if one_by_one:
+        return torch.stack([guidance(attend(query, similarity[:, k])) for k in range(similarity.shape[1])], 1)
     sample, k = (usable & needed).nonzero(as_tuple=True)
     plain = (~usable & needed).any(1).nonzero()[:, 0]
     answers = guidance(torch.cat([attend(query[sample], similarity[sample, k]), query[plain]]))

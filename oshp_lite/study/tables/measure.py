@@ -172,7 +172,11 @@ def _preset(method: str, variant: str | None) -> dict[str, Any]:
     from oshp_lite.models.popnet_config import POPNetConfig
 
     presets: dict[str, Any] = {"eopnet": EOPNetConfig.preset, "popnet": POPNetConfig.preset}
-    return vars(presets[method](variant)) if variant is not None and method in presets else {}
+    if variant is None or method not in presets:
+        return {}
+    options = vars(presets[method](variant))
+    # the name that recorded runs use
+    return options | {"unlabelled_foreground": options["unlabelled"]}
 
 
 def tuning_notes(results: Results, methods: Sequence[str]) -> list[Note]:

@@ -1,0 +1,73 @@
+"""Plain supervised segmentation: first weights for the encoders of the one-shot methods, and their ceiling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from oshp_lite.data.episode import Episode
+from oshp_lite.models.base import MethodConfig, OneShotModel, Parsing, PredictOptions
+from oshp_lite.models.encoders import build_encoder
+from oshp_lite.models.modules.layers import resize
+from oshp_lite.models.modules.losses import pixel_loss
+
+
+@dataclass(frozen=True)
+class SegmentConfig(MethodConfig):
+    """Configuration of a segmenter: an encoder's."""
+
+    name: ClassVar[str] = "segment"
+    variant: ClassVar[str] = "lite"
+
+    absent_test: Literal["resized", "full"] = "full"
+
+
+class SegmentNet(OneShotModel):
+    """A method's encoder with two 1x1 heads (kept ids; scene against person).
+
+    Not one-shot: it knows the classes it was trained on. It initialises encoders (base classes labelled) and marks the
+    ceiling (all classes labelled). Judged as a one-shot method it may only give ids that the support shows, so that it
+    meets the same truth as the others; in 1-way it gives 1 where the target class wins.
+    """
+
+    Config = SegmentConfig
+    has_person_mask = True
+    unrestricted = True
+
+    def build(self) -> None:
+        """Make the encoder and both heads."""
+        self.config = replace(self.config, way="k")  # it knows all its classes, whatever it is asked for
+        self.encoder = build_encoder(self.config)
+        width = self.encoder.out_channels
+        self.class_head = nn.Conv2d(width, self.n_ids, 1)
+        self.foreground_head = nn.Conv2d(width, 2, 1)
+
+    def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
+        """Segment the query; `.fine` float [B,n_ids,H,W], `.coarse` float [B,2,H,W]. The support is not looked at."""
+        batch = self.checked(batch)
+        features = self.encoder(batch.query_image)
+        size = batch.query_image.shape[-2:]
+        return Parsing(
+            fine=resize(self.class_head(features), size), coarse=resize(self.foreground_head(features), size)
+        )
+
+    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
+        """Return `classes`, `foreground` (mean cross-entropies, 255 ignored) and their sum `total`, each float []."""
+        if batch.query_mask is None or batch.query_foreground is None or parsing.coarse is None:
+            raise ValueError("losses need query_mask and query_foreground in the episode")
+        terms = {
+            "classes": pixel_loss(parsing.fine, batch.query_mask),
+            "foreground": pixel_loss(parsing.coarse, batch.query_foreground),
+        }
+        return {**terms, "total": terms["classes"] + terms["foreground"]}
+
+    def winning_classes(self, batch: Episode, options: PredictOptions) -> Tensor | None:
+        """Which of all its ids may win: those of the support in k-way, every one in 1-way."""
+        return None if batch.one_way else super().winning_classes(batch, options)
+
+    def decide(self, logits: Tensor, batch: Episode) -> Tensor:
+        """The ids; in 1-way 1 where the target class has the largest of all logits."""
+        ids = super().decide(logits, batch)
+        return (ids == batch.class_ids[:, None, None]).long() if batch.class_ids is not None else ids
