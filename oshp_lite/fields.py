@@ -75,7 +75,7 @@ def _range(low: float | None, high: float | None, above: bool, below: bool) -> s
 
 
 @cache
-def annotations_of(kind: type) -> dict[str, Any]:
+def annotations_of(kind: type[Any]) -> dict[str, Any]:
     """The resolved annotations of a dataclass, by field."""
     return typing.get_type_hints(kind)
 

@@ -18,7 +18,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "oshp_lite"
 
 ROOMS = (
-    *(("errors",), ("files",), ("fields",), ("lock",), ("assets",), ("labels",), ("data",), ("viz",), ("models",), ("engine",)),
+    *(
+        ("errors",),
+        ("files",),
+        ("fields",),
+        ("lock",),
+        ("assets",),
+        ("labels",),
+        ("data",),
+        ("viz",),
+        ("models",),
+        ("engine",),
+    ),
     *(("predict",), ("study", "book"), ("cli",), ("__main__",)),
     ("__init__",),  # names only, loaded when asked for
 )
@@ -27,6 +38,8 @@ FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 CORE = {"torch", "numpy", "PIL", "matplotlib", "tqdm", "safetensors", "yaml", "filelock"}
 """What the library needs; whatever else it uses, it imports inside a function."""
 LAZY = {"scipy", "transformers", "huggingface_hub", "IPython"}
+REGISTRIES = {"oshp_lite.models.registry"}
+"""Lists that import by name what they list, all of it in their own room."""
 TO_MEND = {
     "oshp_lite.engine.models -> oshp_lite.engine.checkpoint -> oshp_lite.engine.models",
     "oshp_lite.study.render -> oshp_lite.study.tables.table -> oshp_lite.study.render",
@@ -76,7 +89,8 @@ def imports_of(name: str) -> tuple[Import, ...]:
                 inner = f"{node.module}.{alias.name}"
                 add(inner if inner in modules() else str(node.module), top, node)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            add(str(getattr(node.args[0], "value", "?")), False, node)
+            if name not in REGISTRIES:
+                add(node.args[0].value if isinstance(node.args[0], ast.Constant) else "?", False, node)
         below = top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             visit(child, below)

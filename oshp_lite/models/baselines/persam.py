@@ -135,7 +135,7 @@ class PerSAM(Contender):
         if lacking:
             raise UserError(lacking)
         self.sam = Sam(where_weights(config.weights), channels=config.channels, cache=config.cache)
-        self.encoder = nn.Identity()  # the common initialisation finds an encoder without weights
+        self.encoder = nn.Identity()  # type: ignore[assignment]  # the common initialisation finds an encoder without weights
         self.mix = nn.Parameter(torch.full((2,), 1 / 3))  # PerSAM-F starts from it; also tells the device
 
     @torch.no_grad()
