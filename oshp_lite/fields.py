@@ -6,7 +6,6 @@ import math
 import types
 import typing
 from dataclasses import Field, field, fields, is_dataclass
-from functools import cache
 from typing import Any, Literal, cast
 
 from oshp_lite.errors import UserError
@@ -74,7 +73,6 @@ def _range(low: float | None, high: float | None, above: bool, below: bool) -> s
     return "it must be a finite number"
 
 
-@cache
 def annotations_of(kind: type[Any]) -> dict[str, Any]:
     """The resolved annotations of a dataclass, by field."""
     return typing.get_type_hints(kind)

@@ -88,9 +88,8 @@ def imports_of(name: str) -> tuple[Import, ...]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 add(inner if inner in modules() else str(node.module), top, node)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            if name not in REGISTRIES:
-                add(node.args[0].value if isinstance(node.args[0], ast.Constant) else "?", False, node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and name not in REGISTRIES:
+            add(node.args[0].value if isinstance(node.args[0], ast.Constant) else "?", False, node)
         below = top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             visit(child, below)
