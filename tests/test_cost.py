@@ -13,7 +13,8 @@ from oshp_lite.errors import UserError
 from oshp_lite.study import cost
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.records import Results
-from oshp_lite.study.tables import MeasuredCell, Missing, make_table
+from oshp_lite.study.tables import make_table
+from oshp_lite.study.tables.table import MeasuredCell, Missing
 
 
 @pytest.fixture(scope="module")

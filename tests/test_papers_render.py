@@ -18,7 +18,8 @@ from papers_made_up import made_up_results
 from oshp_lite.errors import UserError
 from oshp_lite.study import render
 from oshp_lite.study.records import Results
-from oshp_lite.study.tables import TABLES, Column, Label, Note, Row, Table, make_table
+from oshp_lite.study.tables import TABLES, make_table
+from oshp_lite.study.tables.table import Column, Label, Note, Row, Table
 
 
 @pytest.fixture(scope="module")

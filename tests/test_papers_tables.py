@@ -16,18 +16,9 @@ from oshp_lite.study import tables
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import _tuned
 from oshp_lite.study.statistics import bootstrap
-from oshp_lite.study.tables import (
-    TABLES,
-    Column,
-    Label,
-    MeasuredCell,
-    Missing,
-    PrintedCell,
-    Row,
-    Table,
-    make_table,
-)
+from oshp_lite.study.tables import TABLES, make_table
 from oshp_lite.study.tables.measure import braces
+from oshp_lite.study.tables.table import Column, Label, MeasuredCell, Missing, PrintedCell, Row, Table
 
 
 @pytest.fixture(scope="module")

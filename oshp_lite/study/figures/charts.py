@@ -247,16 +247,16 @@ CHARTS: dict[str, Callable[..., Figure]] = {
 
 def _kway_runs(results: Results, methods: Sequence[str], dataset: str) -> tuple[dict[str, list[Measured]], list[str]]:
     """Return {method: its k-way runs on fold 1} in the tables' order and "label: reason" of those without."""
-    found, missing = {}, []
+    measured, missing = {}, []
     ordered = sorted(methods, key=lambda name: list(METHODS).index(name) if name in METHODS else len(RUN_ORDER))
     for method in ordered:
         key = RunKey(method, dataset, 1, "k")
         runs = results.seeds(key)
         if runs:
-            found[method] = runs
+            measured[method] = runs
         else:
             missing.append(f"{METHODS[method].label} ({_reason(results, key).removeprefix('not run: ')})")
-    return found, missing
+    return measured, missing
 
 
 def _reason(results: Results, key: RunKey) -> str:

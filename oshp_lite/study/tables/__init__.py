@@ -17,7 +17,7 @@ from oshp_lite.study.records import Results
 from oshp_lite.study.tables.comparison import comparison_table
 from oshp_lite.study.tables.cost import cost_table
 from oshp_lite.study.tables.parts import parts_table
-from oshp_lite.study.tables.table import Cell, Column, Label, MeasuredCell, Missing, Note, PrintedCell, Row, Table
+from oshp_lite.study.tables.table import Table
 
 
 @cache
@@ -48,20 +48,3 @@ def make_table(name: str, results: Results, *, costs: Sequence[Mapping[str, Any]
 def make_tables(results: Results, *, costs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Table]:
     """Make all tables, by id in the papers' order."""
     return {name: make_table(name, results, costs=costs) for name in TABLES}
-
-
-__all__ = [
-    "TABLES",
-    "Cell",
-    "Column",
-    "Label",
-    "MeasuredCell",
-    "Missing",
-    "Note",
-    "PrintedCell",
-    "Row",
-    "Table",
-    "declared",
-    "make_table",
-    "make_tables",
-]

@@ -93,10 +93,10 @@ def _columns(places: Sequence[str]) -> list[Column]:
 
 
 def _by_method(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
-    found: dict[str, list[RunKey]] = {}
+    by_method: dict[str, list[RunKey]] = {}
     for key in keys:
-        found.setdefault(key.method, []).append(key)
-    return found
+        by_method.setdefault(key.method, []).append(key)
+    return by_method
 
 
 def _dataset(keys: Mapping[str, Sequence[RunKey]]) -> str:

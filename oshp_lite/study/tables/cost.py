@@ -54,8 +54,8 @@ def cost_table(name: str, spec: Mapping[str, Any], results: Results, costs: Sequ
             where = Label("512 px, 5 classes, V100 GPU, as printed")
             rows.append(Row((title, Label("paper"), where, *cells), "paper", method.name))
         for cost in costs:
-            found = next((one for one in cost["rows"] if one["method"] == method.name), None)
-            cells = _cost_cells(found)
+            timed = next((one for one in cost["rows"] if one["method"] == method.name), None)
+            cells = _cost_cells(timed)
             rows.append(Row((title, Label("measured"), Label(_where(cost)), *cells), "measured", method.name))
         if not costs:
             runs = results.seeds(keys[method.name])
@@ -80,13 +80,13 @@ def _where(cost: Mapping[str, Any]) -> str:
     return f"{cost['variant']} encoder, {cost['size']} px, {cost['classes']} classes, {cost['machine']}, {date}"
 
 
-def _cost_cells(found: Mapping[str, Any] | None) -> list[Cell]:
-    if found is None or found.get("reason"):
-        reason = "not among the methods that were timed" if found is None else str(found["reason"])
+def _cost_cells(timed: Mapping[str, Any] | None) -> list[Cell]:
+    if timed is None or timed.get("reason"):
+        reason = "not among the methods that were timed" if timed is None else str(timed["reason"])
         return [Missing(reason)] * 4
-    digits = {"macs_g": 1 if found["macs_g"] >= 10 else 3, "params_m": 1 if found["params_m"] >= 10 else 3}
-    cells: list[Cell] = [MeasuredCell(found[field], digits=digits.get(field, 2)) for _, field in _FIELDS]
-    ratio = found.get("relative")
+    digits = {"macs_g": 1 if timed["macs_g"] >= 10 else 3, "params_m": 1 if timed["params_m"] >= 10 else 3}
+    cells: list[Cell] = [MeasuredCell(timed[field], digits=digits.get(field, 2)) for _, field in _FIELDS]
+    ratio = timed.get("relative")
     cells.append(Missing("EOP-Net was not timed in that run") if ratio is None else MeasuredCell(ratio, digits=2))
     return cells
 
