@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import types
 import typing
 from dataclasses import Field, field, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, cast
 
 from oshp_lite.errors import UserError
@@ -45,7 +47,7 @@ def check_fields(config: Any, prefix: str = "") -> None:
         fit = fitted(hints[item.name], value)
         if fit is MISFIT:
             options = " or ".join(described(option) for option in options_of(hints[item.name]))
-            raise UserError(f"{prefix}{item.name} is {value!r}; it must be {options}")
+            raise UserError(f"{prefix}{item.name} is {reprlib.repr(value)}; it must be {options}")
         check_range(item, fit, prefix)
         if fit is not value:
             object.__setattr__(config, item.name, fit)
@@ -60,7 +62,7 @@ def check_range(item: Field[Any], value: Any, prefix: str = "") -> None:
         under = low is not None and not (number > low if above else number >= low)
         over = high is not None and not (number < high if below else number <= high)
         if under or over or not math.isfinite(number):
-            raise UserError(f"{prefix}{item.name} is {value}; {_range(low, high, above, below)}")
+            raise UserError(f"{prefix}{item.name} is {reprlib.repr(value)}; {_range(low, high, above, below)}")
 
 
 def _range(low: float | None, high: float | None, above: bool, below: bool) -> str:
@@ -73,9 +75,12 @@ def _range(low: float | None, high: float | None, above: bool, below: bool) -> s
     return "it must be a finite number"
 
 
-def annotations_of(kind: type[Any]) -> dict[str, Any]:
+def annotations_of(kind: type) -> dict[str, Any]:
     """The resolved annotations of a dataclass, by field."""
-    return typing.get_type_hints(kind)
+    return _annotations(cast(Any, kind))
+
+
+_annotations = cache(typing.get_type_hints)
 
 
 def options_of(hint: Any) -> tuple[Any, ...]:
@@ -106,13 +111,11 @@ def _fit_one(option: Any, value: Any) -> Any:
         return value if isinstance(value, str | int) and not isinstance(value, bool) and value in choices else MISFIT
     if origin is tuple:
         return _fit_tuple(typing.get_args(option), value)
-    if option is float and isinstance(value, str):
+    if option is float and (plain_number or isinstance(value, str)):
         try:
-            return float(value)  # YAML reads 1e-3 as a text
-        except ValueError:
+            return float(cast(float, value))  # YAML reads 1e-3 as a text
+        except (OverflowError, ValueError):
             return MISFIT
-    if option is float:
-        return float(cast(float, value)) if plain_number else MISFIT
     if option is int:
         return value if isinstance(value, int) and plain_number else MISFIT
     kind = origin or option

@@ -1,9 +1,8 @@
-"""One owner at a time, across processes: a lock the kernel releases when its owner dies."""
+"""One owner at a time, across processes: a lock that the kernel releases when its owner dies."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -11,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from oshp_lite.errors import UserError
 from oshp_lite.files import cannot_write
 
 
 class Busy(UserError):
-    """Another process owns what was asked for, and waiting was not wanted."""
+    """Another process owns what is wanted, and waiting was not."""
 
 
 @contextlib.contextmanager
@@ -25,44 +26,38 @@ def locked(
 ) -> Iterator[bool]:
     """Hold the lock file `path`; yields True when another process held it first (so look again at what it left).
 
-    The lock is `flock`: it belongs to the open file, so a killed owner's lock is free at once and no stale file can
-    block anyone; the file itself stays (removing it would let two owners in). `wait=False` raises Busy instead of
-    waiting. The owner's process, host and start time stand in the file for people to read.
+    The file stays when the lock is free (removing it would let two owners in). `wait=False` raises Busy instead of
+    waiting. The owner's process, host and start time stand beside it, in `NAME.owner`, for people to read.
     """
+    lock, note, waited = FileLock(path), path.with_name(f"{path.name}.owner"), False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+", encoding="utf-8")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise Busy(f"{what} is being made by {owner(path)}; wait for it or stop it") from None
+            if tell is not None:
+                tell(f"waiting: {what} is being made by {owner(path)}")
+            waited = True
+            lock.acquire(poll_interval=pause)
     except OSError as error:
         raise cannot_write(path, error) from None
-    with handle:
-        waited = False
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not wait:
-                    raise Busy(f"{what} is being made by {owner(path)}; wait for it or stop it") from None
-                if not waited and tell is not None:
-                    tell(f"waiting: {what} is being made by {owner(path)}")
-                waited = True
-                time.sleep(pause)
-        told = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    try:
+        record = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         with contextlib.suppress(OSError):  # for people only; a full disk must not keep anyone from owning
-            os.ftruncate(handle.fileno(), 0)
-            os.write(handle.fileno(), json.dumps(told).encode())
-        try:
-            yield waited
-        finally:
-            with contextlib.suppress(OSError):
-                os.ftruncate(handle.fileno(), 0)
-            fcntl.flock(handle, fcntl.LOCK_UN)
+            note.write_text(json.dumps(record), encoding="utf-8")
+        yield waited
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink()
+        lock.release()
 
 
 def owner(path: Path) -> str:
-    """Who holds the lock, in words."""
+    """Say who holds the lock."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {told['pid']} on {told['host']} (since {told['since']})"
+        record = json.loads(path.with_name(f"{path.name}.owner").read_text(encoding="utf-8"))
+        return f"process {record['pid']} on {record['host']} (since {record['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

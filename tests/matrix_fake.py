@@ -29,7 +29,9 @@ from oshp_lite.study.records import RunKey
 TICK = 0.05
 
 
-def execute(config: RunConfig, dataset: Any, folder: Path, init_weights: Path | None, progress: bool) -> None:
+def execute(
+    config: RunConfig, dataset: Any, folder: Path, init_weights: Path | None, progress: bool, _origin: str | None = None
+) -> None:
     """Count to `epochs`, one tick each, keeping the count; the method's name says how it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{config.model.method}-{config.train.seed}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,15 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     assert f"oshp-lite {command}" in capsys.readouterr().out
 
 
+UNFIT = [
+    *(("train.poly_step", 0), ("train.encoder_lr", -1), ("train.momentum", 2), ("train.weight_decay", -1)),
+    *(("train.poly_power", ".nan"), ("train.clip", -1), ("train.seed", -1), ("train.seed", 10**20)),
+    *(("eval.queries", -3), ("eval.repeats", 0), ("eval.per_class", 0), ("data.size", 10**8)),
+    *(("init.lr", -1), ("init.batch_size", 0)),
+]
+"""Settings that no training could use, or that would have been found out only after it."""
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -59,7 +69,9 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
         (["train", "--set", "train.epoch=3"], "unknown name 'epoch'"),
         (["train", "--set", "train.epochs=many"], "train.epochs"),
         (["train", "--set", "train.epochs"], "name=value"),
-        (["train", "--set", "train.epochs=0"], "at least 1"),
+        (["train", "--set", "train.epochs=0"], "train.epochs is 0; it must lie in"),
+        *((["train", "--profile", "smoke", "--set", f"{name}={value}"], f"{name} is ") for name, value in UNFIT),
+        (["train", "--profile", "smoke", "--device", "mps"], "train.device is 'mps'; it must be auto, cpu or cuda"),
         (["train", "--profile", "quick", "--dataset", "ccp-os"], "data_scripts/ccp.py"),
         (["train", "--profile", "smoke", "--method", "panet", "--set", "model.options.bg=blue"], "bg is 'blue'"),
         (["train", "--profile", "smoke", "--set", "model.options.nothing=1"], "'nothing'"),
@@ -130,6 +142,19 @@ def test_ctrl_c_leaves_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(doctor, "_installed", interrupted)
     assert main(["doctor"]) == 130
     assert "stopped" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_a_training_says_how_to_go_on_and_leaves_with_130(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from oshp_lite.engine.train import Training
+
+    step = Training._step
+    monkeypatch.setattr(Training, "_step", lambda *given: signal.raise_signal(signal.SIGINT) or step(*given))
+    few = [f"data.synthetic.{name}=16" for name in ("n_train", "n_test")] + ["init.kind=none"]
+    words = ["train", "--profile", "smoke", "--quiet", *(word for item in few for word in ("--set", item))]
+    assert main([*words, "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]) == 130
+    assert "start the same run again to go on" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import operator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from oshp_lite.engine.config import RunConfig, from_dict, identity, identity_dict, override
+from oshp_lite.engine import config as config_module
+from oshp_lite.engine.config import (
+    RunConfig,
+    SyntheticConfig,
+    TrainConfig,
+    from_dict,
+    identity_dict,
+    identity_of,
+    override,
+)
 from oshp_lite.engine.models import resolve_encoder
 from oshp_lite.engine.presets import PROFILES, init_config, load_profile, variant_config
 from oshp_lite.engine.provenance import ROOMS, code_fingerprint, provenance, source_digest
@@ -37,7 +51,7 @@ def test_the_default_profile_values_and_the_ceiling() -> None:
     assert ceiling.train.visible == "all"
     assert ceiling.init.kind == "none"
     assert ceiling.model.method == "segment"
-    assert ceiling.model.options == resolve_encoder(quick)
+    assert resolve_encoder(ceiling) == resolve_encoder(quick)
     assert load_profile("quick", ["train.task=segment"]) == ceiling
     assert load_profile("paper").variant == "official"
 
@@ -122,21 +136,40 @@ def test_optimizer_groups() -> None:
         (["train.lrr=1"], "unknown name 'lrr'"),
         (["trian.lr=1"], "unknown name 'trian'"),
         (["train.epochs=ten"], "whole number"),
-        (["train.epochs=0"], "at least 1"),
+        (["train.epochs=0"], r"train.epochs is 0; it must lie in \[1, "),
         (["train.epochs=1.5"], "whole number"),
         (["train.clip=true"], "number"),
-        (["data.way=2"], "'k' or '1'"),
-        (["data.size=7"], "at least 16"),
-        (["data.size=[1, 2, 3]"], "whole number or .height, width."),
+        (["data.way=2"], "k, 1"),
+        (["data.size=7"], r"data.size is 7; it must lie in \[16, "),
+        (["data.size=[1, 2, 3]"], "whole number or a list"),
         (["data.pad_label=7"], "255"),
         (["train"], "name=value"),
         (["train.lr=[1"], "cannot be read"),
         (["train=3"], "group of names"),
-        (["train.lr.x=3"], "cannot be"),
+        (["train.lr.x=3"], "a number"),
         (["init.kind=file"], "init.path"),
         (["train.task=segment"], "model.method"),
-        (["model.options=4"], "group of names"),
-        (["train.lr=.nan"], "at least"),
+        (["model.options=4"], "names and values"),
+        (["train.lr=.nan"], "train.lr is nan"),
+        (["model.options.unlabelled=class"], "data.condition"),
+        # refused before any training, each by the range that stands in its field
+        (["train.poly_step=0"], "poly_step"),
+        (["train.encoder_lr=-1"], "encoder_lr"),
+        (["train.momentum=2"], "momentum"),
+        (["train.momentum=-1", "train.optimizer=sgd"], "momentum"),
+        (["train.weight_decay=-1"], "weight_decay"),
+        (["train.poly_power=.nan"], "poly_power"),
+        (["train.clip=-1"], "clip"),
+        (["train.seed=-1"], "seed"),
+        (["train.seed=100000000000000000000"], "seed"),
+        (["eval.queries=-3"], "queries"),
+        (["eval.queries=0"], "queries"),
+        (["eval.repeats=0"], "repeats"),
+        (["eval.per_class=0"], "per_class"),
+        (["init.lr=-1"], "init.lr"),
+        (["init.batch_size=0"], "init.batch_size"),
+        (["data.size=100000000"], "data.size"),
+        (["data.synthetic.seed=-1"], "data.synthetic.seed"),
     ],
 )
 def test_wrong_overrides_get_a_sentence(changes: list[str], message: str) -> None:
@@ -161,16 +194,108 @@ def test_overrides_reach_every_level() -> None:
         variant_config("best")
 
 
-def test_identity_follows_what_a_run_is_and_nothing_else() -> None:
+LEAVES = [
+    (f"{group.name}.{item.name}", getattr(getattr(RunConfig(), group.name), item.name))
+    for group in dataclasses.fields(RunConfig)
+    if group.name != "variant"
+    for item in dataclasses.fields(getattr(RunConfig(), group.name))
+    if item.name not in ("synthetic", "options")
+] + [(f"data.synthetic.{item.name}", item.default) for item in dataclasses.fields(SyntheticConfig)]
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-2, 300),
+    st.sampled_from([10**20, -1, 0, 2**31, 10**400]),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["1e-3", "nan", "inf", "k", "1", "auto", "iteration", "papers", "none"]),
+    st.lists(st.one_of(st.integers(), st.floats(), st.text(max_size=3)), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@given(st.sampled_from(LEAVES), ODD)
+def test_a_field_takes_a_good_value_or_says_why_not(leaf: tuple[str, Any], value: Any) -> None:
+    name, default = leaf
+    refusal, config = "", RunConfig()
+    try:
+        config = override(config, {name: value})
+    except UserError as error:
+        refusal = str(error)
+    assert not refusal or (name in refusal and "\n" not in refusal)
+    assert from_dict(yaml.safe_load(config.to_yaml())) == config
+    group, _, last = name.rpartition(".")
+    kept = operator.attrgetter(group)(config)
+    numbers = [item for item in np.ravel(getattr(kept, last)) if isinstance(item, int | float)]
+    assert all(math.isfinite(number) for number in numbers)
+    assert math.isfinite(rate(config.train, 0, 3, 10))
+    assert type(default) is not bool or type(getattr(kept, last)) is bool
+
+
+def test_every_number_has_a_finite_range() -> None:
+    for name, default in LEAVES:
+        group, _, last = name.rpartition(".")
+        kept = operator.attrgetter(group)(RunConfig())
+        (item,) = (item for item in dataclasses.fields(kept) if item.name == last)
+        if type(default) in (int, float) and "Literal[0" not in str(item.type):
+            low, high = item.metadata["range"][:2]
+            assert math.isfinite(low), name
+            assert math.isfinite(high), name
+
+
+def test_identity_follows_what_a_run_is_and_nothing_else(tmp_path: Path) -> None:
     base = load_profile("quick")
-    same = override(base, ["data.workers=4", "train.threads=1", "train.save_seconds=5", "train.eval_every=2"])
-    assert identity(base, "d", "c") == identity(same, "d", "c")
+    same = [
+        "data.workers=4",
+        "train.threads=1",
+        "train.save_seconds=5",
+        "train.eval_every=2",
+        "data.synthetic.n_train=9",
+    ]
+    assert identity_of(override(base, same), "d") == identity_of(base, "d")
     for change in ("train.seed=1", "data.size=96", "model.options.width=32", "eval.screening=false", "data.fold=2"):
-        assert identity(override(base, [change]), "d", "c") != identity(base, "d", "c"), change
-    assert identity(base, "e", "c") != identity(base, "d", "c") != identity(base, "d", "x")
-    assert "workers" not in identity_dict(base)["data"]
-    real = load_profile("paper", dataset="atr-os")
-    assert identity(real, "d", "c") == identity(override(real, ["data.synthetic.n_train=9"]), "d", "c")
+        assert identity_of(override(base, [change]), "d") != identity_of(base, "d"), change
+    assert identity_of(override(base, ["data.condition=papers"]), "d") != identity_of(base, "d")
+    assert len({identity_of(base, *more) for more in (["d"], ["e"], ["d", "i"], ["d", "", "cuda"])}) == 4
+    # the initialisation counts by its identity, a file by its content, so neither its settings nor its path do
+    assert identity_of(override(base, ["init.lr=0.1"]), "d", "i") == identity_of(base, "d", "i")
+    files = [override(base, {"init.kind": "file", "init.path": str(tmp_path / name)}) for name in "ab"]
+    assert identity_of(files[0], "d", "i") == identity_of(files[1], "d", "i")
+
+
+def test_a_field_added_later_leaves_old_identities_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what differs from a default enters, so a new loss term at its default re-keys no run."""
+    base = load_profile("lite", ["model.method=pfenet"])
+    before = identity_dict(base)
+    assert "data" not in before, "all at their defaults"
+    assert before["model"] == {"method": "pfenet", "options": {"balance": 0.5}}
+
+    @dataclasses.dataclass(frozen=True)
+    class Later(TrainConfig):
+        new_term: float = 0.0
+
+    monkeypatch.setattr(config_module, "RunConfig", lambda: dataclasses.replace(RunConfig(), train=Later()))
+    later = dataclasses.replace(base, train=Later(**vars(base.train)))
+    assert identity_dict(later) == before
+    changed = dataclasses.replace(later, train=dataclasses.replace(later.train, new_term=0.5))
+    assert identity_dict(changed)["train"] == {**before["train"], "new_term": 0.5}
+
+
+def test_the_label_condition_reaches_every_method() -> None:
+    from oshp_lite.engine.models import model_options
+
+    assert RunConfig().data.condition == load_profile("lite").data.condition == "person-class"
+    assert {variant_config(name).data.condition for name in ("official", "paper")} == {"papers"}
+    for condition, option in (("papers", "background"), ("person-class", "class"), ("ignore", "ignore")):
+        for method in ("eopnet", "popnet", "panet"):
+            chosen = load_profile("smoke", {"data.condition": condition, "model.method": method})
+            assert option in model_options(chosen, 18).values()
+    one, other = (load_profile("lite", [f"data.condition={name}"]) for name in ("papers", "person-class"))
+    firsts = [init_config(config) for config in (one, other)]
+    assert all(firsts)
+    assert identity_of(firsts[0], "d") == identity_of(firsts[1], "d"), "their initialisation is shared"  # type: ignore[arg-type]
 
 
 def test_init_runs_form_a_chain_shared_by_ways_and_heads() -> None:
@@ -190,7 +315,7 @@ def test_init_runs_form_a_chain_shared_by_ways_and_heads() -> None:
     agm = override(kway, ["model.options.agm_trunk=separable", "eval.source=agm", "train.epochs=3"])
     first = init_config(agm)
     assert first is not None
-    assert identity(first, "", "") == identity(chain[1], "", "")
+    assert identity_of(first, "d") == identity_of(chain[1], "d")
     assert init_config(load_profile("paper")) is None
     wide = init_config(override(kway, ["model.options.width=32"]))
     assert wide != chain[1]
@@ -230,6 +355,10 @@ def test_the_code_fingerprint_sees_rooms_but_not_the_generator(tmp_path: Path) -
     (tmp_path / "nn/a.py").write_text("x = 2\n")
     assert fresh() != first
     module._fingerprint.cache_clear()
+
+
+def test_a_notebook_depends_on_the_generator_too() -> None:
+    assert code_fingerprint([*ROOMS, "data/synthetic"]) != code_fingerprint(ROOMS)
 
 
 def test_provenance_tells_what_a_reader_needs() -> None:

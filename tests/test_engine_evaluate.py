@@ -18,7 +18,7 @@ from oshp_lite.engine.evaluate import evaluate, load_pairs, run_evaluation, trut
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores, scores_from_kway_matrices
 from oshp_lite.engine.models import build_parser
-from oshp_lite.engine.run import execute
+from oshp_lite.engine.runs import execute
 from oshp_lite.engine.trivial import BASELINES, baseline_evaluation, baseline_scores
 from oshp_lite.errors import UserError
 from oshp_lite.models.base import CheckpointRecord, Prediction, PredictOptions

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from oshp_lite.engine import train as train_module
 from oshp_lite.engine.checkpoint import load_parser, load_state, read_weights
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.evaluate import evaluate
-from oshp_lite.engine.train import Interrupted, Training, read_history, train
+from oshp_lite.engine.runs import read_history
+from oshp_lite.engine.schedule import make_optimizer
+from oshp_lite.engine.train import Interrupted, Training, train
 from oshp_lite.errors import UserError
 
 
@@ -34,13 +38,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> OneShotDataset:
 def ending(folder: Path) -> dict[str, Any]:
     """Everything of a finished run that has to be the same bit by bit."""
     state = load_state(folder / "resume.pt")
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in state["rows"]]
+    here = state["position"]
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in here["rows"]]
     return {
         "weights": read_weights(folder / "weights.safetensors"),
         "model": state["model"],
         "optimizer": state["optimizer"],
         "rows": rows,
-        "place": (state["epoch"], state["batch"], state["step"]),
+        "place": [here[name] for name in ("epoch", "batch", "step", "stage", "stage_step")],
     }
 
 
@@ -195,7 +200,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(
         patched.setattr(Training, "_step", interrupted)
         with pytest.raises(Interrupted, match="start the same run again"):
             train(config, dataset, tmp_path / "stopped", progress=False)
-    assert load_state(tmp_path / "stopped" / "resume.pt")["step"] == 5
+    assert load_state(tmp_path / "stopped" / "resume.pt")["position"]["step"] == 5
     assert not (tmp_path / "stopped" / "weights.safetensors").exists()
     train(config, dataset, tmp_path / "stopped", progress=False)
     assert_same(ending(tmp_path / "whole"), ending(tmp_path / "stopped"))
@@ -264,7 +269,7 @@ def test_encoder_weights_travel_from_a_segment_run(dataset: OneShotDataset, tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": {"lr": 1e30, "optimizer": "sgd", "clip": None, "warmup_steps": 0}}, "lower train.lr"),
+        ({"train": {"lr": 1000, "optimizer": "sgd", "clip": None, "warmup_steps": 0}}, "lower train.lr"),
         ({"train": {"device": "cuda:7"}}, "CUDA"),
         ({"train": {"device": "toaster"}}, "toaster"),
         ({"data": {"fold": 9}}, "fold"),
@@ -289,8 +294,8 @@ def test_bf16_and_paper_settings_train(dataset: OneShotDataset, tmp_path: Path) 
         train={"epochs": 1, "precision": "bf16", "steps_per_epoch": 2},
     )
     train(config, dataset, tmp_path, progress=False)
-    assert load_state(tmp_path / "resume.pt")["step"] == 2
-    assert train_module.read_history(tmp_path)[0]["loss_total"] > 0
+    assert load_state(tmp_path / "resume.pt")["position"]["step"] == 2
+    assert read_history(tmp_path)[0]["loss_total"] > 0
 
 
 def test_a_limit_in_minutes_ends_training(dataset: OneShotDataset, tmp_path: Path) -> None:
@@ -319,14 +324,67 @@ def test_a_full_disk_leaves_the_last_good_state(dataset: OneShotDataset, tmp_pat
     assert (folder / "weights.safetensors").exists()
 
 
-def test_an_output_beneath_a_file_and_a_damaged_state_get_a_sentence(dataset: OneShotDataset, tmp_path: Path) -> None:
+def test_an_output_beneath_a_file_gets_a_sentence(dataset: OneShotDataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write"):
         train(tiny_config(train={"epochs": 1}), dataset, tmp_path / "file" / "run", progress=False)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/resume.pt").write_bytes(b"PK no zip at all")
-    with pytest.raises(UserError, match="damaged"):
-        train(tiny_config(train={"epochs": 1}), dataset, tmp_path / "run", progress=False)
+
+
+def test_a_damaged_state_is_set_aside_and_training_begins_anew(
+    dataset: OneShotDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(train={"epochs": 1, "save_steps": 1})
+    train(config, dataset, tmp_path / "whole", progress=False)
+    folder = tmp_path / "run"
+
+    def damage(entry: str | None) -> None:
+        with monkeypatch.context() as patched:
+            killed_after(patched, 2)
+            with pytest.raises(Killed):
+                train(config, dataset, folder, progress=False)
+        if entry is None:
+            (folder / "resume.pt").write_bytes(b"PK no zip at all")
+            return
+        state = load_state(folder / "resume.pt")
+        del state[entry]
+        torch.save(state, folder / "resume.pt")
+
+    for entry in (None, "key", "model", "optimizer", "position", "code"):
+        damage(entry)
+        train(config, dataset, folder, progress=False)
+        assert "resume.pt is damaged and was set aside; training begins anew" in capsys.readouterr().err
+        assert_same(ending(tmp_path / "whole"), ending(folder))
+        shutil.rmtree(folder)
+    train(config, dataset, folder, progress=False)
+    weights = (folder / "weights.safetensors").read_bytes()
+    (folder / "weights.safetensors").write_bytes(weights[:-20])
+    train(config, dataset, folder, progress=False)
+    assert "written again" in capsys.readouterr().err
+    assert (folder / "weights.safetensors").read_bytes() == weights
+
+
+def test_stages_rates_and_the_optimiser_follow_one_clock(
+    dataset: OneShotDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `minutes` a stage's fresh optimiser comes when the network enters the stage, not after so many epochs."""
+    config = tiny_config(model={"method": "popnet"}, train={"minutes": 1, "epochs": 50, "warmup_steps": 1})
+    training = Training(config, dataset, tmp_path)
+    monkeypatch.setattr(Training, "_elapsed", lambda self: 60 * training.position.step / 10)  # ten steps a minute
+    made: list[int] = []
+    monkeypatch.setattr(
+        train_module, "make_optimizer", lambda *given: made.append(training.position.step) or make_optimizer(*given)
+    )
+    rates = []
+    batches = list(training.batches.of(0))
+    for step in range(10):
+        training._step(batches[step % len(batches)])
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        training.position.step += 1
+    ends = training.parser.stage_ends
+    assert made == [math.ceil(10 * end - 1e-9) for end in ends[:-1]], "renewed where POPNet's stages change"
+    first = made[0]
+    assert rates[0] == rates[first] == pytest.approx(config.train.lr), "the schedule begins anew with the stage"
+    assert rates[first - 1] < rates[first]
 
 
 class Evil:

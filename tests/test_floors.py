@@ -41,7 +41,6 @@ LAZY = {"scipy", "transformers", "huggingface_hub", "IPython"}
 REGISTRIES = {"oshp_lite.models.registry"}
 """Lists that import by name what they list, all of it in their own room."""
 TO_MEND = {
-    "oshp_lite.engine.models -> oshp_lite.engine.checkpoint -> oshp_lite.engine.models",
     "oshp_lite.study.render -> oshp_lite.study.tables.table -> oshp_lite.study.render",
 }
 """Circles that their rooms' owners are taking apart; empty when the house stands."""

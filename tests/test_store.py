@@ -14,12 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from oshp_lite.data.registry import dataset_folder
 from oshp_lite.engine import runs as store_module
-from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig
+from oshp_lite.engine.checkpoint import file_sha256
+from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, identity_of
 from oshp_lite.engine.presets import load_profile
-from oshp_lite.engine.runs import RunStore
+from oshp_lite.engine.runs import RunStore, is_older
 from oshp_lite.errors import UserError
 from oshp_lite.lock import Busy, locked
 
@@ -33,7 +35,7 @@ FAKE = textwrap.dedent(
     def find_dataset(data, root=None, progress=True):
         return SimpleNamespace(fingerprint="data of " + data.dataset)
 
-    def execute(config, dataset, folder, init_weights, progress):
+    def execute(config, dataset, folder, init_weights, progress, init_identity=None):
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder.parent.parent / "made.txt", "a") as stream:
             stream.write(f"{config.train.task} {config.data.way} {init_weights}\\n")
@@ -112,7 +114,7 @@ def test_the_initialisation_is_a_run_shared_by_both_ways(runs: RunStore) -> None
 def test_a_failed_training_shows_nothing_and_goes_on_later(runs: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     good = store_module.execute
 
-    def breaks(config: RunConfig, dataset: object, folder: Path, weights: Path | None, progress: bool) -> None:
+    def breaks(config: RunConfig, dataset: object, folder: Path, *_: object) -> None:
         folder.mkdir(parents=True)
         (folder / "resume.pt").write_text("half way")
         raise UserError("the disk is full")
@@ -129,19 +131,109 @@ def test_a_failed_training_shows_nothing_and_goes_on_later(runs: RunStore, monke
     assert not partial.exists()
 
 
-def test_a_run_of_older_code_is_shown_and_marked_and_not_used(runs: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs.ensure(config(init=PLAIN), progress=False)
+def test_a_run_of_older_code_is_found_and_marked_and_fresh_trains_it_anew(
+    runs: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, started = config(init=PLAIN), load_profile("smoke")
+    runs.ensure(plain, progress=False)
+    runs.ensure(started, progress=False)
+    assert len(made(runs)) == 3
+    assert not any(run.older_code for run in runs.runs())
     monkeypatch.setattr(store_module, "present_code", lambda method="": "newer code")
-    assert [run.older_code for run in runs.runs()] == [True]
-    assert runs.find(config(init=PLAIN)) is None
-    runs.ensure(config(init=PLAIN), progress=False)
-    assert sorted(run.older_code for run in runs.runs()) == [False, True]
+    assert [run.older_code for run in runs.runs()] == [True] * 3
+    found = runs.find(plain)
+    assert found is not None
+    assert found.older_code
+    assert runs.ensure(plain, progress=False).older_code
+    assert len(made(runs)) == 3, "found, not made"
+    again = runs.ensure(plain, progress=False, fresh=True)
+    assert not again.older_code
+    assert again.folder == found.folder
+    assert not runs.ensure(started, progress=False, fresh=True).older_code
+    assert len(made(runs)) == 6, "its initialisation of older code was made anew as well"
+    assert not any(run.older_code for run in runs.runs())
+    assert is_older({"code": "old"}, "eopnet")
+    assert not is_older({"code": "old", "code_equivalent": "newer code"}, "eopnet")
+
+
+FILES = ("config.yaml", "history.csv", "weights.safetensors", "scores.json", "provenance.json")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["deleted", "cut", "changed"])
+def test_a_damaged_run_is_not_finished_and_heals(runs: RunStore, name: str, how: str) -> None:
+    base = config(init=PLAIN)
+    whole = runs.ensure(replace(base, train=replace(base.train, seed=1)), progress=False)
+    run = runs.ensure(base, progress=False)
+    path = run.folder / name
+    content = path.read_bytes()
+    if how == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-5] if how == "cut" else b"null")
+    assert runs.find(base) is None
+    assert [one.folder for one in runs.runs()] == [whole.folder], "the other runs are still listed"
+    (told,) = runs.damaged().items()
+    assert told[0] == run.folder
+    with pytest.raises(UserError, match=r"is damaged.*--fresh") as refusal:
+        runs.ensure(base, progress=False)
+    assert "\n" not in str(refusal.value)
+    healed = runs.ensure(base, progress=False, fresh=True)
+    assert healed.folder == run.folder
+    assert not runs.damaged()
+    assert runs.find(base) is not None
+    assert len(made(runs)) == 3
+
+
+def test_a_damaged_initialisation_heals_with_the_run_that_starts_from_it(runs: RunStore) -> None:
+    kway, oneway = load_profile("smoke", way="k"), load_profile("smoke", way="1")
+    runs.ensure(kway, progress=False)
+    first = next(run for run in runs.runs() if run.settings["train"]["task"] == "segment")
+    first.weights.unlink()
+    with pytest.raises(UserError, match=r"damaged: weights.safetensors is missing; make it anew with --fresh"):
+        runs.ensure(oneway, progress=False)
+    runs.ensure(oneway, progress=False, fresh=True)
+    assert [line.split()[0] for line in made(runs)] == ["segment", "parse", "segment", "parse"]
+
+
+def test_a_fresh_training_that_was_interrupted_goes_on(runs: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, good = config(init=PLAIN), store_module.execute
+    runs.ensure(base, progress=False)
+
+    def interrupted(config: RunConfig, dataset: object, folder: Path, *_: object) -> None:
+        folder.mkdir(parents=True)
+        (folder / "resume.pt").write_text("half way")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_module, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.ensure(base, progress=False, fresh=True)
+    assert runs.find(base) is not None, "what was there is still there"
+    told: list[str] = []
+    monkeypatch.setattr(store_module, "execute", good)
+    runs.ensure(base, fresh=True, tell=told.append)
+    assert told[0].startswith("going on with")
+
+
+def test_the_kind_of_device_is_part_of_a_run(runs: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu, anywhere = (replace(config(init=PLAIN), train=replace(config().train, device=d)) for d in ("cpu", "auto"))
+    run = runs.ensure(on_cpu, progress=False)
+    assert runs.find(anywhere) is not None
+    on_cuda = replace(on_cpu, train=replace(on_cpu.train, device="cuda:0"))
+    assert runs.find(on_cuda) is None
+    assert identity_of(on_cuda, "x", "", "cuda") != run.identity
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"train\.device is cuda:0, but torch finds no CUDA device here"):
+            runs.ensure(on_cuda, progress=False)
 
 
 def test_a_run_whose_settings_have_other_names_is_still_listed(runs: RunStore) -> None:
     run = runs.ensure(config(init=PLAIN), progress=False)
-    path = run.folder / "config.yaml"
+    path, described = run.folder / "config.yaml", run.folder / "provenance.json"
     path.write_text(path.read_text() + "gone: 1\n")
+    provenance = json.loads(described.read_text())
+    provenance["files"]["config.yaml"] = file_sha256(path)
+    described.write_text(json.dumps(provenance))
     (listed,) = runs.runs()
     assert listed.settings["gone"] == 1
     with pytest.raises(UserError, match="gone"):
@@ -256,7 +348,7 @@ def test_a_dead_owner_holds_nothing_up(tmp_path: Path) -> None:
 def test_the_lock_names_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     with locked(path, "the thing"):
-        told = json.loads(path.read_text())
+        told = json.loads(path.with_name("x.lock.owner").read_text())
         assert told["pid"] == os.getpid()
         with (
             pytest.raises(Busy, match=f"the thing is being made by process {os.getpid()}"),

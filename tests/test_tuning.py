@@ -139,8 +139,8 @@ def test_the_profile_holds_what_the_kept_trials_chose(method: str) -> None:
     settled = declared[chosen(scores)].settled
     profile = load_profile("lite", {"model.method": method}, dataset=settled.data.dataset)
     assert settled.train == profile.train
-    default = {"unlabelled": "class"} if method == "eopnet" else {}  # its lite variant has it already
-    assert settled.model.options == default | profile.model.options
+    assert settled.data.condition == profile.data.condition == "person-class"
+    assert settled.model.options == profile.model.options
 
 
 # --------------------------------------------------------------------------------------- made and kept

@@ -89,13 +89,13 @@ def chosen_config(params: Mapping[str, Any]) -> RunConfig:
     )
 
 
-def finder(data: str | None, runs: str | None, *, older: bool) -> Finder:
+def finder(data: str | None, runs: str | None) -> Finder:
     """The study's finder of runs in the folders that --data and --runs name."""
     from oshp_lite.engine.runs import RunStore
     from oshp_lite.files import runs_root
     from oshp_lite.study.plan import Finder
 
-    return Finder(RunStore(runs_root(runs)), data, older=older)
+    return Finder(RunStore(runs_root(runs)), data)
 
 
 def takes_only(context: typer.Context, names: str, why: str) -> None:

@@ -36,7 +36,7 @@ def doctor(
     if not no_probe and not missing:
         _times(device)
     if missing:
-        print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[notebooks,ccp,test]'")
+        print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[notebooks,ccp,study,test]'")
         return 1
     return 0
 

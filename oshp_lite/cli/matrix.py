@@ -39,7 +39,6 @@ def matrix(
     threads: Annotated[int | None, number(1, "N", "threads of a row (default: cores / jobs)")] = None,
     limit: Annotated[float | None, number(0, "MINUTES", "minutes a row may take, 0 for no limit", float)] = None,
     no_notebooks: Annotated[bool, typer.Option("--no-notebooks", help="train and score, execute no notebook")] = False,
-    older: Annotated[bool, typer.Option("--older", help="rows finished by earlier code count as done")] = False,
     dry_run: options.DryRun = False,
     list: Annotated[
         Literal["text", "json"] | None, typer.Option("--list", help="list the rows, for people or for programs")
@@ -62,7 +61,7 @@ def matrix(
         raise UserError("--index, --row and --inits each choose rows; say one of them")
     if list is not None or dry_run:
         what = "--dry-run shows all rows" if list is None else "--list names all rows"
-        takes_only(context, f"list dry_run jobs threads limit no_notebooks older out data runs {CHOICE}", what)
+        takes_only(context, f"list dry_run jobs threads limit no_notebooks out data runs {CHOICE}", what)
     from oshp_lite.study.plan import numbered, plan_text
 
     rows, executor = _rows(profile, steps, datasets, only, set, data), _executor(context.params)
@@ -81,7 +80,7 @@ def _record(profile: str, data: str | None, runs: str | None) -> int:
     from oshp_lite.study.figures import keep_predictions
     from oshp_lite.study.results import committed_folder, load_results, record
 
-    finder = options.finder(data, runs, older=True)
+    finder = options.finder(data, runs)
     changed = record(profile, finder=finder)
     for path in keep_predictions(load_results(profile, finder=finder, screen=False), profile, finder=finder):
         print(f"kept     predictions of {path.stem}")
@@ -117,7 +116,7 @@ def _executor(params: dict[str, Any]) -> Executor:
     return Executor(
         folder=reports_root(params["out"]) / profile / "matrix",
         profile=profile,
-        finder=options.finder(params["data"], params["runs"], older=params["older"]),
+        finder=options.finder(params["data"], params["runs"]),
         notebook=None if params["no_notebooks"] else find_notebooks(["07"])[0],
         limit=60 * limit,
         threads=params["threads"] or threads or max(1, cores() // params["jobs"]),

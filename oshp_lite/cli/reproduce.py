@@ -55,4 +55,4 @@ def report(
     from oshp_lite.files import reports_root
     from oshp_lite.study.report import write_report
 
-    print(f"report: {write_report(profile, reports_root(out) / profile, options.finder(data, runs, older=True))}")
+    print(f"report: {write_report(profile, reports_root(out) / profile, options.finder(data, runs))}")

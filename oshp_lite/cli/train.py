@@ -24,6 +24,7 @@ def train(
     set: options.Settings,
     task: Annotated[Literal["parse", "segment"] | None, typer.Option(help="segment: the supervised ceiling")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="leave when another process makes the same run")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="train anew what is there (heals a damaged run)")] = False,
     quiet: options.Quiet = False,
     data: options.Data = None,
     runs: options.Runs = None,
@@ -34,6 +35,6 @@ def train(
     from oshp_lite.files import runs_root
 
     config = chosen_config(context.params)
-    run = RunStore(runs_root(runs)).ensure(config, data, wait=not no_wait, progress=not quiet)
+    run = RunStore(runs_root(runs)).ensure(config, data, wait=not no_wait, progress=not quiet, fresh=fresh)
     print_scores({run.folder.name: run.scores})
-    print(f"run: {run.folder}")
+    print(f"run: {run.folder}" + (" (made by older code; --fresh trains it anew)" if run.older_code else ""))

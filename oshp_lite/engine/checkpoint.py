@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
-from oshp_lite.files import cannot_read, sha256_json, write_atomic
+from oshp_lite.files import cannot_read, write_atomic
+from oshp_lite.labels import label_space
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
 from oshp_lite.models.registry import build
 
@@ -45,8 +46,10 @@ def read_record(path: Path | str) -> CheckpointRecord:
             "EOPNet.from_official, DeepLab ones with init.kind=file"
         )
     try:
-        return CheckpointRecord.from_dict(json.loads(found))
-    except (ValueError, TypeError, UserError) as error:
+        record = CheckpointRecord.from_dict(json.loads(found))
+        label_space(record.space)
+        return record
+    except (RecursionError, TypeError, ValueError, UserError) as error:
         raise UserError(
             f"{path} has a description that cannot be read ({error}); train it again or get it anew"
         ) from None
@@ -118,29 +121,45 @@ def load_state(path: Path | str) -> dict[str, Any]:
 def load_parser(path: Path | str, device: torch.device | str = "cpu") -> OneShotModel:
     """Rebuild a trained parser from `weights.safetensors`, in eval mode, with what the file says as `parser.record`.
 
-    Raises UserError for a missing, damaged or foreign file.
+    `device` as in `pick_device`. Raises UserError for a missing, damaged or foreign file.
     """
+    chosen = device if isinstance(device, torch.device) else pick_device(device)
     record = read_record(path)
     try:
         parser = build(record.method, **record.options)
-    except (UserError, TypeError, ValueError) as error:
+    except (UserError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"checkpoint {path} describes a model this version cannot build ({error}); train it again"
         ) from None
     put_weights(parser, read_weights(path), path)
     parser.record = record
-    return parser.to(device).eval()
+    return parser.to(chosen).eval()
 
 
-def file_digest(path: Path | str | None) -> str:
-    """Return what identifies first weights: a hash over the tensors, not over the file's description."""
-    if path is None:
-        return ""
-    if not str(path).endswith(".safetensors"):
-        try:
-            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        except OSError:
-            raise UserError(f"checkpoint {path} cannot be read; check the path") from None
-    state = read_weights(path)
-    parts = {name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest() for name, value in state.items()}
-    return sha256_json(parts)
+def pick_device(name: str, option: str = "the device") -> torch.device:
+    """Return the device that "auto", "cpu", "cuda" or "cuda:N" stands for. UserError when it is not there.
+
+    `option` is what the user has set, for the sentence: "train.device", "--device".
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if count else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"{option} is {name!r}; it must be auto, cpu or cuda (cuda:N for one of several)")
+    if device.type == "cuda" and (device.index or 0) >= count:
+        there = f"only {count} CUDA device(s)" if count else "no CUDA device"
+        raise UserError(f"{option} is {name}, but torch finds {there} here; use auto or cpu")
+    return device
+
+
+def file_sha256(path: Path | str, kind: str = "checkpoint") -> str:
+    """Return the SHA-256 (hex) of a file's content. UserError when it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise cannot_read(path, error, kind) from None

@@ -10,6 +10,7 @@ Every choice in which a paper and the official code differ is a field here or in
 | 17  | data.pad_label            | 0        | 0      | 255                                          |
 | 18  | eval.test_size            | null     | null   | the training size                            |
 | 19  | eval.screening            | true     | true   | true                                         |
+| -   | data.condition            | papers   | papers | person-class                                 |
 | 15  | eval.absent_test          | resized  | full   | resized                                      |
 | 22  | data.split                | 7500     | per dataset (ATR 7500, LIP and CIHP 14000) | the dataset's own |
 | 24  | data.pairing              | once     | each epoch | each epoch                               |
@@ -26,59 +27,74 @@ Rows 1-14, 20, 21 and 30-32 belong to the model and stand in its configuration. 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import yaml
 
-from oshp_lite.data.registry import dataset_spec, refuse_old_name
+from oshp_lite.data.registry import refuse_old_name
 from oshp_lite.errors import UserError
+from oshp_lite.fields import bounded, check_fields
+from oshp_lite.files import sha256_json
 
 T = TypeVar("T")
-FREE = {"identity": False}
-"""Marks a field that cannot change what a run is (speed, comfort), so that it stays out of the run's identity."""
+FREE: dict[str, Any] = {"identity": False}
+"""Marks a field that cannot change what a run is (speed, comfort, or counted by content instead)."""
+
+Condition = Literal["papers", "person-class", "ignore"]
+"""What a person's pixels without a label of the training classes are in training (novel garments hide among them).
+
+papers: background, as in both papers; person-class: one more class that support and query share; ignore: left out.
+"""
+
+MOST = 10_000_000
+"""A bound for counts that have no natural one."""
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
     """How many procedural scenes to draw, and how large, when the dataset is a `synth-*` one."""
 
-    n_train: int = 1200
-    n_test: int = 300
-    size: int = 128
-    seed: int = 0
+    n_train: int = bounded(1200, 2, 1_000_000)
+    n_test: int = bounded(300, 2, 1_000_000)
+    size: int = bounded(128, 16, 2048)
+    seed: int = bounded(0, 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.synthetic.")
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which episodes a run sees.
 
-    `size` is the training size, one number or [height, width]; `split` the last line of the training part's query
-    side (None: the dataset's own); `cap` limits 1-way queries per class.
+    `condition` names the label condition of the training (see `Condition`). `size` is the training size, one number
+    or [height, width]; `split` the last line of the training part's query side (None: the dataset's own); `cap` limits
+    1-way queries per class. `synthetic` counts in a run's identity by the drawn data's fingerprint.
     """
 
     dataset: str = "synth-atr"
-    fold: int = 1
+    fold: int = bounded(1, 1, 99)
     protocol: Literal["journal", "aaai", "tuning"] = "journal"
     way: Literal["k", "1"] = "k"
-    size: int | tuple[int, int] = 128
+    condition: Condition = "person-class"
+    size: int | tuple[int, int] = bounded(128, 16, 2048)
     augment: Literal["paper", "mild", "none"] = "mild"
     pairing: Literal["once", "each epoch"] = "each epoch"
     channels: Literal["rgb", "bgr"] = "rgb"
-    pad_label: int = 255
-    pre_resize: int | None = None
+    pad_label: Literal[0, 255] = 255
+    pre_resize: int | None = bounded(None, 16, 2048)
     scale: Literal["independent", "joint"] = "joint"
-    jitter: float = 0.2
-    split: int | None = None
-    cap: int | None = 1500
-    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
-    workers: int = field(default=0, metadata=FREE)
-    cache_mb: int = field(default=1024, metadata=FREE)
+    jitter: float = bounded(0.2, 0, 1)
+    split: int | None = bounded(None, 1, MOST)
+    cap: int | None = bounded(1500, 1, MOST)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig, metadata=FREE)
+    workers: int = bounded(0, 0, 256, **FREE)
+    cache_mb: int = bounded(1024, 0, MOST, **FREE)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,9 @@ class ModelConfig:
 
     method: str = "eopnet"
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model.")
 
 
 @dataclass(frozen=True)
@@ -102,34 +121,37 @@ class TrainConfig:
     task: Literal["parse", "segment"] = "parse"
     visible: Literal["base", "all"] = "base"
     unlabelled: Literal["background", "ignore"] = "background"
-    epochs: int = 30
-    steps_per_epoch: int | None = None
-    minutes: float = 0.0
-    batch_size: int = 16
-    seed: int = 0
+    epochs: int = bounded(30, 1, 100_000)
+    steps_per_epoch: int | None = bounded(None, 1, MOST)
+    minutes: float = bounded(0.0, 0, 100_000)
+    batch_size: int = bounded(16, 1, 4096)
+    seed: int = bounded(0, 0, 2**31 - 1)
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    lr: float = 1e-3
-    encoder_lr: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 1e-2
+    lr: float = bounded(1e-3, 0, 1000)
+    encoder_lr: float = bounded(1.0, 0, 1000)
+    momentum: float = bounded(0.9, 0, 1)
+    weight_decay: float = bounded(1e-2, 0, 10)
     schedule: Literal["poly", "cosine", "constant"] = "cosine"
-    poly_step: int | Literal["iteration"] = 10
-    poly_power: float = 0.9
+    poly_step: int | Literal["iteration"] = bounded(10, 1, 100_000)
+    poly_power: float = bounded(0.9, 0, 10)
     reset_momentum: bool = True
-    warmup_steps: int = 20
-    clip: float | None = 5.0
+    warmup_steps: int = bounded(20, 0, MOST)
+    clip: float | None = bounded(5.0, 1e-6, 1e6)
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = True
-    eval_every: int = field(default=0, metadata=FREE)
+    eval_every: int = bounded(0, 0, 100_000, **FREE)
     device: str = field(default="auto", metadata=FREE)
-    threads: int | None = field(default=None, metadata=FREE)
-    save_seconds: float = field(default=60.0, metadata=FREE)
-    save_steps: int = field(default=0, metadata=FREE)
+    threads: int | None = bounded(None, 1, 1024, **FREE)
+    save_seconds: float = bounded(60.0, 0, 1e6, **FREE)
+    save_steps: int = bounded(0, 0, MOST, **FREE)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "train.")
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How a trained parser is judged.
+    """How a trained parser is judged: the one owner of these choices (a network's configuration holds none of them).
 
     `source` (whose logits decide), `screening` (pixels outside the person mask become 0, for methods that have such a
     mask; always in 1-way, as released) and `restrict` (only ids that the support shows may win; None: as the method has
@@ -142,15 +164,18 @@ class EvalConfig:
     screening: bool = True
     restrict: bool | None = None
     absent_test: Literal["resized", "full"] = "resized"
-    test_size: int | tuple[int, int] | None = 128
+    test_size: int | tuple[int, int] | None = bounded(128, 16, 4096)
     pairs: Literal["journal", "aaai", "spread", "dataset"] = "dataset"
-    queries: int = 10
-    repeats: int = 3
-    per_class: int | None = None
-    bi_every: int = 1
-    bootstrap: int = 1000
-    samples: int = 8
-    batch_size: int = field(default=16, metadata=FREE)
+    queries: int = bounded(10, 1, 100_000)
+    repeats: int = bounded(3, 1, 10_000)
+    per_class: int | None = bounded(None, 1, MOST)
+    bi_every: int = bounded(1, 1, MOST)
+    bootstrap: int = bounded(1000, 0, 100_000)
+    samples: int = bounded(8, 0, 10_000)
+    batch_size: int = bounded(16, 1, 4096, **FREE)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "eval.")
 
 
 @dataclass(frozen=True)
@@ -165,11 +190,14 @@ class InitConfig:
     kind: Literal["none", "segment", "file"] = "none"
     path: str | None = None
     synthetic: str = "synth-atr"
-    synthetic_epochs: int = 0
-    dataset_epochs: int = 20
-    batch_size: int = 16
-    lr: float = 2e-3
+    synthetic_epochs: int = bounded(0, 0, 100_000)
+    dataset_epochs: int = bounded(20, 0, 100_000)
+    batch_size: int = bounded(16, 1, 4096)
+    lr: float = bounded(2e-3, 0, 1000)
     unlabelled: Literal["background", "ignore"] = "background"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "init.")
 
 
 @dataclass(frozen=True)
@@ -183,9 +211,12 @@ class RunConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     init: InitConfig = field(default_factory=InitConfig)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain nested dicts, lists and literals, ready for YAML or JSON."""
-        return typing.cast(dict[str, Any], _plain(asdict(self)))
+        return dict(_plain(asdict(self)))
 
     def to_yaml(self) -> str:
         """Return the YAML form, which `from_dict(yaml.safe_load(...))` reads back."""
@@ -201,15 +232,32 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(values: Mapping[str, Any], base: RunConfig | None = None, where: str = "configuration") -> RunConfig:
-    """Lay nested `values` over `base` (default: the dataclass defaults). UserError for unknown names or wrong types."""
+    """Lay nested `values` over `base` (default: the dataclass defaults).
+
+    UserError for unknown names, wrong types, values out of range and groups that contradict each other.
+    """
     config = lay(base or RunConfig(), values, where)
     check(config)
     return config
 
 
-def lay(config: RunConfig, values: Mapping[str, Any], where: str = "configuration") -> RunConfig:
-    """Like `from_dict`, for one layer of several: names and types are checked, ranges are not yet."""
-    return _lay_over(config, values, where)
+def lay(base: T, values: Mapping[str, Any], where: str = "configuration") -> T:
+    """Like `from_dict`, for one layer of several: groups may contradict each other until the last layer is laid."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where} must be a group of names and values, not {values!r}")
+    known = [item.name for item in fields(base)]  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            refuse_old_name(f"{where}: ", name)
+            raise UserError(f"{where}: unknown name {name!r}; known here: {', '.join(sorted(known))}")
+        current = getattr(base, name)
+        if is_dataclass(current):
+            value = lay(current, value, f"{where}: {name}")
+        elif isinstance(current, dict) and isinstance(value, Mapping):
+            value = {**current, **value}
+        changes[name] = value
+    return replace(base, **changes)  # type: ignore[type-var]
 
 
 def override(config: RunConfig, overrides: Mapping[str, Any] | Sequence[str]) -> RunConfig:
@@ -245,152 +293,66 @@ def _parse(item: str) -> tuple[str, Any]:
         raise UserError(f"override {item!r} is not of the form name=value, for example train.lr=0.01")
     try:
         return name.strip(), yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"the value of override {item!r} cannot be read; write it as in YAML") from None
 
 
-def _lay_over(base: T, values: Mapping[str, Any], where: str) -> T:
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where} must be a group of names and values, not {values!r}")
-    hints = typing.get_type_hints(type(base))
-    known = {item.name for item in fields(typing.cast(Any, base))}
-    changes: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            refuse_old_name(f"{where}: ", name)
-            raise UserError(f"{where}: unknown name {name!r}; known here: {', '.join(sorted(known))}")
-        current = getattr(base, name)
-        path = f"{where}: {name}" if where in ("configuration", "override") else f"{where}.{name}"
-        if is_dataclass(current):
-            changes[name] = _lay_over(typing.cast(Any, current), value, path)
-        elif isinstance(current, dict):
-            if not isinstance(value, Mapping):
-                raise UserError(f"{path} must be a group of names and values, not {value!r}")
-            changes[name] = {**current, **value}
-        else:
-            changes[name] = _fit(hints[name], value, path)
-    return replace(typing.cast(Any, base), **changes)
-
-
-def _fit(hint: Any, value: Any, path: str) -> Any:
-    """Return `value` in the type that `hint` asks for, or raise UserError."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    for option in options:
-        fitted = _fit_one(option, value)
-        if fitted is not _MISFIT:
-            return fitted
-    raise UserError(f"{path} cannot be {value!r}; it takes {' or '.join(_describe(option) for option in options)}")
-
-
-_MISFIT = object()
-
-
-def _fit_one(option: Any, value: Any) -> Any:
-    if option is type(None):
-        return None if value is None else _MISFIT
-    if typing.get_origin(option) is Literal:
-        choices = typing.get_args(option)
-        if isinstance(value, int) and not isinstance(value, bool) and str(value) in choices:
-            value = str(value)  # way: 1 in a YAML file means "1"
-        return value if value in choices and not isinstance(value, bool) else _MISFIT
-    if typing.get_origin(option) is tuple:
-        parts = typing.get_args(option)
-        if isinstance(value, (list, tuple)) and len(value) == len(parts):
-            fitted = [_fit_one(part, item) for part, item in zip(parts, value, strict=True)]
-            return _MISFIT if any(item is _MISFIT for item in fitted) else tuple(fitted)
-        return _MISFIT
-    if option is float and isinstance(value, str):
-        try:
-            return float(value)  # YAML reads 1e-3 as a string
-        except ValueError:
-            return _MISFIT
-    if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if option is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if option in (bool, str) and isinstance(value, option):
-        return value
-    return _MISFIT
-
-
-def _describe(option: Any) -> str:
-    if option is type(None):
-        return "null"
-    if typing.get_origin(option) is Literal:
-        return " or ".join(repr(choice) for choice in typing.get_args(option))
-    if typing.get_origin(option) is tuple:
-        return "[height, width]"
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(option, str(option))
-
-
 def check(config: RunConfig) -> None:
-    """Raise UserError when a value is out of its range, naming it."""
-    data, train, evaluation, init = config.data, config.train, config.eval, config.init
-    low: list[tuple[str, float | None, float]] = [
-        ("data.synthetic.n_train", data.synthetic.n_train, 2),
-        ("data.synthetic.n_test", data.synthetic.n_test, 2),
-        ("data.synthetic.size", data.synthetic.size, 16),
-        ("data.fold", data.fold, 1),
-        ("data.pre_resize", data.pre_resize, 16),
-        ("data.split", data.split, 1),
-        ("data.cap", data.cap, 1),
-        ("data.workers", data.workers, 0),
-        ("data.jitter", data.jitter, 0),
-        ("train.epochs", train.epochs, 1),
-        ("train.steps_per_epoch", train.steps_per_epoch, 1),
-        ("train.batch_size", train.batch_size, 1),
-        ("train.threads", train.threads, 1),
-        ("train.minutes", train.minutes, 0),
-        ("train.warmup_steps", train.warmup_steps, 0),
-        ("train.lr", train.lr, 0),
-        ("eval.batch_size", evaluation.batch_size, 1),
-        ("eval.bi_every", evaluation.bi_every, 1),
-        ("eval.bootstrap", evaluation.bootstrap, 0),
-        ("init.synthetic_epochs", init.synthetic_epochs, 0),
-        ("init.dataset_epochs", init.dataset_epochs, 0),
-    ]
-    for name, value, least in low:
-        if value is not None and not value >= least:
-            raise UserError(f"{name} is {value}; it must be at least {least:g}")
-    for name, size in (("data.size", data.size), ("eval.test_size", evaluation.test_size)):
-        if size is not None and min(size if isinstance(size, tuple) else (size,)) < 16:
-            raise UserError(f"{name} is {size}; both sides must be at least 16 pixels")
-    if data.pad_label not in (0, 255):
-        raise UserError(f"data.pad_label is {data.pad_label}; it must be 0 (background) or 255 (ignored)")
-    if train.task == "segment" and config.model.method != "segment":
+    """Raise UserError when groups contradict each other; each field has checked itself."""
+    if config.train.task == "segment" and config.model.method != "segment":
         raise UserError(
             f"train.task is segment but model.method is {config.model.method}; set model.method=segment (its options "
             "are those of the encoder)"
         )
-    if init.kind == "file" and not init.path:
+    if "unlabelled" in config.model.options:
+        raise UserError(
+            "model.options.unlabelled is set by the label condition; set data.condition to papers (background), "
+            "person-class or ignore"
+        )
+    if config.init.kind == "file" and not config.init.path:
         raise UserError("init.kind is 'file' but init.path is empty; give the checkpoint's path")
 
 
+# ------------------------------------------------------------------------------------------------ identity
+
+
 def identity_dict(config: RunConfig) -> dict[str, Any]:
-    """Return the part of a configuration that says what the run is, without what only affects speed or comfort."""
+    """Return what of a configuration says what the run is: {group: {name: value}}, nothing that is at its default.
 
-    def keep(value: Any) -> Any:
-        if is_dataclass(value):
-            return {
-                item.name: keep(getattr(value, item.name))
-                for item in fields(value)
-                if item.metadata.get("identity", True)
-            }
-        return _plain(value)
-
-    kept: dict[str, Any] = keep(config)
-    if not dataset_spec(config.data.dataset).synthetic and not (
-        config.init.kind == "segment" and config.init.synthetic_epochs
-    ):
-        kept["data"].pop("synthetic")
+    A value enters only where it differs from the plain `RunConfig()`; the model's options are those that were given,
+    over the variant's name. So a field added later, whose default keeps what was done before, leaves every earlier
+    identity as it is (a default itself never changes; another behaviour is another value). Left out are fields that
+    only affect speed or comfort, and the group `init`, which counts by the identity of the initialisation itself.
+    """
+    plain = RunConfig()
+    kept: dict[str, Any] = {} if config.variant == plain.variant else {"variant": config.variant}
+    for group in ("data", "model", "train", "eval"):
+        mine, default = getattr(config, group), getattr(plain, group)
+        values = {
+            item.name: _plain(getattr(mine, item.name))
+            for item in fields(mine)
+            if item.metadata.get("identity", True) and getattr(mine, item.name) != getattr(default, item.name)
+        }
+        if values:
+            kept[group] = values
+    if config.model.method == "segment":  # supervised, it knows `train.unlabelled` only
+        kept.get("data", {}).pop("condition", None)
     return kept
 
 
-def identity(config: RunConfig, data_fingerprint: str, code_fingerprint: str) -> str:
-    """Return the run's identity: 16 hex digits over configuration, data and code."""
-    content = {"config": identity_dict(config), "data": data_fingerprint, "code": code_fingerprint}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def identity_of(config: RunConfig, data_fingerprint: str, init_identity: str = "", device_kind: str = "cpu") -> str:
+    """Return a run's identity, 16 hex digits over configuration, training data, initialisation and kind of device.
+
+    `init_identity` is the identity of the run that gives the first weights, or the SHA-256 of their file, or "";
+    `device_kind` "cpu" or "cuda". The code is not part of it: it is recorded beside the run.
+    """
+    content = {
+        "config": identity_dict(config),
+        "data": data_fingerprint,
+        "init": init_identity,
+        "device": device_kind,
+    }
+    return sha256_json(content)[:16]
 
 
 def __getattr__(name: str) -> Any:

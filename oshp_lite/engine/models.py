@@ -15,13 +15,17 @@ from oshp_lite.models.encoders import ENCODER_OPTIONS, EncoderConfig
 from oshp_lite.models.encoders.pretrained import load_deeplab
 from oshp_lite.models.registry import build
 
+UNLABELLED = {"papers": "background", "person-class": "class", "ignore": "ignore"}
+"""What each label condition makes of a person's unlabelled pixels: every method's option `unlabelled`."""
+
 
 def model_options(config: RunConfig, n_ids: int) -> dict[str, Any]:
-    """Return everything a method is built from: variant, seed, n_ids, way and the model's own options."""
+    """Return everything a method is built from: variant, seed, label condition, n_ids, way and its own options."""
     return {
         "variant": config.variant,
         "seed": config.train.seed,
         **config.model.options,
+        "unlabelled": UNLABELLED[config.data.condition],
         "n_ids": n_ids,
         "way": config.data.way,
     }

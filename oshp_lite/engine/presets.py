@@ -39,6 +39,7 @@ _OFFICIAL: dict[str, Any] = {
         "split": 7500,
         "cap": 1500,
         "protocol": "journal",
+        "condition": "papers",
     },
     "train": {
         "epochs": 50,
@@ -153,7 +154,7 @@ def load_profile(
         config = lay(config, layer, where)
     config = lay(config, nest(pairs), "override")
     if config.train.task == "segment" and config.model.method != "segment":
-        config = replace(config, model=ModelConfig("segment", encoder_options(config)))
+        config = replace(config, model=ModelConfig("segment", encoder_options(config, config.variant)))
     check(config)
     return config
 
@@ -161,58 +162,46 @@ def load_profile(
 def init_config(config: RunConfig) -> RunConfig | None:
     """Return the configuration of the run that gives `config` its first encoder weights, or None when there is none.
 
-    The answer is a "segment" run whose own `init` may ask for an earlier one (procedural people first, then the
-    dataset's base classes), so the chain is resolved by asking again. It depends on fold, data, encoder and the `init`
-    values only, so all methods and ways of a fold share it.
+    That is a "segment" run whose own `init` may ask for an earlier one (procedural people first, then the dataset's
+    base classes), so the chain is resolved by asking again. It depends on fold, data, encoder and the `init` values
+    only, so all methods, ways and label conditions of a fold share it.
     """
-    init = config.init
+    init, plain = config.init, RunConfig()
     if init.kind != "segment":
         return None
-    synthetic = dataset_spec(config.data.dataset).synthetic
-    stages: list[tuple[str, int]] = []
-    if init.synthetic_epochs and not synthetic:
-        stages.append((init.synthetic, init.synthetic_epochs))
-    if init.dataset_epochs:
-        stages.append((config.data.dataset, init.dataset_epochs))
-    if not stages:
+    first_on_people = init.synthetic_epochs > 0 and not dataset_spec(config.data.dataset).synthetic
+    if not first_on_people and not init.dataset_epochs:
         return None
-    dataset, epochs = stages[-1]
-    earlier = InitConfig(kind="none")
-    if len(stages) > 1:
-        earlier = replace(init, dataset_epochs=0)
-    foreign = dataset != config.data.dataset
-    data = replace(config.data, dataset=dataset, way="k", split=None, pairing="each epoch", cap=None)
-    if foreign:
-        data = replace(data, protocol="journal")
-    default = RunConfig()
-    train = replace(
-        default.train,
-        task="segment",
-        visible="base",
-        unlabelled=init.unlabelled,
-        epochs=epochs,
-        batch_size=init.batch_size,
-        lr=init.lr,
-        seed=config.train.seed,
-        precision=config.train.precision,
-        channels_last=config.train.channels_last,
-        device=config.train.device,
-        threads=config.train.threads,
-        save_seconds=config.train.save_seconds,
-        save_steps=config.train.save_steps,
-    )
+    on_people = not init.dataset_epochs
+    data = replace(config.data, way="k", split=None, pairing="each epoch", cap=None)
     evaluation = replace(
         config.eval, source="npm", screening=True, absent_test="resized", pairs="dataset", bi_every=1, bootstrap=0
     )
-    if foreign and init.dataset_epochs == 0 and synthetic is False:
-        # the run on procedural people is the same whichever dataset it later serves, so its test settings are fixed
-        evaluation = replace(default.eval, test_size=data.size, bootstrap=0)
-    model = ModelConfig(method="segment", options=encoder_options(config))
-    return RunConfig(variant="lite", data=data, model=model, train=train, eval=evaluation, init=earlier)
+    if on_people:  # the same run whichever dataset it later serves, so its protocol and test settings are fixed
+        data = replace(data, dataset=init.synthetic, protocol="journal")
+        evaluation = replace(plain.eval, test_size=data.size, bootstrap=0)
+    kept = ("seed", "precision", "channels_last", "device", "threads", "save_seconds", "save_steps")
+    train = replace(
+        plain.train,
+        task="segment",
+        unlabelled=init.unlabelled,
+        epochs=init.synthetic_epochs if on_people else init.dataset_epochs,
+        batch_size=init.batch_size,
+        lr=init.lr,
+        **{name: getattr(config.train, name) for name in kept},
+    )
+    return RunConfig(
+        data=data,
+        model=ModelConfig("segment", encoder_options(config)),
+        train=train,
+        eval=evaluation,
+        init=replace(init, dataset_epochs=0) if first_on_people and not on_people else InitConfig(),
+    )
 
 
-def encoder_options(config: RunConfig) -> dict[str, Any]:
-    """Return those options of the run's model that describe its encoder."""
+def encoder_options(config: RunConfig, variant: str = "lite") -> dict[str, Any]:
+    """Return the options that give a model of `variant` the encoder of the run's model: where it differs from it."""
     from oshp_lite.engine.models import resolve_encoder
 
-    return resolve_encoder(config)
+    plain = resolve_encoder(from_dict({"variant": variant}))
+    return {name: value for name, value in resolve_encoder(config).items() if plain.get(name) != value}

@@ -20,11 +20,11 @@ from oshp_lite.models import registry
 
 PACKAGE = Path(oshp_lite.__file__).resolve().parent
 
-ROOMS = ("errors.py", "files.py", "fields.py", "labels", "data", "models", "engine")
-"""The code that every run depends on (floors 0 to 4)."""
+ROOMS = ("errors.py", "fields.py", "files.py", "labels", "data", "models", "engine")
+"""The code that every run depends on."""
 
-ELSEWHERE = ("data/synthetic", "data/prepare", "engine/provenance.py", "engine/trivial.py")
-"""Rooms inside those that cannot change a run: what they make is fingerprinted as data, or is only told."""
+ELSEWHERE = ("data/synthetic", "data/prepare", "engine/provenance.py", "engine/runs.py", "engine/trivial.py")
+"""Rooms inside those that cannot change a run: what they make is fingerprinted as data, or is only recorded."""
 
 LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "matplotlib", "tqdm")
 
@@ -32,7 +32,8 @@ LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "matplotlib", "tqdm")
 def code_fingerprint(rooms: Iterable[str] = ROOMS, *, package: Path = PACKAGE) -> str:
     """Return 16 hex digits over the code of some files and folders of the package, comments and docstrings apart.
 
-    Formatting does not count either; the same code gives the same answer on Python 3.11 to 3.13.
+    Formatting does not count either; the same code gives the same digits on Python 3.11 to 3.13. `ELSEWHERE` is left
+    out where it lies inside a room, and counted where it is named itself ("data/synthetic").
     """
     return _fingerprint(tuple(sorted(set(rooms))), package)
 
@@ -43,7 +44,8 @@ def code_of(method: str) -> str:
 
     Another method's file is not among it, so a new contender leaves the old runs as they are.
     """
-    return _fingerprint(reached(("engine/run.py", *_files_of(registry.method(method).path))), PACKAGE)
+    starts = ("engine/train.py", "engine/evaluate.py", *_files_of(registry.method(method).path))
+    return _fingerprint(reached(starts), PACKAGE)
 
 
 def reached(starts: Iterable[str], *, package: Path = PACKAGE) -> tuple[str, ...]:
@@ -62,13 +64,15 @@ def reached(starts: Iterable[str], *, package: Path = PACKAGE) -> tuple[str, ...
 
 @cache
 def _imports(text: str) -> tuple[str, ...]:
-    """Return every name that a module's text may import, those inside functions too."""
+    """Return every name that a module's text may import, inside functions and by `import_module("...")` too."""
     names: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names += [str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant)]
     return tuple(names)
 
 
@@ -95,19 +99,20 @@ def _sources(rooms: tuple[str, ...], package: Path) -> Iterator[Path]:
     for room in rooms:
         place = package / room
         found.update([place] if place.is_file() else place.rglob("*.py"))
+    apart = [room for room in ELSEWHERE if room not in rooms]
     for path in sorted(found):
         inside = path.relative_to(package).as_posix()
-        if not any(inside == other or inside.startswith(f"{other}/") for other in ELSEWHERE):
+        if not any(inside == room or inside.startswith(f"{room}/") for room in apart):
             yield path
 
 
 @cache
 def source_digest(text: str) -> str:
     """Return the SHA-256 of a module's syntax tree without comments, docstrings, positions and empty fields."""
-    return hashlib.sha256(_told(ast.parse(text)).encode()).hexdigest()
+    return hashlib.sha256(_as_text(ast.parse(text)).encode()).hexdigest()
 
 
-def _told(node: Any) -> str:
+def _as_text(node: Any) -> str:
     """Write a syntax tree as text; empty fields are left out because their number grows with Python's versions."""
     if isinstance(node, ast.AST):
         parts = []
@@ -116,10 +121,10 @@ def _told(node: Any) -> str:
                 value = _without_docstring(value)
             if value is None or value == [] or name == "kind":
                 continue
-            parts.append(f"{name}={_told(value)}")
+            parts.append(f"{name}={_as_text(value)}")
         return f"{type(node).__name__}({','.join(parts)})"
     if isinstance(node, list):
-        return f"[{','.join(_told(item) for item in node)}]"
+        return f"[{','.join(_as_text(item) for item in node)}]"
     return repr(node)
 
 

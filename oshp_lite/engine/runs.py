@@ -1,45 +1,53 @@
 """The run store: a configuration goes in, its finished run comes out, trained at most once.
 
-A run's identity is the hash of its configuration, its data's fingerprint and the fingerprint of the code it uses
-(comments and docstrings do not count). Its folder appears under its final name only when everything is in it:
+A run's identity is the hash of its configuration, the fingerprint of its training data, the identity of its
+initialisation and the kind of device (`config.identity_of`). The code that made it is recorded beside it; a run of
+older code is marked, and `fresh` trains it anew. A folder appears under its final name when everything is in it:
 
     config.yaml   history.csv      weights.safetensors      resume.pt
     scores.json   provenance.json  sample_NN.png  notebook.ipynb
-    pairs.npz     answers.npz      (each test pair's confusion matrix, and its answer)
+    pairs.npz     answers.npz      (each test pair's confusion matrix, and its prediction)
 
-Until then the work lies in `.partial/`, from where a killed training goes on.
+Until then the work lies in `.partial/`, from where a killed training goes on. provenance.json holds the files'
+digests: a run whose files do not verify is damaged and not finished.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
+import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from oshp_lite.data.registry import check_names, dataset_folder, find_dataset
+from oshp_lite.engine.config import RunConfig, from_dict, identity_of
+from oshp_lite.engine.presets import init_config
 from oshp_lite.errors import UserError
-from oshp_lite.files import publish_folder, read_json, runs_root, write_json_atomic
+from oshp_lite.files import publish_folder, read_json, runs_root, sha256_json, write_json_atomic
 from oshp_lite.lock import locked
 from oshp_lite.models.registry import method
 
 if TYPE_CHECKING:
     from oshp_lite.data.dataset import OneShotDataset
-    from oshp_lite.engine.config import RunConfig
+    from oshp_lite.engine.metrics import Scores
 
-_SECONDS = "seconds.json"
+CONFIG, HISTORY, WEIGHTS = "config.yaml", "history.csv", "weights.safetensors"
+SCORES, PAIRS, ANSWERS, PROVENANCE = "scores.json", "pairs.npz", "answers.npz", "provenance.json"
+VERIFIED = (CONFIG, HISTORY, WEIGHTS, SCORES, PAIRS, ANSWERS)
+"""Files of a finished run whose digests stand in provenance.json."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder and what stands in it."""
+    """A finished run: its folder and what stands in it. `older_code`: made by other code than the present."""
 
     folder: Path
     settings: dict[str, Any]
@@ -50,28 +58,22 @@ class Run:
     @property
     def config(self) -> RunConfig:
         """The configuration. Raises UserError for a run of older code whose settings have other names."""
-        from oshp_lite.engine.config import from_dict
-
         return from_dict(self.settings, where="configuration")
 
     @property
     def identity(self) -> str:
-        """Hash of configuration, data and code."""
+        """What the run is: see `config.identity_of`."""
         return str(self.provenance.get("identity", ""))
 
     @property
     def weights(self) -> Path:
-        """The trained weights (safetensors, with method and configuration in its metadata)."""
-        return self.folder / "weights.safetensors"
+        """The trained weights (safetensors, with their `CheckpointRecord` inside)."""
+        return self.folder / WEIGHTS
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """One row per epoch of `history.csv`; cells that are no numbers are left out."""
-        try:
-            with open(self.folder / "history.csv", newline="", encoding="utf-8") as stream:
-                return [dict(_numbers(row)) for row in csv.DictReader(stream)]
-        except FileNotFoundError:
-            return []
+        """One row per epoch: see `read_history`."""
+        return read_history(self.folder)
 
     @property
     def samples(self) -> list[Path]:
@@ -96,6 +98,114 @@ class Run:
         return load_parser(self.weights)
 
 
+def read_history(folder: Path | str) -> list[dict[str, float]]:
+    """Return the rows of a run's history.csv, one per epoch; cells that are empty or no numbers are left out.
+
+    UserError when there is none, or it is damaged.
+    """
+    path = Path(folder) / HISTORY
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [dict(_numbers(row)) for row in csv.DictReader(stream)]
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; the run has not finished its first epoch") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); train the run again") from None
+
+
+def _numbers(row: dict[str, str]) -> Iterator[tuple[str, float]]:
+    for name, text in row.items():
+        with suppress(TypeError, ValueError):
+            yield name, float(text)
+
+
+# ------------------------------------------------------------------------------------------------ making a run
+
+
+def execute(
+    config: RunConfig,
+    dataset: OneShotDataset,
+    folder: Path | str,
+    init_weights: Path | str | None = None,
+    progress: bool = True,
+    init_identity: str | None = None,
+) -> Scores:
+    """Train a run (or go on with it), evaluate it, and write everything a run's folder holds; returns the scores.
+
+    config.yaml, history.csv, resume.pt, weights.safetensors (from `train`), scores.json with the test data's
+    fingerprint and the hash of the pair list among its details, pairs.npz, answers.npz, sample_NN.png and
+    provenance.json, the last one last: a folder without it is unfinished. Raises what `train` raises.
+    """
+    from oshp_lite.engine.checkpoint import load_parser, read_record
+    from oshp_lite.engine.evaluate import run_evaluation, save_answers, save_pairs, save_samples
+    from oshp_lite.engine.loading import run_fold, test_set
+    from oshp_lite.engine.provenance import provenance
+    from oshp_lite.engine.train import threads_set, train
+
+    folder = Path(folder)
+    train(config, dataset, folder, init_weights, progress, init_identity=init_identity)
+    with threads_set(config.train.threads):
+        parser = load_parser(folder / WEIGHTS, config.train.device)
+        episodes = test_set(config, dataset, run_fold(config, dataset))
+        evaluation = run_evaluation(parser, dataset, config, progress=progress, episodes=episodes)
+        device = str(evaluation.scores.details["device"])
+        record = provenance(dataset.fingerprint, device=device, seed=config.train.seed, method=config.model.method)
+    evaluation.scores.details |= {
+        "test_data": dataset.fingerprint,
+        "test_pairs": sha256_json([list(pair) for pair in episodes.pairs()]),
+    }
+    save_pairs(folder / PAIRS, evaluation)
+    save_answers(folder / ANSWERS, evaluation)
+    save_samples(folder, evaluation, dataset, config.data.channels)
+    write_json_atomic(folder / SCORES, evaluation.scores.as_dict())
+    write_json_atomic(folder / PROVENANCE, {**record, "code": read_record(folder / WEIGHTS).more["code"]})
+    return evaluation.scores
+
+
+def present_code(method: str = "segment") -> str:
+    """Return the digest of the code that decides the numbers of a method's runs, comments and docstrings left out."""
+    from oshp_lite.engine.provenance import code_of
+
+    return code_of(method)
+
+
+def is_older(provenance: dict[str, Any], method: str) -> bool:
+    """Return whether a result was made by other code than the present, or by a method that is no more.
+
+    `code_equivalent` in a provenance names later code that is known to give the same numbers, and counts for `code`.
+    """
+    try:
+        return provenance.get("code_equivalent", provenance.get("code")) != present_code(method)
+    except UserError:
+        return True
+
+
+def check_network(config: RunConfig) -> None:
+    """Raise UserError for options that the method does not know, or weights that it lacks: build it once."""
+    from oshp_lite.engine.models import build_parser
+    from oshp_lite.labels import fold
+
+    _check(config)
+    build_parser(config, fold(config.data.dataset, config.data.fold, config.data.protocol))
+
+
+def check_start(config: RunConfig) -> None:
+    """Raise UserError where a run could not begin here: a device that is not there, a network that cannot be built."""
+    from oshp_lite.engine.checkpoint import pick_device
+
+    pick_device(config.train.device, "train.device")
+    check_network(config)
+
+
+def _check(config: RunConfig) -> None:
+    """Raise UserError for a method, dataset or fold that does not exist, before any data are drawn."""
+    check_names(config.data)
+    method(config.model.method)
+
+
+# --------------------------------------------------------------------------------------------------- the store
+
+
 @dataclass
 class RunStore:
     """A folder of runs. `ensure` finds or makes one; `runs` lists what is there, made by older code too."""
@@ -113,150 +223,157 @@ class RunStore:
         wait: bool = True,
         progress: bool = True,
         tell: Callable[[str], None] | None = None,
+        fresh: bool = False,
     ) -> Run:
         """Return the finished run of `config`; train and evaluate it first when there is none.
 
-        `data` is the folder of datasets. Runs that `config` starts from are made the same way first. When another
-        process is making the run, wait for it, or raise Busy if `wait` is False. Raises UserError for missing data.
+        `data` is the folder of datasets. Runs that `config` starts from are made the same way first. `fresh` trains
+        anew what is there already, and an initialisation that is damaged or of older code. When another process is
+        making the run, wait for it, or raise Busy if `wait` is False. Raises UserError for missing data and for a
+        damaged run, unless `fresh`.
         """
         say = tell or _say
         _check(config)
         if not (dataset_folder(config.data, data) / "dataset.json").is_file():
             check_start(config)  # without data there is no finished run either; refuse before people are drawn
         dataset = find_dataset(config.data, data, progress=progress)
-        identity = self._identity(config, dataset)
-        name = _folder_name(config, identity)
-        found = self._open(self.root / name)
-        if found is not None:
-            return found
+        folders = list(self._folders(config, dataset, data, draw=True))
+        folder = folders[0]
+        for place in folders if not fresh else ():
+            run = self._open(place)
+            if run is not None:
+                return run
         check_start(config)
-        first = self._initial(config, data, wait=wait, progress=progress, tell=say)
-        with locked(self.root / ".locks" / f"{name}.lock", f"the run {name}", wait=wait, tell=say):
-            found = self._open(self.root / name)
-            if found is not None:
-                return found
-            work = self.root / ".partial" / name
+        first = self._initial(config, data, wait=wait, progress=progress, tell=say, fresh=fresh)
+        with locked(self.root / ".locks" / f"{folder.name}.lock", f"the run {folder.name}", wait=wait, tell=say) as had:
+            run = self._open(folder) if had or not fresh else None
+            if run is not None:
+                return run
+            work = self.root / ".partial" / folder.name
+            if fresh and not folder.exists():  # where it does, the work is that of a fresh training cut short
+                shutil.rmtree(work, ignore_errors=True)
             if progress:
                 again = "going on with" if (work / "resume.pt").is_file() else "making"
-                say(f"{again} the run {name}")
+                say(f"{again} the run {folder.name}")
             self._make(config, dataset, work, first, progress)
-            publish_folder(work, self.root / name, replace=True)
-        made = self._open(self.root / name)
-        if made is None:
-            raise UserError(f"{self.root / name} was made but cannot be read back; check the disk")
-        return made
+            publish_folder(work, folder, replace=True)
+        return cast(Run, self._open(folder))
 
     def find(self, config: RunConfig, data: str | Path | None = None) -> Run | None:
-        """The finished run of `config` made by the present code, or None; trains nothing."""
-        return self.find_in(config, find_dataset(config.data, data, progress=False))
+        """The finished run of `config`, or None (a damaged one counts for none); trains nothing."""
+        return self.find_in(config, find_dataset(config.data, data, progress=False), data)
 
-    def find_in(self, config: RunConfig, dataset: OneShotDataset) -> Run | None:
-        """The same for a dataset that is open already."""
-        return self._open(self.root / _folder_name(config, self._identity(config, dataset)))
+    def find_in(self, config: RunConfig, dataset: OneShotDataset, data: str | Path | None = None) -> Run | None:
+        """The same for a dataset that is open already; draws nothing."""
+        for folder in self._folders(config, dataset, data, draw=False):
+            with suppress(UserError):
+                run = self._open(folder)
+                if run is not None:
+                    return run
+        return None
 
     def runs(self) -> list[Run]:
         """Every finished run, oldest first; those made by other code than the present carry `older_code`."""
-        folders = sorted(path for path in self.root.glob("[!.]*") if (path / "scores.json").is_file())
-        found = [run for run in map(self._open, folders) if run is not None]
-        return sorted(found, key=lambda run: str(run.provenance.get("finished", "")))
+        return self._all()[0]
 
-    def _initial(
-        self, config: RunConfig, data: str | Path | None, *, wait: bool, progress: bool, tell: Callable[[str], None]
-    ) -> Run | None:
-        from oshp_lite.engine.presets import init_config
+    def damaged(self) -> dict[Path, str]:
+        """Folders of damaged runs, each with the sentence that says what is wrong and how to heal it."""
+        return self._all()[1]
 
+    def _all(self) -> tuple[list[Run], dict[Path, str]]:
+        runs: list[Run] = []
+        damaged: dict[Path, str] = {}
+        for folder in sorted(self.root.glob("[!.]*")):
+            try:
+                run = self._open(folder)
+                runs += [run] if run else []
+            except UserError as error:
+                if any((folder / name).is_file() for name in (*VERIFIED, PROVENANCE)):
+                    damaged[folder] = str(error)
+        return sorted(runs, key=lambda run: str(run.provenance.get("finished", ""))), damaged
+
+    def _initial(self, config: RunConfig, data: str | Path | None, *, fresh: bool, **how: Any) -> Run | None:
         first = init_config(config)
-        return None if first is None else self.ensure(first, data, wait=wait, progress=progress, tell=tell)
+        if first is None:
+            return None
+        if config.train.device == "auto":  # of the same kind as the run that starts from it
+            first = replace(first, train=replace(first.train, device=_device_kinds(config)[0]))
+        there = self.find(first, data) if fresh else None
+        return self.ensure(first, data, fresh=fresh and (there is None or there.older_code), **how)
 
-    def _identity(self, config: RunConfig, dataset: OneShotDataset) -> str:
-        from oshp_lite.engine.config import identity
+    def _folders(
+        self, config: RunConfig, dataset: OneShotDataset, data: str | Path | None, *, draw: bool
+    ) -> Iterator[Path]:
+        """Yield where the run of `config` may lie, by kind of device; that of a run made now first.
 
-        data = dataset.fingerprint
-        if config.init.kind == "file" and config.init.path:
-            data = f"{data} from {_file_sha(Path(config.init.path))}"
-        return identity(config, data, present_code(config.model.method))
+        Nowhere when an initialisation's dataset is not there and may not be drawn.
+        """
+        for kind in _device_kinds(config):
+            identity = _identity(config, dataset, kind, data, draw)
+            if identity is not None:
+                yield self.root / _folder_name(config, identity)
 
     def _open(self, folder: Path) -> Run | None:
-        if not (folder / "scores.json").is_file():
+        """Return the run in a folder, None when there is no folder. UserError when its files do not verify."""
+        if not folder.is_dir():
             return None
-        settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        provenance = read_json(folder / "provenance.json")
-        older = provenance.get("code") != _code_now(settings)
-        return Run(folder, settings, read_json(folder / "scores.json"), provenance, older)
-
-    def _make(
-        self,
-        config: RunConfig,
-        dataset: OneShotDataset,
-        work: Path,
-        first: Run | None,
-        progress: bool,
-    ) -> None:
-        """Train and evaluate into `work`, which keeps its content when this is interrupted."""
-        started, before = time.monotonic(), _seconds_before(work)
         try:
-            execute(config, dataset, work, first.weights if first else None, progress)
-        finally:
-            seconds = round(before + time.monotonic() - started, 1)
-            write_json_atomic(work / _SECONDS, seconds)
-        told = {
+            provenance = read_json(folder / PROVENANCE)
+            for name, digest in provenance["files"].items():
+                if _digest(folder / name) != digest:
+                    raise UserError(f"{name} is not as it was written")
+            settings = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+            scores = read_json(folder / SCORES)
+            older = is_older(provenance, str(settings["model"]["method"]))
+        except (UserError, OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+            reason = str(error) if isinstance(error, UserError) else f"{PROVENANCE} or {CONFIG} is incomplete"
+            raise UserError(
+                f"the run {folder} is damaged: {reason}; make it anew with --fresh (ensure(..., fresh=True))"
+            ) from None
+        return Run(folder, settings, scores, provenance, older)
+
+    def _make(self, config: RunConfig, dataset: OneShotDataset, work: Path, first: Run | None, progress: bool) -> None:
+        """Train and evaluate into `work`, which keeps its content when this is interrupted."""
+        origin = first.identity if first else None
+        execute(config, dataset, work, first.weights if first else None, progress, origin)
+        trained = [row.get("seconds", 0.0) for row in read_history(work)][-1:]
+        judged = read_json(work / SCORES).get("details", {}).get("seconds", 0.0)
+        record = {
             "identity": work.name.rpartition("-")[2],
-            "init": first.identity if first else None,
-            "seconds": seconds,
-            "finished": _now(),
+            "init": origin,
+            "seconds": round(sum(trained) + judged, 1),
+            "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "files": {name: _digest(work / name) for name in VERIFIED if (work / name).is_file()},
         }
-        write_json_atomic(work / "provenance.json", {**read_json(work / "provenance.json"), **told})
-        (work / _SECONDS).unlink()
+        write_json_atomic(work / PROVENANCE, {**read_json(work / PROVENANCE), **record})
 
 
-def execute(
-    config: RunConfig, dataset: OneShotDataset, folder: Path, init_weights: Path | None, progress: bool
-) -> None:
-    """Train (or go on), evaluate, and fill the run's folder; a seam for tests."""
-    from oshp_lite.engine import run
+def _device_kinds(config: RunConfig) -> list[str]:
+    """Return the kinds of device a run may have been made on, the one it would be made on now first."""
+    if config.train.device != "auto":
+        return [config.train.device.partition(":")[0]]
+    from oshp_lite.engine.checkpoint import pick_device
 
-    run.execute(config, dataset, folder, init_weights, progress)
-
-
-def present_code(method: str = "segment") -> str:
-    """Fingerprint of the code that decides the numbers of a method's runs, comments and docstrings left out."""
-    from oshp_lite.engine.provenance import code_of
-
-    return str(code_of(method))
+    return ["cuda", "cpu"] if pick_device("auto").type == "cuda" else ["cpu", "cuda"]
 
 
-def _code_now(settings: dict[str, Any]) -> str:
-    """The present code of a run's method; empty when the method is no more."""
-    try:
-        return present_code(str(settings["model"]["method"]))
-    except (UserError, KeyError, TypeError):
-        return ""
+def _identity(config: RunConfig, dataset: OneShotDataset, kind: str, data: str | Path | None, draw: bool) -> str | None:
+    """Return `identity_of` with that of the initialisation; None when its dataset is not there and may not be drawn."""
+    first, origin = init_config(config), ""
+    if first is not None:
+        place, of_first = dataset_folder(first.data, data), dataset
+        if place != dataset_folder(config.data, data):
+            if not draw and not (place / "dataset.json").is_file():
+                return None
+            of_first = find_dataset(first.data, data, progress=draw)
+        origin = _identity(first, of_first, kind, data, draw) or ""
+        if not origin:
+            return None
+    elif config.init.kind == "file" and config.init.path:
+        from oshp_lite.engine.checkpoint import file_sha256
 
-
-def _check(config: RunConfig) -> None:
-    """Raise UserError for a method, dataset or fold that does not exist, before any data are drawn."""
-    check_names(config.data)
-    method(config.model.method)
-
-
-def check_start(config: RunConfig) -> None:
-    """Raise UserError where a run could not begin here: a device that is not there, a network that cannot be built."""
-    from oshp_lite.engine.train import pick_device
-
-    pick_device(config.train.device)
-    check_network(config)
-
-
-def check_network(config: RunConfig) -> None:
-    """Raise UserError for options that the method does not know, or weights that it lacks.
-
-    Builds the network once (two seconds for the largest), since only the method itself knows its options.
-    """
-    from oshp_lite.engine.models import build_parser
-    from oshp_lite.labels import fold
-
-    _check(config)
-    build_parser(config, fold(config.data.dataset, config.data.fold, config.data.protocol))
+        origin = file_sha256(config.init.path, "init.path")
+    return identity_of(config, dataset.fingerprint, origin, kind)
 
 
 def _folder_name(config: RunConfig, identity: str) -> str:
@@ -267,31 +384,20 @@ def _folder_name(config: RunConfig, identity: str) -> str:
     return f"{method}{data.dataset}-fold{data.fold}-{way}-{size}px-seed{config.train.seed}-{identity}"
 
 
-def _numbers(row: dict[str, str]) -> Iterator[tuple[str, float]]:
-    for key, text in row.items():
-        try:
-            yield key, float(text)
-        except (TypeError, ValueError):
-            continue
-
-
-def _seconds_before(work: Path) -> float:
+def _digest(path: Path) -> str:
+    """Return a file's SHA-256, read again only when its size or time has changed. UserError when it is missing."""
     try:
-        return float(json.loads((work / _SECONDS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return 0.0
+        there = path.stat()
+    except OSError:
+        raise UserError(f"{path.name} is missing") from None
+    return _digest_at(path, there.st_size, there.st_mtime_ns, there.st_ino)
 
 
-def _file_sha(path: Path) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"init.path {path} cannot be read ({error.strerror}); name an existing checkpoint") from None
+@cache
+def _digest_at(path: Path, *_: int) -> str:
+    from oshp_lite.engine.checkpoint import file_sha256
 
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return file_sha256(path, "file")
 
 
 def _say(text: str) -> None:

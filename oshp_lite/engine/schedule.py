@@ -10,23 +10,29 @@ from torch import nn
 from oshp_lite.engine.config import TrainConfig
 
 
-def rate(config: TrainConfig, epoch: int, step: int, steps_per_epoch: int, share: float | None = None) -> float:
-    """Return the learning rate of a step, counted from 0 over the whole run.
+def rate(
+    config: TrainConfig,
+    epoch: int,
+    step: int,
+    steps_per_epoch: int,
+    share: float | None = None,
+    epochs: int | None = None,
+) -> float:
+    """Return the learning rate of a step, counted from 0 over the whole run, or over a stage of `epochs` epochs.
 
     poly with `poly_step` n (facts B.9): the rate changes only after epochs with epoch mod n = n - 1, then to
     lr (1 - epoch / epochs)^power; with "iteration" in every step. cosine falls to a hundredth. The linear warm-up
     applies to all. `share` replaces step / steps where time, not steps, is the budget.
     """
-    total = max(1, config.epochs * steps_per_epoch)
-    done = step / total if share is None else share
+    epochs = config.epochs if epochs is None else epochs
+    done = step / max(1, epochs * steps_per_epoch) if share is None else share
     value = config.lr
     if config.schedule == "poly":
         if config.poly_step == "iteration" or share is not None:
             value *= (1 - min(done, 1.0)) ** config.poly_power
         else:
-            last = _last_change(epoch, config.poly_step)
-            if last is not None:
-                value *= (1 - last / config.epochs) ** config.poly_power
+            last = (epoch + 1) // config.poly_step * config.poly_step - 1  # the latest epoch that changes the rate
+            value *= (1 - last / epochs) ** config.poly_power if last >= 0 else 1.0
     elif config.schedule == "cosine":
         value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     if config.warmup_steps:
@@ -34,15 +40,12 @@ def rate(config: TrainConfig, epoch: int, step: int, steps_per_epoch: int, share
     return value
 
 
-def _last_change(epoch: int, every: int) -> int | None:
-    """Return the latest epoch up to this one in which the released code changes the rate, or None."""
-    last = (epoch + 1) // every * every - 1
-    return last if last >= 0 else None
-
-
 def renews_optimizer(config: TrainConfig, epoch: int) -> bool:
-    """Tell whether the released code makes a fresh optimiser (momentum lost) at the start of this epoch."""
-    if config.schedule != "poly" or not config.reset_momentum or config.poly_step == "iteration":
+    """Tell whether the released code makes a fresh optimiser (momentum lost) at the start of this epoch.
+
+    Never where time is the budget: the rate then changes with every step, as under "iteration".
+    """
+    if config.schedule != "poly" or not config.reset_momentum or config.poly_step == "iteration" or config.minutes:
         return False
     return epoch % config.poly_step == config.poly_step - 1
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,45 +27,47 @@ from tqdm.auto import tqdm
 
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode
-from oshp_lite.engine.checkpoint import file_digest, load_state, save_state, save_weights
-from oshp_lite.engine.config import RunConfig, identity
+from oshp_lite.engine.checkpoint import (
+    file_sha256,
+    load_state,
+    pick_device,
+    read_record,
+    save_state,
+    save_weights,
+)
+from oshp_lite.engine.config import RunConfig, identity_of
+from oshp_lite.engine.evaluate import run_evaluation
 from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
 from oshp_lite.engine.metrics import mean_accuracy
 from oshp_lite.engine.models import build_parser, initialise, run_record
+from oshp_lite.engine.provenance import code_of
 from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer, set_rate
 from oshp_lite.errors import UserError
+from oshp_lite.fields import check_fields
 from oshp_lite.files import write_atomic
 
 WEIGHTS, RESUME, HISTORY, CONFIG = "weights.safetensors", "resume.pt", "history.csv", "config.yaml"
 
 
-class Interrupted(UserError):
+class Interrupted(KeyboardInterrupt):
     """Training was stopped by Ctrl-C; the message says where it stands and how to go on."""
 
 
 @dataclass
 class Position:
-    """Where a training stands: `batch` batches of `epoch` done, `step` steps in all, loss sums of this epoch so far."""
+    """Where a training stands: `batch` batches of `epoch` done, `step` steps in all, loss sums of this epoch so far.
+
+    `stage` is the stage of a method trained in sequence, begun with step `stage_step`; `rows` is the history so far.
+    """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    stage: int = 0
+    stage_step: int = 0
     elapsed: float = 0.0
     sums: dict[str, Tensor] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device "auto", "cpu", "cuda" or "cuda:N" stands for. UserError when it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"train.device is {name!r}; it must be auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device is cuda, but torch finds no CUDA device here; use auto or cpu")
-    return device
 
 
 @contextmanager
@@ -107,40 +110,54 @@ def train(
     folder: Path | str,
     init_weights: Path | str | None = None,
     progress: bool = True,
+    *,
+    init_identity: str | None = None,
 ) -> None:
     """Train a run in `folder`, from wherever an earlier call left it; returns at once when it is finished.
 
     Writes config.yaml, history.csv (a row per epoch), resume.pt (the state to go on from) and, at the end,
-    weights.safetensors. `init_weights`: checkpoint whose encoder starts the run (see `presets.init_config`).
-    A run killed at any moment and started again ends with the bits of one never killed (CPU, same torch, same number
-    of threads). Raises Interrupted after Ctrl-C, UserError for a folder that holds another run, a diverging loss, a
-    full disk.
+    weights.safetensors. `init_weights`: checkpoint whose encoder starts the run (see `presets.init_config`), known as
+    `init_identity` (default: the file's SHA-256). A run killed at any moment and started again ends with the bits of
+    one never killed (CPU, same torch, same number of threads). A damaged state is set aside and training begins anew.
+    Raises Interrupted after Ctrl-C, UserError for a folder that holds another run, a diverging loss, a full disk.
     """
-    training = Training(config, dataset, Path(folder), init_weights)
+    training = Training(config, dataset, Path(folder), init_weights, init_identity)
     with threads_set(config.train.threads), torch.random.fork_rng():
         training.run(progress)
 
 
 class Training:
-    """One training: network, optimiser, data and position. `run` does the rest."""
+    """One training: network, optimiser, data and position; `run` goes through all of it."""
 
     def __init__(
-        self, config: RunConfig, dataset: OneShotDataset, folder: Path, init_weights: Path | str | None
+        self,
+        config: RunConfig,
+        dataset: OneShotDataset,
+        folder: Path,
+        init_weights: Path | str | None = None,
+        init_identity: str | None = None,
     ) -> None:
         self.config, self.dataset, self.folder = config, dataset, folder
         self.fold = run_fold(config, dataset)
-        self.device = pick_device(config.train.device)
-        self.key = identity(config, dataset.fingerprint, file_digest(init_weights))
-        self.position = Position()
+        self.device = pick_device(config.train.device, "train.device")
+        self.init_weights = config.init.path if init_weights is None and config.init.kind == "file" else init_weights
+        if init_identity is None:
+            init_identity = file_sha256(self.init_weights) if self.init_weights else ""
+        self.key = identity_of(config, dataset.fingerprint, init_identity, self.device.type)
         items = training_set(config, dataset, self.fold)
         self.batches = TrainingBatches(items, config, pin=self.device.type == "cuda")
-        parser = build_parser(config, self.fold)
-        self.start_from = initialise(parser, config, init_weights)
-        layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
+        self._begin()
+
+    def _begin(self) -> None:
+        """Set everything that training changes to where a new run starts."""
+        self.code = code_of(self.config.model.method)
+        self.position = Position()
+        parser = build_parser(self.config, self.fold)
+        self.start_from = initialise(parser, self.config, self.init_weights)
+        layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
         self.parser = parser.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(config.train, self.parser)
-        self._saved = time.monotonic()
-        self._begun = time.monotonic()
+        self.optimizer = make_optimizer(self.config.train, self.parser)
+        self._saved = self._begun = time.monotonic()
 
     # ---------------------------------------------------------------------------------------------- the loop
 
@@ -161,6 +178,7 @@ class Training:
             mininterval=0.5,
             leave=False,
         )
+        self._saved = self._begun = time.monotonic()
         with _CtrlC() as ctrl_c, bar:
             while self.parser.trainable and self._more():
                 self._epoch(bar, ctrl_c)
@@ -173,6 +191,7 @@ class Training:
             data_fingerprint=self.dataset.fingerprint,
             steps=self.position.step,
             key=self.key,
+            code=self.code,
             start=self.start_from,
         )
         save_weights(self.folder / WEIGHTS, self.parser.state_dict(), record)
@@ -182,8 +201,7 @@ class Training:
 
     def _epoch(self, bar: Any, ctrl_c: _CtrlC) -> None:
         here = self.position
-        begins = here.epoch > 0 and here.epoch in self._stage_starts
-        if here.batch == 0 and (begins or renews_optimizer(self.config.train, here.epoch)):
+        if here.batch == 0 and renews_optimizer(self.config.train, here.epoch):
             self.optimizer = make_optimizer(self.config.train, self.parser)
         self.parser.train()
         for batch in self.batches.of(here.epoch, here.batch):
@@ -191,28 +209,30 @@ class Training:
             here.batch += 1
             here.step += 1
             bar.update()
-            if here.batch == 1 or here.step % 5 == 0:
-                self._tell(bar, losses)
+            if not bar.disable and (here.batch == 1 or here.step % 5 == 0):
+                terms = {name: f"{value.item():.3f}" for name, value in losses.items()}
+                bar.set_postfix({"epoch": here.epoch + 1, "beta": f"{1 - self.progress():.2f}", **terms})
             if ctrl_c.wanted:
                 self._save()
-                raise Interrupted(
-                    f"training stopped at step {here.step} (epoch {here.epoch + 1} of {self.config.train.epochs}); "
-                    f"its state is saved in {self.folder}, start the same run again to go on"
-                )
+                self._stop(f"at step {here.step} (epoch {here.epoch + 1} of {self.config.train.epochs})")
             if self._due():
                 self._save()
             if not self._time_left():
                 break
-        self._close_epoch()
+        self._end_epoch()
         if ctrl_c.wanted:
-            raise Interrupted(
-                f"training stopped after epoch {here.epoch} of {self.config.train.epochs}; its state is saved in "
-                f"{self.folder}, start the same run again to go on"
-            )
+            self._stop(f"after epoch {here.epoch} of {self.config.train.epochs}")
+
+    def _stop(self, where: str) -> None:
+        raise Interrupted(
+            f"training stopped {where}; its state is saved in {self.folder}, start the same run again to go on"
+        )
 
     def _step(self, batch: Episode) -> dict[str, Tensor]:
         """Take one step and add its losses to the epoch's sums."""
         train, here = self.config.train, self.position
+        progress = self.progress()
+        self._enter_stage(progress)
         batch = batch.to(self.device, non_blocking=True)
         if train.channels_last:
             batch = replace(
@@ -221,11 +241,11 @@ class Training:
                 support_image=batch.support_image.contiguous(memory_format=torch.channels_last),
             )
         torch.manual_seed(train.seed * 1_000_003 + here.step)
-        set_rate(self.optimizer, self.rate())
+        set_rate(self.optimizer, self.rate(here.step, progress))
         half = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
         with half:
-            parsing = self.parser(batch, progress=self.progress())
-            losses: dict[str, Tensor] = self.parser.losses(parsing, batch, self.progress())
+            parsing = self.parser(batch, progress=progress)
+            losses: dict[str, Tensor] = self.parser.losses(parsing, batch, progress)
         total = losses["total"]
         if self.device.type == "cpu" and not math.isfinite(total.item()):
             raise UserError(f"the loss became {total.item()} in step {here.step + 1}; lower train.lr or set train.clip")
@@ -239,12 +259,12 @@ class Training:
             here.sums[name] = here.sums[name] + value if name in here.sums else value
         return losses
 
-    def _close_epoch(self) -> None:
+    def _end_epoch(self) -> None:
         """Turn the sums into a row of the history, evaluate when it is time, and move on."""
         here, train = self.position, self.config.train
-        row: dict[str, float] = {"epoch": here.epoch + 1, "step": here.step, "progress": self.progress()}
-        row["beta"] = 1 - row["progress"]
-        row["lr"] = self.rate(max(0, here.step - 1))
+        progress = self.progress()
+        row: dict[str, float] = {"epoch": here.epoch + 1, "step": here.step, "progress": progress, "beta": 1 - progress}
+        row["lr"] = self.rate(max(here.stage_step, here.step - 1), progress)
         row |= {f"loss_{name}": value.item() / max(1, here.batch) for name, value in sorted(here.sums.items())}
         if not math.isfinite(row.get("loss_total", 0.0)):
             raise UserError(f"the loss of epoch {here.epoch + 1} is not a number; lower train.lr or set train.clip")
@@ -258,43 +278,38 @@ class Training:
 
     def _evaluate(self) -> dict[str, float]:
         """Scores on the test pairs, to draw curves with: mIoUs, and mean class accuracies in k-way."""
-        from oshp_lite.engine.evaluate import run_evaluation
-
         config = replace(self.config, eval=replace(self.config.eval, bootstrap=0, samples=0))
-        found = run_evaluation(self.parser, self.dataset, config, progress=False)
+        result = run_evaluation(self.parser, self.dataset, config, progress=False)
         self.parser.train()
-        told = {name: getattr(found.scores, name) for name in ("human_miou", "novel_miou", "base_miou")}
+        row = {name: getattr(result.scores, name) for name in ("human_miou", "novel_miou", "base_miou")}
         if self.config.data.way == "k":
-            total = found.matrices.sum(0)
-            told["base_accuracy"] = mean_accuracy(total, self.fold.base)
-            told["novel_accuracy"] = mean_accuracy(total, self.fold.novel)
-        return told
+            total = result.matrices.sum(0)
+            row["base_accuracy"] = mean_accuracy(total, self.fold.base)
+            row["novel_accuracy"] = mean_accuracy(total, self.fold.novel)
+        return row
 
-    # ------------------------------------------------------------------------------------- rates, time, bars
+    # ------------------------------------------------------------------------------------------- rates, time
 
     def progress(self) -> float:
-        """Return epoch / epochs, which shifts the losses' weights (or the share of the minutes used)."""
+        """Return epoch / epochs (or the share of the minutes used): the one clock of losses, stages and rates."""
         if self.config.train.minutes:
             return min(0.999, self._elapsed() / (60 * self.config.train.minutes))
         return self.position.epoch / self.config.train.epochs
 
-    def rate(self, step: int | None = None) -> float:
-        """Return the learning rate of a step (default: the next one)."""
-        share = self.progress() if self.config.train.minutes else None
-        here, train, per_epoch = self.position, self.config.train, len(self.batches)
-        first = max(start for start in self._stage_starts if start <= here.epoch)
-        last = min([start for start in self._stage_starts if start > here.epoch], default=train.epochs)
-        if step is None:
-            step = here.step
-        if last - first < train.epochs:  # a method trained in stages begins its schedule anew with each of them
-            train = replace(train, epochs=last - first)
-        return rate(train, here.epoch - first, step - first * per_epoch, per_epoch, share)
+    def _enter_stage(self, progress: float) -> None:
+        """Begin a new stage, with a fresh optimiser, when the clock has passed the end of the last one."""
+        stage = sum(progress >= end - 1e-9 for end in self.parser.stage_ends[:-1])
+        if stage != self.position.stage:
+            self.position.stage, self.position.stage_step = stage, self.position.step
+            self.optimizer = make_optimizer(self.config.train, self.parser)
 
-    @cached_property
-    def _stage_starts(self) -> list[int]:
-        """First epochs of the stages that a method trained in sequence announces as `stage_ends`; else just 0."""
-        ends = self.parser.stage_ends
-        return sorted({0, *(math.ceil(end * self.config.train.epochs - 1e-9) for end in ends[:-1])})
+    def rate(self, step: int, progress: float) -> float:
+        """Return the learning rate of a step; a method trained in stages begins its schedule anew with each."""
+        here, train = self.position, self.config.train
+        start, end = (0.0, *self.parser.stage_ends)[here.stage : here.stage + 2]
+        share = (progress - start) / (end - start) if train.minutes else None
+        first, last = (math.ceil(part * train.epochs - 1e-9) for part in (start, end))
+        return rate(train, here.epoch - first, step - here.stage_step, len(self.batches), share, last - first)
 
     def _elapsed(self) -> float:
         return self.position.elapsed + time.monotonic() - self._begun
@@ -302,11 +317,6 @@ class Training:
     def _time_left(self) -> bool:
         minutes = self.config.train.minutes
         return not minutes or self._elapsed() < 60 * minutes
-
-    def _tell(self, bar: Any, losses: dict[str, Tensor]) -> None:
-        if not bar.disable:
-            told = {name: f"{value.item():.3f}" for name, value in losses.items()}
-            bar.set_postfix({"epoch": self.position.epoch + 1, "beta": f"{1 - self.progress():.2f}", **told})
 
     # --------------------------------------------------------------------------------------- saving, going on
 
@@ -317,52 +327,60 @@ class Training:
         return time.monotonic() - self._saved > train.save_seconds
 
     def _save(self) -> None:
-        here = self.position
-        save_state(
-            self.folder / RESUME,
-            {
-                "key": self.key,
-                "model": self.parser.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "epoch": here.epoch,
-                "batch": here.batch,
-                "step": here.step,
-                "elapsed": self._elapsed(),
-                "sums": here.sums,
-                "rows": here.rows,
-                "threads": torch.get_num_threads(),
-                "torch": str(torch.__version__),
-            },
-        )
+        state = {
+            "key": self.key,
+            "code": self.code,
+            "start": self.start_from,
+            "model": self.parser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "position": {**vars(self.position), "elapsed": self._elapsed()},
+        }
+        save_state(self.folder / RESUME, state)
         self._saved = time.monotonic()
 
     def _restore(self) -> None:
+        """Go on from resume.pt; one that is damaged is set aside, and training begins anew."""
         path = self.folder / RESUME
         if not path.exists():
             return
-        state = load_state(path)
-        self._same_run(state.get("key"))
-        self.parser.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        sums = {name: value.to(self.device) for name, value in state["sums"].items()}
-        self.position = Position(
-            state["epoch"], state["batch"], state["step"], state["elapsed"], sums, list(state["rows"])
-        )
+        try:
+            state = load_state(path)
+            self._check_key(str(state["key"]))
+            self.parser.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            position = Position(**state["position"])
+            check_fields(position)
+            position.sums = {name: value.to(self.device) for name, value in position.sums.items()}
+            self.code, self.start_from, self.position = str(state["code"]), str(state["start"]), position
+        except _OtherRun:
+            raise
+        except (UserError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            self._set_aside(path, "training begins anew")
+            self._begin()
 
     def _finished(self) -> bool:
+        """Return whether this run's weights are there; damaged ones are set aside and written again from the state."""
         path = self.folder / WEIGHTS
         if not path.exists():
             return False
-        from oshp_lite.engine.checkpoint import read_record
-
-        self._same_run(read_record(path).more.get("key"))
+        try:
+            self._check_key(str(read_record(path).more.get("key")))
+        except _OtherRun:
+            raise
+        except UserError:
+            self._set_aside(path, "it is written again")
+            return False
         return True
 
-    def _same_run(self, key: Any) -> None:
+    def _set_aside(self, path: Path, then: str) -> None:
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+        print(f"{path} is damaged and was set aside; {then}", file=sys.stderr, flush=True)
+
+    def _check_key(self, key: str) -> None:
         if key != self.key:
-            raise UserError(
-                f"{self.folder} holds a run of another configuration, dataset or initialisation; choose another "
-                "folder or remove this one"
+            raise _OtherRun(
+                f"{self.folder} holds a run of another configuration, dataset, initialisation or device; choose "
+                "another folder or remove this one"
             )
 
     def _write_history(self) -> None:
@@ -375,12 +393,5 @@ class Training:
         write_atomic(self.folder / HISTORY, text.getvalue().encode())
 
 
-def read_history(folder: Path | str) -> list[dict[str, float]]:
-    """Return the rows of a run's history.csv; values that an epoch lacks are left out of its row."""
-    import csv
-
-    path = Path(folder) / HISTORY
-    if not path.exists():
-        raise UserError(f"{path} does not exist; the run has not finished its first epoch")
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+class _OtherRun(UserError):
+    """The folder holds the state of another run."""

@@ -50,7 +50,7 @@ def make_exhibits(
 
     What cannot be read is left out; `problems` takes the reasons.
     """
-    finder = finder or Finder(older=True)
+    finder = finder or Finder()
     problems = [] if problems is None else problems
     results = load_results(profile, finder=finder)
     with warnings.catch_warnings(record=True) as caught:

@@ -199,7 +199,7 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     changed = ABLATIONS[key.method, key.ablation].settings(profile) if key.ablation else ()
     treatment: tuple[str, ...] = ()
     if key.condition != primary_condition(key.dataset):
-        treatment = (f"model.options.unlabelled={_UNLABELLED[key.condition]}",)
+        treatment = (f"data.condition={key.condition}",)
     protocol = () if key.protocol == "journal" else (f"data.protocol={key.protocol}", *_as_aaai(key))
     fixed = (f"data.fold={key.fold}", f"model.method={key.method}", f"train.seed={key.seed}")
     # models from elsewhere want to know the order of the channels, which is the papers' loader's there
@@ -207,8 +207,6 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     channels = ("model.options.channels=bgr",) if guest else ()
     return (*PROFILE_OVERRIDES.get(profile, ()), *fixed, *protocol, *treatment, *changed, *channels)
 
-
-_UNLABELLED = {"papers": "background", "person-class": "class", "ignore": "ignore"}
 
 AAAI_EPOCHS = 30
 """Epochs of a training by POPNet's own paper (AAAI, implementation details); static prototypes in the first half."""

@@ -141,25 +141,16 @@ def why_not(key: RunKey, config: RunConfig, data: str | Path | None = None) -> s
 
 
 class Finder:
-    """Looks rows up in a run store, with each dataset opened once; never draws or trains anything.
+    """Looks rows up in a run store, with each dataset opened once; never draws or trains anything."""
 
-    older  take a run made by earlier code with the same configuration and data, when the present code has none
-    """
-
-    def __init__(self, store: RunStore | None = None, data: str | Path | None = None, *, older: bool = False) -> None:
-        self.store, self.data, self.older = store or RunStore(), data, older
+    def __init__(self, store: RunStore | None = None, data: str | Path | None = None) -> None:
+        self.store, self.data = store or RunStore(), data
         self._datasets: dict[tuple[Path, int], Any] = {}
-        self._earlier: dict[str, Run] | None = None
 
     def find(self, config: RunConfig) -> Run | None:
         """Return the finished run of a configuration, or None."""
         dataset = self.dataset(config.data)
-        if dataset is None:
-            return None
-        run = self.store.find_in(config, dataset)
-        if run is None and self.older:
-            run = self._before().get(_asked(config, dataset.fingerprint))
-        return run
+        return None if dataset is None else self.store.find_in(config, dataset, self.data)
 
     def dataset(self, data: DataConfig) -> Any:
         """Return the dataset of a configuration, opened once, or None when it is not on disk."""
@@ -174,21 +165,6 @@ class Finder:
         if (described, written) not in self._datasets:
             self._datasets[described, written] = open_dataset(described.parent)
         return self._datasets[described, written]
-
-    def _before(self) -> dict[str, Run]:
-        """Return the store's runs by what they were asked for, the latest of each."""
-        if self._earlier is None:
-            self._earlier = {}
-            for run in self.store.runs():
-                with contextlib.suppress(UserError):  # settings of older code that have other names now
-                    self._earlier[_asked(run.config, str(run.provenance.get("data", "")))] = run
-        return self._earlier
-
-
-def _asked(config: RunConfig, data: str) -> str:
-    from oshp_lite.engine.config import identity
-
-    return identity(config, data, "")
 
 
 # ------------------------------------------------------------------------------------ trainings of notebook 07

@@ -87,10 +87,9 @@ def ceiling_scores(
 
 def _path(store: RunStore, config: RunConfig, dataset: OneShotDataset, name: str) -> Path:
     """Where a reference's scores lie: named by everything that decides them."""
-    from oshp_lite.engine.config import identity_dict
     from oshp_lite.engine.provenance import PACKAGE, source_digest
 
-    settings = identity_dict(config)
+    settings = config.as_dict()
     own = source_digest((PACKAGE / "engine" / "trivial.py").read_text(encoding="utf-8"))
     key = sha256_json(
         {

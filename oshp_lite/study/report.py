@@ -40,7 +40,7 @@ def write_report(profile: str, folder: Path, finder: Finder | None = None) -> Pa
     """
     if not (folder / "manifest.json").is_file():
         raise UserError(f"{folder} holds nothing yet; call `oshp-lite reproduce --profile {profile}` first")
-    report = _Report(profile, folder, finder or Finder(older=True), read_json(folder / "manifest.json"))
+    report = _Report(profile, folder, finder or Finder(), read_json(folder / "manifest.json"))
     page = folder / "index.html"
     write_atomic(page, fill("report.html", **report.content()).encode("utf-8"))
     return page

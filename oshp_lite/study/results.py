@@ -54,7 +54,7 @@ def load_results(
     A run of the present store comes first (of the present code, else of earlier code with the same settings and data,
     whose provenance says so), then a committed one. `screen` False leaves the screened counts of store runs out.
     """
-    reader = _Reader(profile, finder or Finder(older=True), screen)
+    reader = _Reader(profile, finder or Finder(), screen)
     kept, damaged = read_committed(profile, committed)
     results: list[Measured] = []
     reasons: dict[RunKey, str] = {}
@@ -172,7 +172,7 @@ def record(profile: str, *, finder: Finder | None = None, folder: Path | None = 
     is unknown is kept all the same; the tables then say so.
     """
     target = folder or committed_folder()
-    reader, changed = _Reader(profile, finder or Finder(older=True), screen=True), []
+    reader, changed = _Reader(profile, finder or Finder(), screen=True), []
     for key in declared(profile):
         try:
             measured = reader.read(key, config_of(key, profile))

@@ -239,8 +239,8 @@ def timed_training(
     The clock ends the training, so its numbers cannot be repeated exactly; they are kept apart from the run store.
     """
     from oshp_lite.data.registry import find_dataset
-    from oshp_lite.engine import run
     from oshp_lite.engine.presets import init_config, load_profile
+    from oshp_lite.engine.runs import execute
 
     began = time.monotonic()
     overrides = [*plan.overrides, "data.fold=1", "init.synthetic_epochs=0", f"train.device={device}"]
@@ -251,11 +251,11 @@ def timed_training(
     if first is not None:
         first = _within(first, usable * 0.35)
         tell(f"training: supervised start on the base classes, {first.train.minutes:.1f} minutes")
-        run.execute(first, dataset, _emptied(out / "start"), progress=True)
+        execute(first, dataset, _emptied(out / "start"), progress=True)
         weights = out / "start" / "weights.safetensors"
     config = _within(config, usable * (0.65 if first is not None else 1.0))
     tell(f"training: episodes, {config.train.minutes:.1f} minutes")
-    scores = run.execute(config, dataset, _emptied(out / "eopnet"), weights, progress=True)
+    scores = execute(config, dataset, _emptied(out / "eopnet"), weights, progress=True)
     tell(f"novel mIoU {scores.novel_miou:.3f}, base {scores.base_miou:.3f}, human {scores.human_miou:.3f}")
     return {
         "dataset": dataset.name,

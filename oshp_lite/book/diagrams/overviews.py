@@ -71,7 +71,7 @@ def run_life() -> Figure:
     board.box(20, 13.2, 13, 6, "configuration", fill=FINE_DEEP, bold=True)
     board.arrow((14, 20.5), (17, 20.5), (17, 17.2), (19.8, 17.2))
     board.arrow((14, 12.0), (17, 12.0), (17, 15.2), (19.8, 15.2))
-    board.box(20, 4.4, 13, 5.4, "data and code\n(fingerprints)", fill=SHARED)
+    board.box(20, 4.4, 13, 5.4, "data and first\nweights (hashes)", fill=SHARED)
     board.box(39, 12.2, 12, 8, "identity\n(one hash)", fill=MIDDLE_DEEP, bold=True)
     board.arrow((33, 16.2), (38.8, 16.2))
     board.arrow((33, 7.1), (45, 7.1), (45, 12.0))

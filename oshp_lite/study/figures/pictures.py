@@ -102,7 +102,7 @@ def picture(
     results   what `load_results(profile)` gave; kept: the folder of kept predictions (see `predictions_folder`)
     protocol  as in `panels_of`
     """
-    finder = finder or Finder(older=True)
+    finder = finder or Finder()
     panels = panels_of(name, profile, protocol)
     return draw(name, {way: _pairs(name, panel, results, finder, kept) for way, panel in panels.items()})
 
@@ -282,7 +282,7 @@ def keep_predictions(
 
     Runs whose folder is not in the store keep the file they have.
     """
-    finder = finder or Finder(older=True)
+    finder = finder or Finder()
     wanted: dict[RunKey, set[int]] = {}
     for name in TITLES:
         for protocol in (None, "journal") if name.startswith("popnet") else (None,):
