@@ -6,23 +6,32 @@ its Table 5, the fourth column of its Table 6 and the first row of its Table 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from oshp_lite.data.registry import DATASETS, dataset_spec
 from oshp_lite.errors import UserError
-from oshp_lite.models import registry
-from oshp_lite.study.records import RunKey, primary_condition
+from oshp_lite.models.registry import METHODS as REGISTERED
+from oshp_lite.study.records import RunKey
+
+Way = Literal["k", "1"]
+_WAYS: tuple[Way, ...] = ("k", "1")
+
+IN_AAAI = ("finetune", "panet", "sgone", "amp", "popnet")
+"""Methods that POPNet's own paper compares."""
+
+IN_JOURNAL_KWAY = ("panet", "sgone", "amp", "popnet", "eopnet")
+"""Methods that the journal reports in k-way; the k-way form of the others is ours, and the tables mark it."""
+
+IN_JOURNAL_ONEWAY = ("finetune", "persam", "ppnet", "pfenet", *IN_JOURNAL_KWAY)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the comparisons.
+    """A row of the comparisons: a registered method and what the papers say of it.
 
-    name            its name in the registry of parsers
-    label           its name in tables
-    kway_in_papers  the papers report it in k-way; otherwise its k-way form is ours and the tables mark it
+    kway_in_papers  the papers report it in k-way
     in_aaai         POPNet's own paper compares with it
     training_free   it has no meta-training of its own
     ours            in neither paper
@@ -30,10 +39,32 @@ class Method:
 
     name: str
     label: str
-    kway_in_papers: bool = True
-    in_aaai: bool = False
-    training_free: bool = False
-    ours: bool = False
+    kway_in_papers: bool
+    in_aaai: bool
+    training_free: bool
+    ours: bool
+
+
+METHODS: dict[str, Method] = {
+    name: Method(
+        name,
+        spec.label,
+        kway_in_papers=name in IN_JOURNAL_KWAY,
+        in_aaai=name in IN_AAAI,
+        training_free=not spec.trainable,
+        ours=name not in IN_JOURNAL_ONEWAY,
+    )
+    for name, spec in REGISTERED.items()
+    if spec.one_shot
+}
+"""Every registered one-shot method, in the registry's order: a new contender is a row of the matrix and the tables."""
+
+_FIRST = ("eopnet", "popnet", "sgone", "amp", "label_transfer", "panet", "ppnet", "pfenet", "finetune", "persam")
+RUN_ORDER = (*_FIRST, *(name for name in METHODS if name not in _FIRST))
+"""The order in which a step makes its rows: what most other exhibits share comes first."""
+
+PAPERS_CONDITION = ("eopnet", "sgone", "popnet", "panet", "amp")
+"""Methods of the k-way comparison that are also run under the condition "papers"."""
 
 
 @dataclass(frozen=True)
@@ -52,39 +83,8 @@ class Ablation:
         return self.large if self.large is not None and profile == "paper" else self.overrides
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("finetune", "Fine-tuning", kway_in_papers=False, in_aaai=True),
-        Method("persam", "PerSAM", kway_in_papers=False, training_free=True),
-        Method("panet", "PANet", in_aaai=True),
-        Method("ppnet", "PPNet", kway_in_papers=False),
-        Method("sgone", "SG-One", in_aaai=True),
-        Method("amp", "AMP", in_aaai=True),
-        Method("pfenet", "PFENet", kway_in_papers=False),
-        Method("label_transfer", "Nearest-patch label transfer", kway_in_papers=False, training_free=True, ours=True),
-        Method("popnet", "POPNet", in_aaai=True),
-        Method("eopnet", "EOP-Net"),
-    )
-}
-"""In the order of the journal's Table 2, our own row before the two papers' methods; then what else is registered."""
-
-
-METHODS |= {
-    spec.name: Method(spec.name, spec.label, kway_in_papers=False, training_free=not spec.trainable, ours=True)
-    for spec in registry.METHODS.values()
-    if spec.one_shot and spec.name not in METHODS
-}
-
-_FIRST = ("eopnet", "popnet", "sgone", "amp", "label_transfer", "panet", "ppnet", "pfenet", "finetune", "persam")
-RUN_ORDER = (*_FIRST, *(name for name in METHODS if name not in _FIRST))
-"""The order in which a step makes its rows: what most other exhibits share comes first."""
-
-PAPERS_CONDITION = ("eopnet", "sgone", "popnet", "panet", "amp")
-"""Methods of the k-way comparison that are also run under the condition "papers"."""
-
 _FINE_ONLY = ("model.options.coarse_weight=0.0", "model.options.contrast_weight=0.0", "eval.screening=false")
-_ONE = ("model.options.fixed_beta=1.0", "eval.source=agm")
+_AGM = ("model.options.fixed_beta=1.0", "eval.source=agm")
 
 _CEILING = ("train.task=segment", "train.visible=all")
 """A plain segmenter in the method's place; it takes the profile's settings of that task, novel classes labelled."""
@@ -92,7 +92,7 @@ _CEILING = ("train.task=segment", "train.visible=all")
 _ONE_STAGE = ("model.options.stages=1", "model.options.dynamic=false")
 
 ABLATIONS: dict[tuple[str, str], Ablation] = {
-    ("eopnet", "agm"): Ablation("AGM", (*_FINE_ONLY, *_ONE)),
+    ("eopnet", "agm"): Ablation("AGM", (*_FINE_ONLY, *_AGM)),
     ("eopnet", "npm"): Ablation("NPM", (*_FINE_ONLY, "model.options.fixed_beta=0.0")),
     ("eopnet", "dml-no-ws"): Ablation("DML w/o WS", (*_FINE_ONLY, "model.options.fixed_beta=0.5")),
     ("eopnet", "dml"): Ablation("DML", _FINE_ONLY),
@@ -115,7 +115,7 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
     ),
     ("eopnet", "ceiling"): Ablation("its encoder, supervised with all labels", _CEILING),
     ("popnet", "ceiling"): Ablation("its encoder, supervised with all labels", _CEILING),
-    ("popnet", "agm"): Ablation("AGM", (*_ONE_STAGE, "model.options.fixed_beta=1.0", "eval.source=agm")),
+    ("popnet", "agm"): Ablation("AGM", (*_ONE_STAGE, *_AGM)),
     ("popnet", "ncm"): Ablation("NCM", (*_ONE_STAGE, "model.options.fixed_beta=0.0")),
     ("popnet", "dml"): Ablation("DML", (*_ONE_STAGE, "model.options.fixed_beta=0.5")),
     ("popnet", "dml-ws"): Ablation("DML + WS", _ONE_STAGE),
@@ -129,9 +129,6 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
 PROFILE_OVERRIDES: dict[str, tuple[str, ...]] = {"paper": ("variant=paper",)}
 """What the matrix lays over a profile for every run: the tables are compared with the paper's word, not the code's."""
 
-Way = Literal["k", "1"]
-_WAYS: tuple[Way, ...] = ("k", "1")
-
 TABLE5 = ("agm", "npm", "dml-no-ws", "dml", "dml-coarse", "")
 TABLE6 = ("momentum-0.8", "momentum-0.9", "momentum-0.99", "", "momentum-0.9999")
 TABLE7 = ("", "depth-3", "depth-4")
@@ -139,9 +136,6 @@ FIGURE8 = ("", "static")
 POPNET3 = ("agm", "ncm", "dml", "dml-ws", "kim", "three-stage")
 SEVERAL_SEEDS = ("eopnet", "popnet", "sgone", "amp", "label_transfer")
 SEEDS = (0, 1, 2)
-
-SMALL = {spec.family: spec.name for spec in DATASETS.values() if spec.own_rules}
-LARGE = {spec.family: spec.name for spec in DATASETS.values() if not spec.synthetic}
 
 TABLE_FAMILY = {"eopnet2": "atr", "eopnet3": "lip", "eopnet4": "cihp", "ccp": "ccp"}
 """The comparisons of the journal (and ours on CCP-OS) and the family of datasets each belongs to."""
@@ -157,7 +151,7 @@ FIGURE_METHODS = {
     "confusion": ("eopnet", "popnet"),
     "size_iou": RUN_ORDER,
 }
-"""Methods whose answers a figure shows, all on fold 1; Figure 8 of the journal is declared by FIGURE8."""
+"""Methods whose predictions a figure has, all on fold 1; Figure 8 of the journal is declared by FIGURE8."""
 
 EXHIBITS = (
     *("popnet1", "popnet2", "popnet3", *TABLE_FAMILY, "eopnet5", "eopnet6", "eopnet7", "eopnet8", "framework"),
@@ -181,7 +175,8 @@ CONDITION_LABELS = {"papers": "unlabelled person pixels are background, as in th
 
 def families(profile: str) -> dict[str, str]:
     """Return {family: dataset} of a profile: the papers' own datasets, or their procedural counterparts and CCP-OS."""
-    return LARGE if profile == "paper" else SMALL
+    large = profile == "paper"
+    return {spec.family: name for name, spec in DATASETS.items() if (not spec.synthetic if large else spec.own_rules)}
 
 
 def label(method: str, ablation: str = "", condition: str = "") -> str:
@@ -197,15 +192,13 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     """Return what turns a profile's configuration into that of `key`, as "dotted.name=value" (dataset, way apart)."""
     label(key.method, key.ablation)
     changed = ABLATIONS[key.method, key.ablation].settings(profile) if key.ablation else ()
-    treatment: tuple[str, ...] = ()
-    if key.condition != primary_condition(key.dataset):
-        treatment = (f"data.condition={key.condition}",)
     protocol = () if key.protocol == "journal" else (f"data.protocol={key.protocol}", *_as_aaai(key))
-    fixed = (f"data.fold={key.fold}", f"model.method={key.method}", f"train.seed={key.seed}")
-    # models from elsewhere want to know the order of the channels, which is the papers' loader's there
-    guest = profile == "paper" and (key.method == "persam" or key.ablation == "dino")
-    channels = ("model.options.channels=bgr",) if guest else ()
-    return (*PROFILE_OVERRIDES.get(profile, ()), *fixed, *protocol, *treatment, *changed, *channels)
+    fixed = [f"data.fold={key.fold}", f"model.method={key.method}", f"train.seed={key.seed}"]
+    fixed.append(f"data.condition={key.condition}")
+    # external models need to know the order of the channels, which is the papers' loader's there
+    external = profile == "paper" and (key.method == "persam" or key.ablation == "dino")
+    channels = ("model.options.channels=bgr",) if external else ()
+    return (*PROFILE_OVERRIDES.get(profile, ()), *fixed, *protocol, *changed, *channels)
 
 
 AAAI_EPOCHS = 30
@@ -231,77 +224,58 @@ def step_runs(step: str, profile: str = "lite") -> list[RunKey]:
     """Return the runs of one step, in order. UserError for an unknown step."""
     if step not in STEPS:
         raise UserError(f"there is no step {step!r}; steps are {', '.join(STEPS)}")
-    return list(_step(step, families(profile)))
+    data = families(profile)
+    atr, lip, cihp, ccp = data["atr"], data["lip"], data["cihp"], data["ccp"]
+    runs = {
+        "a": _every_method(atr),
+        "b": _ablations("eopnet", reversed(TABLE5), atr),
+        "c": _every_method(ccp),
+        "d": [RunKey(name, one, 1, "k", seed) for seed in SEEDS for one in (atr, ccp) for name in SEVERAL_SEEDS],
+        "e": _every_method(atr, ccp, fold=2),
+        "f": _ablations("eopnet", (*TABLE6, *FIGURE8, *TABLE7), atr),
+        "g": _every_method(atr, ccp, way="1"),
+        "h": _every_method(lip, cihp),
+        "i": [
+            *(RunKey(name, atr, 1, "k", condition="papers") for name in PAPERS_CONDITION),
+            *_ablations("panet", ("bg-panet",), atr),
+            *(
+                RunKey(method, one, 1, "k", 0, name)
+                for one in (atr, ccp)
+                for method, name in (("label_transfer", "dino"), ("eopnet", "ceiling"))
+            ),
+            *_every_method(lip, cihp, way="1"),
+            *_every_method(atr, ccp, fold=2, way="1"),
+            *_every_method(lip, cihp, fold=2),
+            *_every_method(lip, cihp, fold=2, way="1"),
+        ],
+        "j": [
+            *(key for exhibit in ("popnet3", "popnet1", "popnet2") for key in _popnet_table(exhibit, atr)),
+            RunKey("popnet", atr, 1, "k", 0, "ceiling", "aaai"),
+        ],
+    }
+    return runs[step]
 
 
-def _step(step: str, data: dict[str, str]) -> Iterator[RunKey]:
-    atr, ccp = data["atr"], data["ccp"]
-    if step == "a":
-        yield from _every_method(atr, 1, "k")
-    elif step == "b":
-        yield from _ablations("eopnet", reversed(TABLE5), atr)
-    elif step == "c":
-        yield from _every_method(ccp, 1, "k")
-    elif step == "d":
-        for seed in SEEDS:
-            for dataset in (atr, ccp):
-                for method in SEVERAL_SEEDS:
-                    yield RunKey(method, dataset, 1, "k", seed)
-    elif step == "e":
-        for dataset in (atr, ccp):
-            yield from _every_method(dataset, 2, "k")
-    elif step == "f":
-        for names in (TABLE6, FIGURE8, TABLE7):
-            yield from _ablations("eopnet", names, atr)
-    elif step == "g":
-        for dataset in (atr, ccp):
-            yield from _every_method(dataset, 1, "1")
-    elif step == "h":
-        for dataset in (data["lip"], data["cihp"]):
-            yield from _every_method(dataset, 1, "k")
-    elif step == "i":
-        for method in PAPERS_CONDITION:
-            yield RunKey(method, atr, 1, "k", condition="papers")
-        yield from _ablations("panet", ("bg-panet",), atr)
-        for dataset in (atr, ccp):
-            yield from _ablations("label_transfer", ("dino",), dataset)
-            yield from _ablations("eopnet", ("ceiling",), dataset)
-        for dataset in (data["lip"], data["cihp"]):
-            yield from _every_method(dataset, 1, "1")
-        for dataset in (atr, ccp):
-            yield from _every_method(dataset, 2, "1")
-        for way in ("k", "1"):
-            for dataset in (data["lip"], data["cihp"]):
-                yield from _every_method(dataset, 2, way)
-    elif step == "j":
-        for exhibit in ("popnet3", "popnet1", "popnet2"):
-            yield from _popnet_table(exhibit, atr)
-        yield RunKey("popnet", atr, 1, "k", 0, "ceiling", "aaai")
+def _every_method(*datasets: str, fold: int = 1, way: Way = "k") -> list[RunKey]:
+    return [RunKey(method, dataset, fold, way) for dataset in datasets for method in RUN_ORDER]
 
 
-def _every_method(dataset: str, fold: int, way: Way) -> Iterator[RunKey]:
-    for method in RUN_ORDER:
-        yield RunKey(method, dataset, fold, way)
+def _ablations(method: str, names: Iterable[str], *datasets: str) -> list[RunKey]:
+    return [RunKey(method, dataset, 1, "k", 0, name) for dataset in datasets for name in names]
 
 
-def _ablations(method: str, names: Iterable[str], dataset: str) -> Iterator[RunKey]:
-    for name in names:
-        yield RunKey(method, dataset, 1, "k", 0, name)
-
-
-def _popnet_table(exhibit: str, dataset: str) -> Iterator[RunKey]:
+def _popnet_table(exhibit: str, dataset: str) -> list[RunKey]:
     """Runs of POPNet's own tables: its folds, POPNet in its three-stage form."""
     full = RunKey("popnet", dataset, 1, "k", 0, "three-stage", "aaai")
     if exhibit == "popnet3":
-        for name in POPNET3:
-            yield replace(full, ablation=name)
-        return
-    for fold in (1, 2):
-        for method in METHODS.values():
-            if not method.in_aaai or (exhibit == "popnet1" and not method.kway_in_papers):
-                continue
-            name = "three-stage" if method.name == "popnet" else ""
-            yield replace(full, method=method.name, fold=fold, way="k" if exhibit == "popnet1" else "1", ablation=name)
+        return [replace(full, ablation=name) for name in POPNET3]
+    way: Way = "k" if exhibit == "popnet1" else "1"
+    return [
+        replace(full, method=name, fold=fold, way=way, ablation="three-stage" if name == "popnet" else "")
+        for fold in (1, 2)
+        for name, method in METHODS.items()
+        if method.in_aaai and (way == "1" or method.kway_in_papers)
+    ]
 
 
 def runs_of(exhibit: str, profile: str = "lite", *, dataset: str | None = None) -> list[RunKey]:
@@ -315,10 +289,10 @@ def runs_of(exhibit: str, profile: str = "lite", *, dataset: str | None = None) 
         chosen = dataset or data[TABLE_FAMILY[exhibit]]
         return [RunKey(method, chosen, fold, way) for method in METHODS for way in _WAYS for fold in (1, 2)]
     if exhibit in ("popnet1", "popnet2", "popnet3"):
-        return list(_popnet_table(exhibit, atr))
+        return _popnet_table(exhibit, atr)
     named = {"eopnet5": TABLE5, "eopnet6": TABLE6, "eopnet7": TABLE7, "eopnet8f": FIGURE8}
     if exhibit in named:
-        return list(_ablations("eopnet", named[exhibit], atr))
+        return _ablations("eopnet", named[exhibit], atr)
     if exhibit == "framework":
         return [RunKey("popnet", atr, 1, "k"), RunKey("eopnet", atr, 1, "k", 0, "dml-coarse")]
     if exhibit == "eopnet8":
@@ -363,10 +337,8 @@ def matrix(profile: str, steps: Sequence[str] | None = None, datasets: Sequence[
 
 def _smoke(dataset: str) -> list[RunKey]:
     runs = [RunKey(method, dataset, 1, way) for way in _WAYS for method in RUN_ORDER]
-    for method, name in ABLATIONS:
+    changed = [(method, name, "") for method, name in ABLATIONS] + [(name, "", "papers") for name in PAPERS_CONDITION]
+    for method, name, condition in changed:
         protocol = "aaai" if method == "popnet" else "journal"
-        runs.append(RunKey(method, dataset, 1, "k", 0, name, protocol))
-    for method in PAPERS_CONDITION:
-        protocol = "aaai" if method == "popnet" else "journal"
-        runs.append(RunKey(method, dataset, 1, "k", 0, "", protocol, "papers"))
+        runs.append(RunKey(method, dataset, 1, "k", 0, name, protocol, condition))
     return runs

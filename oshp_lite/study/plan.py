@@ -332,5 +332,6 @@ def plan_text(rows: Sequence[Row], finder: Finder, is_done: Callable[[Row], bool
         lines.append(
             "no run of this kind has finished here yet, so there is no estimate; oshp-lite doctor measures one"
         )
+    lines += [f"damaged: {reason}" for reason in finder.store.damaged().values()]
     lines += [f"left out: {reason}" for reason in unreadable]
     return "\n".join(lines)

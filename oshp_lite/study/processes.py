@@ -142,8 +142,7 @@ def make_run(config: dict[str, Any], runs: str, data: str | None, fresh: bool = 
     from oshp_lite.engine.runs import RunStore
 
     wanted = from_dict(config, where="configuration")
-    more: dict[str, Any] = {"fresh": True} if fresh else {}
-    run = RunStore(Path(runs)).ensure(wanted, data, wait=False, progress=False, **more)
+    run = RunStore(Path(runs)).ensure(wanted, data, wait=False, progress=False, fresh=fresh)
     print(run.folder.name)
     return 0
 

@@ -103,9 +103,8 @@ def make_trials(
     tell: Callable[[str], None] = print,
 ) -> None:
     """Make (or find) the run of each trial, printing what it scored; `fresh` makes each anew."""
-    more: dict[str, Any] = {"fresh": True} if fresh else {}
     for trial in wanted:
-        scores = store.ensure(trial.config, data, progress=False, tell=tell, **more).scores
+        scores = store.ensure(trial.config, data, progress=False, tell=tell, fresh=fresh).scores
         novel, human = 100 * scores["novel_miou"], 100 * scores["human_miou"]
         tell(f"{trial.method:15s} {trial.name:18s} novel {novel:5.1f}  human {human:5.1f}")
 
