@@ -1,14 +1,17 @@
 """Two photos and a mask: cut the classes that a person marked in the first photo out of the second one.
 
-The marked ids are the user's own. One that is mapped to a class the checkpoint knows ("1=hat") is compared with that
-class's stored prototype as well; every other one is novel: its prototype comes from the marked pixels alone.
+The marked ids are the user's own. An id that is not named is novel: its prototype is the mean of the marked pixels. An
+id that is mapped to a class the checkpoint knows ("1=hat") is compared with a mixture of that class's stored prototype
+and the marked pixels (`STORED_SHARE`). Where the support's whole person is given, its unmarked pixels are one more
+class, which competes for the query's pixels and is background in the result, and the person's prototypes come from the
+given foreground alone; without it the stored ones stand in.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,31 +22,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.engine.checkpoint import load_parser
+from oshp_lite.engine.checkpoint import load_parser, pick_device
 from oshp_lite.errors import UserError
 from oshp_lite.labels import LabelSpace, label_space
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
-from oshp_lite.models.modules.prototypes import shrink_mask
+from oshp_lite.models.modules.prototypes import PrototypeBank, shrink_mask
 from oshp_lite.models.registry import method
 
+STORED_SHARE = 0.75
+"""Share of the stored prototype in that of a named class; the marked pixels have the rest."""
 STRIDE = 16
 """The encoders' deepest stride: a photo below it has no feature cell of its own."""
 CELL = 4
 """Side of a feature cell in pixels, at the size the network sees."""
-_FREE_COLOURS: tuple[tuple[int, int, int], ...] = (
-    (230, 60, 60),
-    (50, 120, 220),
-    (250, 190, 40),
-    (70, 170, 90),
-    (160, 90, 220),
-    (240, 130, 190),
+RELEASED = {18: ("atr",), 20: ("lip", "cihp")}
+"""Number of ids of a released checkpoint -> the label spaces it may have."""
+_REST = -1
+"""The support person's unmarked pixels, beside the user's ids."""
+_COLOURS = np.array(
+    [
+        *[(230, 60, 60), (50, 120, 220), (250, 190, 40), (70, 170, 90), (160, 90, 220), (240, 130, 190)],
+        *[(30, 160, 170), (200, 120, 60), (140, 150, 170), (120, 190, 60), (90, 70, 160), (220, 160, 130)],
+    ],
+    np.uint8,
 )
-_FREE_COLOURS += ((30, 160, 170), (200, 120, 60), (140, 150, 170), (120, 190, 60), (90, 70, 160), (220, 160, 130))
 
 
 @dataclass(frozen=True)
 class PhotoParsing:
-    """A parse: `mask` uint8 [H,W] of the user's own ids at the query's size, their colours and names, and remarks."""
+    """A parsed photo: `mask` uint8 [H,W] of the user's own ids at the query's size, colours and names, and remarks."""
 
     mask: np.ndarray
     palette: np.ndarray
@@ -51,26 +58,36 @@ class PhotoParsing:
     remarks: tuple[str, ...]
 
 
-def load_network(path: str | Path, device: str = "cpu") -> OneShotModel:
-    """A checkpoint of ours (safetensors), or one in the official code's form (.pth, .pt, .tar), ready to predict.
+def load_network(path: str | Path, device: str = "cpu", labels: str | None = None) -> OneShotModel:
+    """A checkpoint of ours (safetensors), or a released one (.pth, .pt, .tar), ready to predict.
 
-    What the file says stands in `.record`. Raises UserError for a missing, damaged or foreign file.
+    What the file says of itself stands in `.record`. A released one says its number of ids alone, which LIP and CIHP
+    share: `labels` names its label space. Raises UserError for a missing, damaged or foreign file, a device that is not
+    there, or labels that do not fit.
     """
+    place = pick_device(device, "--device")
     if Path(path).suffix not in {".pth", ".pt", ".tar"}:
-        return load_parser(path, device)
+        if labels is not None:
+            raise UserError(f"{path} records its label space; leave --labels out")
+        return load_parser(path, place)
     from oshp_lite.models.eopnet import EOPNet
 
     try:
-        net = EOPNet.from_official(path)
+        network = EOPNet.from_official(path)
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path} cannot be used: {error}") from None
-    space = {18: "atr"}.get(net.config.n_ids, "lip")
-    net.record = CheckpointRecord("eopnet", {}, net.way, net.n_ids, space, channels="bgr", size=512)
-    return net.to(device).eval()
+    spaces = RELEASED.get(network.n_ids, ())
+    if labels is None and len(spaces) == 1:
+        labels = spaces[0]
+    if labels not in spaces:
+        fitting = f"say --labels {' or '.join(spaces)}" if spaces else "no label space of the papers has so many"
+        raise UserError(f"{path} is a released checkpoint of {network.n_ids} ids; {fitting}")
+    network.record = CheckpointRecord("eopnet", {}, network.way, network.n_ids, str(labels), channels="bgr", size=512)
+    return network.to(place).eval()
 
 
 def parse_pair(
-    parser: OneShotModel,
+    network: OneShotModel,
     support_image: np.ndarray,
     support_mask: np.ndarray,
     query_image: np.ndarray,
@@ -87,39 +104,43 @@ def parse_pair(
     support_foreground          uint8 [H,W] in {0,1,255}, the whole person; None: the stored coarse prototypes stand in
     screening                   set pixels outside the predicted person to 0
 
-    Raises UserError for masks that are empty, do not fit, hold too many ids or too small regions.
+    Raises UserError for masks that are empty, do not fit, hold too many ids or too small regions, and for a network
+    whose weights are not finite.
     """
-    record = _record(parser)
+    record = cast(CheckpointRecord, network.record)
     if not method(record.method).one_shot:
-        raise UserError("this checkpoint is a plain segmenter, not a one-shot parser; name another with --weights")
+        raise UserError("this checkpoint is a plain segmenter, not a one-shot network; name another with --weights")
     _check(support_image, support_mask, query_image, support_foreground)
+    named = dict(classes or {})
     ids = [int(value) for value in np.unique(support_mask) if value not in (0, IGNORE)]
-    space = label_space(record.space)
-    parser, slots = _with_slots(parser, ids, dict(classes or {}), space)
-    size = _side(record.size)
+    size = record.size if isinstance(record.size, int) else max(record.size)
     remarks = [f"the network sees the photos at up to {size} pixels"]
-    if support_foreground is None and screening:
-        remarks.append("foreground: the checkpoint's stored coarse prototypes (no --support-foreground given)")
-    device = next(parser.parameters()).device
+    device = next(network.parameters()).device
     query = _picture(query_image, size, record.channels).to(device)
     support = _picture(support_image, size, record.channels).to(device)
     marked = _resized(support_mask, support.shape[-2:])
     _check_cells(marked, ids)
     person = (marked != 0) & (marked != IGNORE)
-    if support_foreground is not None:
+    if support_foreground is None:
+        if screening and network.coarse_prototypes() is not None:
+            remarks.append("foreground: the checkpoint's stored coarse prototypes (no --support-foreground given)")
+    else:
         whole = _resized(support_foreground, support.shape[-2:])
+        marked = torch.where((marked == 0) & (whole == 1), _REST, marked)
         person = torch.where(person, 1, whole)
-    margins, coarse = _forward(
-        parser, query, support, marked.to(device), person.long().to(device), slots, support_foreground is None
+    space = label_space(record.space)
+    network, slots = _prepared(network, ids, named, space, rest=_REST in _cells(marked))
+    margins, coarse = _margins(
+        network, query, support, marked.to(device), person.long().to(device), slots, support_foreground is None
     )
-    answer = _decide(margins, coarse if screening else None, ids, query_image.shape[:2])
-    names = {index: (classes or {}).get(index, f"class {index}") for index in ids}
-    return PhotoParsing(answer, _palette(ids, slots, classes or {}, space), names, tuple(remarks))
-
-
-def _record(parser: OneShotModel) -> CheckpointRecord:
-    """What the weights file says, which `load_parser` leaves on a network."""
-    return cast(CheckpointRecord, parser.record)
+    mask = _decide(margins, coarse if screening else None, slots, query_image.shape[:2])
+    if not mask.any():
+        remarks.append(
+            "no pixel of the query was labelled: nothing there is closer to a marked class than to the background; "
+            "mark more of the class, choose a clearer support photo or say --no-screening"
+        )
+    names = {index: named.get(index, f"class {index}") for index in ids}
+    return PhotoParsing(mask, _palette(ids, slots, named, space), names, tuple(remarks))
 
 
 def _check(
@@ -132,8 +153,10 @@ def _check(
                 f"the {name} is {mask.shape[1]}x{mask.shape[0]} pixels but the support photo is {width}x{height}; "
                 "they must have the same size"
             )
+    ignored = ", and 255 means ignore; use 1"
     if not ((support_mask != 0) & (support_mask != IGNORE)).any():
-        raise UserError("the support mask is empty; mark at least one class with an id from 1 on")
+        why = ignored if (support_mask == IGNORE).any() else "; mark at least one class with an id from 1 on"
+        raise UserError(f"the support mask has no pixel of a class{why}")
     for name, image in (("query", query_image), ("support", support_image)):
         if min(image.shape[:2]) < STRIDE:
             raise UserError(
@@ -145,44 +168,53 @@ def _check(
         if wrong.size:
             raise UserError(f"the support foreground holds the value {wrong[0]}; it may hold 0, 1 (person) and 255")
         if not (foreground == 1).any():
-            raise UserError("the support foreground has no pixel of value 1; mark the whole person with 1")
+            why = ignored if (foreground == IGNORE).any() else "; mark the whole person with 1"
+            raise UserError(f"the support foreground has no pixel of value 1{why}")
 
 
-def _with_slots(
-    parser: OneShotModel, ids: list[int], classes: dict[int, str], space: LabelSpace
+def _prepared(
+    network: OneShotModel, ids: list[int], named: dict[int, str], space: LabelSpace, *, rest: bool
 ) -> tuple[OneShotModel, dict[int, int]]:
-    """Give each user id a channel of the network: the named class's own, else one whose stored prototype is empty.
+    """A copy of the network for these classes, and {user id: network id}, in order, the rest of the person last.
 
-    Where those run out, a copy of the network forgets the prototype of another channel.
+    A named class has its own id there, any other one whose stored prototype is empty, or is emptied in the copy. The
+    copy shares all weights but the stored prototypes; nothing is written into the network.
     """
-    unknown = sorted(set(classes) - set(ids))
+    unknown = sorted(set(named) - set(ids))
     if unknown:
         raise UserError(f"--classes names id {unknown[0]}, which the support mask does not hold; it holds {ids}")
-    n_ids = _record(parser).n_ids
-    slots: dict[int, int] = {}
-    for index, name in classes.items():
+    taken: dict[int, int] = {}
+    for index, name in named.items():
         slot = space.kept_as[space.id_of(name)]
-        if slot == 0 or slot in slots.values():
+        if slot == 0 or slot in taken.values():
             raise UserError(f"--classes {index}={name}: this class is dropped or named twice; leave it unmapped")
-        slots[index] = slot
-    bank = parser.prototype_bank()
-    taken = set(slots.values())
-    free = [slot for slot in range(1, n_ids) if slot not in taken]
+        taken[index] = slot
+    stored = network.prototype_bank()
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers()) if tensor is not stored}
+    network = copy.deepcopy(network, shared)
+    bank = network.prototype_bank()
+    free = [slot for slot in range(1, network.n_ids) if slot not in taken.values()]
     if bank is not None:
         free.sort(key=lambda slot: (bool(bank[slot].any()), slot))
-    novel = [index for index in ids if index not in slots]
+    novel = [index for index in ids if index not in taken]
     if len(novel) > len(free):
-        raise UserError(f"the support mask holds {len(ids)} ids, this checkpoint can tell {n_ids - 1} apart; use fewer")
-    slots |= dict(zip(novel, free, strict=False))
-    if bank is not None and any(bool(bank[slots[index]].any()) for index in novel):
-        parser = copy.deepcopy(parser)
+        raise UserError(
+            f"the support mask holds {len(ids)} ids, this checkpoint can tell {network.n_ids - 1} apart; use fewer"
+        )
+    if rest and len(novel) < len(free):
+        novel.append(_REST)
+    slots = {**taken, **dict(zip(novel, free, strict=False))}
+    if bank is not None:
         with torch.no_grad():
-            cast(Tensor, parser.prototype_bank())[[slots[index] for index in novel]] = 0
-    return parser, slots
+            bank[[slots[index] for index in novel]] = 0
+    for part in network.modules():
+        if isinstance(part, PrototypeBank):  # a foreground that is given counts alone
+            part.momentum = STORED_SHARE if part.rows is bank else 0.0
+    return network, {index: slots[index] for index in (*ids, _REST) if index in slots}
 
 
-def _forward(
-    parser: OneShotModel,
+def _margins(
+    network: OneShotModel,
     query: Tensor,
     support: Tensor,
     marked: Tensor,
@@ -190,45 +222,42 @@ def _forward(
     slots: dict[int, int],
     stored: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores of the user's classes over background, float [K,h,w], and the coarse logits float [2,h,w] or None."""
+    """Logits of the classes over background, float [K,h,w] in the order of `slots`; coarse ones [2,h,w] or None."""
     options: dict[str, Any] = {}
-    stored_rows = parser.coarse_prototypes()
-    if stored_rows is not None:
-        if stored and not bool(stored_rows[1].any()):
+    prototypes = network.coarse_prototypes()
+    if prototypes is not None:
+        if stored and not bool(prototypes[1].any()):
             raise UserError("this checkpoint stores no coarse prototypes; mark the person with --support-foreground")
         options = {"stored_foreground": stored, "compute_agm": False}
-    one_way = _record(parser).way == "1"
-    ids = list(slots)
+    margins: list[Tensor] = []
     with torch.no_grad():
-        if not one_way:
-            mask = torch.zeros_like(marked)
+        if network.way == "1":
+            for index, slot in slots.items():
+                mask = torch.where(marked == IGNORE, IGNORE, (marked == index).long())
+                target = torch.tensor(slot, device=marked.device)
+                parsing = network(Episode(query, support, mask, person, class_ids=target).batched(), **options)
+                margins.append(parsing.fine[0, 1] - parsing.fine[0, 0])
+        else:
+            mask = torch.where(marked == IGNORE, IGNORE, 0)
             for index, slot in slots.items():
                 mask[marked == index] = slot
-            mask[marked == IGNORE] = IGNORE
-            parsing = parser(Episode(query, support, mask, person).batched(), **options)
-            fine = parsing.fine[0]
-            margins = torch.stack([fine[slots[index]] - fine[0] for index in sorted(ids)])
-        else:
-            found = []
-            for index in sorted(ids):
-                mask = torch.where(marked == IGNORE, IGNORE, (marked == index).long())
-                asked = torch.tensor(slots[index], device=marked.device)
-                parsing = parser(Episode(query, support, mask, person, class_ids=asked).batched(), **options)
-                found.append(parsing.fine[0, 1] - parsing.fine[0, 0])
-            margins = torch.stack(found)
-    return margins, None if parsing.coarse is None else parsing.coarse[0]
+            parsing = network(Episode(query, support, mask, person).batched(), **options)
+            margins = [parsing.fine[0, slot] - parsing.fine[0, 0] for slot in slots.values()]
+    stacked = torch.stack(margins)
+    if not bool(torch.isfinite(stacked).all()):
+        raise UserError("the network's output is not finite: its weights are damaged; train it again or name another")
+    return stacked, None if parsing.coarse is None else parsing.coarse[0]
 
 
-def _decide(margins: Tensor, coarse: Tensor | None, ids: list[int], size: tuple[int, int]) -> np.ndarray:
+def _decide(margins: Tensor, coarse: Tensor | None, ids: Iterable[int], size: tuple[int, int]) -> np.ndarray:
     """The class with the largest margin over background, at the photo's own size; uint8 [H,W]."""
-    whole = F.interpolate(margins[None].float(), size=size, mode="bilinear", align_corners=False)[0]
-    best, winner = whole.max(0)
-    table = torch.tensor(sorted(ids), device=winner.device)
-    answer = torch.where(best > 0, table[winner], 0)
+    best, winner = F.interpolate(margins[None].float(), size=size, mode="bilinear", align_corners=False)[0].max(0)
+    table = torch.tensor([max(index, 0) for index in ids], device=winner.device)
+    mask = torch.where(best > 0, table[winner], 0)
     if coarse is not None:
-        seen = F.interpolate(coarse[None].float(), size=size, mode="bilinear", align_corners=False)[0]
-        answer = answer * (seen[1] > seen[0])
-    return answer.cpu().numpy().astype(np.uint8)
+        person = F.interpolate(coarse[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+        mask = mask * (person[1] > person[0])
+    return mask.cpu().numpy().astype(np.uint8)
 
 
 def _picture(image: np.ndarray, size: int, channels: str) -> Tensor:
@@ -249,10 +278,13 @@ def _resized(mask: np.ndarray, shape: torch.Size) -> Tensor:
     return F.interpolate(tensor, size=tuple(shape), mode="nearest-exact")[0, 0].long()
 
 
+def _cells(marked: Tensor) -> set[int]:
+    """The values of a mask int64 [h,w] that its feature cells hold."""
+    return set(shrink_mask(marked[None], [math.ceil(side / CELL) for side in marked.shape]).unique().tolist())
+
+
 def _check_cells(marked: Tensor, ids: list[int]) -> None:
-    cells = shrink_mask(marked[None], [math.ceil(side / CELL) for side in marked.shape])
-    present = set(cells.unique().tolist())
-    lost = [index for index in ids if index not in present]
+    lost = sorted(set(ids) - _cells(marked))
     if lost:
         raise UserError(
             f"class {lost[0]} of the support mask is smaller than one feature cell ({CELL}x{CELL} pixels of the "
@@ -260,18 +292,11 @@ def _check_cells(marked: Tensor, ids: list[int]) -> None:
         )
 
 
-def _side(size: Any) -> int:
-    return int(size) if isinstance(size, int | float) else int(max(size))
-
-
-def _palette(ids: list[int], slots: dict[int, int], classes: Mapping[int, str], space: LabelSpace) -> np.ndarray:
+def _palette(ids: list[int], slots: dict[int, int], named: Mapping[int, str], space: LabelSpace) -> np.ndarray:
     palette = np.full((256, 3), 128, np.uint8)
     palette[0], palette[IGNORE] = 0, 236
-    novel = 0
-    for index in ids:
-        if index in classes:
-            palette[index] = space.class_palette[slots[index]]
-        else:
-            palette[index] = _FREE_COLOURS[novel % len(_FREE_COLOURS)]
-            novel += 1
+    for number, index in enumerate(index for index in ids if index not in named):
+        palette[index] = _COLOURS[number % len(_COLOURS)]
+    for index in named:
+        palette[index] = space.class_palette[slots[index]]
     return palette
