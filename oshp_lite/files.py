@@ -11,7 +11,7 @@ import pickle
 import secrets
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ def read_mask(path: Path | str) -> np.ndarray:
     of ids (e.g. a coloured RGB one).
     """
     with _opened(path, "mask") as picture:
+        if isinstance(picture, JpegImageFile):
+            raise UserError(f"mask {path} is a JPEG, which changes ids as it compresses; save the mask as PNG")
         if picture.mode not in _MASK_MODES:
             raise UserError(
                 f"mask {path} has colour mode {picture.mode} where one 8-bit channel of class ids is expected; "
@@ -231,21 +233,30 @@ def write_atomic(path: Path | str, content: bytes, *, durable: bool = True) -> N
 
     Raises UserError (full disk, file-size limit, path beneath a file, no permission); no partial file stays.
     """
-    path = Path(path)
-    _make_folder(path.parent)
-    if os.path.isdir(path):
-        raise cannot_write(path, OSError(errno.EISDIR, "is a directory"))
-    temporary = _hidden(path)
+    write_together({Path(path): content}, durable=durable)
+
+
+def write_together(contents: Mapping[Path, bytes], *, durable: bool = True) -> None:
+    """Write several files as `write_atomic` does one; where one cannot be written, none is."""
+    ready: dict[Path, Path] = {}
+    path = Path()
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(content)
-            stream.flush()
-            if durable:
-                os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        for path, content in contents.items():
+            _make_folder(path.parent)
+            if os.path.isdir(path):
+                raise OSError(errno.EISDIR, "is a directory")
+            ready[path] = temporary = _hidden(path)
+            with open(temporary, "xb") as stream:
+                stream.write(content)
+                stream.flush()
+                if durable:
+                    os.fsync(stream.fileno())
+        for path, temporary in ready.items():
+            os.replace(temporary, path)
     except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
+        for temporary in ready.values():
+            with suppress(OSError):
+                os.unlink(temporary)
         if isinstance(error, OSError):
             raise cannot_write(path, error) from None
         raise

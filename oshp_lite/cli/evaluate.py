@@ -97,17 +97,18 @@ def _config_of(run: Path, settings: list[str]) -> Any:
 def _judge(weights: Path, config: Any, device: str | None, labels: str | None, data: str | None, quiet: bool) -> Any:
     from oshp_lite.data.registry import find_dataset
     from oshp_lite.engine.evaluate import evaluate
+    from oshp_lite.labels import label_space
     from oshp_lite.models.registry import method
     from oshp_lite.predict import load_network
 
-    network = load_network(weights, device or "cpu")
+    network = load_network(weights, device or "cpu", labels)
     record = network.record
     assert record is not None
     if record.way != config.data.way and method(record.method).one_shot:
         raise UserError(f"{weights} is a {record.way}-way checkpoint; say --way {record.way}")
     dataset = find_dataset(config.data, data, progress=not quiet)
-    if dataset.n_ids != record.n_ids:
-        raise UserError(f"{weights} has {record.n_ids} ids but {dataset.name} has {dataset.n_ids}; choose another")
+    if dataset.space is not label_space(record.space):
+        raise UserError(f"{weights} knows the labels of {record.space}, {dataset.name} has others; choose another")
     return evaluate(network, dataset, config, progress=not quiet).as_dict()
 
 

@@ -11,6 +11,16 @@ from oshp_lite.cli import common as options
 from oshp_lite.cli.common import words
 from oshp_lite.errors import UserError
 
+FOREGROUND = (
+    "mask of the whole person in the support: 1 = person. Its unmarked pixels then compete with your classes. Measured on "
+    "120 pairs of CCP's test photos, IoU of one marked class, without and with it: 30 and 39 % with a network trained on "
+    "CCP, 20 and 20 % with the shipped one, which has seen synthetic people only and is poor on photos"
+)
+CLASSES = (
+    "ids that are classes the checkpoint knows, e.g. 1=hat: their prototypes are three quarters the stored one, one "
+    "quarter the marked pixels"
+)
+
 
 def parse(
     *,
@@ -18,10 +28,8 @@ def parse(
     support_mask: Annotated[Path, typer.Option(metavar="PNG", help="its mask: ids 1..K are your classes")],
     query: Annotated[Path, typer.Option(metavar="JPG", help="the photo to be parsed")],
     out: Annotated[Path, typer.Option(metavar="PNG", help="indexed PNG; an overlay goes beside it")],
-    classes: Annotated[list[str], words("ID=NAME ...", "ids that are classes the checkpoint knows: 1=hat")],
-    support_foreground: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="mask of the whole person there: 1 = person")
-    ] = None,
+    classes: Annotated[list[str], words("ID=NAME ...", CLASSES)],
+    support_foreground: Annotated[Path | None, typer.Option(metavar="PNG", help=FOREGROUND)] = None,
     no_screening: Annotated[
         bool, typer.Option("--no-screening", help="label pixels outside the predicted person as well")
     ] = False,
@@ -32,21 +40,27 @@ def parse(
     device: options.Device = None,
 ) -> None:
     """Cut classes out of a photo, given one photo with a mask."""
+    from oshp_lite.assets import checkpoint
+    from oshp_lite.files import encode_png, read_image, read_mask, write_together
+
     named = _classes(classes)
+    weights = weights or checkpoint()
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} must end in .png: the prediction is an indexed picture")
-    from oshp_lite.files import encode_png, read_image, read_mask, write_atomic, write_mask
-
+    beside = out.with_name(f"{out.stem}_overlay.png")
+    for path in (support, support_mask, query, support_foreground, weights):
+        if path is not None and any(_same(path, result) for result in (out, beside)):
+            raise UserError(
+                f"--out {out} would overwrite the input {path} (two pictures are written); say another name"
+            )
     support_image, query_image = read_image(support, upright=True), read_image(query, upright=True)
     mask = read_mask(support_mask)
     foreground = read_mask(support_foreground) if support_foreground else None
-    from oshp_lite.assets import checkpoint
     from oshp_lite.predict import load_network, parse_pair
     from oshp_lite.viz import overlay
 
-    network = load_network(weights or checkpoint(), device or "cpu")
     parsing = parse_pair(
-        network,
+        load_network(weights, device or "cpu", labels),
         support_image,
         mask,
         query_image,
@@ -54,15 +68,21 @@ def parse(
         support_foreground=foreground,
         screening=not no_screening,
     )
-    beside = out.with_name(f"{out.stem}_overlay.png")
-    picture = encode_png(overlay(query_image, parsing.mask, parsing.palette))
-    write_mask(out, parsing.mask, parsing.palette)
-    write_atomic(beside, picture)
+    picture = overlay(query_image, parsing.mask, parsing.palette)
+    write_together({out: encode_png(parsing.mask, parsing.palette), beside: encode_png(picture)})
     for remark in parsing.remarks:
         print(remark)
     for index, name in parsing.names.items():
         print(f"{index}: {name}, {(parsing.mask == index).mean():.1%} of the photo")
     print(f"{out} and {beside}")
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two paths name one file, however they are spelt or linked."""
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return False  # one of them is not there, so nothing is overwritten
 
 
 def _classes(entries: list[str]) -> dict[int, str]:
