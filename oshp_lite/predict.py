@@ -113,6 +113,10 @@ def parse_pair(
     _check(support_image, support_mask, query_image, support_foreground)
     named = dict(classes or {})
     ids = [int(value) for value in np.unique(support_mask) if value not in (0, IGNORE)]
+    if len(ids) >= network.n_ids:
+        raise UserError(
+            f"the support mask holds {len(ids)} ids, this checkpoint can tell {network.n_ids - 1} apart; use fewer"
+        )
     size = record.size if isinstance(record.size, int) else max(record.size)
     remarks = [f"the network sees the photos at up to {size} pixels"]
     device = next(network.parameters()).device
@@ -153,10 +157,10 @@ def _check(
                 f"the {name} is {mask.shape[1]}x{mask.shape[0]} pixels but the support photo is {width}x{height}; "
                 "they must have the same size"
             )
-    ignored = ", and 255 means ignore; use 1"
+    ignored = "holds nothing but 255, which means ignore; use 1"
     if not ((support_mask != 0) & (support_mask != IGNORE)).any():
-        why = ignored if (support_mask == IGNORE).any() else "; mark at least one class with an id from 1 on"
-        raise UserError(f"the support mask has no pixel of a class{why}")
+        why = ignored if (support_mask == IGNORE).any() else "is empty; mark at least one class with an id from 1 on"
+        raise UserError(f"the support mask {why}")
     for name, image in (("query", query_image), ("support", support_image)):
         if min(image.shape[:2]) < STRIDE:
             raise UserError(
@@ -168,8 +172,8 @@ def _check(
         if wrong.size:
             raise UserError(f"the support foreground holds the value {wrong[0]}; it may hold 0, 1 (person) and 255")
         if not (foreground == 1).any():
-            why = ignored if (foreground == IGNORE).any() else "; mark the whole person with 1"
-            raise UserError(f"the support foreground has no pixel of value 1{why}")
+            why = ignored if (foreground == IGNORE).any() else "is empty; mark the whole person with 1"
+            raise UserError(f"the support foreground {why}")
 
 
 def _prepared(
@@ -197,10 +201,6 @@ def _prepared(
     if bank is not None:
         free.sort(key=lambda slot: (bool(bank[slot].any()), slot))
     novel = [index for index in ids if index not in taken]
-    if len(novel) > len(free):
-        raise UserError(
-            f"the support mask holds {len(ids)} ids, this checkpoint can tell {network.n_ids - 1} apart; use fewer"
-        )
     if rest and len(novel) < len(free):
         novel.append(_REST)
     slots = {**taken, **dict(zip(novel, free, strict=False))}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pickle
 import resource
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from oshp_lite.cli import main
@@ -18,7 +22,7 @@ from oshp_lite.engine.checkpoint import save_weights
 from oshp_lite.engine.models import build_parser, run_record
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_mask
+from oshp_lite.files import read_image, read_mask
 from oshp_lite.labels import fold, label_space
 from oshp_lite.predict import load_network, parse_pair
 
@@ -148,6 +152,153 @@ def test_more_classes_than_empty_prototypes(checkpoints: dict[str, Path], pair: 
         parse_pair(parser, support, many, query)
 
 
+def test_a_given_foreground_is_used(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
+    """Its person's pixels decide, not the stored prototypes; its unmarked pixels compete with the marked classes."""
+    support, mask, query = arrays(pair)
+    person = np.array(Image.open(pair["person"]))
+    for way in ("k", "1"):
+        network = load_network(checkpoints[way])
+        stored = parse_pair(network, support, mask, query).mask
+        given = parse_pair(network, support, mask, query, support_foreground=person).mask
+        narrow = parse_pair(network, support, mask, query, support_foreground=((mask > 0) & (person > 0)) * np.uint8(1))
+        assert (given != stored).mean() > 0.02
+        assert (given != narrow.mask).mean() > 0.02
+        with torch.no_grad():
+            network.coarse_bank.rows.neg_()
+        again = parse_pair(network, support, mask, query, support_foreground=person).mask
+        assert np.array_equal(again, given), "the stored prototypes of the person have no say"
+
+
+def test_a_named_class_uses_the_marked_pixels(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
+    """Other marked pixels under the same name give another result; so does another stored prototype."""
+    support, mask, query = arrays(pair)
+    network = load_network(checkpoints["k"])
+    elsewhere = np.roll(mask, mask.shape[1] // 3, axis=1)
+    named = [
+        parse_pair(network, support, m, query, screening=False, classes={2: "hair"}).mask for m in (mask, elsewhere)
+    ]
+    assert ((named[0] == 2) != (named[1] == 2)).mean() > 0.005
+
+
+def test_nothing_predicted_is_said(
+    checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network that sees no person anywhere writes an empty mask and says so; one with NaN weights writes nothing."""
+    network = load_network(checkpoints["k"])
+    state = network.state_dict()
+    assert network.record is not None
+    for name in state:
+        if (name.startswith("coarse_guidance") and name.endswith("bias")) or name.startswith("coarse_guidance"):
+            state[name] = torch.zeros_like(state[name])
+    save_weights(tmp_path / "blind.safetensors", state, network.record.as_dict())
+    assert main(words(pair, tmp_path / "blind.safetensors", tmp_path / "a.png")) == 0
+    assert "no pixel of the query was labelled" in capsys.readouterr().out
+    assert not read_mask(tmp_path / "a.png").any()
+    state["scale"] = torch.full_like(state["scale"], torch.nan)
+    save_weights(tmp_path / "nan.safetensors", state, network.record.as_dict())
+    assert main(words(pair, tmp_path / "nan.safetensors", tmp_path / "b.png")) == 2
+    assert "not finite" in capsys.readouterr().err
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_sixteen_bits_are_read_as_eight(checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path) -> None:
+    grey = np.array(Image.open(pair["query"]).convert("L"))
+    results = []
+    for name, picture in (("8", grey), ("16", grey.astype(np.uint16) * 257)):
+        Image.fromarray(picture).save(pair["query"])
+        assert main(words(pair, checkpoints["k"], tmp_path / f"{name}.png", "--no-screening")) == 0
+        results.append(read_mask(tmp_path / f"{name}.png"))
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("which", ["support", "mask", "query", "overlay", "link"])
+def test_never_over_an_input(
+    which: str, checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = pair.get(which, tmp_path / "m.png")
+    if which == "overlay":
+        pair["query"] = pair["query"].rename(tmp_path / "m_overlay.png")
+    if which == "link":
+        out.hardlink_to(pair["query"])
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+    assert main(words(pair, checkpoints["k"], out)) == 2
+    assert "would overwrite the input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.png")} == before
+
+
+def test_both_pictures_or_none(checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "m_overlay.png").mkdir()
+    (tmp_path / "m.png").write_bytes(b"an earlier result")
+    assert main(words(pair, checkpoints["k"], tmp_path / "m.png")) == 2
+    assert (tmp_path / "m.png").read_bytes() == b"an earlier result"
+
+
+def test_a_released_checkpoint_is_asked_for_its_labels(
+    checkpoints: dict[str, Path], pair: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """20 ids may be LIP's or CIHP's; a file of ours says which, so that --labels has nothing to say."""
+    from oshp_lite.models.eopnet import EOPNet, EOPNetConfig
+
+    config = EOPNetConfig.preset("lite", n_ids=20)
+    monkeypatch.setattr(EOPNet, "from_official", classmethod(lambda cls, path: cls(config)))
+    with pytest.raises(UserError, match="say --labels lip or cihp"):
+        load_network(tmp_path / "released.pth")
+    with pytest.raises(UserError, match="say --labels lip or cihp"):
+        load_network(tmp_path / "released.pth", labels="atr")
+    network = load_network(tmp_path / "released.pth", labels="cihp")
+    assert network.record is not None
+    assert network.record.space == "cihp"
+    with pytest.raises(UserError, match="records its label space"):
+        load_network(checkpoints["k"], labels="atr")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_file_gives_a_result_or_one_sentence(
+    data: st.DataObject, checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Random bytes, sizes, colour modes and values as support, mask, query and foreground."""
+    folder = tmp_path_factory.mktemp("any")
+
+    def file(name: str, mask: bool) -> Path:
+        path = folder / data.draw(st.sampled_from([f"{name}.png", f"{name}.jpg"] if not mask else [f"{name}.png"]))
+        kind = data.draw(st.sampled_from(["picture", "picture", "picture", "picture", "bytes", "cut", "none"]))
+        if kind == "bytes":
+            path.write_bytes(data.draw(st.binary(max_size=64)))
+        if kind in ("bytes", "none"):
+            return path
+        side = st.sampled_from([1, 3, 15, 16, 17, 33, 48, 48, 48])
+        shape = (data.draw(side), data.draw(side))
+        values = np.random.default_rng(data.draw(st.integers(0, 99)))
+        top = data.draw(st.sampled_from([1, 2, 3, 30, 256]))
+        array = values.integers(0, top, (1, 1) if data.draw(st.booleans()) else shape).astype(np.uint8)
+        mode = data.draw(st.sampled_from(["L", "L", "P", "1", "RGBA", "I;16"] if mask else ["RGB", "L", "P", "I;16"]))
+        picture = Image.fromarray(np.broadcast_to(array, shape).astype(np.uint16 if mode == "I;16" else np.uint8))
+        picture = picture if mode == "I;16" else picture.convert(mode)
+        picture = picture.convert("RGB") if path.suffix == ".jpg" and mode in ("P", "I;16") else picture
+        picture.save(path)
+        if kind == "cut":
+            path.write_bytes(path.read_bytes()[: data.draw(st.integers(0, 200))])
+        return path
+
+    network = load_network(checkpoints[data.draw(st.sampled_from(["k", "1"]))])
+    try:
+        query = read_image(file("query", False), upright=True)
+        parsing = parse_pair(
+            network,
+            read_image(file("support", False), upright=True),
+            read_mask(file("mask", True)),
+            query,
+            support_foreground=read_mask(file("person", True)) if data.draw(st.booleans()) else None,
+            screening=data.draw(st.booleans()),
+        )
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert parsing.mask.shape == query.shape[:2]
+    assert set(np.unique(parsing.mask)) <= {0, *parsing.names}
+
+
 def test_screening_only_takes_away(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
     support, mask, query = arrays(pair)
     parser = load_network(checkpoints["k"])
@@ -169,6 +320,20 @@ def edit_mask(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str,
 
 def rgb_mask(pair: dict[str, Path]) -> list[str]:
     Image.open(pair["mask"]).convert("RGB").save(pair["mask"])
+    return []
+
+
+def jpeg_mask(pair: dict[str, Path]) -> list[str]:
+    path = pair["mask"].with_suffix(".jpg")
+    Image.open(pair["mask"]).save(path)
+    return ["--support-mask", str(path)]
+
+
+def giant(pair: dict[str, Path]) -> list[str]:
+    content = bytearray(pair["query"].read_bytes())
+    content[16:24] = struct.pack(">II", 12000, 12000)
+    content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+    pair["query"].write_bytes(bytes(content))
     return []
 
 
@@ -229,15 +394,24 @@ def with_code(pair: dict[str, Path]) -> list[str]:
         (edit_mask(lambda mask: mask[:-1]), "same size"),
         (rgb_mask, "colour mode RGB"),
         (edit_mask(lambda mask: mask * 0), "empty"),
-        (edit_mask(lambda mask: np.full_like(mask, 255)), "empty"),
+        (edit_mask(lambda mask: np.full_like(mask, 255)), "255, which means ignore; use 1"),
         (edit_mask(one_pixel), "class 2 of the support mask is smaller than one feature cell"),
         (tiny_query, "stride"),
-        (white_person, "no pixel of value 1"),
+        (white_person, "255, which means ignore; use 1"),
         (lambda pair: ["--support-foreground", str(pair["query"])], "colour mode RGB"),
         (lambda pair: ["--classes", "hat"], "ID=NAME"),
         (lambda pair: ["--classes", "1=cloak"], "no class named 'cloak'"),
         (lambda pair: ["--classes", "9=hat"], "does not hold"),
         (lambda pair: ["--classes", "1=hat", "2=hat"], "named twice"),
+        (lambda pair: ["--classes", "1=hat", "1=bag"], "names id 1 twice"),
+        (jpeg_mask, "is a JPEG"),
+        (lambda pair: ["--query", "x" * 300 + ".jpg"], "too long"),
+        (lambda pair: ["--out", "x" * 300 + ".png"], "too long"),
+        (lambda pair: ["--device", "mps"], "must be auto, cpu or cuda"),
+        (lambda pair: ["--device", "nonsense"], "must be auto, cpu or cuda"),
+        (lambda pair: ["--device", "cuda:99"], "CUDA device"),
+        (lambda pair: ["--labels", "atr"], "leave --labels out"),
+        (giant, "too large to be opened safely"),
         (lambda pair: ["--weights", "nowhere.safetensors"], "does not exist"),
         (damaged, "damaged"),
         (foreign, "foreign.pth"),

@@ -12,9 +12,9 @@ from oshp_lite.cli.common import words
 from oshp_lite.errors import UserError
 
 FOREGROUND = (
-    "mask of the whole person in the support: 1 = person. Its unmarked pixels then compete with your classes. Measured on "
-    "120 pairs of CCP's test photos, IoU of one marked class, without and with it: 30 and 39 % with a network trained on "
-    "CCP, 20 and 20 % with the shipped one, which has seen synthetic people only and is poor on photos"
+    "mask of the whole person in the support, 1 = person; its unmarked pixels then compete with your classes. Measured "
+    "on 120 pairs of CCP's test photos, IoU of one marked class without and with it: 30 and 39 % by a network trained "
+    "on CCP, 20 and 20 % by the shipped one, which has seen synthetic people only and is poor on photos"
 )
 CLASSES = (
     "ids that are classes the checkpoint knows, e.g. 1=hat: their prototypes are three quarters the stored one, one "
@@ -50,9 +50,7 @@ def parse(
     beside = out.with_name(f"{out.stem}_overlay.png")
     for path in (support, support_mask, query, support_foreground, weights):
         if path is not None and any(_same(path, result) for result in (out, beside)):
-            raise UserError(
-                f"--out {out} would overwrite the input {path} (two pictures are written); say another name"
-            )
+            raise UserError(f"--out {out} and its overlay would overwrite the input {path}; choose another name")
     support_image, query_image = read_image(support, upright=True), read_image(query, upright=True)
     mask = read_mask(support_mask)
     foreground = read_mask(support_foreground) if support_foreground else None
