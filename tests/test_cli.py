@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from oshp_lite import __version__
+from oshp_lite.assets import checkpoint
 from oshp_lite.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +81,17 @@ UNFIT = [
         (["train", "--seed", "1.5"], "'--seed': takes a whole number, at least 0, not '1.5'"),
         (["train", "--minutes", "inf"], "'--minutes': takes a number, at least 0, not 'inf'"),
         (["evaluate"], "--run"),
+        (["evaluate", "--run", "R", "--fold", "2", "--way", "1", "--seed", "3"], "No such option: --seed"),
+        (["evaluate", "--run", "R", "--fold", "2", "--way", "1"], "takes no --fold"),
+        (["evaluate", "--run", "R", "--profile", "quick"], "takes no --profile"),
+        (["evaluate", "--run", "R", "--labels", "lip"], "takes no --labels"),
+        (["evaluate", "--run", "R", "--set", "train.epochs=3"], "takes no --set train.epochs=3"),
+        (["evaluate", "--run", "R", "--baseline", "copy"], "one of --run, --weights and --baseline"),
+        (["evaluate", "--weights", "W", "--runs", "R"], "takes no --runs"),
+        (["evaluate", "--weights", "W", "--set", "model.options.n_ids=3"], "takes no --set model.options.n_ids=3"),
+        (["evaluate", "--baseline", "copy", "--device", "cpu"], "takes no --device"),
+        (["evaluate", "--baseline", "ceiling", "--labels", "lip"], "takes no --labels"),
+        (["evaluate", "--baseline", "copy", "--set", "train.lr=1"], "takes no --set train.lr=1"),
         (["evaluate", "--baseline", "luck"], "unknown baseline 'luck'"),
         (["evaluate", "--run", "nowhere"], "no run"),
         (["evaluate", "--weights", "nowhere.safetensors"], "does not exist"),
@@ -98,11 +110,21 @@ UNFIT = [
         (["matrix", "--limit", "-3"], "'--limit': takes a number, at least 0, not '-3'"),
         (["matrix", "--limit", "nan"], "--limit"),
         (["matrix", "--steps", " , "], "names no step"),
+        (["matrix", "--index", "1", "--row", "x"], "say one of them"),
+        (["matrix", "--list", "text", "--index", "1"], "takes no --index"),
+        (["matrix", "--dry-run", "--inits"], "takes no --inits"),
+        (["matrix", "--snakefile", "--profile", "lite"], "takes no --profile"),
         (["report", "--profile", "paper"], "reproduce"),
+        (["report", "--readme", "--profile", "lite"], "takes no --profile"),
+        (["reproduce", "--profile", "smoke", "--only", "00", "--out", "/proc/x"], "cannot write"),
+        (["reproduce", "--profile", "smoke", "--only", "00", "--out", "x" * 300], "too long"),
         (["data", "verify", "nowhere"], "nowhere"),
         (["data", "synthetic", "--name", "synth-cats", "--out", "x"], "synth-cats"),
         (["data", "synthetic", "--train", "-8", "--out", "x"], "--train"),
         (["bench", "--batch", "0"], "--batch"),
+        (["bench", "synthetic", "--batch", "2"], "takes no --batch"),
+        (["bench", "model", "--out", "x"], "takes no --out"),
+        (["bench", "--device", "cuda", "--size", "64"], "takes no --size"),
         (["bench", "model", "--device", "tpu7"], "tpu7"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -120,6 +142,25 @@ def test_bad_input_gets_one_sentence(
     assert expected in fails(capsys, *words)
     left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert not left, "nothing is written for bad input"
+
+
+@pytest.mark.parametrize("device", ["mps", "nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(device: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    places = ["--data", str(tmp_path)]
+    sentence = fails(capsys, "evaluate", "--weights", str(checkpoint()), "--device", device, *places)
+    assert device in sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_list_options_take_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--only a b`, as README writes it, and once for each are the same."""
+    listed = []
+    for words in (["--only", "panet", "sgone"], ["--only", "panet", "--only=sgone"]):
+        assert main(["matrix", "--profile", "lite", "--no-notebooks", "--list", "text", *words]) == 0
+        listed.append(capsys.readouterr().out)
+    assert listed[0] == listed[1]
+    assert "panet" in listed[0]
+    assert "amp" not in listed[0]
 
 
 def test_no_cuda_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
