@@ -214,7 +214,8 @@ def read_plain_pickle(path: Path | str) -> Any:
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises UserError where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -242,7 +243,7 @@ def write_together(contents: Mapping[Path, bytes], *, durable: bool = True) -> N
     path = Path()
     try:
         for path, content in contents.items():
-            _make_folder(path.parent)
+            make_folder(path.parent)
             if os.path.isdir(path):
                 raise OSError(errno.EISDIR, "is a directory")
             ready[path] = temporary = _hidden(path)
@@ -325,7 +326,7 @@ def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
     Raises UserError when the folder cannot be made, or `path` holds something and `replace` is False.
     """
     path = Path(path)
-    _make_folder(path.parent)
+    make_folder(path.parent)
     if os.path.exists(path) and (not path.is_dir() or (any(path.iterdir()) and not replace)):
         raise UserError(f"{path} exists already; remove it, choose another place or ask for it to be replaced")
     try:

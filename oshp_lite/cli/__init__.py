@@ -55,14 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return leave.exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "stopped", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # the reader (head, less) left; nothing more to say, and the interpreter must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {str(error.strerror).lower()}; check the path", file=sys.stderr)
+        return 2
     except usage_error as error:
         where = error.ctx.command_path if error.ctx else "oshp-lite"
         sentence = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")

@@ -26,6 +26,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import (
     PACKAGE_PARENT,
     data_root,
+    make_folder,
     project_root,
     read_json,
     reports_root,
@@ -120,6 +121,7 @@ def reproduce(
     rows = [] if only or overrides else declared_rows(profile, steps, places.data)
     planned, listed = notebook_jobs(profile, places, only, overrides)
     check_jobs([job for job, _ in planned])
+    make_folder(folder)
     tell(f"profile {profile}: {len(planned)} notebooks, {places.workers} at a time; report in {folder}")
     trained = [training for _, training in planned if training is not None]
     _draw_first(profile, trained, places, tell)
