@@ -64,6 +64,7 @@ Only = Annotated[list[str], words("METHOD ...", "these methods only")]
 Labels = Annotated[
     Literal["atr", "lip", "cihp"] | None, typer.Option(help="a released checkpoint's label space; ours record it")
 ]
+Fresh = Annotated[bool, typer.Option("--fresh", help="train anew what is there (heals a damaged run)")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be made and what is done")]
 

@@ -39,6 +39,7 @@ def matrix(
     threads: Annotated[int | None, number(1, "N", "threads of a row (default: cores / jobs)")] = None,
     limit: Annotated[float | None, number(0, "MINUTES", "minutes a row may take, 0 for no limit", float)] = None,
     no_notebooks: Annotated[bool, typer.Option("--no-notebooks", help="train and score, execute no notebook")] = False,
+    fresh: options.Fresh = False,
     dry_run: options.DryRun = False,
     list: Annotated[
         Literal["text", "json"] | None, typer.Option("--list", help="list the rows, for people or for programs")
@@ -121,6 +122,7 @@ def _executor(params: dict[str, Any]) -> Executor:
         limit=60 * limit,
         threads=params["threads"] or threads or max(1, cores() // params["jobs"]),
         overrides=params["set"],
+        fresh=params["fresh"],
         tell=lambda text: print(text, flush=True),
     )
 

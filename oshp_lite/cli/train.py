@@ -24,7 +24,7 @@ def train(
     set: options.Settings,
     task: Annotated[Literal["parse", "segment"] | None, typer.Option(help="segment: the supervised ceiling")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="leave when another process makes the same run")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="train anew what is there (heals a damaged run)")] = False,
+    fresh: options.Fresh = False,
     quiet: options.Quiet = False,
     data: options.Data = None,
     runs: options.Runs = None,

@@ -19,6 +19,7 @@ def tune(
     *,
     profile: options.Profile = "lite",
     only: options.Only,
+    fresh: options.Fresh = False,
     dry_run: options.DryRun = False,
     data: options.Data = None,
     runs: options.Runs = None,
@@ -34,6 +35,8 @@ def tune(
         takes_only(context, "action profile runs", "record keeps every tuning run of the folder of runs")
         print(f"kept {tuning.record(profile, store)}")
         return
+    if dry_run:
+        takes_only(context, "action profile only dry_run data runs", "--dry-run shows what is done")
     declared = tuning.trials(profile)
     known = dict.fromkeys(trial.method for trial in declared)
     strange = sorted(set(only) - set(known))
@@ -41,7 +44,7 @@ def tune(
         raise UserError(f"no trial is declared for the method {strange[0]!r}; there are some for: {', '.join(known)}")
     wanted = [trial for trial in declared if trial.method in (only or known)]
     if not dry_run:
-        tuning.make_trials(wanted, store, data)
+        tuning.make_trials(wanted, store, data, fresh=fresh)
         return
     rows = []
     for trial in wanted:  # without the dataset nothing is done, and a look draws none
