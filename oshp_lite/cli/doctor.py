@@ -18,8 +18,19 @@ from oshp_lite.cli.data import DRAWN
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
-CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "typer", "rich")
-EXTRAS = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "scipy", "pytest", "playwright")
+CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
+EXTRAS = (
+    "jupyterlab",
+    "ipykernel",
+    "ipywidgets",
+    "papermill",
+    "nbconvert",
+    "jinja2",
+    "pandas",
+    "scipy",
+    "pytest",
+    "playwright",
+)
 
 
 def doctor(
@@ -31,7 +42,8 @@ def doctor(
     """Say what is installed, which data are there, and what this machine can run."""
     missing = _installed()
     _data(data)
-    _runs(runs)
+    if not missing:
+        _runs(runs)
     device = _machine()
     if not no_probe and not missing:
         _times(device)
@@ -117,11 +129,17 @@ def _state(folder: Path) -> str:
 
 
 def _runs(given: str | None) -> None:
+    from oshp_lite.engine.runs import RunStore
     from oshp_lite.files import runs_root
 
-    root = runs_root(given)
-    number = len(list(root.glob("[!.]*/scores.json"))) if root.is_dir() else 0
-    print(f"\n{number} finished runs in {root}")
+    store = RunStore(runs_root(given))
+    finished, damaged = store.runs(), store.damaged()
+    older = sum(run.older_code for run in finished)
+    print(
+        f"\n{len(finished)} finished runs in {store.root}" + (f", {older} of them made by older code" if older else "")
+    )
+    for reason in damaged.values():
+        print(f"NOT VALID: {reason}")
 
 
 def _machine() -> str:

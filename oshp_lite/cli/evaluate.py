@@ -74,7 +74,8 @@ def _baseline(context: typer.Context, name: str) -> dict[str, dict[str, Any]]:
     config, progress, store = chosen_config(params), not params["quiet"], RunStore(runs_root(params["runs"]))
     if ceiling:
         top = references.ceiling_config(params["profile"], config.data.dataset, config.data.fold, params["set"])
-        return {"ceiling": references.ceiling_scores(config, top, params["data"], progress=progress, store=store)}
+        scores = references.ceiling_scores(config, top, params["data"], progress=progress, store=store)
+        return {"ceiling": scores or {}}
     names = references.TRIVIAL if name == "all" else (name.replace("-", " "),)
     return references.baseline_scores(config, names, params["data"], progress=progress, store=store)
 
