@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,3 +50,11 @@ def test_readme_without_marks_is_refused(tmp_path: Path) -> None:
 def test_the_command_says_whether_readme_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "--readme"]) == 0
     assert "README" in capsys.readouterr().out
+
+
+def test_no_score_stands_in_the_text_around_the_results() -> None:
+    """What is left with a decimal there is a duration."""
+    text = README.read_text(encoding="utf-8")
+    section = text[text.index("## Explanation") : text.index("## Licence")]
+    around = section[: section.index("<!-- results:begin")] + section[section.index("<!-- results:end") :]
+    assert re.findall(r"\d+\.\d+(?! minutes)", around) == []
