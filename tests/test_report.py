@@ -29,10 +29,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_what_cannot_be_read_is_listed_and_stops_nothing(checkout: Path) -> None:
     (checkout / "notebooks" / "results" / "costs" / "official.json").write_text("{")
+    (checkout / "runs" / "half-a-run").mkdir(parents=True)
+    (checkout / "runs" / "half-a-run" / "scores.json").write_text('{"human_miou"')
     assert main(["report", "--profile", "smoke"]) == 0
     page = html.unescape((checkout / "reports" / "smoke" / "index.html").read_text(encoding="utf-8"))
     listed = page[page.index('id="problems"') : page.index("The papers' claims")]
     assert "official.json" in listed
+    assert "half-a-run is damaged" in listed
     assert "All methods of POPNet's paper" in page
 
 

@@ -62,8 +62,7 @@ class _Report:
         trainings = [Training.read(record) for record in self.manifest["trainings"]]
         groups = [group for one in trainings if (group := self.tried(one.name, partial(self._group, one)))]
         runs = {run.folder: run for group in groups for run in group.pop("runs")}
-        damaged: dict[Path, str] = getattr(self.finder.store, "damaged", dict)()
-        self.problems += [f"{folder.name}: {reason}" for folder, reason in damaged.items()]
+        self.problems += self.finder.store.damaged().values()
         entries, kept = self.manifest["entries"], ("title", "training", "scores", "ceiling", "baselines")
         results = {
             **{name: self.manifest[name] for name in ("made", "seconds")},
