@@ -18,12 +18,15 @@ from oshp_lite.data.synthetic.generate import generate
 from oshp_lite.engine import evaluate
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores, pair_matrices
+from oshp_lite.engine.runs import present_code
+from oshp_lite.files import read_json, write_json_atomic
 from oshp_lite.study import plan, results
 from oshp_lite.study.claims import CLAIMS, ledger
 from oshp_lite.study.plan import config_of
 from oshp_lite.study.records import Measured, NotRun, RunKey
-from oshp_lite.study.results import committed_folder, load_results
+from oshp_lite.study.results import committed_folder, load_results, read_committed
 from oshp_lite.study.tables import make_tables
+from oshp_lite.study.tables.measure import where_measured
 
 KEYS = [RunKey(method, "synth-atr", 1, "k") for method in ("eopnet", "popnet", "sgone", "amp", "panet")]
 
@@ -64,6 +67,23 @@ def test_a_damaged_committed_result_is_named_and_stops_nothing(
     assert "damaged" in verdict.reason
     assert main(["matrix", "--profile", "lite", "--steps", "a", "--dry-run"]) == 0
     assert "eopnet-synth-atr-fold1-kway" in capsys.readouterr().out
+
+
+def test_a_committed_result_of_older_code_is_marked(tmp_path: Path) -> None:
+    """Until its code is known to give the same numbers as the present (`code_equivalent`)."""
+    key = KEYS[0]
+    for ending in ("json", "npz"):
+        shutil.copy(committed_folder() / f"{key.slug}.{ending}", tmp_path)
+    path = tmp_path / f"{key.slug}.json"
+    record = read_json(path)
+
+    def data_column(**change: str) -> str:
+        write_json_atomic(path, {**record, "provenance": {**record["provenance"], **change}})
+        (measured,) = read_committed("lite", tmp_path)[0].values()
+        return where_measured([measured], "synth-atr")
+
+    assert data_column(code_equivalent="of another time").endswith("committed, older code")
+    assert data_column(code_equivalent=present_code("eopnet")).endswith("; committed")
 
 
 class Store:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oshp_lite.engine.runs import Run
+from oshp_lite.engine.runs import Run, is_older
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root
 from oshp_lite.study import experiments
@@ -99,6 +99,9 @@ def read_committed(profile: str, folder: Path | None = None) -> tuple[dict[RunKe
             damaged[path.stem] = f"its committed result is damaged: {str(error).replace(f'{path.parent}/', '')}"
             continue
         if measured.profile in wanted:
+            method = config_of(measured.key, measured.profile).model.method
+            if is_older(measured.provenance, method):
+                measured.provenance["older_code"] = True
             kept[measured.key] = measured
     return kept, damaged
 
@@ -159,6 +162,7 @@ def provenance_of(run: Run, config: RunConfig) -> dict[str, Any]:
         "init": config.init.kind,
         "init_epochs": config.init.dataset_epochs if config.init.kind == "segment" else 0,
         "variant": config.variant,
+        "condition": config.data.condition,
         "options": dict(config.model.options),
     }
     older = {"older_code": True} if run.older_code else {}
