@@ -130,7 +130,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("DATA", "RUNS", "REPORTS"):
         monkeypatch.setenv(f"OSHP_{name}", str(tmp_path / name.lower()))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("OSHP_SAM_WEIGHTS", raising=False)
+    for name in ("SAM", "DINO"):
+        monkeypatch.delenv(f"OSHP_{name}_WEIGHTS", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     return tmp_path
@@ -246,6 +247,26 @@ def test_wrong_words_get_a_sentence(
     assert main(["matrix", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(places.iterdir()), "nothing was begun"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_damaged_run_fails_its_row_alone_and_is_healed(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["matrix", "--profile", "smoke", "--only", "label_transfer", "--no-notebooks"]
+    assert main(words) == 0
+    (run,) = (places / "runs").glob("label_transfer-*-kway-*")
+    (run / "scores.json").write_text("{")
+    assert main(words) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"failed   label_transfer-synth-atr-fold1-kway.*--fresh", out)
+    assert "found    label_transfer-synth-atr-fold1-1way" in out
+    assert main([*words, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"due .* label_transfer-synth-atr-fold1-kway", out)
+    assert re.search(rf"damaged: .*{run.name}.*--fresh", out)
+    assert main([*words, "--fresh"]) == 0
+    assert "made     label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out
+    assert main(words) == 0
 
 
 @pytest.mark.slow

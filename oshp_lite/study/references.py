@@ -66,15 +66,15 @@ def ceiling_scores(
     store: RunStore | None = None,
     make: bool = True,
     progress: bool = True,
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     """Scores of the ceiling's weights on the test pairs of `config` (1-way pairs too, without training again).
 
-    Made where they are not there yet, if `make` says so; else None.
+    Made where they are not there yet, if `make` says so; else {}.
     """
     store = store or RunStore()
     run = store.ensure(ceiling, data, progress=progress) if make else store.find(ceiling, data)
     if run is None or config.data.way == ceiling.data.way:
-        return run.scores if run else None
+        return run.scores if run else {}
     from oshp_lite.engine.evaluate import evaluate
 
     dataset = find_dataset(config.data, data, progress=progress)
@@ -82,7 +82,7 @@ def ceiling_scores(
     if make and not path.is_file():
         judged = replace(config, model=ceiling.model)
         write_json_atomic(path, evaluate(run.parser(), dataset, judged, progress=progress).as_dict())
-    return dict(read_json(path)) if path.is_file() else None
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _path(store: RunStore, config: RunConfig, dataset: OneShotDataset, name: str) -> Path:

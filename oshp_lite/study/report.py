@@ -127,7 +127,7 @@ class _Report:
             "lines": lines,
             "training": next(one for one in self.manifest["trainings"] if Training.read(one) == training),
             "scores": own,
-            "ceiling": ceiling,
+            "ceiling": ceiling or None,
             "baselines": trivial,
             "runs": [run, *([top_run] if top_run else [])],
         }
