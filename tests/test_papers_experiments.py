@@ -49,6 +49,12 @@ def test_small_datasets_keep_their_own_split_budget_and_pairs() -> None:
             assert not any(name in told for name in ("data.split", "train.epochs", "eval.pairs", "data.size"))
 
 
+def test_a_run_is_trained_under_the_condition_that_its_key_names() -> None:
+    for profile in ("smoke", "lite", "paper"):
+        for key in matrix(profile):
+            assert config_of(key, profile).data.condition == key.condition, (profile, key.slug)
+
+
 def test_the_journals_protocol_has_fifty_epochs() -> None:
     key = RunKey("eopnet", families("paper")["atr"], 1, "k")
     config = config_of(key, "paper")
