@@ -350,6 +350,15 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()
 
 
+def file_sha256(path: Path | str, kind: str = "file") -> str:
+    """Return the SHA-256 (hex) of a file's content. UserError when it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise cannot_read(path, error, kind) from None
+
+
 # ------------------------------------------------------------------------------------------ places
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]

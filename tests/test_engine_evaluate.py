@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from engine_fixtures import tiny_config, tiny_dataset
+from safetensors.torch import save_file
 
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode, collate
@@ -186,6 +188,23 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "odd.safetensors", state, dataclasses.replace(record, method="magic"))
     with pytest.raises(UserError, match="unknown method"):
         load_parser(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        *((name, None) for name in ("method", "options", "way", "n_ids", "space")),
+        *(("options", [1]), ("n_ids", "many"), ("space", "moon"), ("options", {"width": -1}), ("size", "large")),
+    ],
+)
+def test_a_checkpoint_that_describes_itself_badly_gets_a_sentence(tmp_path: Path, entry: str, value: Any) -> None:
+    record = CheckpointRecord("segment", {"n_ids": 3, "width": 8}, "k", 3, "atr").as_dict()
+    record = {**record, entry: value} if value is not None else {k: v for k, v in record.items() if k != entry}
+    path = tmp_path / "ours.safetensors"
+    save_file({"a": torch.zeros(2)}, path, metadata={"oshp_lite": json.dumps(record)})
+    with pytest.raises(UserError, match=r"ours\.safetensors .*train it again") as refusal:
+        load_parser(path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_scores_are_a_dataclass_with_every_field_told() -> None:

@@ -18,11 +18,11 @@ import torch
 
 from oshp_lite.data.registry import dataset_folder
 from oshp_lite.engine import runs as store_module
-from oshp_lite.engine.checkpoint import file_sha256
 from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, identity_of
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.engine.runs import RunStore, is_older
 from oshp_lite.errors import UserError
+from oshp_lite.files import file_sha256
 from oshp_lite.lock import Busy, locked
 
 FAKE = textwrap.dedent(

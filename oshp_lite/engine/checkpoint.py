@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import pickle
@@ -154,12 +153,3 @@ def pick_device(name: str, option: str = "the device") -> torch.device:
         there = f"only {count} CUDA device(s)" if count else "no CUDA device"
         raise UserError(f"{option} is {name}, but torch finds {there} here; use auto or cpu")
     return device
-
-
-def file_sha256(path: Path | str, kind: str = "checkpoint") -> str:
-    """Return the SHA-256 (hex) of a file's content. UserError when it cannot be read."""
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        raise cannot_read(path, error, kind) from None

@@ -31,7 +31,7 @@ from oshp_lite.data.registry import check_names, dataset_folder, find_dataset
 from oshp_lite.engine.config import RunConfig, from_dict, identity_of
 from oshp_lite.engine.presets import init_config
 from oshp_lite.errors import UserError
-from oshp_lite.files import publish_folder, read_json, runs_root, sha256_json, write_json_atomic
+from oshp_lite.files import file_sha256, publish_folder, read_json, runs_root, sha256_json, write_json_atomic
 from oshp_lite.lock import locked
 from oshp_lite.models.registry import method
 
@@ -119,9 +119,6 @@ def _numbers(row: dict[str, str]) -> Iterator[tuple[str, float]]:
             yield name, float(text)
 
 
-# ------------------------------------------------------------------------------------------------ making a run
-
-
 def execute(
     config: RunConfig,
     dataset: OneShotDataset,
@@ -201,9 +198,6 @@ def _check(config: RunConfig) -> None:
     """Raise UserError for a method, dataset or fold that does not exist, before any data are drawn."""
     check_names(config.data)
     method(config.model.method)
-
-
-# --------------------------------------------------------------------------------------------------- the store
 
 
 @dataclass
@@ -370,9 +364,8 @@ def _identity(config: RunConfig, dataset: OneShotDataset, kind: str, data: str |
         if not origin:
             return None
     elif config.init.kind == "file" and config.init.path:
-        from oshp_lite.engine.checkpoint import file_sha256
-
-        origin = file_sha256(config.init.path, "init.path")
+        path = Path(config.init.path)
+        origin = _digest(path) if path.is_file() else file_sha256(path, "init.path")
     return identity_of(config, dataset.fingerprint, origin, kind)
 
 
@@ -395,9 +388,7 @@ def _digest(path: Path) -> str:
 
 @cache
 def _digest_at(path: Path, *_: int) -> str:
-    from oshp_lite.engine.checkpoint import file_sha256
-
-    return file_sha256(path, "file")
+    return file_sha256(path)
 
 
 def _say(text: str) -> None:

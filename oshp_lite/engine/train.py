@@ -28,7 +28,6 @@ from tqdm.auto import tqdm
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode
 from oshp_lite.engine.checkpoint import (
-    file_sha256,
     load_state,
     pick_device,
     read_record,
@@ -44,7 +43,7 @@ from oshp_lite.engine.provenance import code_of
 from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer, set_rate
 from oshp_lite.errors import UserError
 from oshp_lite.fields import check_fields
-from oshp_lite.files import write_atomic
+from oshp_lite.files import file_sha256, write_atomic
 
 WEIGHTS, RESUME, HISTORY, CONFIG = "weights.safetensors", "resume.pt", "history.csv", "config.yaml"
 
@@ -142,7 +141,7 @@ class Training:
         self.device = pick_device(config.train.device, "train.device")
         self.init_weights = config.init.path if init_weights is None and config.init.kind == "file" else init_weights
         if init_identity is None:
-            init_identity = file_sha256(self.init_weights) if self.init_weights else ""
+            init_identity = file_sha256(self.init_weights, "checkpoint") if self.init_weights else ""
         self.key = identity_of(config, dataset.fingerprint, init_identity, self.device.type)
         items = training_set(config, dataset, self.fold)
         self.batches = TrainingBatches(items, config, pin=self.device.type == "cuda")
