@@ -149,12 +149,18 @@ def check_photo(path: Path | str) -> tuple[int, int]:
     return size
 
 
+def read_bytes(path: Path | str) -> bytes:
+    """Read a file. Raises UserError when that is not possible."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise cannot_read(path, error) from None
+
+
 def read_json(path: Path | str) -> Any:
     """Read a JSON file. Raises UserError when it is missing, unreadable or not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise cannot_read(path, error) from None
+        return json.loads(read_bytes(path).decode("utf-8"))
     except ValueError:
         raise UserError(f"file {path} is not valid JSON; make it again") from None
 
@@ -194,10 +200,7 @@ def read_plain_pickle(path: Path | str) -> Any:
 
     Raises UserError when the file is missing, damaged, or wants anything else.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise cannot_read(path, error) from None
+    content = read_bytes(path)
     try:
         value = _PlainUnpickler(io.BytesIO(content)).load()
         _refuse_other_types(value)

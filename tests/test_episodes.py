@@ -34,13 +34,15 @@ def same(one: Episode, other: Episode) -> bool:
 
 @pytest.mark.parametrize("way", ["k", "1"])
 def test_items_depend_on_seed_epoch_and_position_alone(way: Any, dataset: OneShotDataset) -> None:
+    jittered = Recipe("mild", jitter=0.2)
+
     def make(seed: int) -> EpisodeDataset:
-        return EpisodeDataset(dataset, ATR1, way, "train", 32, pairing="each epoch", seed=seed, jitter=0.2)
+        return EpisodeDataset(dataset, ATR1, way, "train", 32, augment=jittered, pairing="each epoch", seed=seed)
 
     one, other, foreign = make(3), make(3), make(4)
     backwards = [other[2, i] for i in reversed(range(4))][::-1]
-    other.set_epoch(2)
-    assert all(same(one[2, i], backwards[i]) and same(one[2, i], other[i]) for i in range(4))
+    first = make(3)
+    assert all(same(one[2, i], backwards[i]) and same(first[i], one[0, i]) for i in range(4))
     assert not any(same(one[2, i], one[1, i]) for i in range(4))
     assert not any(same(one[2, i], foreign[2, i]) for i in range(4))
 
@@ -128,10 +130,10 @@ def test_test_pair_rules(dataset: OneShotDataset) -> None:
     spread = EpisodeDataset(dataset, ATR1, "k", "test", 32, queries=2, repeats=3)
     per_class = [pair.class_id for pair in spread.pairs()]
     assert max(per_class.count(c) for c in set(per_class)) == 6
-    thin = EpisodeDataset(dataset, ATR1, "k", "test", 32, queries=2, repeats=3, pairs_per_class=2)
+    thin = EpisodeDataset(dataset, ATR1, "k", "test", 32, queries=2, repeats=3, per_class=2)
     assert len(thin) == 2 * len(set(per_class))
     with pytest.raises(UserError, match="unused"):
-        EpisodeDataset(dataset, ATR1, "k", "test", 32, pairs="journal")
+        EpisodeDataset(dataset, ATR1, "k", "test", 32, rule="journal")
 
 
 def test_segment_items_follow_visible_and_unlabelled(dataset: OneShotDataset) -> None:
@@ -198,9 +200,8 @@ def test_what_does_not_fit_is_refused(dataset: OneShotDataset) -> None:
         EpisodeDataset(dataset, ATR1, "k", "train", None)
 
 
-def test_loader_of_plain_indices_uses_set_epoch(dataset: OneShotDataset) -> None:
+def test_a_loader_of_plain_indices_sees_the_first_epoch(dataset: OneShotDataset) -> None:
     items = EpisodeDataset(dataset, ATR1, "k", "train", 32)
-    items.set_epoch(4)
     loader: DataLoader[Episode] = DataLoader(items, batch_size=2, collate_fn=collate)
     first = next(iter(loader))
-    assert same(first, collate([items[4, 0], items[4, 1]]))
+    assert same(first, collate([items[0, 0], items[0, 1]]))

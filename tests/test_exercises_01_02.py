@@ -116,7 +116,7 @@ SOLUTIONS: list[tuple[Check, Attempt]] = [
     (nb02.check_merge, merge),
     (nb02.check_mirror, lambda m, s: swap(m, s)[:, ::-1]),
     (nb02.check_support_index, index_of),
-    (nb02.check_pairs, lambda i, o, n, q, r: journal_pairs(i, o, n_foreground=n, queries=q, repeats=r)),
+    (nb02.check_pairs, lambda i, o, n, q, r: journal_pairs(i, o, queries=q, repeats=r)),
     (nb02.check_pairs, pairs),
 ]
 

@@ -261,7 +261,7 @@ def change(root: Path, **changes: object) -> None:
         (lambda root: change(root, counts={"train": None}), "counts None"),
         (lambda root: change(root, train_split="4"), "train_split is '4', a value of the wrong type"),
         (lambda root: change(root, test_split=True), "test_split is True, a value of the wrong type"),
-        (lambda root: change(root, test_pairs=5), "test_pairs is 5, a value of the wrong type"),
+        (lambda root: change(root, test_pairs=5), "unknown rule 5"),
         (lambda root: change(root, test_pairs={"rule": "spread", "queries": "x"}), "must be whole numbers above 0"),
         (lambda root: change(root, test_pairs={"rule": ["spread"]}), "unknown rule"),
         (lambda root: change(root, fingerprint=None), "fingerprint is None"),

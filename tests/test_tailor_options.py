@@ -249,7 +249,6 @@ def test_the_registry_agrees_with_labels_and_commands() -> None:
     for name, spec in DATASETS.items():
         assert spec.name == name
         assert spec.space is fold(spec.name, 1).space
-        assert "journal" in spec.protocols
         if not spec.synthetic:
             assert (Path(__file__).resolve().parents[1] / spec.command.split()[0]).is_file()
             assert preparation(spec.family).about

@@ -45,6 +45,7 @@ AGAIN = "make the dataset again with its script in data_scripts"
 DESCRIPTION = "dataset.json"
 IMAGES, CLASSES, MIRRORED = "trainval_images", "trainval_classes", "Category_rev_ids"
 FOREGROUND, INSTANCES = "trainval_foreground", "instances"
+PICTURES = (IMAGES, CLASSES, MIRRORED, FOREGROUND, INSTANCES)
 _STEM = re.compile(r"[^/\\\0]+")
 
 
@@ -81,11 +82,9 @@ def read_support_index(path: Path, n_foreground: int, n_photos: int) -> dict[int
     """Support index {0..2S: sorted line numbers} of a .json or official .pkl file. Raises UserError when malformed."""
     content = read_plain_pickle(path) if path.suffix == ".pkl" else read_json(path)
     again = "make it again from the masks or use the authors' file"
-    if not isinstance(content, dict):
-        raise UserError(f"support file {path} does not hold a dictionary of lists; {again}")
     try:
         index = {int(key): list(lines) for key, lines in content.items()}
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise UserError(f"support file {path} does not hold a dictionary of lists; {again}") from None
     if sorted(index) != list(range(2 * n_foreground + 1)):
         raise UserError(f"support file {path} must have the keys 0 to {2 * n_foreground}; {again}")
@@ -172,7 +171,9 @@ class OneShotDataset:
 
     def mask(self, stem: str) -> np.ndarray:
         """The class mask, raw ids, uint8 [H,W]; 255 is ignore."""
-        path = self.mask_path(stem)
+        return self._ids(self.mask_path(stem))
+
+    def _ids(self, path: Path) -> np.ndarray:
         mask = read_mask(path)
         self.space.check(mask, f"mask {path}")
         return mask
@@ -180,16 +181,12 @@ class OneShotDataset:
     def mirrored(self, stem: str) -> np.ndarray:
         """The class mask of the mirrored photo, uint8 [H,W]; made from the class mask when the file is not there."""
         path = self.mask_path(stem, MIRRORED)
-        if not path.exists():
-            return self.space.mirror(self.mask(stem), f"mask {self.mask_path(stem)}")
-        mask = read_mask(path)
-        self.space.check(mask, f"mask {path}")
-        return mask
+        return self._ids(path) if path.exists() else self.space.mirror(self.mask(stem))
 
     def foreground(self, stem: str) -> np.ndarray:
         """Person and everything worn or carried 1, scene 0, ignore 255, uint8 [H,W]."""
         if not self.has_foreground:
-            return self.space.foreground(self.mask(stem), f"mask {self.mask_path(stem)}")
+            return self.space.foreground(self.mask(stem))
         path = self.mask_path(stem, FOREGROUND)
         mask = read_mask(path)
         if not np.isin(mask, (BACKGROUND, 1, IGNORE)).all():
@@ -207,11 +204,10 @@ class OneShotDataset:
         """
         image = self.image(stem)
         mask = self.mirrored(stem) if mirror else self.mask(stem)
-        if self.has_foreground:
-            foreground = self.foreground(stem)
-            foreground = foreground[:, ::-1] if mirror else foreground
-        else:
+        if not self.has_foreground:
             foreground = self.space.foreground(mask)
+        else:
+            foreground = self.foreground(stem)[:, :: -1 if mirror else 1]
         for name, other in (("mask", mask), ("foreground mask", foreground)):
             if other.shape != image.shape[:2]:
                 raise UserError(size_mismatch(self.image_path(stem), image.shape, other.shape, name))
@@ -245,14 +241,14 @@ class OneShotDataset:
                    times the number of classes are left
         """
         name, shape = self._pair_rule(rule, queries, repeats)
-        space = self.space
+        if name == "aaai" and way == "1":
+            raise UserError("the aaai test pairs name no class, so they serve k-way only; use eval.pairs=journal")
         if name == "aaai":
-            if way == "1":
-                raise UserError("the aaai test pairs name no class, so they serve k-way only; use eval.pairs=journal")
             pairs = aaai_pairs(len(self.stems("test")))
-            return pairs if per_class is None else thin_pairs(pairs, per_class * len(space.foreground_classes))
-        make = {"journal": journal_pairs, "spread": spread_pairs}[name]
-        pairs = make(self.support_index("test"), space.test_order, n_foreground=space.n_foreground, **shape)
+            per_class = per_class and per_class * len(self.space.foreground_classes)
+        else:
+            make = journal_pairs if name == "journal" else spread_pairs
+            pairs = make(self.support_index("test"), self.space.test_order, **shape)
         return pairs if per_class is None else thin_pairs(pairs, per_class)
 
     def _pair_rule(self, rule: str, queries: int | None, repeats: int | None) -> tuple[str, dict[str, int]]:
@@ -290,24 +286,16 @@ def size_mismatch(image: Path | str, image_shape: Sequence[int], mask_shape: Seq
 def pair_rule(rule: Any) -> dict[str, Any]:
     """A description's `test_pairs` entry in its full form. Raises UserError for an unknown rule."""
     full = dict(rule) if isinstance(rule, Mapping) else {"rule": rule}
-    if full.get("rule") not in ("journal", "spread"):
-        raise UserError(f"unknown rule {full.get('rule')!r} for test pairs; it is journal or spread")
-    if full["rule"] == "spread":
+    if full.get("rule") == "spread":
         full = {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS} | full
         if not all(type(full[key]) is int and full[key] > 0 for key in ("queries", "repeats")):
             raise UserError(f"queries and repeats of the rule spread must be whole numbers above 0, not {full}")
+    elif full.get("rule") != "journal":
+        raise UserError(f"unknown rule {full.get('rule')!r} for test pairs; it is journal or spread")
     return full
 
 
-_NEEDED: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "label_space": str,
-    "counts": dict,
-    "train_split": int,
-    "test_split": int,
-    "test_pairs": (str, dict),
-    "fingerprint": str,
-}
+_NEEDED = {"name": str, "label_space": str, "counts": dict, "train_split": int, "test_split": int, "fingerprint": str}
 
 
 def open_dataset(root: Path | str) -> OneShotDataset:
@@ -319,13 +307,11 @@ def open_dataset(root: Path | str) -> OneShotDataset:
     if not os.path.exists(path):
         raise UserError(f"{root} is no tailored dataset (it has no {DESCRIPTION}); make it with data_scripts")
     description = read_json(path)
-    if not isinstance(description, dict):
-        raise UserError(f"{path} lacks everything; {AGAIN}")
-    lacking = sorted(set(_NEEDED) - set(description))
+    lacking = sorted({*_NEEDED, "test_pairs"} - set(description)) if isinstance(description, dict) else ["everything"]
     if lacking:
         raise UserError(f"{path} lacks {', '.join(lacking)}; {AGAIN}")
     for key, kind in _NEEDED.items():
-        if not isinstance(description[key], kind) or isinstance(description[key], bool):
+        if type(description[key]) is not kind:
             raise UserError(f"{path}: {key} is {description[key]!r}, a value of the wrong type; {AGAIN}")
     if description.get("form", FORM) != FORM:
         raise UserError(f"{path} is of form {description['form']}, this code reads form {FORM}; {AGAIN}")

@@ -10,7 +10,6 @@ import numpy as np
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import sha256_json
-from oshp_lite.labels import label_space, label_spaces
 
 SupportIndex = Mapping[int, Sequence[int]]
 """Keys 0..2S (S foreground ids): key c = query-part photos with class c, key c+S = support-part photos with it."""
@@ -49,26 +48,11 @@ def build_support_index(
     return index
 
 
-def _foreground_count(support_index: SupportIndex, n_foreground: int | None) -> int:
-    """S, given or read off the keys 0..2S."""
-    if n_foreground is not None:
-        return n_foreground
+def _foreground_count(support_index: SupportIndex) -> int:
+    """S, read off the keys 0..2S."""
     if not support_index or max(support_index) % 2:
         raise UserError("the support index must have the keys 0..2S for S foreground ids; make it again")
     return max(support_index) // 2
-
-
-def _order(class_order: Sequence[int] | str | None, n_foreground: int) -> tuple[int, ...]:
-    """The class order given, the one of a named dataset, or the only one that fits the number of ids."""
-    if isinstance(class_order, str):
-        return label_space(class_order).test_order
-    if class_order is not None:
-        return tuple(class_order)
-    fitting = [space for space in label_spaces() if space.folds and space.n_foreground == n_foreground]
-    if len(fitting) != 1:
-        names = [space.name for space in fitting]
-        raise UserError(f"name the dataset or the class order: {n_foreground} foreground ids fit {names or 'none'}")
-    return fitting[0].test_order
 
 
 def _first_unused(photos: Sequence[int], used: set[int], wanted: int) -> list[int]:
@@ -79,22 +63,21 @@ def _first_unused(photos: Sequence[int], used: set[int], wanted: int) -> list[in
 
 def journal_pairs(
     support_index: SupportIndex,
-    class_order: Sequence[int] | str | None = None,
+    class_order: Sequence[int],
     *,
-    n_foreground: int | None = None,
     queries: int = JOURNAL_QUERIES,
     repeats: int = JOURNAL_REPEATS,
 ) -> list[Pair]:
     """The journal's test pairs: per class (rare first) `queries` photos no earlier class used as a query, each
     `repeats` times, zipped with the first queries*repeats support photos no class used yet. No randomness. Facts A.6.
 
-    class_order: kept foreground ids in test order, or a dataset's name. Raises UserError when photos run out.
+    class_order: kept foreground ids in test order. Raises UserError when photos run out.
     """
-    size = _foreground_count(support_index, n_foreground)
+    size = _foreground_count(support_index)
     used_queries: set[int] = set()
     used_supports: set[int] = set()
     pairs: list[Pair] = []
-    for class_id in _order(class_order, size):
+    for class_id in class_order:
         chosen = _first_unused(support_index.get(class_id, ()), used_queries, queries)
         supports = _first_unused(support_index.get(class_id + size, ()), used_supports, queries * repeats)
         if len(chosen) < queries or len(supports) < queries * repeats:
@@ -110,9 +93,8 @@ def journal_pairs(
 
 def spread_pairs(
     support_index: SupportIndex,
-    classes: Sequence[int] | None = None,
+    classes: Sequence[int],
     *,
-    n_foreground: int | None = None,
     queries: int = SPREAD_QUERIES,
     repeats: int = SPREAD_REPEATS,
 ) -> list[Pair]:
@@ -122,12 +104,11 @@ def spread_pairs(
     Queries are distinct within a class, photos used least so far come first, ties by file order; supports run through
     the class's support photos in file order and start again when they end. No randomness.
     """
-    size = _foreground_count(support_index, n_foreground)
-    wanted = tuple(range(1, size + 1)) if classes is None else tuple(classes)
-    count = {c: len(support_index.get(c, ())) + len(support_index.get(c + size, ())) for c in wanted}
+    size = _foreground_count(support_index)
+    count = {c: len(support_index.get(c, ())) + len(support_index.get(c + size, ())) for c in classes}
     used: Counter[int] = Counter()
     pairs: list[Pair] = []
-    for class_id in sorted(wanted, key=lambda c: count[c]):
+    for class_id in sorted(classes, key=lambda c: count[c]):
         photos = support_index.get(class_id, ())
         supports = support_index.get(class_id + size, ())
         if not photos or not supports:
@@ -182,19 +163,14 @@ def kway_training_pairs(n_photos: int, split: int, rng: np.random.Generator) -> 
 
 
 def oneway_training_pairs(
-    support_index: SupportIndex,
-    classes: Sequence[int],
-    rng: np.random.Generator,
-    *,
-    cap: int | None = 1500,
-    n_foreground: int | None = None,
+    support_index: SupportIndex, classes: Sequence[int], rng: np.random.Generator, *, cap: int | None = 1500
 ) -> list[Pair]:
     """Per base class the first `cap` query photos that hold it, each with a random support that holds it. Facts A.5.
 
     classes: base foreground ids in list order. A class without query or support photos gives no pair; UserError
     when that leaves none at all.
     """
-    size = _foreground_count(support_index, n_foreground)
+    size = _foreground_count(support_index)
     pairs: list[Pair] = []
     for class_id in classes:
         photos = list(support_index.get(class_id, ()))[:cap]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from oshp_lite.errors import UserError
+from oshp_lite.fields import bounded, check_fields
 
 if TYPE_CHECKING:  # the command line reads the list for its help, which must not wait for NumPy
     from oshp_lite.data.dataset import OneShotDataset
@@ -26,7 +27,6 @@ class DatasetSpec:
     photos         (training, test) photos; for procedural people a configuration says how many
     train_queries  query photos of the training part, as the papers state them
     own_rules      has a split and a pair rule of its own under every variant, being too small for the papers'
-    alike          neighbouring photos of the list may show the same person: resample them in blocks
     """
 
     name: str
@@ -36,7 +36,6 @@ class DatasetSpec:
     photos: tuple[int, int] | None = None
     train_queries: int | None = None
     own_rules: bool = False
-    alike: bool = False
 
     @property
     def synthetic(self) -> bool:
@@ -49,11 +48,6 @@ class DatasetSpec:
         from oshp_lite.labels import one_shot_space
 
         return one_shot_space(self.family)
-
-    @property
-    def protocols(self) -> tuple[str, ...]:
-        """Protocols it has folds for."""
-        return tuple(dict.fromkeys(protocol for protocol, _ in self.space.folds))
 
     @property
     def command(self) -> str:
@@ -73,7 +67,7 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec("atr-os", "atr", "ATR-OS", "raw:ATR", (15000, 2706), 7500),
         DatasetSpec("lip-os", "lip", "LIP-OS", "raw:LIP", (30462, 10000), 14000),
         DatasetSpec("cihp-os", "cihp", "CIHP-OS", "raw:CIHP", (28280, 5000), 14000),
-        DatasetSpec("ccp-os", "ccp", "CCP-OS (real photos)", "ccp:CCP", (700, 303), 350, own_rules=True, alike=True),
+        DatasetSpec("ccp-os", "ccp", "CCP-OS (real photos)", "ccp:CCP", (700, 303), 350, own_rules=True),
     )
 }
 """The datasets a run may name. A new one is its label table, its file in `data/prepare` and a line here."""
@@ -89,11 +83,7 @@ def dataset_spec(name: str) -> DatasetSpec:
     raise UserError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
 
 
-_OLD_NAMES = {
-    "figures": "synthetic",
-    "figures_epochs": "synthetic_epochs",
-    "FiguresConfig": "SyntheticConfig",
-}
+_OLD_NAMES = {"figures": "synthetic", "figures_epochs": "synthetic_epochs", "FiguresConfig": "SyntheticConfig"}
 """What the settings of procedural people were called when the datasets were figures-*."""
 
 
@@ -106,33 +96,65 @@ def refuse_old_name(where: str, name: str) -> None:
 # ---------------------------------------------------------------------------------------- opened or drawn
 
 
-class Scenes(Protocol):
-    """How many procedural scenes to draw, how large, from which seed."""
+FREE: dict[str, Any] = {"identity": False}
+"""Marks a field that cannot change what a run is (speed, comfort, or counted by content instead)."""
 
-    @property
-    def n_train(self) -> int: ...  # noqa: D102
-    @property
-    def n_test(self) -> int: ...  # noqa: D102
-    @property
-    def size(self) -> int: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
+Condition = Literal["papers", "person-class", "ignore"]
+"""What a person's pixels without a label of the training classes are in training (novel garments hide among them).
 
+papers: background, as in both papers; person-class: one more class that support and query share; ignore: left out.
+"""
 
-class DataChoice(Protocol):
-    """What `find_dataset` reads of a run's configuration (`engine.config.DataConfig` has it)."""
-
-    @property
-    def dataset(self) -> str: ...  # noqa: D102
-    @property
-    def fold(self) -> int: ...  # noqa: D102
-    @property
-    def protocol(self) -> str: ...  # noqa: D102
-    @property
-    def synthetic(self) -> Scenes: ...  # noqa: D102
+MOST = 10_000_000
+"""A bound for counts that have no natural one."""
 
 
-def dataset_folder(data: DataChoice, root: str | Path | None = None) -> Path:
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """How many procedural scenes to draw, and how large, when the dataset is a `synth-*` one."""
+
+    n_train: int = bounded(1200, 2, 1_000_000)
+    n_test: int = bounded(300, 2, 1_000_000)
+    size: int = bounded(128, 16, 2048)
+    seed: int = bounded(0, 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.synthetic.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which episodes a run sees.
+
+    `condition` names the label condition of the training (see `Condition`). `size` is the training size, one number
+    or [height, width]; `split` the last line of the training part's query side (None: the dataset's own); `cap` limits
+    1-way queries per class. `synthetic` counts in a run's identity by the drawn data's fingerprint.
+    """
+
+    dataset: str = "synth-atr"
+    fold: int = bounded(1, 1, 99)
+    protocol: Literal["journal", "aaai", "tuning"] = "journal"
+    way: Literal["k", "1"] = "k"
+    condition: Condition = "person-class"
+    size: int | tuple[int, int] = bounded(128, 16, 2048)
+    augment: Literal["paper", "mild", "none"] = "mild"
+    pairing: Literal["once", "each epoch"] = "each epoch"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    pad_label: Literal[0, 255] = 255
+    pre_resize: int | None = bounded(None, 16, 2048)
+    scale: Literal["independent", "joint"] = "joint"
+    jitter: float = bounded(0.2, 0, 1)
+    split: int | None = bounded(None, 1, MOST)
+    cap: int | None = bounded(1500, 1, MOST)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig, metadata=FREE)
+    workers: int = bounded(0, 0, 256, **FREE)
+    cache_mb: int = bounded(1024, 0, MOST, **FREE)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+
+
+def dataset_folder(data: DataConfig, root: str | Path | None = None) -> Path:
     """Where this dataset lies under the data folder; procedural ones carry their size in the name.
 
     `root` may be the dataset's own folder (one that holds `dataset.json`) when the dataset is not procedural.
@@ -149,7 +171,7 @@ def dataset_folder(data: DataChoice, root: str | Path | None = None) -> Path:
     return next((base / name for name in spellings if _holds_dataset(base / name)), base / data.dataset)
 
 
-def missing_dataset(data: DataChoice, root: str | Path | None = None) -> str:
+def missing_dataset(data: DataConfig, root: str | Path | None = None) -> str:
     """Why the dataset cannot be used, naming the command that makes it; empty when it is there or will be drawn."""
     spec, folder = dataset_spec(data.dataset), dataset_folder(data, root)
     if spec.synthetic or _holds_dataset(folder):
@@ -161,7 +183,7 @@ def _holds_dataset(folder: Path) -> bool:
     return os.path.isfile(folder / "dataset.json")
 
 
-def check_names(data: DataChoice) -> None:
+def check_names(data: DataConfig) -> None:
     """Raise UserError for a dataset that does not exist or has no such fold, before any time is spent."""
     from oshp_lite.labels import fold
 
@@ -169,14 +191,14 @@ def check_names(data: DataChoice) -> None:
     fold(data.dataset, data.fold, data.protocol)
 
 
-def find_dataset(data: DataChoice, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
+def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
     """Open the dataset; procedural people are drawn first when they are not there (or by an older generator).
 
     Under the protocol "tuning" it is what `hold_out` makes of the dataset's training part, beside the dataset.
     Nothing is written where a finished dataset lies. Raises UserError for a real dataset that is missing.
     """
     from oshp_lite.data.dataset import open_dataset
-    from oshp_lite.data.prepare.held_out import held_out_dataset, hold_out
+    from oshp_lite.data.prepare import held_out
     from oshp_lite.labels import fold
 
     check_names(data)
@@ -191,11 +213,9 @@ def find_dataset(data: DataChoice, root: str | Path | None = None, *, progress: 
         whole = open_dataset(folder)
     if data.protocol != "tuning":
         return whole
-    place = whole.root.with_name(f"{whole.root.name}-tuning-fold{data.fold}")
-    chosen = fold(data.dataset, data.fold)
-    return _once(
-        place, lambda: held_out_dataset(whole, chosen, place), lambda: hold_out(whole, chosen, place, progress=progress)
-    )
+    place, chosen = whole.root.with_name(f"{whole.root.name}-tuning-fold{data.fold}"), fold(data.dataset, data.fold)
+    made_of = held_out.recipe(whole, chosen)
+    return _once(place, made_of, lambda: held_out.hold_out(whole, chosen, place, progress=progress))
 
 
 def draw(
@@ -203,29 +223,23 @@ def draw(
 ) -> OneShotDataset:
     """Draw procedural people into `folder`, or keep what an equal order by the same generator left there."""
     from oshp_lite.data.synthetic.generate import generate, recipe
-    from oshp_lite.data.writer import finished_dataset
 
     order = name, n_train, n_test, size, seed
+    workers = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))  # how much of the machine is ours
 
     def make() -> OneShotDataset:
-        return generate(name, folder, n_train, n_test, size, seed, progress, workers=_workers(), replaces="generator")
+        return generate(name, folder, n_train, n_test, size, seed, progress, workers=workers, replaces="generator")
 
-    return _once(folder, lambda: finished_dataset(folder, recipe(*order)), make)
+    return _once(folder, recipe(*order), make)
 
 
-def _once(
-    folder: Path, finished: Callable[[], OneShotDataset | None], make: Callable[[], OneShotDataset]
-) -> OneShotDataset:
-    """The finished dataset, or what `make` makes of it; of several processes one makes it and the others wait."""
+def _once(folder: Path, recipe: Any, make: Callable[[], OneShotDataset]) -> OneShotDataset:
+    """The dataset finished from this recipe, or what `make` makes; of several processes one makes it, others wait."""
+    from oshp_lite.data.writer import finished_dataset
     from oshp_lite.lock import locked
 
-    there = finished()
+    there = finished_dataset(folder, recipe)
     if there is None:
         with locked(folder.parent / ".locks" / f"{folder.name}.lock", f"the dataset {folder.name}"):
-            there = finished() or make()
+            there = finished_dataset(folder, recipe) or make()
     return there
-
-
-def _workers() -> int:
-    """Processes that draw; OMP_NUM_THREADS says how much of the machine is ours."""
-    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))

@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from oshp_lite.data.dataset import (
     CLASSES,
-    FOREGROUND,
     IMAGES,
     INSTANCES,
     MIRRORED,
     PHASES,
+    PICTURES,
     OneShotDataset,
     Phase,
     open_dataset,
@@ -54,7 +54,7 @@ class Report:
 def _folders(dataset: OneShotDataset, report: Report) -> None:
     """Files listed but missing, and pictures that no list names."""
     listed = {stem for phase in PHASES for stem in dataset.stems(phase)}
-    for folder in (IMAGES, CLASSES, MIRRORED, FOREGROUND, INSTANCES):
+    for folder in PICTURES:
         place = dataset.root / folder
         if not os.path.isdir(place):
             if folder in (IMAGES, CLASSES):

@@ -20,6 +20,7 @@ from oshp_lite.data.dataset import (
     INSTANCES,
     MIRRORED,
     PHASES,
+    PICTURES,
     OneShotDataset,
     Phase,
     list_path,
@@ -31,11 +32,11 @@ from oshp_lite.data.dataset import (
 from oshp_lite.data.pairs import build_support_index
 from oshp_lite.errors import UserError
 from oshp_lite.files import (
-    cannot_read,
     cannot_write,
     check_photo,
     encode_jpeg,
     publish_folder,
+    read_bytes,
     read_json,
     read_mask,
     sha256_json,
@@ -105,9 +106,6 @@ class DatasetWriter:
         self._presence: dict[Phase, dict[str, tuple[int, ...]]] = {phase: {} for phase in PHASES}
         self._indexes: dict[Phase, dict[int, list[int]]] = {}
         self._lock = ExitStack()
-        self._mine = False
-
-    # ------------------------------------------------------------------------------------- beginning, ending
 
     def __enter__(self) -> Self:
         """Take the place, resume or start afresh."""
@@ -115,24 +113,25 @@ class DatasetWriter:
         if self.done:
             return self
         self._check_place()
+        mine = False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(locked(self.folder / _LOCK, f"the dataset {self.root}", wait=False))
-            self._mine = True
+            mine = True
             if self._is_there():  # another process was faster
                 self._drop()
                 self.done = True
                 return self
-            recipe, mine = self.folder / _RECIPE, sha256_json(self.recipe)
-            if not recipe.exists() or read_json(recipe) != mine:
+            recipe, wanted = self.folder / _RECIPE, sha256_json(self.recipe)
+            if not recipe.exists() or read_json(recipe) != wanted:
                 for entry in self.folder.iterdir():
                     if not entry.name.startswith(_LOCK):
                         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-                write_json_atomic(recipe, mine)
+                write_json_atomic(recipe, wanted)
             for folder in (IMAGES, CLASSES, MIRRORED):
                 (self.folder / folder).mkdir(exist_ok=True)
         except (OSError, UserError) as error:
-            if self._mine:
+            if mine:
                 self._drop()
             if isinstance(error, OSError):
                 raise cannot_write(self.root, error) from None
@@ -144,11 +143,9 @@ class DatasetWriter:
 
     def _check_place(self) -> None:
         """Raise UserError unless the place is free, or holds a dataset that may be replaced."""
-        if not os.path.exists(self.root):
-            return
-        if not os.path.isdir(self.root):
+        if os.path.isfile(self.root):
             raise UserError(f"cannot write {self.root}: there is a file of that name; choose another place")
-        if not os.listdir(self.root):
+        if not os.path.isdir(self.root) or not os.listdir(self.root):
             return
         if not (os.path.isfile(self.root / DESCRIPTION) and os.path.isdir(self.root / CLASSES)):
             raise UserError(f"{self.root} already holds something else, no dataset; remove it or choose another place")
@@ -157,9 +154,7 @@ class DatasetWriter:
         except UserError:
             replaced = False
         if not replaced:
-            raise UserError(
-                f"{self.root} already holds something else: another dataset; choose another place or --force"
-            )
+            raise UserError(f"{self.root} already holds something else, a dataset; choose another place or --force")
 
     def _drop(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -178,11 +173,10 @@ class DatasetWriter:
             if error is None:
                 self._finish()
                 return
-        except OSError as failure:
+        except BaseException as failure:
             self._drop()
-            raise cannot_write(self.root, failure) from None
-        except BaseException:
-            self._drop()
+            if isinstance(failure, OSError):
+                raise cannot_write(self.root, failure) from None
             raise
         self._drop()
         if isinstance(error, OSError):
@@ -209,17 +203,13 @@ class DatasetWriter:
             **self.details,
         }
         write_json_atomic(self.folder / DESCRIPTION, description)
-        for folder in (IMAGES, CLASSES, MIRRORED, FOREGROUND, INSTANCES):
-            if (self.folder / folder).is_dir():
-                for entry in (self.folder / folder).iterdir():
-                    if not any(entry.stem in presence for presence in self._presence.values()):
-                        entry.unlink()
-        for entry in (self.folder / _RECIPE, *self.folder.glob(f"{_LOCK}*")):
-            entry.unlink()
+        listed = {stem for presence in self._presence.values() for stem in presence}
+        pictures = (path for folder in PICTURES for path in self.folder.glob(f"{folder}/*"))
+        spare = [path for path in pictures if path.stem not in listed]
+        for path in (*spare, self.folder / _RECIPE, *self.folder.glob(f"{_LOCK}*")):
+            path.unlink()
         publish_folder(self.folder, self.root, replace=True)
         self._lock.close()
-
-    # ------------------------------------------------------------------------------------------- filling it
 
     def path(self, folder: str, stem: str) -> Path:
         """Where a file of a photo grows (jpg for photos, png for masks)."""
@@ -231,9 +221,10 @@ class DatasetWriter:
 
     def keep(self, phase: Phase, stem: str) -> bool:
         """List a photo that is there already; False when it is not."""
-        if self.has(stem) and not self.done:
+        there = self.has(stem)
+        if there and not self.done:
             self._register(phase, stem, read_mask(self.path(CLASSES, stem)))
-        return self.has(stem)
+        return there
 
     def add(
         self,
@@ -260,12 +251,10 @@ class DatasetWriter:
         mirrored = self.space.mirror(mask, f"mask {stem}.png")
         photo = image if isinstance(image, bytes) else encode_jpeg(image, quality)
         write_atomic(self.path(IMAGES, stem), photo, durable=False)
-        self._write(MIRRORED, stem, mirrored)
-        if foreground is not None:
-            self._write(FOREGROUND, stem, foreground)
-        if instances is not None:
-            self._write(INSTANCES, stem, instances)
-        self._write(CLASSES, stem, mask)
+        parts = {MIRRORED: mirrored, FOREGROUND: foreground, INSTANCES: instances, CLASSES: mask}
+        for folder, part in parts.items():
+            if part is not None:
+                self._write(folder, stem, part)
         self._register(phase, stem, mask)
 
     def add_files(
@@ -289,33 +278,17 @@ class DatasetWriter:
         if ids.shape != shape:
             raise UserError(size_mismatch(image, shape, ids.shape))
         self.space.check(ids, f"mask {mask}")
-        self._place(image, self.path(IMAGES, stem), copy)
         if mirrored is None:
             self._write(MIRRORED, stem, self.space.mirror(ids))
-        else:
-            self._place(mirrored, self.path(MIRRORED, stem), copy)
-        if instances is not None:
-            self._place(instances, self.path(INSTANCES, stem), copy)
-        self._place(mask, self.path(CLASSES, stem), copy)
+        files = {IMAGES: image, MIRRORED: mirrored, INSTANCES: instances, CLASSES: mask}
+        for folder, source in files.items():
+            if source is not None:
+                place(source, self.path(folder, stem), copy)
         self._register(phase, stem, ids)
 
     def _write(self, folder: str, stem: str, mask: np.ndarray) -> None:
         palette = self.space.palette if folder in (CLASSES, MIRRORED) else None
         write_mask(self.path(folder, stem), mask, palette, durable=False)
-
-    @staticmethod
-    def _place(source: Path, target: Path, copy: bool) -> None:
-        """Put a link to, or a copy of, `source` at `target`."""
-        if copy:
-            try:
-                content = source.read_bytes()
-            except OSError as error:
-                raise cannot_read(source, error) from None
-            write_atomic(target, content, durable=False)
-            return
-        target.parent.mkdir(exist_ok=True)
-        target.unlink(missing_ok=True)
-        target.symlink_to(os.path.abspath(source))
 
     def _register(self, phase: Phase, stem: str, mask: np.ndarray) -> None:
         self._presence[phase][stem] = self.space.present(mask, f"mask {stem}.png")
@@ -332,3 +305,13 @@ def check_split(name: str, phase: Phase, split: int, photos: int) -> None:
             f"{name} has {photos} {phase} photos, of which {split} should be queries; "
             "there must be at least one query and one support photo"
         )
+
+
+def place(source: Path, target: Path, copy: bool) -> None:
+    """Put a link to, or a copy of, `source` at `target`. Raises UserError when it cannot be read."""
+    if copy:
+        write_atomic(target, read_bytes(source), durable=False)
+        return
+    target.parent.mkdir(exist_ok=True)
+    target.unlink(missing_ok=True)
+    target.symlink_to(os.path.abspath(source))

@@ -33,68 +33,14 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from oshp_lite.data.registry import refuse_old_name
+from oshp_lite.data.registry import FREE, MOST, refuse_old_name
+from oshp_lite.data.registry import DataConfig as DataConfig
+from oshp_lite.data.registry import SyntheticConfig as SyntheticConfig
 from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded, check_fields
 from oshp_lite.files import sha256_json
 
 T = TypeVar("T")
-FREE: dict[str, Any] = {"identity": False}
-"""Marks a field that cannot change what a run is (speed, comfort, or counted by content instead)."""
-
-Condition = Literal["papers", "person-class", "ignore"]
-"""What a person's pixels without a label of the training classes are in training (novel garments hide among them).
-
-papers: background, as in both papers; person-class: one more class that support and query share; ignore: left out.
-"""
-
-MOST = 10_000_000
-"""A bound for counts that have no natural one."""
-
-
-@dataclass(frozen=True)
-class SyntheticConfig:
-    """How many procedural scenes to draw, and how large, when the dataset is a `synth-*` one."""
-
-    n_train: int = bounded(1200, 2, 1_000_000)
-    n_test: int = bounded(300, 2, 1_000_000)
-    size: int = bounded(128, 16, 2048)
-    seed: int = bounded(0, 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.synthetic.")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which episodes a run sees.
-
-    `condition` names the label condition of the training (see `Condition`). `size` is the training size, one number
-    or [height, width]; `split` the last line of the training part's query side (None: the dataset's own); `cap` limits
-    1-way queries per class. `synthetic` counts in a run's identity by the drawn data's fingerprint.
-    """
-
-    dataset: str = "synth-atr"
-    fold: int = bounded(1, 1, 99)
-    protocol: Literal["journal", "aaai", "tuning"] = "journal"
-    way: Literal["k", "1"] = "k"
-    condition: Condition = "person-class"
-    size: int | tuple[int, int] = bounded(128, 16, 2048)
-    augment: Literal["paper", "mild", "none"] = "mild"
-    pairing: Literal["once", "each epoch"] = "each epoch"
-    channels: Literal["rgb", "bgr"] = "rgb"
-    pad_label: Literal[0, 255] = 255
-    pre_resize: int | None = bounded(None, 16, 2048)
-    scale: Literal["independent", "joint"] = "joint"
-    jitter: float = bounded(0.2, 0, 1)
-    split: int | None = bounded(None, 1, MOST)
-    cap: int | None = bounded(1500, 1, MOST)
-    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig, metadata=FREE)
-    workers: int = bounded(0, 0, 256, **FREE)
-    cache_mb: int = bounded(1024, 0, MOST, **FREE)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
 
 
 @dataclass(frozen=True)

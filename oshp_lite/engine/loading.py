@@ -24,8 +24,8 @@ def run_fold(config: RunConfig, dataset: OneShotDataset) -> Fold:
 def training_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> EpisodeDataset | SegmentDataset:
     """Return the training items of a run: episodes, or single photos for the task "segment"."""
     data, train = config.data, config.train
+    recipe = Recipe(data.augment, as_size(data.size), data.pad_label, data.pre_resize, data.scale, data.jitter)
     if train.task == "segment":
-        recipe = Recipe(data.augment, as_size(data.size), data.pad_label, data.pre_resize, data.scale, data.jitter)
         return SegmentDataset(
             dataset,
             chosen,
@@ -42,14 +42,10 @@ def training_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> Ep
         data.way,
         "train",
         data.size,
-        augment=data.augment,
+        augment=recipe,
         pairing=data.pairing,
         seed=train.seed,
         channels=data.channels,
-        pad_label=data.pad_label,
-        pre_resize=data.pre_resize,
-        scale=data.scale,
-        jitter=data.jitter,
         split=data.split,
         cap=data.cap,
         cache_mb=data.cache_mb,
@@ -58,18 +54,10 @@ def training_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> Ep
 
 def test_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> EpisodeDataset:
     """Return the fixed meta-test episodes of a run."""
+    data, choice = config.data, config.eval
+    pairs = {"rule": choice.pairs, "queries": choice.queries, "repeats": choice.repeats, "per_class": choice.per_class}
     return EpisodeDataset(
-        dataset,
-        chosen,
-        config.data.way,
-        "test",
-        config.eval.test_size,
-        channels=config.data.channels,
-        pairs=config.eval.pairs,
-        pairs_per_class=config.eval.per_class,
-        queries=config.eval.queries,
-        repeats=config.eval.repeats,
-        cache_mb=config.data.cache_mb,
+        dataset, chosen, data.way, "test", choice.test_size, channels=data.channels, cache_mb=data.cache_mb, **pairs
     )
 
 

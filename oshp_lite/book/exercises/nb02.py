@@ -120,7 +120,7 @@ def check_pairs(attempt: Any) -> str:
         6: list(range(8, 30)),
     }
     order, size, queries, repeats = (2, 1, 3), 3, 2, 2
-    truth = [tuple(pair) for pair in journal_pairs(index, order, n_foreground=size, queries=queries, repeats=repeats)]
+    truth = [tuple(pair) for pair in journal_pairs(index, order, queries=queries, repeats=repeats)]
     value = call(attempt, {key: list(lines) for key, lines in index.items()}, order, size, queries, repeats)
     try:
         result = [tuple(int(part) for part in pair) for pair in value]

@@ -14,9 +14,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from oshp_lite.data.dataset import OneShotDataset, Phase, open_dataset
-from oshp_lite.data.writer import DatasetWriter, finished_dataset
+from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
-from oshp_lite.files import cannot_read
+from oshp_lite.files import read_bytes
 from oshp_lite.labels import Fold
 
 VERSION = 1
@@ -24,7 +24,8 @@ TEST_SHARE = 0.25
 """Share of the training photos that the tuning runs are judged on: the last ones."""
 
 
-def _recipe(source: OneShotDataset, chosen: Fold) -> dict[str, Any]:
+def recipe(source: OneShotDataset, chosen: Fold) -> dict[str, Any]:
+    """All that the tuning dataset of `source` and a fold depends on."""
     return {
         "version": VERSION,
         "source": source.fingerprint,
@@ -35,18 +36,13 @@ def _recipe(source: OneShotDataset, chosen: Fold) -> dict[str, Any]:
     }
 
 
-def held_out_dataset(source: OneShotDataset, chosen: Fold, root: Path) -> OneShotDataset | None:
-    """The tuning dataset of `source` and a fold when it is at `root` already, else None."""
-    return finished_dataset(root, _recipe(source, chosen))
-
-
 def hold_out(source: OneShotDataset, chosen: Fold, root: Path, *, progress: bool = False) -> OneShotDataset:
     """Make the tuning dataset of `source` and a fold in the folder `root`; one that is there already is kept.
 
     Raises UserError when the training part is too small, or `root` holds something else.
     """
-    stems, recipe = source.stems("train"), _recipe(source, chosen)
-    n_test: int = recipe["test"]
+    stems, made_of = source.stems("train"), recipe(source, chosen)
+    n_test: int = made_of["test"]
     n_train = len(stems) - n_test
     if n_train < 2 or n_test < 4:
         raise UserError(f"the training part of {source.root} has {len(stems)} photos, too few to hold some out")
@@ -58,7 +54,7 @@ def hold_out(source: OneShotDataset, chosen: Fold, root: Path, *, progress: bool
         train_split=n_train // 2,
         test_split=max(n_test // 4, 1),
         test_pairs={key: rule[key] for key in ("rule", "queries", "repeats") if key in rule},
-        recipe=recipe,
+        recipe=made_of,
         replaces="held_out_from",
         details={"held_out_from": source.name},
     )
@@ -68,10 +64,6 @@ def hold_out(source: OneShotDataset, chosen: Fold, root: Path, *, progress: bool
             phase: Phase = "train" if number < n_train else "test"
             mask, foreground = source.mask(stem), source.foreground(stem)
             gone = np.isin(source.space.merge(mask), chosen.novel)
-            path = source.image_path(stem)
-            try:
-                photo = path.read_bytes()
-            except OSError as error:
-                raise cannot_read(path, error) from None
+            photo = read_bytes(source.image_path(stem))
             writer.add(phase, stem, photo, np.where(gone, 0, mask).astype(mask.dtype), foreground=foreground)
     return open_dataset(root)

@@ -124,7 +124,7 @@ def _test_rule(
 
 def _has_journal_pairs(index: Mapping[int, Sequence[int]], layout: RawLayout) -> bool:
     try:
-        journal_pairs(index, layout.space.test_order, n_foreground=layout.space.n_foreground)
+        journal_pairs(index, layout.space.test_order)
     except UserError:
         return False
     return True
