@@ -91,6 +91,27 @@ def test_agm_and_npm_screened_or_not(dataset: OneShotDataset) -> None:
         evaluate(build_parser(segment, run_fold(segment, dataset)), dataset, segment)
 
 
+@pytest.mark.parametrize(
+    ("method", "screens"), [("eopnet", True), ("segment", True), ("popnet", False), ("panet", False)]
+)
+@pytest.mark.parametrize("way", ["k", "1"])
+def test_scores_say_whether_predictions_were_screened(
+    dataset: OneShotDataset, method: str, screens: bool, way: str
+) -> None:
+    config = tiny_config(data={"way": way}, model={"method": method}, eval={"bootstrap": 0, "samples": 0})
+    parser = build_parser(config, run_fold(config, dataset))
+    assert evaluate(parser, dataset, config, progress=False).details["screening"] == screens
+    assert baseline_scores("copy", dataset, config).details["screening"] is False
+
+
+def test_restriction_to_the_support_is_a_choice_of_the_evaluation(dataset: OneShotDataset) -> None:
+    config = tiny_config(model={"method": "segment"}, eval={"bootstrap": 0, "samples": 0})
+    parser = build_parser(config, run_fold(config, dataset))
+    free = tiny_config(model={"method": "segment"}, eval={"bootstrap": 0, "samples": 0, "restrict": False})
+    matrices = [run_evaluation(parser, dataset, c, progress=False).matrices for c in (config, free)]
+    assert not torch.equal(*matrices)
+
+
 @pytest.mark.parametrize("way", ["k", "1"])
 def test_baselines_stay_in_their_range(way: str, dataset: OneShotDataset) -> None:
     config = tiny_config(data={"way": way})

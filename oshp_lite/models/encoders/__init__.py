@@ -10,6 +10,14 @@ from oshp_lite.fields import bounded, check_fields
 from oshp_lite.models.encoders.lite import LiteEncoder
 from oshp_lite.models.encoders.xception import FeatureLevel, XceptionEncoder
 
+MOVED = {
+    "predict_from": "eval.source",
+    "screening": "eval.screening",
+    "restrict": "eval.restrict",
+    "unlabelled_foreground": "data.condition",
+}
+"""Choices that were options of methods, and what holds them."""
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -51,6 +59,8 @@ class EncoderConfig:
             raise UserError(f"unknown model variant {variant!r}; choose one of: {', '.join(cls.PRESETS)}")
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(changes) - set(known))
+        if unknown and unknown[0] in MOVED:
+            raise UserError(f"{unknown[0]} is no option of a method; set {MOVED[unknown[0]]}")
         if unknown:
             raise UserError(f"method {cls.name} has no option {unknown[0]!r}; known: {', '.join(sorted(known))}")
         return cls(**{**cls.PRESETS[variant], **changes})
