@@ -20,7 +20,13 @@ UNLABELLED = {"papers": "background", "person-class": "class", "ignore": "ignore
 
 
 def model_options(config: RunConfig, n_ids: int) -> dict[str, Any]:
-    """Return everything a method is built from: variant, seed, label condition, n_ids, way and its own options."""
+    """Return everything a method is built from: variant, seed, label condition, n_ids, way and its own options.
+
+    Raises UserError for an option that is decided elsewhere.
+    """
+    for name, owner in {"way": "data.way", "n_ids": "data.dataset"}.items():
+        if name in config.model.options:
+            raise UserError(f"model.options.{name} would change nothing; set {owner}")
     return {
         "variant": config.variant,
         "seed": config.train.seed,
