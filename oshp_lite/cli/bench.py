@@ -63,10 +63,11 @@ def bench(
 
 
 def _model(device: str, size: int, batch: int, variant: str, seconds: float) -> None:
+    from oshp_lite.engine.checkpoint import pick_device
     from oshp_lite.models.eopnet_config import EOPNetConfig
-    from oshp_lite.study.speed import device_or_error, measure
+    from oshp_lite.study.speed import measure
 
-    place = device_or_error(device)
+    place = pick_device(device, "--device")
     config = EOPNetConfig.preset(variant)
     rows = []
     for precision in ("float32",) if place.type == "cpu" else ("float32", "bf16"):  # most CPUs emulate bf16

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from oshp_lite.engine.checkpoint import pick_device
 from oshp_lite.engine.provenance import provenance
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_json, write_json_atomic
@@ -25,7 +26,7 @@ from oshp_lite.models.complexity import count_parameters, total_macs
 from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.registry import build
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.speed import device_or_error, reference_episode
+from oshp_lite.study.speed import reference_episode
 
 CLASSES = 5
 """Support classes of an episode in the journal's Table 8 (section 6.7)."""
@@ -80,7 +81,7 @@ def measure_costs(
     if size < 32 or classes < 1:
         raise UserError(f"size {size} and classes {classes} make no pair; take at least 32 pixels and one class")
     EOPNetConfig.preset(variant)  # says what variants there are before the first method is built
-    place = device_or_error(device)
+    place = pick_device(device, "--device")
     rows = []
     for name in METHODS if methods is None else methods:
         rows.append(_measure(name, variant, size, classes, place, seconds))

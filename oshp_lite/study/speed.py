@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from oshp_lite.data.episode import Episode
+from oshp_lite.engine.checkpoint import pick_device
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_json_atomic
 from oshp_lite.models.eopnet import EOPNet, EOPNetConfig
@@ -37,20 +38,6 @@ class Speed:
     train: float
     parse: float
     memory: float | None
-
-
-def device_or_error(name: str) -> torch.device:
-    """The torch device of that name. Raises UserError with the reason when it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}; say cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        why = "its build has no CUDA" if torch.version.cuda is None else "its driver finds no GPU"
-        raise UserError(f"there is no CUDA device for torch {torch.__version__} here ({why}); use --device cpu")
-    return device
 
 
 def reference_episode(size: int, batch: int, n_ids: int = 18, *, seed: int = 0) -> Episode:
@@ -170,7 +157,7 @@ def gpu_check(
     """
     from oshp_lite.engine.provenance import provenance
 
-    plan, started, device = plan or Check(), time.monotonic(), device_or_error(device_name)
+    plan, started, device = plan or Check(), time.monotonic(), pick_device(device_name, "--device")
     record: dict[str, Any] = {"provenance": provenance(device=str(device)), "plan": asdict(plan)}
     tell(f"device: {record['provenance']['device']}, torch {torch.__version__}")
     with exact_float32():
