@@ -21,8 +21,7 @@ from oshp_lite.data import registry
 from oshp_lite.data.dataset import OneShotDataset, open_dataset
 from oshp_lite.data.pairs import aaai_pairs, pairs_hash
 from oshp_lite.data.prepare.command import main, pair_options, preparation
-from oshp_lite.data.prepare.layouts import Piece, RawLayout
-from oshp_lite.data.prepare.raw import RawPreparation
+from oshp_lite.data.prepare.raw import RawLayout
 from oshp_lite.data.registry import DATASETS, DatasetSpec, find_dataset
 from oshp_lite.data.synthetic import generate
 from oshp_lite.engine.loading import run_fold, test_set
@@ -263,12 +262,10 @@ def test_what_a_new_dataset_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A label table, a preparation and a spec (three files), and every command and setting knows the dataset."""
     names, groups = "background,hat,face,pants,left shoe,right shoe", ("hat,face", "", "", "pants,shoes")
     folds = {("journal", 1): (0, 1, 2, 4)}
-    monkeypatch.setitem(tables.SPACES, "toy", lambda: tables._table("toy", names, groups, folds=folds))
+    monkeypatch.setitem(tables.SPACES, "toy", tables._table("toy", names, groups, folds=folds))
     spec = DatasetSpec("toy-os", "toy", "Toy-OS", "toy:TOY", (16, 8), 5, own_rules=True)
     monkeypatch.setitem(registry.DATASETS, "toy-os", spec)
-    photos, masks = Piece("photos", ("photos",), ".jpg"), Piece("class masks", ("masks",))
-    layout = RawLayout("toy-os", "Toy", {"all": photos}, {"all": masks}, mirrored=())
-    module = SimpleNamespace(TOY=RawPreparation(layout))
+    module = SimpleNamespace(TOY=RawLayout("toy-os", "Toy", {"all": "photos"}, {"all": "masks"}))
     monkeypatch.setitem(sys.modules, "oshp_lite.data.prepare.toy", module)  # type: ignore[arg-type]
     for number in range(24):
         save(

@@ -21,8 +21,7 @@ from raw_trees import (
 
 from oshp_lite.data import open_dataset
 from oshp_lite.data.pairs import build_support_index
-from oshp_lite.data.prepare.layouts import ATR, CIHP, LIP
-from oshp_lite.data.prepare.raw import tailor
+from oshp_lite.data.prepare.raw import ATR, CIHP, LIP, tailor
 from oshp_lite.data.verify import verify
 from oshp_lite.errors import UserError
 from oshp_lite.files import encode_jpeg, encode_png, read_json, read_mask, sha256_json

@@ -55,9 +55,18 @@ def training_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> Ep
 def test_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> EpisodeDataset:
     """Return the fixed meta-test episodes of a run."""
     data, choice = config.data, config.eval
-    pairs = {"rule": choice.pairs, "queries": choice.queries, "repeats": choice.repeats, "per_class": choice.per_class}
     return EpisodeDataset(
-        dataset, chosen, data.way, "test", choice.test_size, channels=data.channels, cache_mb=data.cache_mb, **pairs
+        dataset,
+        chosen,
+        data.way,
+        "test",
+        choice.test_size,
+        channels=data.channels,
+        cache_mb=data.cache_mb,
+        rule=choice.pairs,
+        queries=choice.queries,
+        repeats=choice.repeats,
+        per_class=choice.per_class,
     )
 
 

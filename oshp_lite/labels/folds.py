@@ -98,7 +98,10 @@ def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
     UserError for a combination that does not exist.
     """
     if protocol == "tuning":
-        return _tuning_fold(fold(dataset, number))
+        whole = fold(dataset, number)
+        played = tuple(index for index in whole.space.test_order if index in whole.base_foreground)[::3]
+        training = tuple(index for index in whole.training if index not in played)
+        return replace(whole, protocol="tuning", classes=whole.training, training=training, novel=played)
     short = canonical(dataset)
     spaces = {space.key: space for space in label_spaces() if space.folds}
     training = spaces[short].folds.get((protocol, number)) if short in spaces else None
@@ -106,25 +109,5 @@ def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
         known = ", ".join(f"{name} {count} ({rule})" for name, space in spaces.items() for rule, count in space.folds)
         raise UserError(f"there is no fold {number!r} of {dataset!r} in protocol {protocol!r}; there are {known}")
     space = spaces[short]
-    return Fold(
-        dataset=short,
-        number=number,
-        protocol=protocol,
-        n_ids=space.n_ids,
-        classes=space.classes,
-        training=training,
-        novel=tuple(index for index in space.classes if index not in training),
-    )
-
-
-def _tuning_fold(whole: Fold) -> Fold:
-    """The base classes of a fold as a fold of their own; see `fold`."""
-    base = [index for index in whole.space.test_order if index in whole.base_foreground]
-    played = tuple(base[::3])
-    return replace(
-        whole,
-        protocol="tuning",
-        classes=whole.training,
-        training=tuple(index for index in whole.training if index not in played),
-        novel=played,
-    )
+    novel = tuple(index for index in space.classes if index not in training)
+    return Fold(short, number, protocol, space.n_ids, space.classes, training, novel)

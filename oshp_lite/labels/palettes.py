@@ -66,8 +66,6 @@ def shade(colour: Colour, step: int) -> Colour:
     """
     if step == 0:
         return colour
-    amount = 0.16 * ((step + 1) // 2)
-    target = 0 if step % 2 else 255
-    amount = min(amount, 0.6)
+    amount, target = min(0.16 * ((step + 1) // 2), 0.6), 0 if step % 2 else 255
     red, green, blue = (round(value + (target - value) * amount) for value in colour)
     return red, green, blue

@@ -52,6 +52,7 @@ class LabelSpace(tables.SpaceTable):
             "_swap": _table({index: swap.get(index, index) for index in raw}),
         }
         for name, value in values.items():
+            value.setflags(write=False)
             object.__setattr__(self, name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -139,11 +140,6 @@ class LabelSpace(tables.SpaceTable):
         return tuple(int(index) for index in ids if index not in (BACKGROUND, IGNORE))
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array
-
-
 def _palette(meanings: Sequence[str]) -> np.ndarray:
     """Colours by id: the first id of a meaning gets its colour, further ones a neighbouring shade."""
     palette = np.tile(np.array(UNUSED_COLOUR, np.uint8), (256, 1))
@@ -152,7 +148,7 @@ def _palette(meanings: Sequence[str]) -> np.ndarray:
         palette[index] = shade(colour_of(meaning), used.get(meaning, 0))
         used[meaning] = used.get(meaning, 0) + 1
     palette[IGNORE] = IGNORE_COLOUR
-    return _frozen(palette)
+    return palette
 
 
 def _table(mapping: Mapping[int, int]) -> np.ndarray:
@@ -160,12 +156,12 @@ def _table(mapping: Mapping[int, int]) -> np.ndarray:
     for source, target in mapping.items():
         table[source] = target
     table[IGNORE] = IGNORE
-    return _frozen(table)
+    return table
 
 
 @cache
 def _space(name: str) -> LabelSpace:
-    return LabelSpace(**vars(tables.SPACES[name]()))
+    return LabelSpace(**vars(tables.SPACES[name]))
 
 
 def canonical(dataset: str) -> str:

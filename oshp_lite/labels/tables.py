@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 GROUPS = ("head", "body", "arms", "legs")
 """The parents of POPNet's second stage (AAAI, section 4)."""
@@ -90,26 +90,6 @@ def _table(
     )
 
 
-# ------------------------------------------------------------------------------------ ATR, LIP, CIHP, PASCAL
-
-
-def _atr() -> SpaceTable:
-    return _table(
-        "atr",
-        "background,hat,hair,sunglasses,upper-clothes,skirt,pants,dress,belt,left shoe,right shoe,face,"
-        "left leg,right leg,left arm,right arm,bag,scarf",
-        ("hat,hair,face", "upper-clothes,skirt,dress,bag", "arms", "pants,shoes,legs"),
-        dropped="sunglasses,belt,scarf",
-        test_order=(1, 7, 5, 16, 9, 4, 2, 6, 11, 12, 14),
-        folds={
-            ("journal", 1): (0, 1, 2, 4, 9, 11, 12, 14, 16),
-            ("journal", 2): (0, 2, 5, 6, 7, 9, 11, 12, 14),
-            ("aaai", 1): (0, 1, 2, 4, 5, 7, 11, 14, 16),
-            ("aaai", 2): (0, 4, 5, 6, 7, 9, 12, 14, 16),
-        },
-    )
-
-
 def _lip_like(name: str, tenth: str, test_order: Sequence[int], second_fold: tuple[int, ...]) -> SpaceTable:
     """LIP and CIHP share every id but one: 10 is a jumpsuit in LIP, bare torso in CIHP."""
     return _table(
@@ -122,23 +102,6 @@ def _lip_like(name: str, tenth: str, test_order: Sequence[int], second_fold: tup
         folds={("journal", 1): (0, 1, 2, 5, 7, 10, 13, 14, 16, 18), ("journal", 2): second_fold},
     )
 
-
-def _lip() -> SpaceTable:
-    order = (10, 6, 12, 1, 2, 5, 7, 9, 13, 14, 16, 18)
-    return _lip_like("lip", "jumpsuits", order, (0, 1, 2, 6, 9, 12, 13, 14, 16, 18))
-
-
-def _cihp() -> SpaceTable:
-    order = (12, 6, 1, 2, 5, 7, 9, 10, 13, 14, 16, 18)
-    return _lip_like("cihp", "torso-skin", order, (0, 2, 6, 9, 10, 12, 13, 14, 16, 18))
-
-
-def _pascal() -> SpaceTable:
-    names = "background,head,torso,upper-arms,lower-arms,upper-legs,lower-legs"
-    return _table("pascal", names, ("head", "torso", "upper-arms,lower-arms", "upper-legs,lower-legs"))
-
-
-# ------------------------------------------------------------------------------------------------- CCP
 
 CCP_TAGS = _split(
     "null,accessories,bag,belt,blazer,blouse,bodysuit,boots,bra,bracelet,cape,cardigan,clogs,coat,dress,"
@@ -163,48 +126,63 @@ CCP_CLASSES: Mapping[str, str] = {
     "shoes": "boots,clogs,flats,heels,loafers,pumps,sandals,shoes,sneakers,wedges",
     "bag": "bag,purse,wallet",
 }
-"""CCP-OS: class (its id is its position) -> the tags it is made of. All other tags are dropped."""
+"""CCP-OS: class (its id is its position) -> the tags it is made of. All other tags are dropped.
 
-_CCP_SMALL = {"belt": "belt", "gloves": "glove", "scarf": "scarf", "sunglasses": "sunglasses"}
+Folds follow ATR's idea: garments novel, body classes always base. CCP has one tag for bare skin wherever it shows; it
+takes the arms' place so that the groups stay a partition.
+"""
 
 
-def _ccp_os() -> SpaceTable:
-    """The 12 classes. Folds follow ATR's idea: garments novel, body classes always base.
-
-    CCP has one tag for bare skin wherever it shows; it takes the arms' place so that the groups stay a partition.
-    """
-    return _table(
-        "ccp-os",
-        tuple(CCP_CLASSES),
-        ("hat,hair", "upper-clothes,coat,dress,skirt,bag", "skin", "pants,legwear,shoes"),
-        folds={("journal", 1): (0, 1, 2, 3, 4, 5, 9, 10, 11), ("journal", 2): (0, 2, 3, 5, 6, 7, 8, 9, 10)},
+def _tags(name: str, names: tuple[str, ...], made: SpaceTable) -> SpaceTable:
+    """The space of CCP's tags, whose classes are those of CCP-OS."""
+    class_of = {tag: one for one, tags in CCP_CLASSES.items() for tag in _split(tags)}
+    small = {"belt": "belt", "gloves": "glove", "scarf": "scarf", "sunglasses": "sunglasses"}
+    return replace(
+        made,
+        name=name,
+        names=names,
+        meanings=tuple(class_of.get(tag, small.get(tag, "accessory")) for tag in names),
+        kept_as={index: made.names.index(class_of.get(tag, "background")) for index, tag in enumerate(names)},
+        folds={},
     )
 
 
-def _ccp() -> SpaceTable:
-    made = _ccp_os()
-    class_of = {tag: name for name, tags in CCP_CLASSES.items() for tag in _split(tags)}
-    return SpaceTable(
-        name="ccp",
-        names=CCP_TAGS,
-        meanings=tuple(class_of.get(tag, _CCP_SMALL.get(tag, "accessory")) for tag in CCP_TAGS),
-        n_ids=made.n_ids,
-        kept_as={tag: made.names.index(class_of.get(name, "background")) for tag, name in enumerate(CCP_TAGS)},
-        classes=made.classes,
-        class_names=made.class_names,
-        test_order=made.test_order,
-        sides=(),
-        groups=made.groups,
+_CCP_OS = _table(
+    "ccp-os",
+    tuple(CCP_CLASSES),
+    ("hat,hair", "upper-clothes,coat,dress,skirt,bag", "skin", "pants,legwear,shoes"),
+    folds={("journal", 1): (0, 1, 2, 3, 4, 5, 9, 10, 11), ("journal", 2): (0, 2, 3, 5, 6, 7, 8, 9, 10)},
+)
+
+SPACES: dict[str, SpaceTable] = {
+    table.name: table
+    for table in (
+        _table(
+            "atr",
+            "background,hat,hair,sunglasses,upper-clothes,skirt,pants,dress,belt,left shoe,right shoe,face,"
+            "left leg,right leg,left arm,right arm,bag,scarf",
+            ("hat,hair,face", "upper-clothes,skirt,dress,bag", "arms", "pants,shoes,legs"),
+            dropped="sunglasses,belt,scarf",
+            test_order=(1, 7, 5, 16, 9, 4, 2, 6, 11, 12, 14),
+            folds={
+                ("journal", 1): (0, 1, 2, 4, 9, 11, 12, 14, 16),
+                ("journal", 2): (0, 2, 5, 6, 7, 9, 11, 12, 14),
+                ("aaai", 1): (0, 1, 2, 4, 5, 7, 11, 14, 16),
+                ("aaai", 2): (0, 4, 5, 6, 7, 9, 12, 14, 16),
+            },
+        ),
+        _lip_like("lip", "jumpsuits", (10, 6, 12, 1, 2, 5, 7, 9, 13, 14, 16, 18), (0, 1, 2, 6, 9, 12, 13, 14, 16, 18)),
+        _lip_like(
+            "cihp", "torso-skin", (12, 6, 1, 2, 5, 7, 9, 10, 13, 14, 16, 18), (0, 2, 6, 9, 10, 12, 13, 14, 16, 18)
+        ),
+        _table(
+            "pascal",
+            "background,head,torso,upper-arms,lower-arms,upper-legs,lower-legs",
+            ("head", "torso", "upper-arms,lower-arms", "upper-legs,lower-legs"),
+        ),
+        _tags("ccp", CCP_TAGS, _CCP_OS),
+        _CCP_OS,
     )
-
-
-SPACES: Mapping[str, Callable[[], SpaceTable]] = {
-    "atr": _atr,
-    "lip": _lip,
-    "cihp": _cihp,
-    "pascal": _pascal,
-    "ccp": _ccp,
-    "ccp-os": _ccp_os,
 }
 """Every label space. Where raw masks have a space of their own (CCP's tags), the one-shot classes are NAME-os."""
 

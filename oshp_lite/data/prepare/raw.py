@@ -1,4 +1,7 @@
-"""ATR, LIP and CIHP -> the one-shot form, made of links or copies: the authors' lists where they are given."""
+"""ATR, LIP and CIHP, as their archives unpack -> the one-shot form, made of links or copies.
+
+A raw dataset of photos and PNG masks is one `RawLayout`. The authors' lists and support indexes are used where given.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,226 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from oshp_lite.data.dataset import PHASES, Phase, open_dataset, read_list, read_support_index
+from oshp_lite.data.dataset import (
+    CLASSES,
+    IMAGES,
+    MIRRORED,
+    PHASES,
+    Phase,
+    open_dataset,
+    read_list,
+    read_support_index,
+)
 from oshp_lite.data.pairs import Pair, build_support_index, journal_pairs
-from oshp_lite.data.prepare import Preparation, TailorReport, layouts
-from oshp_lite.data.prepare.layouts import OFFICIAL, RawFiles, RawLayout, find_raw
+from oshp_lite.data.prepare import Preparation, TailorReport
+from oshp_lite.data.prepare.command import whole_number
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter, check_split
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_mask, sha256_json
+from oshp_lite.files import cannot_read, read_mask, sha256_json
+from oshp_lite.labels import LabelSpace
 
 VERSION = 1
+OFFICIAL = "https://github.com/Charleshhy/One-shot-Human-Parsing"
+_DEPTH = 3  # how far below --root the raw folders may lie (archives unpack into folders of their own name)
 _LAST_SHARE = 0.15  # of the photos are for testing where neither folders nor lists say which
+_PARTS = {"all": "", "train": "training ", "test": "validation "}
 
 
-# ----------------------------------------------------------------------------------------------- lists
+@dataclass(frozen=True)
+class RawLayout(Preparation):
+    """A raw dataset: its folders (path endings) and the numbers of the papers' protocol (facts A.3 to A.5).
+
+    images, masks  the folders that hold them: one a phase where the raw dataset is cut already, one under "all" where
+                   only the official lists say which is which
+    mirrored       folders with mirrored masks, where at hand: alternatives of each, the likeliest first
+    instances      folders with person ids, where at hand
+    test_split     query photos in testing; None: the smallest multiple of 100 from 200 on for which the journal's test
+                   pairs exist (the authors' LIP and CIHP indexes are not public in the repository)
+    """
+
+    name: str
+    where: str
+    images: Mapping[str, str]
+    masks: Mapping[str, str]
+    mirrored: tuple[tuple[str, ...], ...] = ()
+    instances: tuple[str, ...] = ()
+    test_split: int | None = None
+    published_pairs = True
+
+    @property
+    def source(self) -> str:
+        """What it is and where it is had."""
+        return f"{self.where} as linked in the README of {OFFICIAL}"
+
+    @property
+    def space(self) -> LabelSpace:
+        """Label space of the masks."""
+        return dataset_spec(self.name).space
+
+    @property
+    def list_folder(self) -> str:
+        """Name of the dataset's folder in the official tree (ATR_OS)."""
+        return self.name.upper().replace("-", "_")
+
+    @property
+    def train_split(self) -> int:
+        """Query photos in training, by the papers."""
+        return dataset_spec(self.name).train_queries or 0
+
+    @property
+    def about(self) -> str:  # type: ignore[override]
+        """What the command does."""
+        return f"Bring {self.source} into the one-shot form, as links or copies."
+
+    def declare(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options beside --out and --force."""
+        train = f"query photos in training (default {self.train_split})"
+        parser.add_argument("--root", type=Path, required=True, help="folder with the unpacked raw dataset")
+        parser.add_argument("--lists", type=Path, help="folder with the authors' list files and support indexes")
+        parser.add_argument("--copy", action="store_true", help="copy the files instead of linking to them")
+        parser.add_argument("--train-split", type=whole_number, help=train)
+        parser.add_argument("--test-split", type=whole_number, help="query photos in testing")
+
+    def run(self, options: argparse.Namespace) -> TailorReport:
+        """Tailor as the options say."""
+        return tailor(self, **vars(options), progress=True)
+
+    def official_pairs(self, lists: Path) -> list[Pair]:
+        """The test pairs of the authors' support index. Raises UserError when it is not in the folder `lists`."""
+        stems = official_list(lists, self, "test")
+        index = official_index(lists, self, "test", len(stems) if stems else sys.maxsize)
+        if index is None:
+            raise UserError(
+                f"no meta_test_{self.space.key}_supports.pkl in {lists} (nor in its {self.list_folder}); download "
+                f"it from the support files linked in the README of {OFFICIAL}"
+            )
+        return journal_pairs(index, self.space.test_order)
+
+
+ATR = RawLayout(
+    "atr-os",
+    "ATR (humanparsing: JPEGImages, SegmentationClassAug)",
+    images={"all": "JPEGImages"},
+    masks={"all": "SegmentationClassAug"},
+    mirrored=(("SegmentationClassAug_rev",),),
+    test_split=200,
+)
+"""18 ids, 17,706 photos."""
+
+LIP = RawLayout(
+    "lip-os",
+    "LIP's single-person zips (TrainVal_images.zip, TrainVal_parsing_annotations.zip)",
+    images={"train": "train_images", "test": "val_images"},
+    masks={"train": "train_segmentations", "test": "val_segmentations"},
+    mirrored=(
+        (
+            "train_segmentations_reversed",
+            "Train_parsing_reversed_labels/TrainVal_parsing_annotations",
+            "Train_parsing_reversed_labels",
+        ),
+        ("val_segmentations_reversed",),
+    ),
+)
+"""20 ids, 30,462 + 10,000 photos. Train_parsing_reversed_labels.zip has only the training part's mirrored masks."""
+
+CIHP = RawLayout(
+    "cihp-os",
+    "CIHP (instance-level_human_parsing.zip)",
+    images={"train": "Training/Images", "test": "Validation/Images"},
+    masks={"train": "Training/Category_ids", "test": "Validation/Category_ids"},
+    mirrored=(("Category_rev_ids",), ("Training/Category_rev_ids",), ("Validation/Category_rev_ids",)),
+    instances=("Training/Human_ids", "Validation/Human_ids"),
+)
+"""20 ids, 28,280 + 5,000 photos of several people, with person ids where they are at hand."""
+
+
+# ----------------------------------------------------------------------------------------------- raw files
+
+
+@dataclass
+class RawFiles:
+    """Stem -> file of every kind, and the photos of each phase's folder."""
+
+    image: dict[str, Path] = field(default_factory=dict)
+    mask: dict[str, Path] = field(default_factory=dict)
+    mirrored: dict[str, Path] = field(default_factory=dict)
+    instances: dict[str, Path] = field(default_factory=dict)
+    stems: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _subfolders(root: Path, depth: int = _DEPTH) -> list[Path]:
+    """`root` and the folders below it, shallow ones first."""
+    level, everything = [root], [root]
+    for _ in range(depth):
+        below: list[Path] = []
+        for folder in level:
+            if not os.access(folder, os.R_OK | os.X_OK):
+                continue
+            with os.scandir(folder) as entries:
+                below += sorted(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
+        everything += below
+        level = below
+    return everything
+
+
+def _find(folders: Sequence[Path], names: Sequence[str], ending: str = ".png", *, plain: bool = False) -> Path | None:
+    """The first folder of one of these names that holds such files; `plain` passes over those of mirrored masks."""
+    for name in names:
+        for place in (folder / name for folder in folders):
+            if plain and "revers" in str(place.relative_to(folders[0])).lower():
+                continue  # LIP's reversed labels sit in folders named like the ordinary ones
+            if place.is_dir() and any(path.suffix == ending for path in place.iterdir()):
+                return place
+    return None
+
+
+def _files(folder: Path, ending: str = ".png") -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ending and path.name[0] != "."}
+
+
+def find_raw(root: Path, layout: RawLayout) -> RawFiles:
+    """Every raw file of a dataset by its stem. Raises UserError that names the missing piece and where it is had.
+
+    A tree already arranged as the official README asks (trainval_images, ...) is understood as well.
+    """
+    if not os.path.isdir(root):
+        raise UserError(f"folder {root} does not exist; give --root the folder with {layout.source}")
+    try:
+        folders = _subfolders(root)
+    except OSError as error:
+        raise cannot_read(root, error, "folder") from None
+    raw = RawFiles()
+    images, masks, mirrored = layout.images, layout.masks, layout.mirrored
+    arranged = _find(folders, (IMAGES,), ".jpg", plain=True)
+    if arranged is not None:
+        images, masks, mirrored, folders = {"all": IMAGES}, {"all": CLASSES}, ((MIRRORED,),), [arranged.parent]
+    for what, ending, files, names in (("photos", ".jpg", raw.image, images), ("masks", ".png", raw.mask, masks)):
+        for phase, name in names.items():
+            place = _find(folders, (name,), ending, plain=True)
+            if place is None:
+                archives = {".zip", ".gz", ".tar", ".rar"}
+                packed = sorted(path.name for path in folders[0].iterdir() if path.suffix in archives)
+                piece = "class masks" if phase == "all" and what == "masks" else f"{_PARTS[phase]}{what}"
+                first = f"unpack {', '.join(packed)} there, or " if packed else ""
+                raise UserError(
+                    f"{layout.name}: the {piece} are missing (no folder {name} with {ending} files "
+                    f"beneath {folders[0]}); {first}download {layout.source}"
+                )
+            new = _files(place, ending)
+            files |= new
+            if what == "photos":
+                raw.stems[phase] = sorted(new)
+    for target, pieces in ((raw.mirrored, mirrored), (raw.instances, [(name,) for name in layout.instances])):
+        for alternatives in pieces:
+            place = _find(folders, alternatives)
+            target |= {} if place is None else _files(place)
+    return raw
 
 
 def list_folders(lists: Path, layout: RawLayout) -> list[Path]:
@@ -90,9 +294,6 @@ def _check_complete(
         )
 
 
-# ----------------------------------------------------------------------------------------------- splits
-
-
 def _query_part(index: Mapping[int, Sequence[int]], n_foreground: int) -> int:
     """Number of query photos an index speaks of, less the one the official files count twice (facts A.4)."""
     return max((max(index[key], default=0) for key in range(1, n_foreground + 1)), default=0)
@@ -128,9 +329,6 @@ def _has_journal_pairs(index: Mapping[int, Sequence[int]], layout: RawLayout) ->
     except UserError:
         return False
     return True
-
-
-# ----------------------------------------------------------------------------------------------- tailoring
 
 
 def tailor(
@@ -219,50 +417,3 @@ def tailor(
                 writer.use_index(phase, index)
     made = open_dataset(out)
     return TailorReport(out, made.counts(), tuple(made.description["notes"]), fresh=not writer.done)
-
-
-# ----------------------------------------------------------------------------------------------- commands
-
-
-@dataclass(frozen=True)
-class RawPreparation(Preparation):
-    """The command's side of a layout."""
-
-    layout: RawLayout
-    published_pairs = True
-
-    @property
-    def about(self) -> str:  # type: ignore[override]
-        """What the command does."""
-        return f"Bring {self.layout.source} into the one-shot form, as links or copies."
-
-    def declare(self, parser: argparse.ArgumentParser) -> None:
-        """Add the options beside --out and --force."""
-        from oshp_lite.data.prepare.command import whole_number
-
-        parser.add_argument("--root", type=Path, required=True, help="folder with the unpacked raw dataset")
-        parser.add_argument("--lists", type=Path, help="folder with the authors' list files and support indexes")
-        parser.add_argument("--copy", action="store_true", help="copy the files instead of linking to them")
-        parser.add_argument(
-            "--train-split", type=whole_number, help=f"query photos in training (default {self.layout.train_split})"
-        )
-        parser.add_argument("--test-split", type=whole_number, help="query photos in testing")
-
-    def run(self, options: argparse.Namespace) -> TailorReport:
-        """Tailor as the options say."""
-        return tailor(self.layout, **vars(options), progress=True)
-
-    def official_pairs(self, lists: Path) -> list[Pair]:
-        """The test pairs of the authors' support index. Raises UserError when it is not in the folder `lists`."""
-        layout = self.layout
-        stems = official_list(lists, layout, "test")
-        index = official_index(lists, layout, "test", len(stems) if stems else sys.maxsize)
-        if index is None:
-            raise UserError(
-                f"no meta_test_{layout.space.key}_supports.pkl in {lists} (nor in its {layout.list_folder}); download "
-                f"it from the support files linked in the README of {OFFICIAL}"
-            )
-        return journal_pairs(index, layout.space.test_order)
-
-
-ATR, LIP, CIHP = RawPreparation(layouts.ATR), RawPreparation(layouts.LIP), RawPreparation(layouts.CIHP)
