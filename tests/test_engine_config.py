@@ -369,3 +369,11 @@ def test_provenance_tells_what_a_reader_needs() -> None:
     assert told["libraries"]["torch"][0].isdigit()
     assert told["device"].startswith("CPU")
     assert "/" not in told["device"]
+
+
+def test_the_code_of_a_run_is_what_its_method_reaches() -> None:
+    from oshp_lite.engine import provenance as module
+
+    reached = module.reached(("engine/train.py",))
+    assert {"engine/config.py", "models/base.py", "models/encoders/pretrained.py"} <= set(reached)
+    assert len({module.code_of(method) for method in ("eopnet", "amp", "popnet")}) == 3

@@ -298,8 +298,11 @@ def test_bf16_and_paper_settings_train(dataset: OneShotDataset, tmp_path: Path) 
     assert read_history(tmp_path)[0]["loss_total"] > 0
 
 
-def test_a_limit_in_minutes_ends_training(dataset: OneShotDataset, tmp_path: Path) -> None:
+def test_a_limit_in_minutes_ends_training(
+    dataset: OneShotDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tiny_config(train={"minutes": 0.02, "epochs": 1})
+    monkeypatch.setattr(Training, "_elapsed", lambda self: 0.1 * self.position.step)
     train(config, dataset, tmp_path, progress=False)
     rows = read_history(tmp_path)
     assert len(rows) > 1

@@ -26,56 +26,6 @@ from oshp_lite.errors import UserError
 PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
 """From seconds on a laptop to days on a GPU."""
 
-_OFFICIAL: dict[str, Any] = {
-    "data": {
-        "size": 512,
-        "augment": "paper",
-        "pairing": "once",
-        "channels": "bgr",
-        "pad_label": 0,
-        "pre_resize": None,
-        "scale": "independent",
-        "jitter": 0.0,
-        "split": 7500,
-        "cap": 1500,
-        "protocol": "journal",
-        "condition": "papers",
-    },
-    "train": {
-        "epochs": 50,
-        "batch_size": 2,
-        "optimizer": "sgd",
-        "lr": 1e-3,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "schedule": "poly",
-        "poly_step": 10,
-        "poly_power": 0.9,
-        "reset_momentum": True,
-        "warmup_steps": 0,
-        "clip": None,
-        "precision": "float32",
-        "channels_last": False,
-    },
-    "eval": {
-        "source": "npm",
-        "screening": True,
-        "absent_test": "resized",
-        "test_size": None,
-        "pairs": "journal",
-        "repeats": 15,
-        "bi_every": 10,
-        "batch_size": 1,
-    },
-    "init": {"kind": "none"},
-}
-
-_PAPER_OVER_OFFICIAL: dict[str, Any] = {
-    "data": {"pairing": "each epoch", "pre_resize": 512},
-    "train": {"poly_step": "iteration", "reset_momentum": False},
-    "eval": {"absent_test": "full", "bi_every": 1},
-}
-
 
 def variant_config(variant: str, dataset: str = "synth-atr") -> RunConfig:
     """Return the preset `official`, `paper` or `lite` over trainer, data and evaluation (facts rows 15-35).
@@ -83,31 +33,25 @@ def variant_config(variant: str, dataset: str = "synth-atr") -> RunConfig:
     `paper` takes the journal's value where the journal states one and the official code's elsewhere; its split depends
     on the dataset. Raises UserError for another name.
     """
-    base = from_dict({"data": {"dataset": dataset}})
-    if variant == "lite":
-        return base
-    if variant not in ("official", "paper"):
+    over = {"lite": (), "official": ("official",), "paper": ("official", "paper")}
+    if variant not in over:
         raise UserError(f"unknown variant {variant!r}; known: official, paper, lite")
-    config = from_dict({"variant": variant, **_OFFICIAL}, base)
+    config, spec = from_dict({"variant": variant, "data": {"dataset": dataset}}), dataset_spec(dataset)
+    for name in over[variant]:
+        config = lay(config, _read("variants")[name])
     if variant == "paper":
-        config = from_dict(_PAPER_OVER_OFFICIAL, config)
-        config = from_dict({"data": {"split": dataset_spec(dataset).train_queries}}, config)
-    if dataset_spec(dataset).own_rules:
-        config = from_dict({"data": {"split": None}, "eval": {"pairs": "dataset"}}, config)
+        config = lay(config, {"data": {"split": spec.train_queries}})
+    if variant != "lite" and spec.own_rules:
+        config = lay(config, {"data": {"split": None}, "eval": {"pairs": "dataset"}})
     return config
 
 
-@cache  # reading YAML takes longer than all the rest of a profile; nobody writes into the answer
-def _read_profile(name: str) -> dict[str, Any]:
-    if name not in PROFILES:
-        raise UserError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+@cache  # reading YAML takes longer than all the rest of a profile; nobody writes into what is returned
+def _read(name: str) -> dict[str, Any]:
+    """Return the content of a file of `profiles/`, with that of the profile it is `like`."""
     text = resources.files("oshp_lite.engine").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
-    content = yaml.safe_load(text)
-    if isinstance(content, dict) and "like" in content:
-        content = {**_read_profile(content.pop("like")), **content}
-    if not isinstance(content, dict) or "run" not in content:
-        raise UserError(f"the profile file {name}.yaml holds no 'run' section; reinstall the package")
-    return content
+    content: dict[str, Any] = yaml.safe_load(text)
+    return {**_read(content.pop("like")), **content} if "like" in content else content
 
 
 def load_profile(
@@ -127,18 +71,16 @@ def load_profile(
     profile. The task "segment" trains the method "segment" with the encoder that the profile's own method has. Raises
     UserError for unknown names or wrong values.
     """
-    content = _read_profile(name)
-    pairs = parse_overrides(overrides)
+    if name not in PROFILES:
+        raise UserError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+    content, pairs = _read(name), parse_overrides(overrides)
     run = dict(content["run"])
-    run_data = dict(run.get("data", {}))
-    chosen = dataset or pairs.get("data.dataset") or run_data.get("dataset", "synth-atr")
-    chosen_way = str(way or pairs.get("data.way") or run_data.get("way", "k"))
-    chosen_task = task or pairs.get("train.task") or run.get("train", {}).get("task", "parse")
-    method = pairs.get("model.method") or run.get("model", {}).get("method", "eopnet")
     variant = pairs.get("variant") or run.get("variant", "lite")
-    config = variant_config(str(variant), str(chosen))
-    where = f"profile {name}"
-    run.pop("variant", None)
+    chosen = dataset or pairs.get("data.dataset") or run["data"]["dataset"]
+    chosen_way = str(way or pairs.get("data.way") or "k")
+    chosen_task = task or pairs.get("train.task") or "parse"
+    method = pairs.get("model.method") or "eopnet"
+    config, run["variant"] = variant_config(str(variant), str(chosen)), variant
     of_dataset = dict(content.get("datasets", {}).get(chosen, {}))
     of_dataset_task = of_dataset.pop("tasks", {}).get(chosen_task, {})
     layers = (
@@ -151,7 +93,7 @@ def load_profile(
         {"data": {"dataset": chosen, "way": chosen_way}, "train": {"task": chosen_task}},
     )
     for layer in layers:
-        config = lay(config, layer, where)
+        config = lay(config, layer, f"profile {name}")
     config = lay(config, nest(pairs), "override")
     if config.train.task == "segment" and config.model.method != "segment":
         config = replace(config, model=ModelConfig("segment", encoder_options(config, config.variant)))

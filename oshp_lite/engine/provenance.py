@@ -45,7 +45,7 @@ def code_of(method: str) -> str:
     Another method's file is not among it, so a new contender leaves the old runs as they are.
     """
     starts = ("engine/train.py", "engine/evaluate.py", *_files_of(registry.method(method).path))
-    return _fingerprint(reached(starts), PACKAGE)
+    return _fingerprint(tuple(name for name in reached(starts) if not name.startswith(ELSEWHERE)), PACKAGE)
 
 
 def reached(starts: Iterable[str], *, package: Path = PACKAGE) -> tuple[str, ...]:
@@ -117,8 +117,8 @@ def _as_text(node: Any) -> str:
     if isinstance(node, ast.AST):
         parts = []
         for name, value in ast.iter_fields(node):
-            if name == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                value = _without_docstring(value)
+            if name == "body" and isinstance(value, list):
+                value = [item for item in value if not _is_text(item)]
             if value is None or value == [] or name == "kind":
                 continue
             parts.append(f"{name}={_as_text(value)}")
@@ -128,14 +128,9 @@ def _as_text(node: Any) -> str:
     return repr(node)
 
 
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    return [
-        item
-        for item in body
-        if not (
-            isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
-        )
-    ]
+def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is a bare text: a docstring, or one below a constant."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def provenance(
@@ -184,19 +179,11 @@ def _version(name: str) -> str:
 
 def _commit() -> str:
     """Return the checkout's commit, with "+" when files differ from it; empty outside a checkout."""
-    root = PACKAGE.parent
-    if not (root / ".git").exists():
-        return ""
+    words = ("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+")
     try:
-        head = _git("rev-parse", "HEAD")
-        dirty = _git("status", "--porcelain", "--untracked-files=no", "--", "oshp_lite")
+        if (PACKAGE.parent / ".git").exists():
+            command = ["git", "-C", str(PACKAGE.parent), *words]
+            return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return head[:12] + ("+" if dirty else "")
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()
+        pass
+    return ""
