@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from oshp_lite.labels import Fold, LabelSpace
-from oshp_lite.viz.images import IGNORE, Colours, mask_to_rgb, overlay
+from oshp_lite.labels import IGNORE, Fold, LabelSpace
+from oshp_lite.viz.images import Colours, mask_to_rgb, overlay
 from oshp_lite.viz.panels import Space, add_legend, ids_in, name_regions
 from oshp_lite.viz.style import INK, new_figure, show_image, style
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,15 +12,8 @@ from torch import Tensor
 IGNORE = 255
 """The mask value that says "no statement about this pixel" in every mask and foreground."""
 
-_TENSORS = (
-    "query_image",
-    "support_image",
-    "support_mask",
-    "support_foreground",
-    "query_mask",
-    "query_foreground",
-    "class_ids",
-)
+_IMAGES, _MASKS = ("query_image", "support_image"), ("support_mask", "query_mask")
+_TENSORS = (*_IMAGES, *_MASKS, "support_foreground", "query_foreground", "class_ids")
 
 
 @dataclass
@@ -61,26 +54,21 @@ class Episode:
         """Return this episode with a leading batch dimension (itself when it has one)."""
         if self.is_batch:
             return self
+        batch = self._changed(lambda value: value[None])
+        ids = self.class_ids if self.class_ids is not None and self.class_ids.dim() == 1 else batch.class_ids
+        return replace(batch, class_ids=ids, names=None if self.names is None else [self.names])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Episode:
         values = {name: getattr(self, name) for name in _TENSORS}
-        added = {name: value[None] for name, value in values.items() if value is not None}
-        if self.class_ids is not None and self.class_ids.dim() == 1:
-            added["class_ids"] = self.class_ids
-        names = None if self.names is None else [self.names]
-        return replace(self, **added, names=names)
+        return replace(self, **{name: change(value) for name, value in values.items() if value is not None})
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Episode:
         """Return a copy with every tensor on `device`."""
-        moved = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name in _TENSORS
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(self, **moved)
+        return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Episode:
         """Return a copy in page-locked memory (called by the data loader on CUDA machines)."""
-        pinned = {name: value.pin_memory() for name in _TENSORS if (value := getattr(self, name)) is not None}
-        return replace(self, **pinned)
+        return self._changed(Tensor.pin_memory)
 
     def __len__(self) -> int:
         """Number of episodes held."""
@@ -92,18 +80,12 @@ def collate(episodes: Sequence[Episode]) -> Episode:
     if not episodes:
         raise ValueError("collate needs at least one episode")
     stacked: dict[str, Any] = {}
-    for field in fields(Episode):
-        values = [getattr(episode, field.name) for episode in episodes]
-        if field.name not in _TENSORS:
-            continue
-        missing = sum(value is None for value in values)
-        if missing == len(values):
-            stacked[field.name] = None
-        elif missing:
-            raise ValueError(f"{field.name} is present in some episodes of the batch and missing in others")
-        else:
-            shapes = {tuple(value.shape) for value in values}
-            if len(shapes) > 1:
-                raise ValueError(f"{field.name} has different sizes within one batch: {sorted(shapes)}")
-            stacked[field.name] = torch.stack(values)
+    for name in _TENSORS:
+        values = [value for episode in episodes if (value := getattr(episode, name)) is not None]
+        if 0 < len(values) < len(episodes):
+            raise ValueError(f"{name} is present in some episodes of the batch and missing in others")
+        shapes = {tuple(value.shape) for value in values}
+        if len(shapes) > 1:
+            raise ValueError(f"{name} has different sizes within one batch: {sorted(shapes)}")
+        stacked[name] = torch.stack(values) if values else None
     return Episode(**stacked, classes=episodes[0].classes, names=[episode.names for episode in episodes])

@@ -100,8 +100,8 @@ def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
     if protocol == "tuning":
         whole = fold(dataset, number)
         played = tuple(index for index in whole.space.test_order if index in whole.base_foreground)[::3]
-        training = tuple(index for index in whole.training if index not in played)
-        return replace(whole, protocol="tuning", classes=whole.training, training=training, novel=played)
+        seen = tuple(index for index in whole.training if index not in played)
+        return replace(whole, protocol="tuning", classes=whole.training, training=seen, novel=played)
     short = canonical(dataset)
     spaces = {space.key: space for space in label_spaces() if space.folds}
     training = spaces[short].folds.get((protocol, number)) if short in spaces else None

@@ -14,9 +14,6 @@ from torch import Tensor
 
 from oshp_lite.labels import LabelSpace
 
-IGNORE = 255
-"""The mask value without a statement; drawn like any other colour of the palette."""
-
 RGB = NDArray[np.uint8]
 
 

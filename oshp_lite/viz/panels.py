@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oshp_lite.labels import LabelSpace
-from oshp_lite.viz.images import IGNORE, Colours, name_of, overlay, palette_of, to_array, to_rgb
+from oshp_lite.labels import IGNORE, LabelSpace
+from oshp_lite.viz.images import Colours, name_of, overlay, palette_of, to_array, to_rgb
 from oshp_lite.viz.style import new_figure, show, show_image, style
 
 Pixels = Tensor | NDArray[Any]
@@ -22,11 +22,8 @@ Space = LabelSpace | Colours
 
 def ids_in(*masks: Pixels | None) -> list[int]:
     """Return the foreground ids that occur in the masks, sorted, without 0 and 255."""
-    ids: set[int] = set()
-    for mask in masks:
-        if mask is not None:
-            ids |= {int(value) for value in np.unique(to_array(mask))}
-    return sorted(ids - {0, IGNORE})
+    present = {int(value) for mask in masks if mask is not None for value in np.unique(to_array(mask))}
+    return sorted(present - {0, IGNORE})
 
 
 def legend_handles(space: Space, ids: Iterable[int]) -> list[Patch]:

@@ -33,6 +33,9 @@ PHOTOS, ANNOTATIONS = Path("photos"), Path("annotations") / "pixel-level"
 SPLIT = Path(__file__).with_name("ccp_split.txt")
 _ENDINGS = {ANNOTATIONS: ".mat", PHOTOS: ".jpg"}
 VERSION = 1
+MARGIN = 0.1
+"""The foreground's box grows by this share of its width (height) on each side, inside the photo."""
+QUALITY = 92
 NO_FOREGROUND = "its annotation has no foreground"
 
 
@@ -42,7 +45,6 @@ class CcpPlan:
 
     train, test  names of the photos; left_out: annotated photos without a foreground
     *_queries    how many of each phase's photos are queries, the first ones
-    margin       the foreground's box grows by this share of its width (height) on each side, inside the photo
     """
 
     train: tuple[str, ...]
@@ -50,8 +52,6 @@ class CcpPlan:
     left_out: tuple[str, ...] = ()
     train_queries: int = 350
     test_queries: int = 100
-    margin: float = 0.1
-    quality: int = 92
 
 
 def standard_plan() -> CcpPlan:
@@ -140,8 +140,8 @@ def _recipe(root: Path, stems: list[str], max_side: int | None, plan: CcpPlan) -
             "train": len(plan.train),
             "train_queries": plan.train_queries,
             "test_queries": plan.test_queries,
-            "margin": plan.margin,
-            "quality": plan.quality,
+            "margin": MARGIN,
+            "quality": QUALITY,
         },
         "max_side": max_side,
         "classes": dict(CCP_CLASSES),
@@ -184,7 +184,7 @@ def tailor(
         work = [] if writer.done else [(phase, stem) for phase, part in parts for stem in part]
         for phase, stem in tqdm(work, desc="CCP-OS", unit="photo", disable=not progress or writer.done):
             if not writer.keep(phase, stem):
-                image, tags = _crop(root, stem, plan.margin)
+                image, tags = _crop(root, stem, MARGIN)
                 small = shrink(tags, max_side)
                 writer.add(
                     phase,
@@ -192,7 +192,7 @@ def tailor(
                     shrink(image, max_side),
                     label_space("ccp").merge(small),
                     foreground=label_space("ccp").foreground(small),
-                    quality=plan.quality,
+                    quality=QUALITY,
                 )
     made = open_dataset(out)
     notes = [f"left out: {stem} ({reason})" for stem, reason in made.description["left_out"].items()]

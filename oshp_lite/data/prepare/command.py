@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from oshp_lite.data.dataset import open_dataset
-from oshp_lite.data.pairs import Pair, pairs_hash
+from oshp_lite.data.pairs import pairs_hash
 from oshp_lite.data.prepare import Preparation
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.data.verify import verify
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
-from oshp_lite.labels import LabelSpace, one_shot_space
+from oshp_lite.labels import one_shot_space
 
 PAIR_OPTIONS = ("rule", "queries", "repeats", "per_class")
 
@@ -34,7 +34,10 @@ def main(name: str | None = None, argv: Sequence[str] | None = None) -> int:
         "pairs": pairs_command,
     }
     try:
-        name = name or _named(words)
+        families = [spec.family for spec in DATASETS.values() if not spec.synthetic]
+        if name is None and not (words and words[0] in families):
+            raise UserError(f"name the raw dataset first: one of {', '.join(families)}")
+        name = name or words.pop(0)
         command = words.pop(0) if words and words[0] in commands else "tailor"
         commands[command](name, words)
     except UserError as error:
@@ -46,14 +49,6 @@ def main(name: str | None = None, argv: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     return 0
-
-
-def _named(words: list[str]) -> str:
-    """Take the dataset's name off the words."""
-    families = [spec.family for spec in DATASETS.values() if not spec.synthetic]
-    if not words or words[0] not in families:
-        raise UserError(f"name the raw dataset first: one of {', '.join(families)}")
-    return words.pop(0)
 
 
 def preparation(family: str) -> Preparation:
@@ -80,9 +75,8 @@ def whole_number(text: str) -> int:
 
 def pair_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that shape the list of test pairs, as a run's `eval` does."""
-    parser.add_argument(
-        "--rule", choices=["dataset", "journal", "spread", "aaai"], default="dataset", help="eval.pairs"
-    )
+    rules = ["dataset", "journal", "spread", "aaai"]
+    parser.add_argument("--rule", choices=rules, default=rules[0], help="eval.pairs")
     parser.add_argument("--queries", type=whole_number, help="eval.queries, for the rule spread")
     parser.add_argument("--repeats", type=whole_number, help="eval.repeats, for the rule spread")
     parser.add_argument("--per-class", type=whole_number, help="eval.per_class")
@@ -153,7 +147,12 @@ def pairs_command(name: str, argv: Sequence[str]) -> None:
     else:
         dataset = open_dataset(options.data)
         space, pairs = dataset.space, dataset.test_pairs(**_chosen_pairs(options))
-    _print_pairs(pairs, space)
+    print("class            pairs  query line numbers")
+    for class_id in dict.fromkeys(pair.class_id for pair in pairs):
+        group = [pair for pair in pairs if pair.class_id == class_id]
+        lines = " ".join(str(line) for line in dict.fromkeys(pair.query for pair in group))
+        print(f"{space.class_name(class_id):<15} {len(group):>6}  {lines}")
+    print(f"{len(pairs)} pairs\nSHA-256 {pairs_hash(pairs)}")
     if options.out is not None:
         compact = json.dumps(pairs, separators=(",", ":"))  # just the bytes that the SHA-256 is taken of
         if options.out == "-":
@@ -161,14 +160,3 @@ def pairs_command(name: str, argv: Sequence[str]) -> None:
         else:
             write_atomic(options.out, compact.encode())
             print(f"written to {options.out}")
-
-
-def _print_pairs(pairs: Sequence[Pair], space: LabelSpace) -> None:
-    """A table of test pairs by class, their number and SHA-256."""
-    print("class            pairs  query line numbers")
-    for class_id in dict.fromkeys(pair.class_id for pair in pairs):
-        group = [pair for pair in pairs if pair.class_id == class_id]
-        lines = " ".join(str(line) for line in dict.fromkeys(pair.query for pair in group))
-        print(f"{space.class_name(class_id):<15} {len(group):>6}  {lines}")
-    print(f"{len(pairs)} pairs")
-    print(f"SHA-256 {pairs_hash(pairs)}")
