@@ -158,6 +158,8 @@ def test_a_runs_folder_explains_itself(dataset: OneShotDataset, tmp_path: Path) 
     again = scores_from_kway_matrices(matrices, run_fold(config, dataset))
     assert again.human_miou == scores.human_miou
     assert len(ids) == scores.n_pairs > scores.details["queries"]
+    assert stored.details["test_data"] == dataset.fingerprint
+    assert len(stored.details["test_pairs"]) == 64
     told = json.loads((tmp_path / "provenance.json").read_text())
     assert told["data"] == dataset.fingerprint
     assert {"code", "device", "libraries", "date", "seed", "threads"} <= set(told)
