@@ -60,7 +60,8 @@ class Episode:
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Episode:
         values = {name: getattr(self, name) for name in _TENSORS}
-        return replace(self, **{name: change(value) for name, value in values.items() if value is not None})
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if value is not None}
+        return replace(self, **changed)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Episode:
         """Return a copy with every tensor on `device`."""

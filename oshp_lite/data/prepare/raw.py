@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -231,27 +231,24 @@ def find_raw(root: Path, layout: RawLayout) -> RawFiles:
     return raw
 
 
-def list_folders(lists: Path, layout: RawLayout) -> list[Path]:
-    """Places beneath `lists` where the official files may lie. Raises UserError when there is no such folder."""
+def _official(lists: Path, layout: RawLayout, name: str) -> Path | None:
+    """One of the authors' files beneath `lists`, if it is there. Raises UserError when there is no such folder."""
     if not os.path.isdir(lists):
         raise UserError(f"folder {lists} does not exist; give --lists the folder with the official list files")
     tops = [lists, lists / layout.list_folder, lists / "data" / "datasets" / layout.list_folder]
-    return [place for top in tops for place in (top, top / "list", top / "support") if place.is_dir()]
-
-
-def _first(folders: Iterable[Path], name: str) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    places = (place / name for top in tops for place in (top, top / "list", top / "support"))
+    return next((place for place in places if place.is_file()), None)
 
 
 def official_list(lists: Path, layout: RawLayout, phase: Phase) -> tuple[str, ...] | None:
     """The authors' list of a phase, if it is there."""
-    path = _first(list_folders(lists, layout), f"meta_{phase}_id.txt")
+    path = _official(lists, layout, f"meta_{phase}_id.txt")
     return None if path is None else read_list(path)
 
 
 def official_index(lists: Path, layout: RawLayout, phase: Phase, n_photos: int) -> dict[int, list[int]] | None:
     """The authors' support index of a phase, if it is there; a pickle with code in it is refused."""
-    path = _first(list_folders(lists, layout), f"meta_{phase}_{layout.space.key}_supports.pkl")
+    path = _official(lists, layout, f"meta_{phase}_{layout.space.key}_supports.pkl")
     return None if path is None else read_support_index(path, layout.space.n_foreground, n_photos)
 
 
@@ -297,14 +294,6 @@ def _check_complete(
 def _query_part(index: Mapping[int, Sequence[int]], n_foreground: int) -> int:
     """Number of query photos an index speaks of, less the one the official files count twice (facts A.4)."""
     return max((max(index[key], default=0) for key in range(1, n_foreground + 1)), default=0)
-
-
-def _train_split(layout: RawLayout, photos: int, given: int | None, notes: list[str]) -> int:
-    """Query photos in training: as given, else the papers' number, else half of a tree smaller than that."""
-    if given is not None or layout.train_split < photos:
-        return given or layout.train_split
-    notes.append(f"train split {photos // 2}: half of the photos, since there are not more than {layout.train_split}")
-    return photos // 2
 
 
 def _test_rule(
@@ -367,8 +356,11 @@ def tailor(
     official_train, official_test = indexes.get("train"), indexes.get("test")
     if official_train is not None:
         splits["train"] = _query_part(official_train, space.n_foreground)
-    else:
-        splits["train"] = _train_split(layout, len(stems["train"]), train_split, notes)
+    elif train_split is not None or layout.train_split < len(stems["train"]):
+        splits["train"] = train_split or layout.train_split
+    else:  # a tree smaller than the papers' number
+        splits["train"] = half = len(stems["train"]) // 2
+        notes.append(f"train split {half}: half of the photos, since there are not more than {layout.train_split}")
     if official_test is not None:
         splits["test"] = _query_part(official_test, space.n_foreground)
         rule = "journal" if _has_journal_pairs(official_test, layout) else "spread"
