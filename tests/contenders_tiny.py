@@ -45,7 +45,7 @@ def relabel(mask: Tensor, order: Tensor) -> Tensor:
 
 def perfect(method: str, **changes: Any) -> Any:
     net = small(method, n_ids=6, **({"projection": 0} if method == "ppnet" else {}), **changes)
-    net.encoder = Colours()
+    net.encoder, net.image_channels = Colours(), 6
     return net.eval()
 
 

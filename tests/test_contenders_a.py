@@ -143,7 +143,7 @@ def test_par_is_its_definition(bg: str, way: str) -> None:
     total = 0.0
     for b in range(2):
         mask = array(batch.support_mask[b])
-        ids = shown_ids(batch.support_mask[b], net.channels)
+        ids = shown_ids(batch.support_mask[b], net.n_logits)
         allowed = [0, *ids]
         answer = np.array(allowed)[scores[b][allowed].argmax(0)]
         background = np_pool(query[b], (answer == 0).astype(float), "bilinear")
@@ -224,11 +224,11 @@ CELLS = [[0, 0, 0, 0, 0, 0], [0, 1, 1, 2, 2, 0], [0, 1, 1, 2, 2, 0], [3, 3, 0, 0
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("panet", {"bg": "paper"}), ("panet", {"bg": "panet"}), ("amp", {}), ("amp", {"restrict": False})],
+    [("panet", {"bg": "paper"}), ("panet", {"bg": "panet"}), ("amp", {})],
 )
 def test_perfect_features_give_the_support_mask_back(method: str, options: dict[str, Any]) -> None:
     net = contender(method, projection=0, width=6, absent_test="full", **options).eval()
-    net.encoder = Cells(6)
+    net.encoder, net.image_channels = Cells(6), 6
     if method == "amp":  # 1 and 2 were learnt, and so was the background; 3 and 4 are new
         net.seen[[1, 2]] = True
         net.scorers[0].data = torch.eye(6).double()

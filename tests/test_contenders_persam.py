@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from oshp_lite.errors import UserError
 from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines import persam
+from oshp_lite.models.baselines.external import VARIABLE, Frame, Sam, patch_decoder, target_in_final_attention
 from oshp_lite.models.baselines.persam import (
     boxes_of,
     cells_as_released,
@@ -25,7 +26,6 @@ from oshp_lite.models.baselines.persam import (
     guidance_of,
     mask_loss,
 )
-from oshp_lite.models.baselines.sam import VARIABLE, Frame, Sam, patch_decoder, target_in_final_attention
 from oshp_lite.models.registry import build, method
 
 transformers = pytest.importorskip("transformers", reason="PerSAM needs transformers: pip install oshp-lite[sam]")

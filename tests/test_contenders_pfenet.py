@@ -121,7 +121,7 @@ def test_kway_rules_join_the_two_class_answers() -> None:
             chance = torch.sigmoid(net(alone).fine[0, c])
             wanted, best = torch.where(chance > best, c, wanted), torch.maximum(chance, best)
         assert torch.equal(answer[row], wanted)
-    net.kway_rule = "mean"
+    net.config = replace(net.config, kway_rule="mean")
     fine = net(batch).fine
     assert torch.isfinite(fine).all()
     assert float(fine.detach().min()) == pytest.approx(ABSENT)

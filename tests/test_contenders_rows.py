@@ -26,7 +26,7 @@ from nn_tiny import episode
 from torch import nn
 
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.models.base import ABSENT
+from oshp_lite.models.base import ABSENT, PredictOptions
 
 # ----------------------------------------------------------------------------------------------------- AMP
 
@@ -34,11 +34,11 @@ from oshp_lite.models.base import ABSENT
 @pytest.mark.parametrize("levels", [1, 3])
 @pytest.mark.parametrize(("restrict", "update_bg"), [(True, True), (True, False), (False, True)])
 def test_amp_is_its_equation(levels: int, restrict: bool, update_bg: bool) -> None:
-    net, batch, _, _ = evaluated("amp", levels=levels, restrict=restrict, update_bg=update_bg)
+    net, batch, _, _ = evaluated("amp", levels=levels, update_bg=update_bg)
     net.seen[[1, 2, 5]] = True  # 3 and 4 are novel, 5 is known and not shown
     with torch.no_grad():
         query, support = net.maps(batch.query_image), net.maps(batch.support_image)
-        found = array(net.adapted(batch))
+        found = array(net.adapted(batch, restrict=restrict))
     for b in range(2):
         ids = shown_ids(batch.support_mask[b])
         mask = array(batch.support_mask[b])
@@ -58,8 +58,8 @@ def test_amp_is_its_equation(levels: int, restrict: bool, update_bg: bool) -> No
         for c in set(range(6)) - rivals:
             logits[c] = ABSENT
         np.testing.assert_allclose(found[b], logits, atol=1e-8)
-    answers = set(net.predict(batch).ids.unique().tolist())
-    assert answers <= ({0, 1, 2, 3, 4} if restrict else {0, 1, 2, 3, 4, 5})
+    predicted = set(net.predict(batch, PredictOptions(restrict=restrict)).ids.unique().tolist())
+    assert predicted <= ({0, 1, 2, 3, 4} if restrict else {0, 1, 2, 3, 4, 5})
 
 
 @pytest.mark.parametrize("iterate", [False, True])
@@ -75,19 +75,18 @@ def test_amps_rows_are_the_same_to_the_bit_after_an_episode(way: str, iterate: b
 
 def test_amps_one_way_answer_is_that_of_its_rows() -> None:
     net, batch, _, _ = evaluated("amp", "1")
-    assert not net.restrict
     net.seen[[1, 2]] = True
-    kway = contender("amp", restrict=False, absent_test="full").eval()
+    kway = contender("amp", absent_test="full").eval()
     kway.load_state_dict(net.state_dict())
     named = replace(batch, support_mask=batch.support_mask * 3, query_mask=None, class_ids=None)
-    rows = kway.adapted(named)  # the same rows, all of them
+    rows = kway.adapted(named, restrict=False)  # the same rows, all of them
     two = net.adapted(batch)
     others = rows[:, [0, 1, 2]].amax(1)
     assert torch.allclose(two[:, 0], others)
     assert torch.allclose(two[:, 1], rows[:, 3])
-    narrow = contender("amp", "1", restrict=True, absent_test="full").eval()
+    narrow = contender("amp", "1", absent_test="full").eval()
     narrow.load_state_dict(net.state_dict())
-    assert torch.allclose(narrow.adapted(batch)[:, 0], rows[:, 0])
+    assert torch.allclose(narrow.adapted(batch, restrict=True)[:, 0], rows[:, 0])
 
 
 def test_amps_iterative_pass_moves_new_rows_and_background_only() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import Episode
@@ -23,9 +22,8 @@ from oshp_lite.models.modules.metric import (
     NearestPrototype,
     ScalarAffine,
     attend,
-    class_mean,
     cosine_maps,
-    guide_each,
+    dual_metric,
 )
 from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average, shrink_mask
 from oshp_lite.models.released import eopnet as official
@@ -191,9 +189,7 @@ class EOPNet(OneShotModel):
         """NPM and AGM logits of background and the target class at stride 4."""
         target = cast(Tensor, batch.class_ids)
         mean = masked_average(support, batch.support_mask, 2)[:, 1]
-        own_row = F.one_hot(target, self.config.n_ids).to(mean.dtype)
-        rows = self.fine_bank(own_row[..., None] * mean[:, None], use_static=static)
-        used = rows[torch.arange(len(target), device=target.device), target][:, None]
+        used = self.fine_bank.row(mean, target, use_static=static)
         if self.config.oneway_head == "kway":
             return self._dual(query, used, present, compute_agm, restrict)
         similarity = cosine_maps(query, used)
@@ -204,17 +200,18 @@ class EOPNet(OneShotModel):
         self, query: Tensor, used: Tensor, present: Tensor, compute_agm: bool, restrict: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Dual metric learning over K foreground prototypes: logits float [B,K+1,h,w] of NPM and AGM."""
-        similarity = cosine_maps(query, used)
-        counted = present if self.config.bg_mean == "present" else torch.ones_like(present)
-        npm = cast(Tensor, self.npm(similarity, counted)) * self.scale
-        if not compute_agm:
-            return npm, None
-        only_present = self.config.bg_mean == "present" and restrict
-        needed = present | ~present.any(1, keepdim=True) if only_present else torch.ones_like(present)
-        one_by_one = self.training and self.config.trunk_bn == "per_id"
-        scores = guide_each(self.fine_guidance, query, similarity, used.sum(-1) != 0, needed, one_by_one=one_by_one)
-        background = cast(ScalarAffine, self.agm_fusion).maps(class_mean(scores[:, :, 1], counted))
-        return npm, torch.cat([background, scores[:, :, 0]], 1)
+        config, every = self.config, torch.ones_like(present)
+        heads = (cast(NearestPrototype, self.npm), self.scale, self.fine_guidance, cast(ScalarAffine, self.agm_fusion))
+        only_present = config.bg_mean == "present" and restrict
+        return dual_metric(
+            query,
+            used,
+            present if config.bg_mean == "present" else every,
+            present | ~present.any(1, keepdim=True) if only_present else every,
+            heads=heads,
+            compute_agm=compute_agm,
+            one_by_one=self.training and config.trunk_bn == "per_id",
+        )
 
     # ------------------------------------------------------------------------------------------------- losses
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import Episode
@@ -19,9 +18,8 @@ from oshp_lite.models.modules.metric import (
     NearestPrototype,
     ScalarAffine,
     attend,
-    class_mean,
     cosine_maps,
-    guide_each,
+    dual_metric,
 )
 from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average
 from oshp_lite.models.popnet_config import POPNetConfig
@@ -158,9 +156,7 @@ class PopNetStage(EpisodeRules):
         """NCM and AGM logits of background and the target class at stride 4."""
         target = cast(Tensor, batch.class_ids)
         mean = masked_average(support, batch.support_mask, 2)[:, 1]
-        own_row = F.one_hot(target, self.config.n_ids).to(mean.dtype)
-        rows = self.bank(own_row[..., None] * mean[:, None], use_static=static)
-        used = rows[torch.arange(len(target), device=target.device), target][:, None]
+        used = self.bank.row(mean, target, use_static=static)
         if self.config.oneway_head == "kway":
             return self._dual(query, used, torch.ones_like(present), torch.ones_like(present), compute_agm)
         similarity = cosine_maps(query, used)
@@ -175,15 +171,10 @@ class PopNetStage(EpisodeRules):
     def _dual(
         self, query: Tensor, used: Tensor, counted: Tensor, needed: Tensor, compute_agm: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Dual metric learning over K prototypes float [B,K,D]: logits float [B,K+1,h,w] of NCM and AGM."""
-        similarity = cosine_maps(query, used)
-        ncm = cast(Tensor, self.ncm(similarity, counted)) * self.scale
-        if not compute_agm:
-            return ncm, None
+        """Logits float [B,K+1,h,w] of NCM and AGM over K prototypes float [B,K,D]; see dual_metric."""
+        heads = (cast(NearestPrototype, self.ncm), self.scale, self.guidance, cast(ScalarAffine, self.agm_fusion))
         one_by_one = self.training and self.config.trunk_bn == "per_id"
-        scores = guide_each(self.guidance, query, similarity, used.sum(-1) != 0, needed, one_by_one=one_by_one)
-        background = cast(ScalarAffine, self.agm_fusion).maps(class_mean(scores[:, :, 1], counted))
-        return ncm, torch.cat([background, scores[:, :, 0]], 1)
+        return dual_metric(query, used, counted, needed, heads=heads, compute_agm=compute_agm, one_by_one=one_by_one)
 
     def _prototypes(self, means: Tensor, static: bool) -> Tensor:
         """Prototypes to compare with, float [B,n_ids(+1),D]; the unlabelled class is always static."""

@@ -1,14 +1,28 @@
-"""Models from elsewhere, through `transformers`: loaded lazily, from this machine only, never part of our weights."""
+"""Models from elsewhere, through `transformers`: loaded lazily, from this machine only, never part of our weights.
+
+The Segment Anything model is what PerSAM needs. `transformers` documents two inputs for PerSAM, `attention_similarity`
+and `target_embedding`, but releases since 4.57 add the former before the one softmax of an attention (PerSAM adds it
+after a first softmax and takes a second one), and none adds the latter to the query of the final attention. Both are
+corrected here, without touching the package.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
@@ -80,3 +94,188 @@ def standard_rgb(image: Tensor, channels: str) -> Tensor:
     rgb = (image if channels == "rgb" else image.flip(1)).float() * 0.5 + 0.5
     mean, std = (rgb.new_tensor(values)[:, None, None] for values in IMAGENET)
     return (rgb - mean) / std
+
+
+# ------------------------------------------------------------------------------------------- Segment Anything
+
+HUB_NAME = "facebook/sam-vit-huge"
+"""The model the papers' comparison used (ViT-H)."""
+VARIABLE = "OSHP_SAM_WEIGHTS"
+HOW = (
+    f"pip install 'oshp-lite[sam]', then set {VARIABLE} to a folder with the files of {HUB_NAME} "
+    f"(hf download {HUB_NAME} --local-dir FOLDER), or to the name of a SAM model in the local cache"
+)
+_ATTENTION = "oshp_persam"
+
+
+def where_weights(given: str | None = None) -> str | None:
+    """The folder or cached hub name to load from: the one given, the environment's, the cached ViT-H; None if none."""
+    return local_source(given or os.environ.get(VARIABLE) or HUB_NAME)
+
+
+def double_softmax(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Target-guided attention: A = softmax(q k^T scaling); with a guidance g given, softmax(A + g).
+
+    query, key, value float [B,heads,T,d]; attention_mask is g, broadcast over [B,heads,T,S]. Returns the attended
+    values [B,T,heads,d] and the weights. PerSAM's released code; `dropout` is always 0 in SAM.
+    """
+    weights = torch.softmax(query.float() @ key.float().transpose(2, 3) * scaling, -1)
+    if attention_mask is not None:
+        weights = torch.softmax(weights + attention_mask.float(), -1)
+    weights = weights.to(query.dtype)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def patch_decoder(model: nn.Module) -> nn.Module:
+    """Give the mask decoder of a SamModel (only it) PerSAM's attention; the same model is returned."""
+    package = transformers("PerSAM")
+    package.AttentionInterface.register(_ATTENTION, double_softmax)
+    decoder = cast(nn.Module, model.mask_decoder)
+    for module in decoder.modules():
+        config = getattr(module, "config", None)
+        if config is not None:
+            config._attn_implementation = _ATTENTION
+    return model
+
+
+@contextmanager
+def target_in_final_attention(model: nn.Module, target: Tensor | None) -> Iterator[None]:
+    """Inside the block the query of the final token-to-image attention carries the target embedding too."""
+    if target is None:
+        yield
+        return
+
+    def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, {**kwargs, "query": kwargs["query"] + target}
+
+    final: nn.Module = model.mask_decoder.transformer.final_attn_token_to_image  # type: ignore[union-attr, assignment]
+    handle = final.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image of `size` (height, width) lies in SAM's square: scaled to `inner`, at the top left of `side`."""
+
+    size: tuple[int, int]
+    side: int
+    patch: int
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width after scaling the longer side to `side`."""
+        scale = self.side / max(self.size)
+        return int(self.size[0] * scale + 0.5), int(self.size[1] * scale + 0.5)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens along a side of the square."""
+        return self.side // self.patch
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Token rows and columns that hold any of the image."""
+        return math.ceil(self.inner[0] / self.patch), math.ceil(self.inner[1] / self.patch)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Zeros to the right and below, float [...,h,w] -> [...,side,side]."""
+        return F.pad(x, (0, self.side - x.shape[-1], 0, self.side - x.shape[-2]))
+
+    def back(self, maps: Tensor) -> Tensor:
+        """Bring maps over the square, float [N,M,g,g], to the image's size as SAM does: [N,M,*size]."""
+        square = F.interpolate(maps.float(), size=(self.side, self.side), mode="bilinear", align_corners=False)
+        inner = square[..., : self.inner[0], : self.inner[1]]
+        return F.interpolate(inner, size=self.size, mode="bilinear", align_corners=False)
+
+    def points(self, xy: Tensor) -> Tensor:
+        """Bring image coordinates (x, y), float [...,2], into the square."""
+        ratio = xy.new_tensor([self.inner[1] / self.size[1], self.inner[0] / self.size[0]])
+        return xy * ratio
+
+
+class Sam:
+    """A frozen SAM beside a network: image embeddings (remembered), and the decoder with PerSAM's corrections.
+
+    weights   folder or cached hub name; `model` instead of it takes a SamModel as it is. channels: the loader's order.
+    """
+
+    def __init__(
+        self, weights: str | None = None, *, model: nn.Module | None = None, channels: str = "rgb", cache: int = 64
+    ) -> None:
+        found = load("SamModel", str(weights), "needs SAM weights", HOW) if model is None else model
+        self._external = ExternalModel(patch_decoder(found))
+        self._channels, self._room = channels, cache
+        self._known: OrderedDict[bytes, Tensor] = OrderedDict()
+        config: Any = found.config
+        self.side, self.patch = int(config.vision_config.image_size), int(config.vision_config.patch_size)
+
+    def frame(self, size: tuple[int, int]) -> Frame:
+        """The frame of an image of height and width `size`."""
+        return Frame(size, self.side, self.patch)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Image embedding float [1,C,g,g] of one image float [3,H,W] in [-1,1]; the last few are remembered."""
+        key = sha256(image.detach().float().cpu().numpy().tobytes() + str(tuple(image.shape)).encode()).digest()
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key].to(image.device)
+        frame = self.frame((image.shape[-2], image.shape[-1]))
+        # the range is that of 8-bit pixels; SAM's own preprocessing rounds to them after resizing, which is left out
+        pixels = F.interpolate(
+            standard_rgb(image[None], self._channels), size=frame.inner, mode="bilinear", antialias=True
+        )
+        model: Any = self._external.on(image.device)
+        with torch.no_grad():
+            embedding: Tensor = model.get_image_embeddings(frame.pad(pixels))
+        if self._room:
+            self._known[key] = embedding.cpu()
+            while len(self._known) > self._room:
+                self._known.popitem(last=False)
+        return embedding
+
+    @torch.no_grad()
+    def decode(
+        self,
+        embedding: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        *,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        several: bool = False,
+        guidance: Tensor | None = None,
+        target: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Prompt the decoder for P masks of one image: low-resolution logits float [P,M,4g,4g], predicted IoU [P,M].
+
+        embedding [1,C,g,g]; points float [P,N,2] (x, y in the square), labels int64 [P,N]; boxes float [P,4];
+        masks float [P,1,4g,4g] logits of an earlier pass; M is 3 with `several`, else 1. guidance float [P,g*g]
+        and target float [P,C] are PerSAM's; None leaves SAM as it is.
+        """
+        model: Any = self._external.on(embedding.device)
+        count = len(points)
+        semantic = None if target is None else target.to(embedding.dtype)[:, None, None].clone()
+        with target_in_final_attention(model, semantic):
+            decoded = model(
+                image_embeddings=embedding.expand(count, -1, -1, -1),
+                input_points=points[:, None].to(embedding.dtype),
+                input_labels=labels[:, None],
+                input_boxes=None if boxes is None else boxes[:, None].to(embedding.dtype),
+                input_masks=None if masks is None else masks.to(embedding.dtype),
+                multimask_output=several,
+                attention_similarity=None if guidance is None else guidance[:, None, None].float(),
+                target_embedding=semantic,
+            )
+        return decoded.pred_masks[:, 0], decoded.iou_scores[:, 0]

@@ -23,8 +23,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
 from oshp_lite.models.base import ABSENT, Parsing
 from oshp_lite.models.baselines.common import Contender, ContenderConfig, learning, members, shown_pairs
-from oshp_lite.models.baselines.external import IMAGENET
-from oshp_lite.models.baselines.sam import HOW, Frame, Sam, where_weights
+from oshp_lite.models.baselines.external import HOW, IMAGENET, Frame, Sam, where_weights
 
 
 def cells_by_area(masks: Tensor, frame: Frame) -> Tensor:

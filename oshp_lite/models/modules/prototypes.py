@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,12 @@ class PrototypeBank(nn.Module):
         with torch.no_grad():
             self.rows.copy_(rows)
         return used
+
+    def row(self, mean: Tensor, index: Tensor, *, use_static: bool) -> Tensor:
+        """The same for one id of each sample: static prototypes float [B,D] of ids int64 [B] -> float [B,1,D]."""
+        own = F.one_hot(index, len(self.rows)).to(mean.dtype)
+        rows = self(own[..., None] * mean[:, None], use_static=use_static)
+        return cast(Tensor, rows[torch.arange(len(index), device=index.device), index][:, None])
 
     def _blend(self, static: Tensor) -> Tensor:
         bank = self.rows.detach()
