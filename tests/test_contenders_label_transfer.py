@@ -100,15 +100,16 @@ def test_a_dino_model_can_be_the_source(tmp_path: Path, monkeypatch: pytest.Monk
     )
     transformers.Dinov2Model(config).save_pretrained(tmp_path)
     batch = episode()
+    batch = replace(batch, query_image=batch.query_image.float(), support_image=batch.support_image.float())
     net = build("label_transfer", **SMALL, source=str(tmp_path), source_size=70)
     assert not [name for name in net.state_dict() if not name.startswith("encoder.")]
-    assert net.features(batch.query_image.float()).shape == (2, 16, 4, 5)
+    assert net.features(batch.query_image).shape == (2, 16, 4, 5)
     answer = net.predict(batch).ids
     assert set(answer.unique().tolist()) <= set(range(5))
     monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path))
     assert torch.equal(build("label_transfer", **SMALL, source="dino", source_size=70).predict(batch).ids, answer)
     deeper = build("label_transfer", **SMALL, source=str(tmp_path), source_size=70, level="1")
-    assert deeper.features(batch.query_image.float()).shape == (2, 16, 4, 5)
+    assert deeper.features(batch.query_image).shape == (2, 16, 4, 5)
     own = replace(
         batch,
         support_image=batch.query_image,

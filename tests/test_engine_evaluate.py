@@ -129,7 +129,7 @@ def test_copying_is_perfect_when_query_and_support_are_the_same_photo(dataset: O
     config = tiny_config()
     fold = run_fold(config, dataset)
     episodes = test_set(config, dataset, fold)
-    episodes._test_pairs = [pair._replace(support=pair.query) for pair in episodes.pairs()]
+    episodes._pairs = (0, [pair._replace(support=pair.query) for pair in episodes.pairs()])
     from oshp_lite.engine.trivial import CopySupport
 
     assert run_evaluation(CopySupport(), dataset, config, progress=False, episodes=episodes).scores.human_miou == 1.0

@@ -163,7 +163,7 @@ def test_prototypes_are_static_for_half_of_a_stage() -> None:
         answers = []
         for choice in (None, static):
             net.load_state_dict(kept)
-            answers.append(net(batch, choice, progress=progress).ncm)
+            answers.append(net(batch, static_prototypes=choice, progress=progress).ncm)
         assert torch.equal(*answers)
     net = tiny(dynamic=False).train()
     net(batch, progress=0.9)
