@@ -12,6 +12,7 @@ from oshp_lite import assets
 from oshp_lite.engine.checkpoint import load_parser, read_weights, save_weights
 from oshp_lite.errors import UserError
 from oshp_lite.models import EOPNet
+from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.study import publish
 
 CONFIG = """\
@@ -43,7 +44,7 @@ def test_a_published_checkpoint_is_half_as_large_and_gives_the_same_network(tmp_
     run = finished(tmp_path / "run", 0.4, 0.3)
     options = {"variant": "lite", "n_ids": 6, "way": "k", "width": 8, "lite_channels": [4, 8, 8, 8]}
     net = EOPNet(**{**options, "lite_channels": (4, 8, 8, 8)})
-    save_weights(run / "weights.safetensors", net.state_dict(), {"method": "eopnet", "options": options})
+    save_weights(run / "weights.safetensors", net.state_dict(), CheckpointRecord("eopnet", options, "k", 6, "pascal"))
     publish.publish(run, tmp_path / "small.safetensors", tmp_path / "small.json")
     small, full = read_weights(tmp_path / "small.safetensors"), net.state_dict()
     for name, value in full.items():
