@@ -133,10 +133,10 @@ def example() -> dict[str, Any]:
     from oshp_lite.study.claims import ledger, to_html
     from oshp_lite.study.figures.charts import training_curves
     from oshp_lite.study.records import Results
-    from oshp_lite.study.render import style
-    from oshp_lite.study.render import to_html as table_html
     from oshp_lite.study.report import png
     from oshp_lite.study.tables import make_table
+    from oshp_lite.study.tables.table import style
+    from oshp_lite.study.tables.table import to_html as table_html
     from oshp_lite.viz import fig_to_png
 
     history = [
@@ -186,7 +186,7 @@ def example() -> dict[str, Any]:
 
 
 def test_a_report_shows_itself_offline(page: Any, tmp_path: Path) -> None:
-    from oshp_lite.study.render import fill
+    from oshp_lite.study.tables.table import fill
 
     path = tmp_path / "index.html"
     path.write_text(fill("report.html", **example()), encoding="utf-8")

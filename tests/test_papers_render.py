@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from papers_made_up import made_up_results
 
 from oshp_lite.errors import UserError
-from oshp_lite.study import render
 from oshp_lite.study.records import Results
 from oshp_lite.study.tables import TABLES, make_table
+from oshp_lite.study.tables import table as render
 from oshp_lite.study.tables.table import Column, Label, Note, Row, Table
 
 

@@ -24,7 +24,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS, families
 from oshp_lite.study.quantities import Outcome, Quantity, Side
 from oshp_lite.study.records import Measured, NotRun, Results
-from oshp_lite.study.render import fill, style
+from oshp_lite.study.tables.table import fill, style
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
 Word = Literal["reproduced", "not reproduced", "undecided", "not run"]

@@ -20,9 +20,9 @@ from oshp_lite.study.experiments import families
 from oshp_lite.study.figures import CHARTS, PICTURES, panels_of, picture, save_figure
 from oshp_lite.study.plan import Finder
 from oshp_lite.study.records import Measured, Results
-from oshp_lite.study.render import write_table
 from oshp_lite.study.results import load_results
 from oshp_lite.study.tables import Table, make_tables
+from oshp_lite.study.tables.table import write_table
 
 CAPTIONS = {
     "eopnet8f": "Scores during training, with and without momentum prototypes (EOP-Net's Fig. 8)",

@@ -11,9 +11,9 @@ from oshp_lite.study import claims
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.records import NotRun, Results, RunKey
-from oshp_lite.study.render import fill
 from oshp_lite.study.results import read_committed
 from oshp_lite.study.statistics import bootstrap
+from oshp_lite.study.tables.table import fill
 
 BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 ORDER = ("eopnet", "popnet", "sgone", "panet", "ppnet", "finetune", "amp", "pfenet", "label_transfer")

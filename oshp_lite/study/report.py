@@ -23,7 +23,7 @@ from oshp_lite.study.figures.charts import training_curves
 from oshp_lite.study.pages import write_page
 from oshp_lite.study.plan import Finder, Training, training_config
 from oshp_lite.study.records import Measured
-from oshp_lite.study.render import FORMS, fill, style, to_html
+from oshp_lite.study.tables.table import FORMS, fill, style, to_html
 from oshp_lite.viz import fig_to_png
 
 ROWS = {"made": "made", "found": "found finished", "not run": "not run", "failed": "failed"}
