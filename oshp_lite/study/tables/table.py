@@ -197,6 +197,10 @@ class Table:
         rows = [{"kind": r.kind, "group": r.group, "cells": some} for r, some in zip(self.rows, cells, strict=True)]
         return {**asdict(self), "rows": rows}
 
+    def __repr__(self) -> str:
+        """One line; a notebook keeps it beside the HTML."""
+        return f"<table {self.id}: {self.title}, {len(self.rows)} rows>"
+
     def _repr_html_(self) -> str:
         """The table as a notebook shows it."""
         return to_html(self)
