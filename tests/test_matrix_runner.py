@@ -148,9 +148,9 @@ def test_a_worker_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_row_takes_too_long(tmp_path: Path) -> None:
-    found = ended(started(tmp_path, [["a", 0, 2000], ["b", 0, 1]], limit=15))
+    found = ended(started(tmp_path, [["a", 0, 2000], ["b", 0, 1]], limit=6))
     assert statuses(found) == {"a-0": "failed", "b-0": "made"}
-    assert "longer than 15 seconds" in found["a-0"][1]
+    assert "longer than 6 seconds" in found["a-0"][1]
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
