@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from oshp_lite.study.experiments import METHODS, runs_of
-from oshp_lite.study.printed.numbers import PAPER_NAMES, Printed, PrintedRow, PrintedTable, printed_table
+from oshp_lite.study.printed.numbers import PAPER_NAMES, PrintedRow, PrintedTable, printed_table
 from oshp_lite.study.records import Measured, Results
 from oshp_lite.study.tables.measure import finished, where_measured
 from oshp_lite.study.tables.table import Cell, Column, Label, MeasuredCell, Missing, Note, PrintedCell, Row, Table
@@ -72,7 +73,7 @@ def _printed_ratio(row: PrintedRow, printed: PrintedTable) -> Cell:
     if own is None or base is None:
         return Missing("", "–")
     ratio = round(own.value / base.value + 1e-9, 2)  # half of a hundredth upwards: 0.3 of 12.0 is 0.03
-    return PrintedCell(Printed(ratio, own.source, text=f"{ratio:.2f}"))
+    return PrintedCell(replace(own, value=ratio, text=f"{ratio:.2f}"))
 
 
 def _where(cost: Mapping[str, Any]) -> str:

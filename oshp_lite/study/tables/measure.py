@@ -248,7 +248,7 @@ def _with_reasons(rows: Sequence[Row]) -> tuple[list[Row], list[Note]]:
     reasons = dict.fromkeys(cell.reason for cell in cells if isinstance(cell, Missing) and cell.reason)
     letters = {reason: _letter(number) for number, reason in enumerate(reasons)}
     flagged = [cell.printed for cell in cells if isinstance(cell, PrintedCell) and cell.printed.flag]
-    notes = [Note(f"{one.source.row}, {one.source.table}: {one.flag}.", FLAGGED) for one in flagged]
+    notes = [Note(f"{one.row}, {one.table}: {one.flag}.", FLAGGED) for one in flagged]
     marked = [
         tuple(replace(one, mark=letters.get(one.reason, "")) if isinstance(one, Missing) else one for one in row.cells)
         for row in rows

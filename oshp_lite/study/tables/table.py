@@ -108,7 +108,7 @@ def details_of(cell: Cell) -> list[str]:
 def source_of(cell: Cell) -> str:
     """What stands behind a cell: the place in the paper and its flag, the runs, the reason, or ""."""
     if isinstance(cell, PrintedCell):
-        return ": ".join(filter(None, (str(cell.printed.source), cell.printed.flag)))
+        return ": ".join(filter(None, (cell.printed.source, cell.printed.flag)))
     if isinstance(cell, MeasuredCell):
         return "runs: " + ", ".join(cell.runs) if cell.runs else ""
     return str(getattr(cell, "reason", ""))
