@@ -262,7 +262,7 @@ def test_what_a_new_dataset_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A label table, a preparation and a spec (three files), and every command and setting knows the dataset."""
     names, groups = "background,hat,face,pants,left shoe,right shoe", ("hat,face", "", "", "pants,shoes")
     folds = {("journal", 1): (0, 1, 2, 4)}
-    monkeypatch.setitem(tables.SPACES, "toy", tables._table("toy", names, groups, folds=folds))
+    monkeypatch.setitem(tables.SPACES, "toy", tables.Table(names, groups, folds=folds))
     spec = DatasetSpec("toy-os", "toy", "Toy-OS", "toy:TOY", (16, 8), 5, own_rules=True)
     monkeypatch.setitem(registry.DATASETS, "toy-os", spec)
     module = SimpleNamespace(TOY=RawLayout("toy-os", "Toy", {"all": "photos"}, {"all": "masks"}))

@@ -202,6 +202,6 @@ def test_panels_whose_colours_differ_have_a_legend_each(photo):
 
 def test_a_picture_shows_itself_and_says_what_it_is():
     figure, _ = viz.new_figure()
-    shown = viz.picture(figure, "an empty plot")
+    shown = viz.Picture(viz.fig_to_png(figure), "an empty plot")
     assert shown._repr_png_().startswith(b"\x89PNG")
     assert repr(shown) == "<an empty plot>"

@@ -6,19 +6,3 @@ from oshp_lite.labels.folds import Fold, fold
 from oshp_lite.labels.palettes import colour_of
 from oshp_lite.labels.spaces import BACKGROUND, IGNORE, LabelSpace, canonical, label_space, label_spaces, one_shot_space
 from oshp_lite.labels.tables import CCP_CLASSES, CCP_TAGS, GROUPS
-
-__all__ = [
-    "BACKGROUND",
-    "CCP_CLASSES",
-    "CCP_TAGS",
-    "GROUPS",
-    "IGNORE",
-    "Fold",
-    "LabelSpace",
-    "canonical",
-    "colour_of",
-    "fold",
-    "label_space",
-    "label_spaces",
-    "one_shot_space",
-]

@@ -15,7 +15,7 @@ class Fold:
     """One split of a dataset's kept ids. Source: facts A.2 (journal section 6.1; AAAI section 5.1).
 
     classes   all kept ids incl. background, in the official order
-    training  ids visible in training: background and base; `base` is the same tuple, as the papers average it
+    training  ids visible in training: background and base
     novel     ids hidden in training
 
     Raises UserError when base and novel overlap, leave a class out or name an unknown one.
@@ -33,24 +33,23 @@ class Fold:
 
     def __post_init__(self) -> None:
         """Refuse folds that would leak or lose a class."""
-        where = f"fold {self.number} of {self.dataset} ({self.protocol})"
-        for name, ids in (("classes", self.classes), ("training", self.training), ("novel", self.novel)):
-            if len(set(ids)) != len(ids):
-                raise UserError(f"{where}: an id occurs twice in its {name} list {list(ids)}")
-        overlap = sorted(set(self.training) & set(self.novel))
-        if overlap:
-            raise UserError(f"{where}: ids {overlap} are both base and novel; a class must be one of them")
-        if self.background not in self.training:
-            raise UserError(f"{where}: the background {self.background} must be among the training ids")
-        both = set(self.training) | set(self.novel)
-        if both != set(self.classes):
-            odd = sorted(both ^ set(self.classes))
-            raise UserError(f"{where}: ids {odd} are not exactly once among base and novel classes")
-        if not all(0 <= index < self.n_ids for index in self.classes):
-            raise UserError(f"{where}: ids must lie in 0..{self.n_ids - 1}")
+        base, novel, classes = set(self.training), set(self.novel), set(self.classes)
+        lists = (self.classes, self.training, self.novel)
+        faults = {
+            "an id occurs twice in one of its lists": any(len(set(ids)) != len(ids) for ids in lists),
+            f"ids {sorted(base & novel)} are both base and novel; a class must be one of them": base & novel,
+            f"the background {self.background} must be among the training ids": self.background not in base,
+            f"ids {sorted((base | novel) ^ classes)} are not exactly once among base and novel classes": (
+                base | novel != classes
+            ),
+            f"ids must lie in 0..{self.n_ids - 1}": not all(0 <= index < self.n_ids for index in classes),
+        }
+        fault = next((words for words, there in faults.items() if there), None)
+        if fault is not None:
+            raise UserError(f"fold {self.number} of {self.dataset} ({self.protocol}): {fault}")
         visible = np.zeros(256, np.uint8)
-        visible[list(self.training)] = list(self.training)
-        visible[IGNORE] = IGNORE
+        for index in (*self.training, IGNORE):
+            visible[index] = index
         object.__setattr__(self, "_visible", visible)
 
     @property
@@ -74,16 +73,8 @@ class Fold:
         return one_shot_space(self.dataset)
 
     def hide_novel(self, mask: np.ndarray) -> np.ndarray:
-        """Merged ids -> the same with everything outside the training ids set to background; 255 passes. Facts A.7.
-
-        mask: any integer array with values in 0..255; the result has its dtype. Raises UserError for other values.
-        """
-        mask = np.asarray(mask)
-        if mask.dtype == np.uint8:
-            return self._visible[mask]
-        if mask.dtype.kind not in "iu" or (mask.size and (int(mask.min()) < 0 or int(mask.max()) > IGNORE)):
-            raise UserError(f"a mask of whole ids in 0..{IGNORE} is expected, not {mask.dtype} values outside it")
-        return self._visible[mask.astype(np.uint8)].astype(mask.dtype)
+        """Merged ids (integers 0..255) -> the same with all but training ids background; 255 passes. Facts A.7."""
+        return self._visible[mask].astype(np.asarray(mask).dtype, copy=False)
 
     def names(self, ids: tuple[int, ...] | None = None) -> tuple[str, ...]:
         """Class names of some kept ids (all of them when none are given)."""

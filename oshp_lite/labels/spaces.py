@@ -21,12 +21,31 @@ _UNKNOWN = 254  # marks ids outside a space inside the lookup tables; no space i
 
 
 @dataclass(frozen=True, eq=False)
-class LabelSpace(tables.SpaceTable):
-    """One dataset's ids (the fields are the table's) with its look-ups; `merge` turns raw ids into kept ids. Facts A.1.
+class LabelSpace:
+    """One dataset's ids. Masks hold raw ids; a network sees kept ids, which are not renumbered. Facts A.1.
 
-    palette uint8 [256,3], raw id -> colour (255 included); class_palette the same for kept ids.
+    name        "atr", "lip", "cihp", "pascal", "ccp" (the 59 tags) or "ccp-os" (the 12 classes made of them)
+    names       raw id -> name; meanings: raw id -> what its colour stands for
+    n_ids       logits of a network over kept ids (dropped ids keep an idle one)
+    kept_as     raw id -> kept id (dropped ids -> background), which `merge` applies
+    classes     kept ids incl. background, in the official order; class_names beside them
+    test_order  kept foreground ids, rare classes first; folds: both as in `tables.Table`
+    sides       (left, right) pairs of raw ids that a mirror swaps
+    groups      head, body, arms, legs -> kept ids
+    palette     uint8 [256,3], raw id -> colour (255 included); class_palette the same for kept ids
     """
 
+    name: str
+    names: tuple[str, ...]
+    meanings: tuple[str, ...]
+    n_ids: int
+    kept_as: Mapping[int, int]
+    classes: tuple[int, ...]
+    class_names: tuple[str, ...]
+    test_order: tuple[int, ...]
+    sides: tuple[tuple[int, int], ...]
+    groups: Mapping[str, tuple[int, ...]]
+    folds: tables.Folds
     palette: np.ndarray = field(init=False, repr=False)
     class_palette: np.ndarray = field(init=False, repr=False)
     _merge: np.ndarray = field(init=False, repr=False)
@@ -34,23 +53,18 @@ class LabelSpace(tables.SpaceTable):
     _swap: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the table and make the look-ups."""
-        if set(self.kept_as.values()) != set(self.classes) or self.kept_as[BACKGROUND] != BACKGROUND:
-            raise ValueError(f"label space {self.name}: merges and class list disagree")
-        if sorted(index for ids in self.groups.values() for index in ids) != sorted(self.foreground_classes):
-            raise ValueError(f"label space {self.name}: the groups are no partition of the classes")
-        by_id = ["accessory"] * self.n_ids
-        for index, name in zip(self.classes, self.class_names, strict=True):
-            by_id[index] = name
-        raw = range(self.n_raw)
+        """Make the look-ups."""
+        raw, kept = range(self.n_raw), dict(zip(self.classes, self.class_names, strict=True))
         swap = {a: b for pair in self.sides for a, b in (pair, pair[::-1])}
         values = {
             "palette": _palette(self.meanings),
-            "class_palette": _palette(self.meanings if self.n_ids == self.n_raw else by_id),
+            "class_palette": _palette([kept.get(index, "accessory") for index in range(self.n_ids)]),
             "_merge": _table(self.kept_as),
             "_foreground": _table({index: int(index != BACKGROUND) for index in raw}),
             "_swap": _table({index: swap.get(index, index) for index in raw}),
         }
+        if self.n_ids == self.n_raw:
+            values["class_palette"] = values["palette"]
         for name, value in values.items():
             value.setflags(write=False)
             object.__setattr__(self, name, value)
@@ -97,22 +111,14 @@ class LabelSpace(tables.SpaceTable):
         mask = np.asarray(mask)
         if mask.dtype.kind not in "iu":
             raise UserError(f"{what} has values of type {mask.dtype} where whole class ids are expected")
-        small = mask
-        if mask.dtype != np.uint8:
-            if mask.size and (int(mask.min()) < 0 or int(mask.max()) > IGNORE):
-                wrong = int(mask.min()) if int(mask.min()) < 0 else int(mask.max())
-                raise UserError(self._outside(wrong, what))
-            small = mask.astype(np.uint8)
+        small = mask if mask.dtype == np.uint8 else np.where((mask < 0) | (mask > IGNORE), _UNKNOWN, mask)
         result = table[small]
         if (result == _UNKNOWN).any():
-            raise UserError(self._outside(int(small[result == _UNKNOWN][0]), what))
+            raise UserError(
+                f"{what} holds id {mask[result == _UNKNOWN][0]}, which is outside the label space {self.name} "
+                f"(0..{self.n_raw - 1} and {IGNORE} for ignore); check that it belongs to this dataset"
+            )
         return result.astype(mask.dtype, copy=False)
-
-    def _outside(self, index: int, what: str) -> str:
-        return (
-            f"{what} holds id {index}, which is outside the label space {self.name} "
-            f"(0..{self.n_raw - 1} and {IGNORE} for ignore); check that it belongs to this dataset"
-        )
 
     def merge(self, mask: np.ndarray, what: str = "the mask") -> np.ndarray:
         """Raw ids -> kept ids, any integer array, same dtype; 255 passes. Raises UserError for foreign ids."""
@@ -122,13 +128,9 @@ class LabelSpace(tables.SpaceTable):
         """Raw ids -> 1 for every person or garment id (dropped ones too), 0 background, 255 passes. Facts A.7."""
         return self._look_up(self._foreground, mask, what)
 
-    def swap_sides(self, mask: np.ndarray, what: str = "the mask") -> np.ndarray:
-        """Exchange left and right raw ids (the pixels stay where they are); its own inverse. Facts A.8."""
-        return self._look_up(self._swap, mask, what)
-
     def mirror(self, mask: np.ndarray, what: str = "the mask") -> np.ndarray:
-        """Mask [H,W] of the mirrored photo: turned left to right, left and right ids exchanged."""
-        return np.ascontiguousarray(self.swap_sides(mask, what)[:, ::-1])
+        """Mask [H,W] of the mirrored photo: turned left to right, left and right raw ids exchanged. Facts A.8."""
+        return np.ascontiguousarray(self._look_up(self._swap, mask, what)[:, ::-1])
 
     def check(self, mask: np.ndarray, what: str = "the mask") -> None:
         """Raise UserError when the mask holds an id outside this space."""
@@ -161,7 +163,42 @@ def _table(mapping: Mapping[int, int]) -> np.ndarray:
 
 @cache
 def _space(name: str) -> LabelSpace:
-    return LabelSpace(**vars(tables.SPACES[name]))
+    table = tables.SPACES[name]
+    names, gone = tables.split(table.names), tables.split(table.dropped)
+    left_of = {f"right {part}": f"left {part}" for part in (entry.removeprefix("left ") for entry in names)}
+    sides = tuple((names.index(left_of[entry]), right) for right, entry in enumerate(names) if entry in left_of)
+    if table.made_of:
+        class_of = {raw: one for one, parts in table.made_of.items() for raw in tables.split(parts)}
+        classes = list(table.made_of)
+        kept_as = {index: classes.index(class_of.get(entry, "background")) for index, entry in enumerate(names)}
+        meanings = [class_of.get(entry, tables.COLOURED_AS.get(entry, "accessory")) for entry in names]
+        id_of = {one: index for index, one in enumerate(classes)}
+    else:
+        kept_as = {index: BACKGROUND if entry in gone else index for index, entry in enumerate(names)}
+        kept_as |= {right: left for left, right in sides}
+        meanings = list(names)
+        for left, right in sides:
+            meanings[left] = meanings[right] = f"{names[left].removeprefix('left ')}s"
+        id_of = {meanings[index]: index for index in sorted(set(kept_as.values()))}
+    groups = {
+        group: tuple(id_of[part] for part in tables.split(parts))
+        for group, parts in zip(tables.GROUPS, table.groups, strict=True)
+    }
+    if sorted(index for ids in groups.values() for index in ids) != sorted(id_of.values())[1:]:
+        raise ValueError(f"label space {name}: the groups are no partition of the classes")
+    return LabelSpace(
+        name,
+        names,
+        tuple(meanings),
+        len(table.made_of) or len(names),
+        kept_as,
+        tuple(id_of.values()),
+        tuple(id_of),
+        table.test_order or tuple(id_of.values())[1:],
+        sides,
+        groups,
+        table.folds,
+    )
 
 
 def canonical(dataset: str) -> str:

@@ -24,36 +24,4 @@ from oshp_lite.viz.panels import (
     photo_grid,
     show_episode,
 )
-from oshp_lite.viz.style import INK, Picture, fig_to_png, new_figure, picture, show, show_image, style, use_style
-
-__all__ = [
-    "INK",
-    "Colours",
-    "Picture",
-    "add_legend",
-    "enlarge",
-    "episode_figure",
-    "fig_to_png",
-    "grey",
-    "heat_on_photo",
-    "ids_in",
-    "kept",
-    "legend_below",
-    "legend_handles",
-    "mask_to_rgb",
-    "name_of",
-    "name_regions",
-    "new_figure",
-    "outlines",
-    "overlay",
-    "palette_of",
-    "photo_grid",
-    "picture",
-    "raw",
-    "show",
-    "show_episode",
-    "show_image",
-    "style",
-    "to_rgb",
-    "use_style",
-]
+from oshp_lite.viz.style import INK, Picture, fig_to_png, new_figure, show, show_image, style, use_style

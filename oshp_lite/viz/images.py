@@ -15,20 +15,19 @@ from torch import Tensor
 from oshp_lite.labels import LabelSpace
 
 RGB = NDArray[np.uint8]
+Pixels = Tensor | NDArray[Any]
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def to_array(values: Tensor | NDArray[Any]) -> NDArray[Any]:
-    """Return a NumPy view of a tensor (detached, on the CPU) or the array itself."""
+def to_array(values: Pixels) -> NDArray[Any]:
+    """A NumPy view of a tensor (detached, on the CPU) or the array itself."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
-def to_rgb(image: Tensor | NDArray[Any], channels: str = "rgb") -> RGB:
-    """Bring a photo into uint8 [H,W,3].
+def to_rgb(image: Pixels, channels: str = "rgb") -> RGB:
+    """A photo as uint8 [H,W,3]: from the same, or from float [3,H,W] in [-1,1] as an Episode holds it (clipped).
 
-    image     uint8 [H,W,3] (returned as it is), or float [3,H,W] in [-1,1] as an Episode holds it (clipped)
-    channels  "rgb" or "bgr": the order of the incoming channels
-
-    Raises ValueError for any other shape or channel order.
+    `channels` is the order of the incoming channels, "rgb" or "bgr". Raises ValueError for anything else.
     """
     if channels not in ("rgb", "bgr"):
         raise ValueError(f"channels must be 'rgb' or 'bgr', not {channels!r}")
@@ -42,15 +41,10 @@ def to_rgb(image: Tensor | NDArray[Any], channels: str = "rgb") -> RGB:
     return np.ascontiguousarray(rgb[:, :, ::-1] if channels == "bgr" else rgb)
 
 
-_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+def grey(image: Pixels, white: float = 0.0, *, channels: str = "rgb") -> RGB:
+    """A photo (see `to_rgb`) without its colours, uint8 [H,W,3], faded towards white by `white` in [0,1].
 
-
-def grey(image: Tensor | NDArray[Any], white: float = 0.0, *, channels: str = "rgb") -> RGB:
-    """A photo (see `to_rgb`) without its colours, uint8 [H,W,3], so that those laid over it are the only ones.
-
-    white  how far towards white, in [0,1]: dark regions then stand out as well
-
-    Raises ValueError when white is out of range.
+    Colours laid over it are then the only ones. Raises ValueError when white is out of range.
     """
     if not 0.0 <= white <= 1.0:
         raise ValueError(f"white must lie in [0, 1], not {white}")
@@ -66,27 +60,28 @@ class Colours:
     names: Mapping[int, str]
 
 
+Space = LabelSpace | Colours
+"""What gives a mask colours and names; a label space stands for `kept` of it."""
+
+
 def raw(space: LabelSpace) -> Colours:
     """Colours and names of a label space's raw ids, for masks before the merge ("left shoe" and "right shoe")."""
     return Colours(space.palette, dict(enumerate(space.names)))
 
 
 def kept(space: LabelSpace) -> Colours:
-    """Colours and names of a label space's kept ids, for masks after the merge ("shoes"); a space given as it is."""
+    """Colours and names of a label space's kept ids, for masks after the merge ("shoes")."""
     names = {**dict(enumerate(space.names)), **dict(zip(space.classes, space.class_names, strict=True))}
     return Colours(space.class_palette, names)
 
 
-def name_of(space: LabelSpace | Colours, class_id: int) -> str:
+def name_of(space: Space, class_id: int) -> str:
     """Name of an id: of the kept class in a label space, or as `raw` or `kept` say."""
     return (kept(space) if isinstance(space, LabelSpace) else space).names[class_id]
 
 
-def palette_of(colours: LabelSpace | Colours | NDArray[Any]) -> RGB:
-    """Return the uint8 [256,3] palette of a label space (kept ids), of `Colours`, or the palette itself.
-
-    Raises ValueError for other shapes.
-    """
+def palette_of(colours: Space | NDArray[Any]) -> RGB:
+    """The palette of a label space (kept ids), of `Colours`, or itself. Raises ValueError unless it is [256,3]."""
     if isinstance(colours, LabelSpace):
         colours = colours.class_palette
     palette = np.asarray(colours.palette if isinstance(colours, Colours) else colours, dtype=np.uint8)
@@ -95,15 +90,15 @@ def palette_of(colours: LabelSpace | Colours | NDArray[Any]) -> RGB:
     return palette
 
 
-def mask_to_rgb(mask: Tensor | NDArray[Any], colours: Any) -> RGB:
-    """Paint a mask of ids 0..255, integer [H,W], with a palette (or a label space's): uint8 [H,W,3]."""
+def mask_to_rgb(mask: Pixels, colours: Space | NDArray[Any]) -> RGB:
+    """Paint a mask of ids 0..255, integer [H,W], with a palette (see `palette_of`): uint8 [H,W,3]."""
     array = to_array(mask)
     if array.ndim != 2:
         raise ValueError(f"a mask is [H,W], not {list(array.shape)}")
     return palette_of(colours)[array.astype(np.uint8)]
 
 
-def outlines(mask: Tensor | NDArray[Any]) -> NDArray[np.bool_]:
+def outlines(mask: Pixels) -> NDArray[np.bool_]:
     """Mark the pixels whose right or lower neighbour holds another id: bool [H,W]."""
     array = to_array(mask)
     edge = np.zeros(array.shape, dtype=bool)
@@ -113,17 +108,16 @@ def outlines(mask: Tensor | NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def overlay(
-    image: Tensor | NDArray[Any],
-    mask: Tensor | NDArray[Any],
-    colours: Any,
+    image: Pixels,
+    mask: Pixels,
+    colours: Space | NDArray[Any],
     alpha: float = 0.6,
     *,
     channels: str = "rgb",
     edges: bool = True,
 ) -> RGB:
-    """Lay a mask over its photo: uint8 [H,W,3].
+    """Lay a mask, integer [H,W] of ids, over its photo (see `to_rgb`): uint8 [H,W,3].
 
-    image   see `to_rgb`; mask integer [H,W] of ids, same height and width
     colours palette uint8 [256,3], a label space (kept ids), or `raw(space)` for a mask before the merge
     alpha   weight of the colour in [0,1]; pixels of id 0 keep the photo
     edges   draw a thin dark line between regions, so that the parts stay apart in a grey print
@@ -135,40 +129,30 @@ def overlay(
     photo, ids = to_rgb(image, channels).astype(np.float32), to_array(mask)
     if photo.shape[:2] != ids.shape:
         raise ValueError(f"photo {list(photo.shape[:2])} and mask {list(ids.shape)} differ in size")
-    painted = (1 - alpha) * photo + alpha * mask_to_rgb(ids, colours)
-    result = np.where((ids > 0)[:, :, None], painted, photo)
+    result = np.where((ids > 0)[:, :, None], (1 - alpha) * photo + alpha * mask_to_rgb(ids, colours), photo)
     if edges:
         result[outlines(ids)] *= 0.25
     return np.rint(result).astype(np.uint8)
 
 
-def enlarge(values: Tensor | NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def enlarge(values: Pixels, size: tuple[int, int]) -> NDArray[Any]:
     """Resize a map [h,w] to `size` = (height, width) by the nearest value; the dtype stays."""
     array = to_array(values)
-    rows = np.arange(size[0]) * array.shape[0] // size[0]
-    columns = np.arange(size[1]) * array.shape[1] // size[1]
-    return array[rows[:, None], columns[None, :]]
+    rows, columns = (np.arange(size[axis]) * array.shape[axis] // size[axis] for axis in (0, 1))
+    return array[rows[:, None], columns]
 
 
-def heat_on_photo(
-    image: Tensor | NDArray[Any],
-    heat: Tensor | NDArray[Any],
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    alpha: float = 0.7,
-    channels: str = "rgb",
-) -> RGB:
-    """Lay a heat map over a grey version of its photo: uint8 [H,W,3].
+def heat_on_photo(image: Pixels, heat: Pixels, *, low: float | None = None, high: float | None = None) -> RGB:
+    """Lay a heat map, float [h,w] of any size, over a grey version of its photo (see `to_rgb`): uint8 [H,W,3].
 
-    image      see `to_rgb`; heat float [h,w] of any size, enlarged to the photo
-    low, high  values drawn darkest and brightest; default the map's own extremes
-    alpha      weight of the map in [0,1]; its colours (magma) grow steadily lighter, so that it survives a grey print
+    low, high are the values drawn darkest and brightest, by default the map's own extremes; the colours (magma) grow
+    steadily lighter, so that the map survives a grey print.
     """
-    photo = grey(image, channels=channels).astype(np.float32)
+    photo = grey(image).astype(np.float32)
     values = enlarge(heat, photo.shape[:2]).astype(np.float32)
     low = float(np.nanmin(values)) if low is None else low
     high = float(np.nanmax(values)) if high is None else high
     scaled = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
     coloured = matplotlib.colormaps["magma"](scaled)[:, :, :3] * 255.0
+    alpha = 0.7
     return np.rint((1 - alpha) * photo + alpha * coloured).astype(np.uint8)

@@ -9,25 +9,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from oshp_lite.labels import IGNORE, LabelSpace
-from oshp_lite.viz.images import Colours, name_of, overlay, palette_of, to_array, to_rgb
+from oshp_lite.labels import IGNORE
+from oshp_lite.viz.images import Pixels, Space, name_of, overlay, palette_of, to_array, to_rgb
 from oshp_lite.viz.style import new_figure, show, show_image, style
-
-Pixels = Tensor | NDArray[Any]
-Space = LabelSpace | Colours
 
 
 def ids_in(*masks: Pixels | None) -> list[int]:
-    """Return the foreground ids that occur in the masks, sorted, without 0 and 255."""
+    """The foreground ids that occur in the masks, sorted, without 0 and 255."""
     present = {int(value) for mask in masks if mask is not None for value in np.unique(to_array(mask))}
     return sorted(present - {0, IGNORE})
 
 
 def legend_handles(space: Space, ids: Iterable[int]) -> list[Patch]:
-    """Return one coloured patch with name per id; `space` as in `overlay`, not a bare palette."""
+    """One coloured patch with name per id."""
     palette = palette_of(space) / 255.0
     return [Patch(facecolor=palette[i], edgecolor="0.25", linewidth=0.5, label=name_of(space, i)) for i in ids]
 
@@ -42,46 +37,35 @@ def add_legend(figure: Figure, space: Space, ids: Iterable[int], columns: int = 
 
 def legend_below(axes: Axes, space: Space, ids: Iterable[int], columns: int = 1) -> None:
     """Put a legend of the given ids right below one panel, for panels whose colours mean different things."""
+    form: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": columns}
     with style():
-        axes.legend(
-            handles=legend_handles(space, ids),
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0.0),
-            ncols=columns,
-            fontsize=7,
-            handlelength=1.2,
-            columnspacing=1.0,
-        )
+        axes.legend(handles=legend_handles(space, ids), fontsize=7, handlelength=1.2, columnspacing=1.0, **form)
 
 
 def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008) -> None:
-    """Write each class's name on its region, so that a figure can be read without its colours.
-
-    smallest  share of the image below which a region stays without a name
-    """
+    """Write each class's name on its region (from the share `smallest` of the image on), for grey prints."""
     ids = to_array(mask)
+    frame = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.65, "linewidth": 0}
     for class_id in ids_in(ids):
         rows, columns = np.nonzero(ids == class_id)
         if rows.size < smallest * ids.size:
             continue
         # The pixel of the class that lies nearest to the class's median: inside the region even when it is bent.
-        distance = (rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2
-        best = int(distance.argmin())
-        frame = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.65, "linewidth": 0}
+        best = int(((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2).argmin())
         axes.text(columns[best], rows[best], name_of(space, class_id), ha="center", va="center", fontsize=6, bbox=frame)
 
 
 def photo_grid(
     pictures: Sequence[Pixels], titles: Sequence[str] | None = None, columns: int = 4, cell: float = 2.0
 ) -> Figure:
-    """Return a contact sheet of photos (see `to_rgb`), `columns` per row, `cell` inches each."""
+    """A contact sheet of photos (see `to_rgb`), `columns` per row, `cell` inches each."""
     columns = max(1, min(columns, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
     figure, axes = new_figure(rows, columns, width=cell, height=cell + (0.25 if titles else 0.0))
-    for index, place in enumerate(axes.flat):
+    for place in axes.flat:
         place.set_axis_off()
-        if index < len(pictures):
-            show_image(place, to_rgb(pictures[index]), None if titles is None else titles[index])
+    for place, picture, title in zip(axes.flat, pictures, titles or [None] * len(pictures), strict=False):
+        show_image(place, to_rgb(picture), title)
     return figure
 
 
@@ -94,27 +78,24 @@ def episode_figure(
     *,
     space: Space,
     channels: str = "rgb",
-    cell: float = 2.1,
     named: bool = False,
 ) -> Figure:
-    """Return one row: support, support mask, query, [truth], [prediction], with a legend of the ids that occur.
+    """One row: support, support mask, query, [truth], [prediction], with a legend of the ids that occur.
 
     images as in `to_rgb`; masks integer [H,W] of kept ids (pass `raw(space)` for raw ones)
     named  writes the class names on the regions too, for grey prints
     """
     support, query = to_rgb(support_image, channels), to_rgb(query_image, channels)
-    panels: list[tuple[str, NDArray[Any], Pixels | None]] = [
+    panels: list[tuple[str, Pixels, Pixels | None]] = [
         ("support photo", support, None),
-        ("support mask", overlay(support, support_mask, space), support_mask),
+        ("support mask", support, support_mask),
         ("query photo", query, None),
     ]
-    if truth is not None:
-        panels.append(("query, true parts", overlay(query, truth, space), truth))
-    if prediction is not None:
-        panels.append(("query, predicted parts", overlay(query, prediction, space), prediction))
-    figure, axes = new_figure(1, len(panels), width=cell, height=cell + 0.6)
-    for place, (title, picture, mask) in zip(axes[0], panels, strict=True):
-        show_image(place, picture, title)
+    panels += [("query, true parts", query, truth)] if truth is not None else []
+    panels += [("query, predicted parts", query, prediction)] if prediction is not None else []
+    figure, axes = new_figure(1, len(panels), width=2.1, height=2.7)
+    for place, (title, photo, mask) in zip(axes[0], panels, strict=True):
+        show_image(place, photo if mask is None else overlay(photo, mask, space), title)
         if named and mask is not None:
             name_regions(place, mask, space)
     add_legend(figure, space, ids_in(support_mask, truth, prediction))
@@ -125,14 +106,6 @@ def show_episode(
     episode: Any, space: Space, prediction: Pixels | None = None, *, channels: str = "rgb", named: bool = False
 ) -> None:
     """Display a single (unbatched) Episode in the running notebook, with the prediction when given."""
-    figure = episode_figure(
-        episode.support_image,
-        episode.support_mask,
-        episode.query_image,
-        episode.query_mask,
-        prediction,
-        space=space,
-        channels=channels,
-        named=named,
-    )
+    support, query = (episode.support_image, episode.support_mask), (episode.query_image, episode.query_mask)
+    figure = episode_figure(*support, *query, prediction, space=space, channels=channels, named=named)
     show(figure, "support photo, its mask, the query photo and its parts")

@@ -60,7 +60,7 @@ def style() -> Iterator[None]:
 def new_figure(
     rows: int = 1, columns: int = 1, *, width: float = 3.0, height: float = 3.0, **options: Any
 ) -> tuple[Figure, np.ndarray[Any, Any]]:
-    """Return a figure (no pyplot behind it) and its axes, an object array [rows, columns].
+    """A figure (no pyplot behind it) and its axes, an object array [rows, columns].
 
     width, height are inches of one cell; `options` go to `Figure.subplots`.
     """
@@ -83,9 +83,8 @@ def show_image(axes: Axes, picture: Any, title: str | None = None, **options: An
 
 
 def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> bytes:
-    """Draw a figure into PNG bytes.
+    """Draw a figure into PNG bytes, at `dpi` pixels an inch.
 
-    dpi      pixels per inch of the figure's size
     colours  size of the PNG's own palette (2..256): a photo then takes a third of the room; None keeps 24 bits
     """
     if not isinstance(figure.canvas, FigureCanvasAgg):
@@ -104,32 +103,24 @@ def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> byte
 
 
 class Picture:
-    """A finished PNG that a notebook shows when it is a cell's last expression."""
+    """A finished PNG that a notebook shows when it is a cell's last expression; its text is the description."""
 
     def __init__(self, png: bytes, description: str = "figure") -> None:
-        self.png = png
-        self.description = description
+        self.png, self.description = png, description
 
     def _repr_png_(self) -> bytes:
         return self.png
 
     def __repr__(self) -> str:
-        """Return what a reader without images gets: the description."""
         return f"<{self.description}>"
-
-
-def picture(figure: Figure, description: str = "figure", dpi: int = 84, colours: int | None = 256) -> Picture:
-    """Turn a figure into a `Picture`; `description` says in words what the figure shows."""
-    return Picture(fig_to_png(figure, dpi=dpi, colours=colours), description)
 
 
 def show(figure: Figure, description: str = "figure", dpi: int = 84, colours: int | None = 256) -> None:
     """Display a figure in the running notebook, small enough to be committed; prints the description elsewhere."""
-    image = picture(figure, description, dpi, colours)
+    image = Picture(fig_to_png(figure, dpi=dpi, colours=colours), description)
     try:
         # IPython belongs to the notebooks' extra, not to the package's requirements.
         display = import_module("IPython.display").display
     except ImportError:
-        print(image)
-        return
+        display = print
     display(image)
