@@ -13,6 +13,7 @@ import shutil
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,17 @@ from PIL.PngImagePlugin import PngImageFile
 
 from oshp_lite.errors import UserError
 
-_MASK_MODES = ("L", "P")
+_BENEATH_A_FILE = "part of its path is a file, not a folder; choose another place"
+_FORBIDDEN = "no permission to write there; choose another place"
 _WHY = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
     errno.EFBIG: "a file-size limit was reached; raise it (ulimit -f) or choose another place",
-    errno.ENOTDIR: "part of its path is a file, not a folder; choose another place",
-    errno.EEXIST: "part of its path is a file, not a folder; choose another place",
+    errno.ENOTDIR: _BENEATH_A_FILE,
+    errno.EEXIST: _BENEATH_A_FILE,
     errno.EISDIR: "there is a folder of that name; choose another name",
-    errno.EACCES: "no permission to write there; choose another place",
-    errno.EPERM: "no permission to write there; choose another place",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
     errno.EROFS: "the place is read-only; choose another place",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
@@ -46,18 +48,18 @@ def cannot_write(path: Path | str, error: OSError) -> UserError:
 
 def cannot_read(path: Path | str, error: Exception, kind: str = "file") -> UserError:
     """Turn an error met while reading `path` into the sentence a user reads."""
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return UserError(f"{kind} {path} cannot be opened: the name is too long; check the path")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return UserError(f"{kind} {path} does not exist; check the path")
-    if isinstance(error, IsADirectoryError):
-        return UserError(f"{kind} {path} is a folder; name a file in it")
-    if isinstance(error, PermissionError):
-        return UserError(f"{kind} {path} may not be read; check its permissions")
-    return UserError(f"{kind} {path} is damaged or cut short ({type(error).__name__}); get it again")
-
-
-# ---------------------------------------------------------------------------------------------- reading
+    match error:
+        case OSError(errno=errno.ENAMETOOLONG):
+            why = "cannot be opened: the name is too long; check the path"
+        case FileNotFoundError() | NotADirectoryError():
+            why = "does not exist; check the path"
+        case IsADirectoryError():
+            why = "is a folder; name a file in it"
+        case PermissionError():
+            why = "may not be read; check its permissions"
+        case _:
+            why = f"is damaged or cut short ({type(error).__name__}); get it again"
+    return UserError(f"{kind} {path} {why}")
 
 
 _OPENERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
@@ -117,7 +119,7 @@ def read_mask(path: Path | str) -> np.ndarray:
     with _opened(path, "mask") as picture:
         if isinstance(picture, JpegImageFile):
             raise UserError(f"mask {path} is a JPEG, which changes ids as it compresses; save the mask as PNG")
-        if picture.mode not in _MASK_MODES:
+        if picture.mode not in ("L", "P"):
             raise UserError(
                 f"mask {path} has colour mode {picture.mode} where one 8-bit channel of class ids is expected; "
                 "save it as an indexed or greyscale PNG whose values are the ids"
@@ -174,25 +176,19 @@ class _PlainUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         raise UserError("refers to objects outside itself")
 
-
-def _refuse_other_types(root: Any) -> None:
-    """Raise UserError unless `root` is made of dicts, lists and numbers alone (loops are allowed to exist)."""
-    seen: set[int] = set()
-    waiting = [root]
-    while waiting:
-        value = waiting.pop()
-        if type(value) in (int, float, bool):
-            continue
-        if type(value) not in (dict, list):
-            raise UserError(f"holds a {type(value).__name__}")
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, dict):
-            waiting.extend(value.keys())
-            waiting.extend(value.values())
-        else:
-            waiting.extend(value)
+    def load(self) -> Any:
+        """The content, made of dicts, lists and numbers alone (loops are allowed to exist)."""
+        content = super().load()
+        seen: dict[int, Any] = {}
+        waiting = [content]
+        while waiting:
+            value = waiting.pop()
+            if type(value) not in (dict, list, int, float, bool):
+                raise UserError(f"holds a {type(value).__name__}")
+            if isinstance(value, dict | list) and id(value) not in seen:
+                seen[id(value)] = value
+                waiting += [*value, *value.values()] if isinstance(value, dict) else value
+        return content
 
 
 def read_plain_pickle(path: Path | str) -> Any:
@@ -202,8 +198,7 @@ def read_plain_pickle(path: Path | str) -> Any:
     """
     content = read_bytes(path)
     try:
-        value = _PlainUnpickler(io.BytesIO(content)).load()
-        _refuse_other_types(value)
+        return _PlainUnpickler(io.BytesIO(content)).load()
     except UserError as refusal:
         raise UserError(
             f"pickle {path} {refusal}, but only dicts, lists and numbers are accepted; "
@@ -211,10 +206,6 @@ def read_plain_pickle(path: Path | str) -> Any:
         ) from None
     except Exception as error:  # a broken pickle raises nearly anything
         raise cannot_read(path, error, "pickle") from None
-    return value
-
-
-# ---------------------------------------------------------------------------------------------- writing
 
 
 def make_folder(folder: Path) -> None:
@@ -234,7 +225,6 @@ def write_atomic(path: Path | str, content: bytes, *, durable: bool = True) -> N
     """Write a file in one step: readers see the old content or the whole new one. Makes missing folders.
 
     durable=False leaves the moment of reaching the disk to the system (faster for thousands of small files).
-
     Raises UserError (full disk, file-size limit, path beneath a file, no permission); no partial file stays.
     """
     write_together({Path(path): content}, durable=durable)
@@ -246,7 +236,7 @@ def write_together(contents: Mapping[Path, bytes], *, durable: bool = True) -> N
     path = Path()
     try:
         for path, content in contents.items():
-            make_folder(path.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)
             if os.path.isdir(path):
                 raise OSError(errno.EISDIR, "is a directory")
             ready[path] = temporary = _hidden(path)
@@ -257,13 +247,12 @@ def write_together(contents: Mapping[Path, bytes], *, durable: bool = True) -> N
                     os.fsync(stream.fileno())
         for path, temporary in ready.items():
             os.replace(temporary, path)
-    except BaseException as error:
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    finally:
         for temporary in ready.values():
             with suppress(OSError):
                 os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from None
-        raise
 
 
 def write_json_atomic(path: Path | str, value: Any) -> None:
@@ -293,59 +282,23 @@ def write_mask(path: Path | str, mask: np.ndarray, palette: np.ndarray | None = 
     write_atomic(path, encode_png(mask, palette), durable=durable)
 
 
-def _discard(folder: Path) -> None:
-    """Remove a folder (or just the link, when it is one); one that stays does no harm."""
-    if folder.is_symlink():
-        folder.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def publish_folder(finished: Path, path: Path, *, replace: bool = False) -> None:
-    """Rename the finished folder to `path`. An older folder there is removed after the swap, if `replace` says so."""
-    old: Path | None = None
+def publish_folder(finished: Path, path: Path) -> None:
+    """Rename the finished folder to `path`; a folder (or link) that is there is removed after the swap."""
+    old = _hidden(path)
     try:
-        if path.is_dir() and any(path.iterdir()):
-            if not replace:
-                raise UserError(f"{path} exists already; remove it, choose another place or ask for it to be replaced")
-            old = path.with_name(f".{path.name}.old-{os.getpid()}")
-            os.rename(path, old)
-        elif path.exists() and not path.is_dir():
+        if path.exists() and not path.is_dir():
             raise OSError(errno.ENOTDIR, "not a directory")
+        with suppress(FileNotFoundError):
+            os.rename(path, old)
         os.rename(finished, path)
     except OSError as error:
-        if old is not None and not path.exists():
-            with suppress(OSError):
-                os.rename(old, path)
+        with suppress(OSError):
+            os.rename(old, path)
         raise cannot_write(path, error) from None
-    if old is not None:
-        _discard(old)
-
-
-@contextmanager
-def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty sibling folder that takes the name `path` when the block ends well and vanishes when it fails.
-
-    Raises UserError when the folder cannot be made, or `path` holds something and `replace` is False.
-    """
-    path = Path(path)
-    make_folder(path.parent)
-    if os.path.exists(path) and (not path.is_dir() or (any(path.iterdir()) and not replace)):
-        raise UserError(f"{path} exists already; remove it, choose another place or ask for it to be replaced")
-    try:
-        temporary = _hidden(path)
-        temporary.mkdir()
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    try:
-        yield temporary
-        publish_folder(temporary, path, replace=replace)
-    except OSError as error:
-        _discard(temporary)
-        raise cannot_write(error.filename or path, error) from None
-    except BaseException:
-        _discard(temporary)
-        raise
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def sha256_json(value: Any) -> str:
@@ -361,8 +314,6 @@ def file_sha256(path: Path | str, kind: str = "file") -> str:
     except (OSError, ValueError) as error:
         raise cannot_read(path, error, kind) from None
 
-
-# ------------------------------------------------------------------------------------------ places
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 """The folder that holds the package: the checkout's root when the package runs from a checkout."""
@@ -380,21 +331,14 @@ def project_root() -> Path:
     return here
 
 
-def data_root(given: str | Path | None = None) -> Path:
-    """The folder of datasets: what was given, else OSHP_DATA, else `data/` in the checkout."""
-    return _place(given, "OSHP_DATA", "data")
-
-
-def runs_root(given: str | Path | None = None) -> Path:
-    """The folder of runs: what was given, else OSHP_RUNS, else `runs/` in the checkout."""
-    return _place(given, "OSHP_RUNS", "runs")
-
-
-def reports_root(given: str | Path | None = None) -> Path:
-    """The folder of reports: what was given, else OSHP_REPORTS, else `reports/` in the checkout."""
-    return _place(given, "OSHP_REPORTS", "reports")
-
-
-def _place(given: str | Path | None, variable: str, name: str) -> Path:
+def _place(variable: str, name: str, given: str | Path | None = None) -> Path:
     chosen = given or os.environ.get(variable) or project_root() / name
     return Path(chosen).expanduser().resolve()
+
+
+data_root = partial(_place, "OSHP_DATA", "data")
+"""The folder of datasets: what was given, else OSHP_DATA, else `data/` in the checkout."""
+runs_root = partial(_place, "OSHP_RUNS", "runs")
+"""The folder of runs: what was given, else OSHP_RUNS, else `runs/` in the checkout."""
+reports_root = partial(_place, "OSHP_REPORTS", "reports")
+"""The folder of reports: what was given, else OSHP_REPORTS, else `reports/` in the checkout."""

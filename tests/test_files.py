@@ -22,10 +22,11 @@ from PIL import Image
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import (
-    atomic_folder,
     encode_jpeg,
     encode_png,
+    make_folder,
     picture_size,
+    publish_folder,
     read_image,
     read_json,
     read_mask,
@@ -244,10 +245,6 @@ def test_the_umask_is_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """It belongs to the whole process: a second thread would create its files while it is changed."""
     monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("umask was set"))
     write_atomic(tmp_path / "a", b"1")
-    with atomic_folder(tmp_path / "folder") as folder:
-        (folder / "b").write_bytes(b"1")
-    (tmp_path / "ordinary").mkdir()
-    assert (tmp_path / "folder").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "x" * 300, "ä" * 200])
@@ -268,8 +265,8 @@ def test_a_path_beneath_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="part of its path is a file"):
         write_atomic(tmp_path / "file" / "a.json", b"1")
-    with pytest.raises(UserError, match="part of its path is a file"), atomic_folder(tmp_path / "file" / "folder"):
-        pytest.fail("must not be entered")
+    with pytest.raises(UserError, match="part of its path is a file"):
+        make_folder(tmp_path / "file" / "folder")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder of that name"):
         write_atomic(tmp_path / "folder", b"1")
@@ -291,25 +288,20 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
 
 LIMITED = """
 import sys
+from pathlib import Path
 from oshp_lite.errors import UserError
-from oshp_lite.files import write_atomic, atomic_folder
+from oshp_lite.files import write_together
 try:
-    if sys.argv[2] == "file":
-        write_atomic(sys.argv[1], b"x" * 100_000)
-    else:
-        with atomic_folder(sys.argv[1]) as folder:
-            (folder / "small").write_bytes(b"x")
-            (folder / "large").write_bytes(b"x" * 100_000)
+    write_together({Path(sys.argv[1]) / "small": b"x", Path(sys.argv[1]) / "large": b"x" * 100_000})
 except UserError as error:
     print(error)
     sys.exit(2)
 """
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_a_file_size_limit_leaves_nothing(tmp_path: Path, kind: str) -> None:
+def test_a_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path / "out"), kind],
+        [sys.executable, "-c", LIMITED, str(tmp_path)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
         capture_output=True,
         text=True,
@@ -320,21 +312,29 @@ def test_a_file_size_limit_leaves_nothing(tmp_path: Path, kind: str) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_atomic_folder(tmp_path: Path) -> None:
-    target = tmp_path / "made" / "folder"
-    with atomic_folder(target) as folder:
-        (folder / "a").write_text("1")
-        assert not target.exists()
-    assert (target / "a").read_text() == "1"
-    with pytest.raises(UserError, match="exists already"), atomic_folder(target):
-        pytest.fail("must not be entered")
-    with pytest.raises(ZeroDivisionError), atomic_folder(target, replace=True) as folder:
-        (folder / "b").write_text(str(1 / 0))
-    assert os.listdir(target) == ["a"]
-    with atomic_folder(target, replace=True) as folder:
-        (folder / "b").write_text("2")
-    assert os.listdir(target) == ["b"]
-    assert os.listdir(target.parent) == ["folder"]
+def test_publishing_a_folder(tmp_path: Path) -> None:
+    target, real = tmp_path / "folder", tmp_path / "real"
+    for number in range(3):
+        finished = tmp_path / "finished"
+        finished.mkdir()
+        (finished / str(number)).write_text("1")
+        publish_folder(finished, target)
+        assert os.listdir(target) == [str(number)]
+        assert os.listdir(tmp_path) == ["folder"]
+    target.rename(real)
+    target.symlink_to(real)
+    finished.mkdir()
+    publish_folder(finished, target)
+    assert not target.is_symlink()
+    assert os.listdir(real) == ["2"], "only the link is replaced"
+    (tmp_path / "file").write_text("x")
+    finished.mkdir()
+    for place in (tmp_path / "file", tmp_path / "file" / "deep"):
+        with pytest.raises(UserError, match="part of its path is a file"):
+            publish_folder(finished, place)
+    with pytest.raises(UserError, match="cannot write"):
+        publish_folder(tmp_path / "none", target)
+    assert target.is_dir(), "what was there is back"
 
 
 def test_encode_png_round_trip() -> None:

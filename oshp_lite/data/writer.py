@@ -208,7 +208,7 @@ class DatasetWriter:
         spare = [path for path in pictures if path.stem not in listed]
         for path in (*spare, self.folder / _RECIPE, *self.folder.glob(f"{_LOCK}*")):
             path.unlink()
-        publish_folder(self.folder, self.root, replace=True)
+        publish_folder(self.folder, self.root)
         self._lock.close()
 
     def path(self, folder: str, stem: str) -> Path:

@@ -250,7 +250,7 @@ class RunStore:
                 again = "going on with" if (work / "resume.pt").is_file() else "making"
                 say(f"{again} the run {folder.name}")
             self._make(config, dataset, work, first, progress)
-            publish_folder(work, folder, replace=True)
+            publish_folder(work, folder)
         return cast(Run, self._open(folder))
 
     def find(self, config: RunConfig, data: str | Path | None = None) -> Run | None:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from oshp_lite.data.prepare import Preparation, TailorReport
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
-from oshp_lite.files import atomic_folder, cannot_read, read_image, sha256_json
+from oshp_lite.files import cannot_read, make_folder, publish_folder, read_image, sha256_json
 from oshp_lite.labels import BACKGROUND, CCP_CLASSES, label_space
 
 SOURCE = "https://github.com/bearpaw/clothing-co-parsing"
@@ -221,17 +222,19 @@ def clone(target: Path) -> Path:
     yourself = f"git clone {SOURCE} where there is network and give --root"
     if shutil.which("git") is None:
         raise UserError(f"git is not installed, so CCP cannot be fetched; {yourself}")
-    with atomic_folder(target) as fresh:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} exists already and is no clone of CCP; remove it or {yourself}")
+    make_folder(target.parent)
+    with TemporaryDirectory(dir=target.parent, prefix=".clone-") as folder:
+        fresh = Path(folder) / "clone"
         command = ["git", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
-        command += ["clone", "--depth", "1", "--progress", SOURCE, str(fresh / "clone")]
+        command += ["clone", "--depth", "1", "--progress", SOURCE, str(fresh)]
         environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         result = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
         if result.returncode != 0:
             last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"cannot clone CCP ({last}); {yourself}")
-        for entry in (fresh / "clone").iterdir():
-            entry.rename(fresh / entry.name)
-        (fresh / "clone").rmdir()
+        publish_folder(fresh, target)
     return target
 
 
