@@ -151,12 +151,12 @@ def check_photo(path: Path | str) -> tuple[int, int]:
     return size
 
 
-def read_bytes(path: Path | str) -> bytes:
+def read_bytes(path: Path | str, kind: str = "file") -> bytes:
     """Read a file. Raises UserError when that is not possible."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise cannot_read(path, error) from None
+        raise cannot_read(path, error, kind) from None
 
 
 def read_json(path: Path | str) -> Any:

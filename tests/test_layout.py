@@ -252,7 +252,7 @@ def change(root: Path, **changes: object) -> None:
         (lambda root: (root / "dataset.json").write_text("[]"), "lacks everything"),
         (lambda root: change(root, label_space="coco"), "unknown label space 'coco'"),
         (lambda root: change(root, counts={"train": 9, "test": 6}), "lists 8 train photos"),
-        (lambda root: change(root, train_split=8), "train_split must lie between 1 and 7"),
+        (lambda root: change(root, train_split=8), "8 train photos, of which 8 should be queries"),
         (lambda root: change(root, test_pairs="x"), "unknown rule"),
         (lambda root: change(root, form=99), "form 99"),
         (lambda root: change(root, name=5), "name is 5, a value of the wrong type"),

@@ -13,8 +13,8 @@ support/meta_{train,test}_KEY_supports.{json,pkl}
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from oshp_lite.data.pairs import (
     thin_pairs,
 )
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_image, read_json, read_mask, read_plain_pickle
+from oshp_lite.files import read_bytes, read_image, read_json, read_mask, read_plain_pickle
 from oshp_lite.labels import BACKGROUND, IGNORE, LabelSpace, label_space
 
 Phase = Literal["train", "test"]
@@ -46,7 +46,11 @@ DESCRIPTION = "dataset.json"
 IMAGES, CLASSES, MIRRORED = "trainval_images", "trainval_classes", "Category_rev_ids"
 FOREGROUND, INSTANCES = "trainval_foreground", "instances"
 PICTURES = (IMAGES, CLASSES, MIRRORED, FOREGROUND, INSTANCES)
-_STEM = re.compile(r"[^/\\\0]+")
+
+
+def picture_path(root: Path, folder: str, stem: str) -> Path:
+    """Where a photo (jpg) or one of its masks (png) lies."""
+    return root / folder / f"{stem}.{'jpg' if folder == IMAGES else 'png'}"
 
 
 def list_path(root: Path, phase: str) -> Path:
@@ -59,22 +63,37 @@ def support_path(root: Path, phase: str, key: str, ending: str = "json") -> Path
     return root / "support" / f"meta_{phase}_{key}_supports.{ending}"
 
 
+def check_split(where: object, phase: str, split: int, photos: int) -> None:
+    """Raise UserError unless a phase has at least one query and one support photo."""
+    if not 0 < split < photos:
+        raise UserError(
+            f"{where} has {photos} {phase} photos, of which {split} should be queries; "
+            "there must be at least one query and one support photo"
+        )
+
+
+def check_sizes(photo: Path | str, shape: tuple[int, ...], **masks: np.ndarray | None) -> None:
+    """Raise UserError unless every mask has the height and width of its photo's shape."""
+    for name, mask in masks.items():
+        if mask is not None and mask.shape != shape[:2]:
+            height, width = mask.shape[:2]
+            raise UserError(
+                f"{name.replace('_', ' ')} of {photo} is {width}x{height} but the photo is {shape[1]}x{shape[0]}; "
+                "they must have the same size"
+            )
+
+
 def read_list(path: Path) -> tuple[str, ...]:
     """Stems of a list file, one a line. Raises UserError when it is missing, empty, repeats or misnames a stem."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise UserError(f"list file {path} {reason}; {AGAIN}") from None
+    lines = read_bytes(path, "list file").decode("utf-8", "replace").splitlines()
     stems = tuple(line.strip() for line in lines if line.strip())
-    odd = next((stem for stem in stems if not _STEM.fullmatch(stem) or stem in {".", ".."}), None)
-    if odd is not None:
-        raise UserError(f"list file {path} names {odd!r}, which is no file stem; take the slash out")
     if not stems:
         raise UserError(f"list file {path} is empty; {AGAIN}")
-    if len(set(stems)) != len(stems):
-        repeated = next(stem for number, stem in enumerate(stems) if stem in stems[:number])
-        raise UserError(f"list file {path} names {repeated!r} twice; every photo may occur once")
+    for stem, count in Counter(stems).items():
+        if stem in {".", ".."} or set(stem) & set("/\\\0"):
+            raise UserError(f"list file {path} names {stem!r}, which is no file stem; take the slash out")
+        if count > 1:
+            raise UserError(f"list file {path} names {stem!r} twice; every photo may occur once")
     return stems
 
 
@@ -115,7 +134,7 @@ class Sample:
 class OneShotDataset:
     """A dataset in the on-disk form, opened by `open_dataset`. Pictures are read when asked for.
 
-    root, name, space (label space of the class masks), description (the content of dataset.json).
+    `space` is the label space of the class masks, `description` the content of dataset.json.
     Every reading method raises UserError for a missing, damaged or ill-fitting file.
     """
 
@@ -159,11 +178,11 @@ class OneShotDataset:
 
     def image_path(self, stem: str) -> Path:
         """Where a photo lies."""
-        return self.root / IMAGES / f"{stem}.jpg"
+        return picture_path(self.root, IMAGES, stem)
 
     def mask_path(self, stem: str, folder: str = CLASSES) -> Path:
         """Where a photo's mask lies in one of the mask folders."""
-        return self.root / folder / f"{stem}.png"
+        return picture_path(self.root, folder, stem)
 
     def image(self, stem: str) -> np.ndarray:
         """The photo, RGB uint8 [H,W,3]."""
@@ -208,9 +227,7 @@ class OneShotDataset:
             foreground = self.space.foreground(mask)
         else:
             foreground = self.foreground(stem)[:, :: -1 if mirror else 1]
-        for name, other in (("mask", mask), ("foreground mask", foreground)):
-            if other.shape != image.shape[:2]:
-                raise UserError(size_mismatch(self.image_path(stem), image.shape, other.shape, name))
+        check_sizes(self.image_path(stem), image.shape, mask=mask, foreground_mask=foreground)
         return Sample(image[:, ::-1] if mirror else image, mask, foreground)
 
     def support_index(self, phase: Phase) -> dict[int, list[int]]:
@@ -240,10 +257,11 @@ class OneShotDataset:
         per_class  at most so many pairs of each class, evenly spaced; the AAAI's pairs name no class, of them so many
                    times the number of classes are left
         """
-        name, shape = self._pair_rule(rule, queries, repeats)
-        if name == "aaai" and way == "1":
-            raise UserError("the aaai test pairs name no class, so they serve k-way only; use eval.pairs=journal")
+        shape = self._rule(rule, queries, repeats)
+        name = shape.pop("rule")
         if name == "aaai":
+            if way == "1":
+                raise UserError("the aaai test pairs name no class, so they serve k-way only; use eval.pairs=journal")
             pairs = aaai_pairs(len(self.stems("test")))
             per_class = per_class and per_class * len(self.space.foreground_classes)
         else:
@@ -251,51 +269,50 @@ class OneShotDataset:
             pairs = make(self.support_index("test"), self.space.test_order, **shape)
         return pairs if per_class is None else thin_pairs(pairs, per_class)
 
-    def _pair_rule(self, rule: str, queries: int | None, repeats: int | None) -> tuple[str, dict[str, int]]:
-        """The rule's name and, for the rule "spread", its numbers."""
+    def _rule(self, rule: str, queries: int | None, repeats: int | None) -> dict[str, Any]:
         own = self.description["test_pairs"]
-        name = own["rule"] if rule == "dataset" else rule
-        if name not in ("journal", "spread", "aaai"):
-            raise UserError(f"unknown rule {name!r} for test pairs; it is dataset, journal, spread or aaai")
-        if name != "spread":
-            return name, {}
-        numbers = {"queries": queries or own.get("queries"), "repeats": repeats or own.get("repeats")}
-        return name, {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS} | {k: v for k, v in numbers.items() if v}
+        return pair_rule({**own, "rule": own["rule"] if rule == "dataset" else rule}, queries=queries, repeats=repeats)
 
     def describe_rule(
         self, rule: PairRule = "dataset", *, queries: int | None = None, repeats: int | None = None, **_: object
     ) -> str:
         """The rule of the test pairs in words, e.g. "spread, 10 queries x 5 supports of a class"."""
-        name, shape = self._pair_rule(rule, queries, repeats)
-        return f"{name}, {shape['queries']} queries x {shape['repeats']} supports of a class" if shape else name
+        shape = self._rule(rule, queries, repeats)
+        words = "{rule}, {queries} queries x {repeats} supports of a class" if "queries" in shape else "{rule}"
+        return words.format(**shape)
 
     def counts(self) -> dict[str, int]:
         """Photos per phase."""
         return {phase: len(self.stems(phase)) for phase in PHASES}
 
 
-def size_mismatch(image: Path | str, image_shape: Sequence[int], mask_shape: Sequence[int], name: str = "mask") -> str:
-    """The sentence about a photo and a mask of different sizes."""
-    height, width = image_shape[:2]
-    return (
-        f"{name} of {image} is {mask_shape[1]}x{mask_shape[0]} but the photo is {width}x{height}; "
-        "they must have the same size"
-    )
+def pair_rule(rule: Any, **numbers: int | None) -> dict[str, Any]:
+    """A rule for test pairs, name or mapping, in its full form: "rule" and, for "spread", "queries" and "repeats".
+
+    `numbers` that are not None replace the rule's own. Raises UserError for an unknown rule.
+    """
+    given = rule if isinstance(rule, Mapping) else {"rule": rule}
+    name = given.get("rule")
+    if name not in ("journal", "spread", "aaai"):
+        raise UserError(f"unknown rule {name!r} for test pairs; it is journal, spread or aaai")
+    if name != "spread":
+        return {"rule": name}
+    defaults = {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS}
+    full = {key: numbers.get(key) or given.get(key, default) for key, default in defaults.items()}
+    if not all(type(number) is int and number > 0 for number in full.values()):
+        raise UserError(f"queries and repeats of the rule spread must be whole numbers above 0, not {full}")
+    return {"rule": name, **full}
 
 
-def pair_rule(rule: Any) -> dict[str, Any]:
-    """A description's `test_pairs` entry in its full form. Raises UserError for an unknown rule."""
-    full = dict(rule) if isinstance(rule, Mapping) else {"rule": rule}
-    if full.get("rule") == "spread":
-        full = {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS} | full
-        if not all(type(full[key]) is int and full[key] > 0 for key in ("queries", "repeats")):
-            raise UserError(f"queries and repeats of the rule spread must be whole numbers above 0, not {full}")
-    elif full.get("rule") != "journal":
-        raise UserError(f"unknown rule {full.get('rule')!r} for test pairs; it is journal or spread")
-    return full
-
-
-_NEEDED = {"name": str, "label_space": str, "counts": dict, "train_split": int, "test_split": int, "fingerprint": str}
+_NEEDED = {
+    "name": str,
+    "label_space": str,
+    "counts": dict,
+    "train_split": int,
+    "test_split": int,
+    "fingerprint": str,
+    "test_pairs": object,
+}
 
 
 def open_dataset(root: Path | str) -> OneShotDataset:
@@ -307,11 +324,11 @@ def open_dataset(root: Path | str) -> OneShotDataset:
     if not os.path.exists(path):
         raise UserError(f"{root} is no tailored dataset (it has no {DESCRIPTION}); make it with data_scripts")
     description = read_json(path)
-    lacking = sorted({*_NEEDED, "test_pairs"} - set(description)) if isinstance(description, dict) else ["everything"]
+    lacking = sorted(set(_NEEDED) - set(description)) if isinstance(description, dict) else ["everything"]
     if lacking:
         raise UserError(f"{path} lacks {', '.join(lacking)}; {AGAIN}")
     for key, kind in _NEEDED.items():
-        if type(description[key]) is not kind:
+        if kind not in (object, type(description[key])):
             raise UserError(f"{path}: {key} is {description[key]!r}, a value of the wrong type; {AGAIN}")
     if description.get("form", FORM) != FORM:
         raise UserError(f"{path} is of form {description['form']}, this code reads form {FORM}; {AGAIN}")
@@ -319,15 +336,14 @@ def open_dataset(root: Path | str) -> OneShotDataset:
         description = {**description, "test_pairs": pair_rule(description["test_pairs"])}
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    space = label_space(description["label_space"])
     stems = {phase: read_list(list_path(root, phase)) for phase in PHASES}
     for phase, names in stems.items():
-        count, split = description["counts"].get(phase), description[f"{phase}_split"]
+        count = description["counts"].get(phase)
         if count != len(names):
             raise UserError(f"{root} lists {len(names)} {phase} photos but {DESCRIPTION} counts {count}; {AGAIN}")
-        if not 0 < split < len(names):
-            raise UserError(f"{path}: {phase}_split must lie between 1 and {len(names) - 1}; {AGAIN}")
+        check_split(path, phase, description[f"{phase}_split"], len(names))
     shared = set(stems["train"]) & set(stems["test"])
     if shared:
         raise UserError(f"{root} lists photo {min(shared)!r} for training and for testing; {AGAIN}")
+    space = label_space(description["label_space"])
     return OneShotDataset(root, description["name"], space, description, stems)

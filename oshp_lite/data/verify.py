@@ -10,28 +10,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from oshp_lite.data.dataset import (
-    CLASSES,
-    IMAGES,
-    INSTANCES,
-    MIRRORED,
-    PHASES,
-    PICTURES,
-    OneShotDataset,
-    Phase,
-    open_dataset,
-    size_mismatch,
-)
+from oshp_lite.data import dataset as form
+from oshp_lite.data.dataset import OneShotDataset, Phase, open_dataset
 from oshp_lite.data.pairs import build_support_index, pairs_hash
 from oshp_lite.errors import UserError
-from oshp_lite.files import picture_size, read_image, read_mask
+from oshp_lite.files import picture_size, read_image
 
 
 @dataclass
 class Report:
     """What `verify` saw: lines (what, its state, whether it is right), and problems as sentences a user can act on."""
 
-    root: Path
     lines: list[tuple[str, str, bool]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -51,45 +40,38 @@ class Report:
         return "\n".join(f"{'ok ' if ok else 'BAD'}  {what:<{wide}}  {state}" for what, state, ok in self.lines)
 
 
-def _folders(dataset: OneShotDataset, report: Report) -> None:
+def _folder(dataset: OneShotDataset, folder: str, listed: set[str], report: Report) -> None:
     """Files listed but missing, and pictures that no list names."""
-    listed = {stem for phase in PHASES for stem in dataset.stems(phase)}
-    for folder in PICTURES:
-        place = dataset.root / folder
-        if not os.path.isdir(place):
-            if folder in (IMAGES, CLASSES):
-                report.note(folder, "not there", f"folder {place} does not exist; make the dataset again")
-            else:
-                report.note(folder, "not there (optional)")
-            continue
-        ending = ".jpg" if folder == IMAGES else ".png"
-        names = {path.stem for path in place.iterdir() if path.suffix == ending and not path.name.startswith(".")}
-        missing, extra = sorted(listed - names), sorted(names - listed)
-        state, problems = f"{len(names & listed)} of {len(listed)} listed", []
-        if missing:
-            problems.append(f"{len(missing)} files are missing in {place} ({', '.join(missing[:3])}); make it again")
-        if extra:
-            state += f", {len(extra)} not listed ({', '.join(extra[:3])})"
-            problems.append(f"{place} holds {len(extra)} files no list names ({', '.join(extra[:3])}); remove them")
-        report.note(folder, state, *problems)
+    place = dataset.root / folder
+    if not os.path.isdir(place):
+        needed = folder in (form.IMAGES, form.CLASSES)
+        problems = [f"folder {place} does not exist; make the dataset again"] if needed else []
+        report.note(folder, "not there" if needed else "not there (optional)", *problems)
+        return
+    ending = form.picture_path(place, folder, "x").suffix
+    names = {path.stem for path in place.iterdir() if path.suffix == ending and not path.name.startswith(".")}
+    missing, extra = sorted(listed - names), sorted(names - listed)
+    state, problems = f"{len(names & listed)} of {len(listed)} listed", []
+    if missing:
+        problems.append(f"{len(missing)} files are missing in {place} ({', '.join(missing[:3])}); make it again")
+    if extra:
+        state += f", {len(extra)} not listed ({', '.join(extra[:3])})"
+        problems.append(f"{place} holds {len(extra)} files no list names ({', '.join(extra[:3])}); remove them")
+    report.note(folder, state, *problems)
 
 
 def _photo(dataset: OneShotDataset, stem: str, decode: bool) -> tuple[int, ...]:
     """Check one photo with its masks; returns the classes in it. Raises UserError at the first fault."""
     path = dataset.image_path(stem)
-    shape = read_image(path).shape[:2] if decode else picture_size(path)
+    shape = read_image(path).shape if decode else picture_size(path)
     mask, mirrored = dataset.mask(stem), dataset.mirrored(stem)
-    masks = {"mask": mask, "mirrored mask": mirrored}
-    if dataset.has_foreground:
-        masks["foreground mask"] = dataset.foreground(stem)
-    if dataset.has_instances:
-        masks["instance mask"] = read_mask(dataset.mask_path(stem, INSTANCES))
-    for name, other in masks.items():
-        if other.shape != shape:
-            raise UserError(size_mismatch(path, shape, other.shape, name))
+    coarse = dataset.foreground(stem) if dataset.has_foreground else None
+    persons = dataset.instances(stem)
+    form.check_sizes(path, shape, mask=mask, mirrored_mask=mirrored, foreground_mask=coarse, instance_mask=persons)
     if not np.array_equal(mirrored, dataset.space.mirror(mask)):
         raise UserError(
-            f"mirrored mask {dataset.mask_path(stem, MIRRORED)} is not its mask mirrored with left and right exchanged"
+            f"mirrored mask {dataset.mask_path(stem, form.MIRRORED)} is not its mask mirrored "
+            "with left and right exchanged"
         )
     return dataset.space.present(mask)
 
@@ -121,24 +103,23 @@ def verify(root: Path | str, *, decode: bool = True, progress: bool = False, **p
     is a line and a problem of the report.
     """
     dataset = open_dataset(root)
-    report = Report(Path(root))
-    space, counts = dataset.space, dataset.counts()
+    report, space = Report(), dataset.space
     report.note("dataset", f"{dataset.name}, label space {space.name}, {len(space.classes)} classes")
-    for phase in PHASES:
-        report.note(f"{phase} photos", f"{counts[phase]}, the first {dataset.split(phase)} are queries")
-    _folders(dataset, report)
-    presence: dict[Phase, list[tuple[int, ...]]] = {phase: [] for phase in PHASES}
+    for phase, count in dataset.counts().items():
+        report.note(f"{phase} photos", f"{count}, the first {dataset.split(phase)} are queries")
+    work = [(phase, stem) for phase in form.PHASES for stem in dataset.stems(phase)]
+    for folder in form.PICTURES:
+        _folder(dataset, folder, {stem for _, stem in work}, report)
+    presence: dict[Phase, list[tuple[int, ...]]] = {phase: [] for phase in form.PHASES}
     faults: list[str] = []
-    if all(os.path.isdir(dataset.root / folder) for folder in (IMAGES, CLASSES)):
-        work = [(phase, stem) for phase in PHASES for stem in dataset.stems(phase)]
+    if all(os.path.isdir(dataset.root / folder) for folder in (form.IMAGES, form.CLASSES)):
         for phase, stem in tqdm(work, desc="verify", unit="photo", disable=not progress):
             try:
                 presence[phase].append(_photo(dataset, stem, decode))
             except UserError as error:
-                presence[phase].append(())
                 faults.append(str(error))
         report.note("photos and masks that fit", f"{len(work) - len(faults)} of {len(work)}", *faults)
-    for phase in PHASES:
+    for phase in form.PHASES:
         _index(dataset, phase, [] if faults else presence[phase], report)
     report.note("rule of the test pairs", dataset.describe_rule(**pairs))
     try:
@@ -149,7 +130,7 @@ def verify(root: Path | str, *, decode: bool = True, progress: bool = False, **p
     except UserError as error:
         report.note("test pairs", error, str(error))
     for class_id in space.foreground_classes:
-        photos = sum(class_id in classes for phase in PHASES for classes in presence[phase])
+        photos = sum(class_id in classes for phase in form.PHASES for classes in presence[phase])
         report.note(f"  photos with {space.class_name(class_id)}", photos)
     report.note("fingerprint", dataset.fingerprint)
     return report

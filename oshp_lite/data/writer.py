@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,10 +24,12 @@ from oshp_lite.data.dataset import (
     PICTURES,
     OneShotDataset,
     Phase,
+    check_sizes,
+    check_split,
     list_path,
     open_dataset,
     pair_rule,
-    size_mismatch,
+    picture_path,
     support_path,
 )
 from oshp_lite.data.pairs import build_support_index
@@ -35,6 +38,7 @@ from oshp_lite.files import (
     cannot_write,
     check_photo,
     encode_jpeg,
+    make_folder,
     publish_folder,
     read_bytes,
     read_json,
@@ -47,8 +51,7 @@ from oshp_lite.files import (
 from oshp_lite.labels import label_space
 from oshp_lite.lock import locked
 
-_RECIPE = "recipe.json"
-_LOCK = ".lock"
+_RECIPE, _LOCK = "recipe.json", ".lock"
 
 
 def finished_dataset(root: Path | str, recipe: Any) -> OneShotDataset | None:
@@ -60,13 +63,15 @@ def finished_dataset(root: Path | str, recipe: Any) -> OneShotDataset | None:
     return dataset if dataset.description.get("recipe_sha256") == sha256_json(recipe) else None
 
 
+@dataclass
 class DatasetWriter:
     """Context manager that writes one dataset; the folder `root` appears, complete, when the block ends well.
 
+    space      name of the label space; *_split: number of query photos of each phase
     recipe     anything json-able that says how the data are made; a broken-off run with an equal recipe is resumed,
                an existing dataset with an equal recipe is kept as it is (`done` is then True and `add` does nothing)
-    *_split    number of query photos of each phase; `inclusive` as in `build_support_index`
     fingerprint  what the data are (default: the recipe's hash)
+    inclusive  as in `build_support_index`; indexes: given support indexes (the authors' ones) of some phases
     force      replace another dataset at `root`; files that are no dataset of ours are never removed
     replaces   a dataset whose description has this entry is replaced unasked (an older version of the same)
     details    further entries of the description
@@ -74,131 +79,109 @@ class DatasetWriter:
     Raises UserError: target taken by something else, two writers, full disk, path beneath a file.
     """
 
-    def __init__(
-        self,
-        root: Path | str,
-        *,
-        name: str,
-        space: str,
-        train_split: int,
-        test_split: int,
-        test_pairs: str | dict[str, Any] = "journal",
-        recipe: Any,
-        fingerprint: str | None = None,
-        inclusive: bool = False,
-        force: bool = False,
-        replaces: str = "",
-        details: dict[str, Any] | None = None,
-    ) -> None:
-        self.root = Path(os.path.abspath(root))
-        self.name = name
-        self.space = label_space(space)
-        self.splits: dict[Phase, int] = {"train": train_split, "test": test_split}
-        self.rule = pair_rule(test_pairs)
-        self.recipe = recipe
-        self.fingerprint = fingerprint or sha256_json([FORM, name, recipe])
-        self.inclusive = inclusive
-        self.force = force
-        self.replaces = replaces
-        self.details = dict(details or {})
+    root: Path | str
+    _: KW_ONLY
+    name: str
+    space: str
+    train_split: int
+    test_split: int
+    recipe: Any
+    test_pairs: str | Mapping[str, Any] = "journal"
+    fingerprint: str | None = None
+    inclusive: bool = False
+    indexes: Mapping[Phase, dict[int, list[int]]] = field(default_factory=dict)
+    force: bool = False
+    replaces: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    done: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """Settle the place and what is written into the description."""
+        self.root = Path(os.path.abspath(self.root))
         self.folder = self.root.with_name(f".{self.root.name}.partial")
-        self.done = False
+        self._space, self._rule = label_space(self.space), pair_rule(self.test_pairs)
         self._presence: dict[Phase, dict[str, tuple[int, ...]]] = {phase: {} for phase in PHASES}
-        self._indexes: dict[Phase, dict[int, list[int]]] = {}
-        self._lock = ExitStack()
 
     def __enter__(self) -> Self:
         """Take the place, resume or start afresh."""
+        self._block = self._writing(Path(self.root))
+        self._block.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        """Publish the finished dataset, or clear away what an error left."""
+        return self._block.__exit__(*error)
+
+    @contextmanager
+    def _writing(self, root: Path) -> Iterator[None]:
         self.done = self._is_there()
         if self.done:
-            return self
-        self._check_place()
-        mine = False
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.enter_context(locked(self.folder / _LOCK, f"the dataset {self.root}", wait=False))
-            mine = True
-            if self._is_there():  # another process was faster
-                self._drop()
-                self.done = True
-                return self
-            recipe, wanted = self.folder / _RECIPE, sha256_json(self.recipe)
-            if not recipe.exists() or read_json(recipe) != wanted:
-                for entry in self.folder.iterdir():
-                    if not entry.name.startswith(_LOCK):
-                        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-                write_json_atomic(recipe, wanted)
-            for folder in (IMAGES, CLASSES, MIRRORED):
-                (self.folder / folder).mkdir(exist_ok=True)
-        except (OSError, UserError) as error:
-            if mine:
-                self._drop()
-            if isinstance(error, OSError):
-                raise cannot_write(self.root, error) from None
-            raise
-        return self
+            yield
+            return
+        self._check_place(root)
+        make_folder(self.folder)
+        with locked(self.folder / _LOCK, f"the dataset {root}", wait=False):
+            resumable = False
+            try:
+                self.done = self._is_there()  # another process was faster
+                if not self.done:
+                    self._start()
+                yield
+                if not self.done:
+                    self._finish(root)
+            except KeyboardInterrupt:
+                resumable = True
+                raise
+            except OSError as error:
+                raise cannot_write(error.filename or root, error) from None
+            finally:
+                if not resumable:
+                    shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_there(self) -> bool:
         return not self.force and finished_dataset(self.root, self.recipe) is not None
 
-    def _check_place(self) -> None:
+    def _check_place(self, root: Path) -> None:
         """Raise UserError unless the place is free, or holds a dataset that may be replaced."""
-        if os.path.isfile(self.root):
-            raise UserError(f"cannot write {self.root}: there is a file of that name; choose another place")
-        if not os.path.isdir(self.root) or not os.listdir(self.root):
+        if os.path.isfile(root):
+            raise UserError(f"cannot write {root}: there is a file of that name; choose another place")
+        if not os.path.isdir(root) or not os.listdir(root):
             return
-        if not (os.path.isfile(self.root / DESCRIPTION) and os.path.isdir(self.root / CLASSES)):
-            raise UserError(f"{self.root} already holds something else, no dataset; remove it or choose another place")
+        if not (os.path.isfile(root / DESCRIPTION) and os.path.isdir(root / CLASSES)):
+            raise UserError(f"{root} already holds something else, no dataset; remove it or choose another place")
         try:
-            replaced = self.force or self.replaces in open_dataset(self.root).description
+            replaced = self.force or self.replaces in open_dataset(root).description
         except UserError:
             replaced = False
         if not replaced:
-            raise UserError(f"{self.root} already holds something else, a dataset; choose another place or --force")
+            raise UserError(f"{root} already holds something else, a dataset; choose another place or --force")
 
-    def _drop(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._lock.close()
+    def _start(self) -> None:
+        """Keep what was begun with an equal recipe, and nothing else."""
+        begun, recipe = self.folder / _RECIPE, sha256_json(self.recipe)
+        if not begun.exists() or read_json(begun) != recipe:
+            for entry in self.folder.iterdir():
+                if not entry.name.startswith(_LOCK):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            write_json_atomic(begun, recipe)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Publish the finished dataset, or clear away what an error left."""
-        if self.done:
-            return
-        if isinstance(error, KeyboardInterrupt):
-            self._lock.close()
-            return
-        try:
-            if error is None:
-                self._finish()
-                return
-        except BaseException as failure:
-            self._drop()
-            if isinstance(failure, OSError):
-                raise cannot_write(self.root, failure) from None
-            raise
-        self._drop()
-        if isinstance(error, OSError):
-            raise cannot_write(error.filename or self.root, error) from None
-
-    def _finish(self) -> None:
+    def _finish(self, root: Path) -> None:
+        splits: dict[Phase, int] = {"train": self.train_split, "test": self.test_split}
         for phase, presence in self._presence.items():
-            check_split(self.name, phase, self.splits[phase], len(presence))
+            check_split(self.name, phase, splits[phase], len(presence))
             write_atomic(list_path(self.folder, phase), "".join(f"{stem}\n" for stem in presence).encode())
-            index = self._indexes.get(phase) or build_support_index(
-                list(presence.values()), self.splits[phase], self.space.n_foreground, inclusive=self.inclusive
+            index = self.indexes.get(phase) or build_support_index(
+                list(presence.values()), splits[phase], self._space.n_foreground, inclusive=self.inclusive
             )
-            write_json_atomic(support_path(self.folder, phase, self.space.key), index)
+            write_json_atomic(support_path(self.folder, phase, self._space.key), index)
         description = {
             "name": self.name,
             "form": FORM,
-            "label_space": self.space.name,
+            "label_space": self._space.name,
             "counts": {phase: len(presence) for phase, presence in self._presence.items()},
-            "train_split": self.splits["train"],
-            "test_split": self.splits["test"],
-            "test_pairs": self.rule,
-            "fingerprint": self.fingerprint,
+            **{f"{phase}_split": split for phase, split in splits.items()},
+            "test_pairs": self._rule,
+            "fingerprint": self.fingerprint or sha256_json([FORM, self.name, self.recipe]),
             "recipe_sha256": sha256_json(self.recipe),
             **self.details,
         }
@@ -208,110 +191,65 @@ class DatasetWriter:
         spare = [path for path in pictures if path.stem not in listed]
         for path in (*spare, self.folder / _RECIPE, *self.folder.glob(f"{_LOCK}*")):
             path.unlink()
-        publish_folder(self.folder, self.root)
-        self._lock.close()
-
-    def path(self, folder: str, stem: str) -> Path:
-        """Where a file of a photo grows (jpg for photos, png for masks)."""
-        return self.folder / folder / f"{stem}.{'jpg' if folder == IMAGES else 'png'}"
+        publish_folder(self.folder, root)
 
     def has(self, stem: str) -> bool:
         """True when a photo was written whole by a run that was broken off (its class mask is written last)."""
-        return self.done or os.path.exists(self.path(CLASSES, stem))
+        return self.done or os.path.exists(picture_path(self.folder, CLASSES, stem))
 
     def keep(self, phase: Phase, stem: str) -> bool:
         """List a photo that is there already; False when it is not."""
         there = self.has(stem)
         if there and not self.done:
-            self._register(phase, stem, read_mask(self.path(CLASSES, stem)))
+            path = picture_path(self.folder, CLASSES, stem)
+            self._presence[phase][stem] = self._space.present(read_mask(path), f"mask {path}")
         return there
 
     def add(
         self,
         phase: Phase,
         stem: str,
-        image: np.ndarray | bytes,
-        mask: np.ndarray,
+        image: np.ndarray | bytes | Path,
+        mask: np.ndarray | Path,
         *,
+        mirrored: Path | None = None,
         foreground: np.ndarray | None = None,
-        instances: np.ndarray | None = None,
+        instances: np.ndarray | Path | None = None,
         quality: int = 92,
+        copy: bool = False,
     ) -> None:
         """Write one photo with its masks; photos are listed in the order they are added.
 
-        image uint8 [H,W,3] or ready JPEG bytes; mask uint8 [H,W] raw ids (its mirror image is made); foreground,
-        instances uint8 [H,W]. Raises UserError for foreign ids or unequal sizes.
+        image uint8 [H,W,3] or ready JPEG bytes; mask uint8 [H,W] raw ids; mirrored: that of the mirrored photo, made
+        where none is given; foreground, instances uint8 [H,W]. Files in their place are linked to, or copied.
+        Raises UserError for foreign ids, unequal sizes, and files that are missing or damaged.
         """
         if self.keep(phase, stem):
             return
-        shape = mask.shape if isinstance(image, bytes) else image.shape[:2]
-        for name, other in (("mask", mask), ("foreground mask", foreground), ("instance mask", instances)):
-            if other is not None and other.shape != shape:
-                raise UserError(size_mismatch(f"{stem}.jpg", shape, other.shape, name))
-        mirrored = self.space.mirror(mask, f"mask {stem}.png")
-        photo = image if isinstance(image, bytes) else encode_jpeg(image, quality)
-        write_atomic(self.path(IMAGES, stem), photo, durable=False)
-        parts = {MIRRORED: mirrored, FOREGROUND: foreground, INSTANCES: instances, CLASSES: mask}
+        ids, where = (read_mask(mask), mask) if isinstance(mask, Path) else (mask, f"{stem}.png")
+        if isinstance(image, Path):
+            check_sizes(image, check_photo(image), mask=ids)
+        else:
+            persons = instances if isinstance(instances, np.ndarray) else None
+            shape = ids.shape if isinstance(image, bytes) else image.shape
+            check_sizes(f"{stem}.jpg", shape, mask=ids, foreground_mask=foreground, instance_mask=persons)
+        classes = self._space.present(ids, f"mask {where}")
+        parts: dict[str, np.ndarray | bytes | Path | None] = {
+            IMAGES: encode_jpeg(image, quality) if isinstance(image, np.ndarray) else image,
+            MIRRORED: self._space.mirror(ids) if mirrored is None else mirrored,
+            FOREGROUND: foreground,
+            INSTANCES: instances,
+            CLASSES: mask,
+        }
         for folder, part in parts.items():
-            if part is not None:
-                self._write(folder, stem, part)
-        self._register(phase, stem, mask)
-
-    def add_files(
-        self,
-        phase: Phase,
-        stem: str,
-        image: Path,
-        mask: Path,
-        *,
-        mirrored: Path | None = None,
-        instances: Path | None = None,
-        copy: bool = False,
-    ) -> None:
-        """Take over one photo with its masks from other folders, as links or copies; else as `add`.
-
-        Raises UserError when a file is missing or damaged, a mask holds foreign ids or does not fit its photo.
-        """
-        if self.keep(phase, stem):
-            return
-        ids, shape = read_mask(mask), check_photo(image)
-        if ids.shape != shape:
-            raise UserError(size_mismatch(image, shape, ids.shape))
-        self.space.check(ids, f"mask {mask}")
-        if mirrored is None:
-            self._write(MIRRORED, stem, self.space.mirror(ids))
-        files = {IMAGES: image, MIRRORED: mirrored, INSTANCES: instances, CLASSES: mask}
-        for folder, source in files.items():
-            if source is not None:
-                place(source, self.path(folder, stem), copy)
-        self._register(phase, stem, ids)
-
-    def _write(self, folder: str, stem: str, mask: np.ndarray) -> None:
-        palette = self.space.palette if folder in (CLASSES, MIRRORED) else None
-        write_mask(self.path(folder, stem), mask, palette, durable=False)
-
-    def _register(self, phase: Phase, stem: str, mask: np.ndarray) -> None:
-        self._presence[phase][stem] = self.space.present(mask, f"mask {stem}.png")
-
-    def use_index(self, phase: Phase, index: dict[int, list[int]]) -> None:
-        """Use a given support index (the authors' one) instead of counting the masks."""
-        self._indexes[phase] = index
-
-
-def check_split(name: str, phase: Phase, split: int, photos: int) -> None:
-    """Raise UserError unless a phase has at least one query and one support photo."""
-    if not 0 < split < photos:
-        raise UserError(
-            f"{name} has {photos} {phase} photos, of which {split} should be queries; "
-            "there must be at least one query and one support photo"
-        )
-
-
-def place(source: Path, target: Path, copy: bool) -> None:
-    """Put a link to, or a copy of, `source` at `target`. Raises UserError when it cannot be read."""
-    if copy:
-        write_atomic(target, read_bytes(source), durable=False)
-        return
-    target.parent.mkdir(exist_ok=True)
-    target.unlink(missing_ok=True)
-    target.symlink_to(os.path.abspath(source))
+            path = picture_path(self.folder, folder, stem)
+            if isinstance(part, Path) and not copy:
+                path.parent.mkdir(exist_ok=True)
+                path.unlink(missing_ok=True)
+                path.symlink_to(os.path.abspath(part))
+            elif isinstance(part, np.ndarray):
+                palette = self._space.palette if folder in (CLASSES, MIRRORED) else None
+                write_mask(path, part, palette, durable=False)
+            elif part is not None:
+                write_atomic(path, read_bytes(part) if isinstance(part, Path) else part, durable=False)
+        self._presence[phase][stem] = classes

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from oshp_lite.data.dataset import Phase, open_dataset, size_mismatch
+from oshp_lite.data.dataset import Phase, check_sizes, open_dataset
 from oshp_lite.data.prepare import Preparation, TailorReport
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
@@ -209,8 +209,7 @@ def _crop(root: Path, stem: str, margin: float) -> tuple[np.ndarray, np.ndarray]
     if box is None:
         raise UserError(f"annotation {annotation} has no foreground, though CCP's has; git clone {SOURCE} again")
     image = read_image(photo)
-    if image.shape[:2] != tags.shape:
-        raise UserError(size_mismatch(photo, image.shape, tags.shape, "annotation"))
+    check_sizes(photo, image.shape, annotation=tags)
     top, bottom, left, right = box
     return image[top:bottom, left:right], tags[top:bottom, left:right]
 

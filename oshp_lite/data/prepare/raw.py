@@ -20,6 +20,7 @@ from oshp_lite.data.dataset import (
     MIRRORED,
     PHASES,
     Phase,
+    check_split,
     open_dataset,
     read_list,
     read_support_index,
@@ -28,7 +29,7 @@ from oshp_lite.data.pairs import Pair, build_support_index, journal_pairs
 from oshp_lite.data.prepare import Preparation, TailorReport
 from oshp_lite.data.prepare.command import whole_number
 from oshp_lite.data.registry import dataset_spec
-from oshp_lite.data.writer import DatasetWriter, check_split
+from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
 from oshp_lite.files import cannot_read, read_mask, sha256_json
 from oshp_lite.labels import LabelSpace
@@ -389,13 +390,14 @@ def tailor(
         recipe={**identity, "copy": copy, "root": "" if copy else str(root.resolve())},
         fingerprint=sha256_json(identity),
         inclusive=True,
+        indexes={phase: index for phase, index in indexes.items() if index is not None},
         force=force,
         details={"notes": notes},
     )
     with writer:
         work = [] if writer.done else [(phase, stem) for phase in PHASES for stem in stems[phase]]
         for phase, stem in tqdm(work, desc=layout.name, unit="photo", disable=not progress or writer.done):
-            writer.add_files(
+            writer.add(
                 phase,
                 stem,
                 raw.image[stem],
@@ -404,8 +406,5 @@ def tailor(
                 instances=raw.instances.get(stem) if len(raw.instances) >= len(everything) else None,
                 copy=copy,
             )
-        for phase, index in indexes.items():
-            if index is not None:
-                writer.use_index(phase, index)
     made = open_dataset(out)
     return TailorReport(out, made.counts(), tuple(made.description["notes"]), fresh=not writer.done)
