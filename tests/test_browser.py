@@ -135,7 +135,6 @@ def example() -> dict[str, Any]:
     from oshp_lite.study.records import Results
     from oshp_lite.study.report import png
     from oshp_lite.study.tables import make_table
-    from oshp_lite.study.tables.table import style
     from oshp_lite.study.tables.table import to_html as table_html
     from oshp_lite.viz import fig_to_png
 
@@ -162,7 +161,6 @@ def example() -> dict[str, Any]:
     entry = {"notebook": "03_x.ipynb", "title": "X", "file": "", "seconds": 5.0, "status": "done", "reason": ""}
     rows = [("EOP-Net", "own", scores, run), ("trivial: copy", "other", scores, None)]
     return {
-        "style": style(),
         "claims": to_html(ledger(nothing, "quick"), styled=False),
         "origins": Counter({"committed": 3}),
         "older": 1,

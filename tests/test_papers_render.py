@@ -18,8 +18,7 @@ from papers_made_up import made_up_results
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import Results
 from oshp_lite.study.tables import TABLES, make_table
-from oshp_lite.study.tables import table as render
-from oshp_lite.study.tables.table import Column, Label, Note, Row, Table
+from oshp_lite.study.tables.table import FORMS, Cell, Column, Note, Row, Table, to_html, write_table
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +83,7 @@ def from_html(text: str) -> tuple[list[list[str]], list[str]]:
 
 
 def from_latex(text: str) -> list[list[str]]:
-    """The body of a tabular as texts: undoes what `to_latex` does, by its own table of escapes."""
+    """The body of a tabular as texts: undoes what the LaTeX form does, by its own table of escapes."""
     body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
     pairs = {r"$\pm$": "±", r"\dag{}": "†", r"\ddag{}": "‡", r"$\times$": "×", r"\textbar{}": "|", r"\textless{}": "<"}
     pairs |= {r"\textgreater{}": ">", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textbackslash{}": "\\"}
@@ -119,10 +118,10 @@ def from_markdown(text: str) -> list[list[str]]:
 def test_nothing_is_lost_in_any_form(name: str, full: Results) -> None:
     table = make_table(name, full)
     wanted = texts(table)
-    rows, notes = from_html(render.to_page(table))
+    rows, notes = from_html(FORMS["html"](table))
     assert rows == wanted
     assert notes == [" ".join(str(note).split()) for note in table.notes]
-    read = list(csv.reader(io.StringIO(render.to_csv(table))))
+    read = list(csv.reader(io.StringIO(FORMS["csv"](table))))
     assert read[0] == [column.full for column in table.columns]
     assert [[" ".join(cell.split()) for cell in row] for row in read[1 : 1 + len(wanted)]] == wanted
     assert [row[0].removeprefix("# ") for row in read[1 + len(wanted) :]] == [
@@ -130,9 +129,9 @@ def test_nothing_is_lost_in_any_form(name: str, full: Results) -> None:
         table.source,
         *map(str, table.notes),
     ]
-    assert from_latex(render.to_latex(table)) == wanted
-    assert from_markdown(render.to_markdown(table)) == wanted
-    assert [[cell["shown"] for cell in row["cells"]] for row in json.loads(render.to_json(table))["rows"]] == [
+    assert from_latex(FORMS["tex"](table)) == wanted
+    assert from_markdown(FORMS["md"](table)) == wanted
+    assert [[cell["shown"] for cell in row["cells"]] for row in json.loads(FORMS["json"](table))["rows"]] == [
         [cell.shown for cell in row.cells] for row in table.rows
     ]
 
@@ -144,18 +143,19 @@ _TEXT = st.text(alphabet=st.sampled_from(list("ab1 &%$#_{}~^<>|*`±†‡–×\"
 @given(st.lists(st.tuples(_TEXT, _TEXT), min_size=1, max_size=4), _TEXT)
 def test_odd_signs_survive_html_csv_and_json(pairs: list[tuple[str, str]], note: str) -> None:
     columns = (Column("name & more", "", "row"), Column("x_1", "group %"))
-    rows = tuple(Row((Label(one), Label(two))) for one, two in pairs)
+    rows = tuple(Row((Cell(one), Cell(two))) for one, two in pairs)
     table = Table("odd", "Odd <signs>", "nowhere", columns, rows, (Note(note),))
-    assert from_html(render.to_html(table))[0] == texts(table)
-    assert list(csv.reader(io.StringIO(render.to_csv(table))))[1 : 1 + len(rows)] == [list(p) for p in pairs]
-    assert json.loads(render.to_json(table)) == json.loads(json.dumps(table.plain()))
+    assert from_html(to_html(table))[0] == texts(table)
+    assert list(csv.reader(io.StringIO(FORMS["csv"](table))))[1 : 1 + len(rows)] == [list(p) for p in pairs]
+    plain = json.loads(FORMS["json"](table))["rows"]
+    assert [[cell["text"] for cell in row["cells"]] for row in plain] == [list(p) for p in pairs]
     # LaTeX: no special sign stands bare
-    inside = render.to_latex(table).split(r"\midrule")[1].split(r"\bottomrule")[0]
+    inside = FORMS["tex"](table).split(r"\midrule")[1].split(r"\bottomrule")[0]
     assert not re.search(r"(?<!\\)[%#_^~]", inside)
 
 
 def test_html_is_accessible_and_without_inline_style(full: Results) -> None:
-    shown = render.to_html(make_table("eopnet2", full), styled=False)
+    shown = to_html(make_table("eopnet2", full), styled=False)
     assert "<style" not in shown
     assert " style=" not in shown
     assert shown.count("<caption>") == 1
@@ -168,11 +168,11 @@ def test_html_is_accessible_and_without_inline_style(full: Results) -> None:
 
 
 def test_all_five_files_are_written(full: Results, tmp_path: Path) -> None:
-    paths = render.write_table(make_table("eopnet5", full), tmp_path / "tables")
+    paths = write_table(make_table("eopnet5", full), tmp_path / "tables")
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
         f"eopnet5.{ending}" for ending in sorted(paths)
     ]
     assert paths["html"].read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"):
-        render.write_table(make_table("eopnet5", full), tmp_path / "file")
+        write_table(make_table("eopnet5", full), tmp_path / "file")

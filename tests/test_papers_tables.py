@@ -17,8 +17,8 @@ from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import _tuned
 from oshp_lite.study.statistics import bootstrap
 from oshp_lite.study.tables import TABLES, make_table
-from oshp_lite.study.tables.measure import braces
-from oshp_lite.study.tables.table import Column, Label, MeasuredCell, Missing, PrintedCell, Row, Table
+from oshp_lite.study.tables.measure import runs_cell
+from oshp_lite.study.tables.table import Cell, Column, Row, Table
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def full() -> Results:
     return made_up_results()
 
 
-def cells(table: Table, **about: str) -> list[tuple[str, object]]:
+def cells(table: Table, **about: str) -> list[tuple[str, Cell]]:
     """(full column label, cell) of the first row of that group and kind."""
     row = next(row for row in table.rows if all(getattr(row, name) == value for name, value in about.items()))
     return [(column.full, cell) for column, cell in zip(table.columns, row.cells, strict=True)]
@@ -35,10 +35,10 @@ def cells(table: Table, **about: str) -> list[tuple[str, object]]:
 @pytest.mark.parametrize("name", TABLES)
 def test_without_results_every_table_still_stands(name: str) -> None:
     table = make_table(name, Results())
-    assert not any(isinstance(cell, MeasuredCell) for row in table.rows for cell in row.cells)
-    missing = [cell for row in table.rows for cell in row.cells if isinstance(cell, Missing)]
+    assert not any(cell.kind == "measured" for row in table.rows for cell in row.cells)
+    missing = [cell for row in table.rows for cell in row.cells if cell.kind == "missing"]
     assert all(cell.reason for cell in missing)
-    assert any(cell.what == "not run" for cell in missing)
+    assert any(cell.text == "not run" for cell in missing)
     assert any(str(note).endswith("not run yet.") for note in table.notes)
 
 
@@ -46,27 +46,27 @@ def test_without_results_every_table_still_stands(name: str) -> None:
 def test_every_cell_is_one_of_the_kinds_and_measured_ones_name_their_data(name: str, full: Results) -> None:
     table = make_table(name, full)
     for row in table.rows:
-        measured = [cell for cell in row.cells if isinstance(cell, MeasuredCell)]
-        assert all(isinstance(cell, Label | PrintedCell | MeasuredCell | Missing) for cell in row.cells)
+        measured = [cell for cell in row.cells if cell.kind == "measured"]
+        assert {cell.kind for cell in row.cells} <= {"label", "printed", "measured", "missing"}
         if not measured:
             continue
         (data,) = [cell for column, cell in zip(table.columns, row.cells, strict=True) if column.kind == "data"]
-        assert isinstance(data, Label)
+        assert data.kind == "label"
         assert any(spec.title in data.text for spec in DATASETS.values())
         assert "lite; committed" in data.text
-        if any(isinstance(cell, PrintedCell) for cell in row.cells):  # side by side: the column says so as well
+        if any(cell.kind == "printed" for cell in row.cells):  # side by side: the column says so as well
             for column, cell in zip(table.columns, row.cells, strict=True):
-                assert not isinstance(cell, MeasuredCell) or "measured on synth-atr" in column.group
+                assert cell.kind != "measured" or "measured on synth-atr" in column.group
         assert all(cell.runs for cell in measured)
 
 
 def test_a_measured_cell_is_the_bootstrap_over_its_seeds(full: Results) -> None:
     table = make_table("eopnet2", full)
     found = dict(cells(table, group="eopnet", kind="measured"))["k-way novel mIoU: fold 1"]
-    assert isinstance(found, MeasuredCell)
+    assert found.kind == "measured"
     runs = full.seeds(RunKey("eopnet", "synth-atr", 1, "k"))
     expected = bootstrap(runs, "novel")
-    assert (found.mean, found.low, found.high) == tuple(100 * value for value in expected)
+    assert (found.value, found.low, found.high) == tuple(100 * value for value in expected)
     assert found.spread == pytest.approx(np.std([100 * run.score("novel") for run in runs], ddof=1))
     assert (found.seeds, len(found.runs)) == (3, 3)
     assert re.fullmatch(r"\d+\.\d ±\d\.\d \(n=3\) \[\d+\.\d, \d+\.\d\]", replace(found, best=False).shown)
@@ -76,13 +76,13 @@ def test_averages_need_both_folds_except_where_only_an_average_is_printed(full: 
     table = make_table("eopnet2", full)
     two, one = (dict(cells(table, group=method, kind="measured")) for method in ("popnet", "sgone"))
     mean = two["k-way novel mIoU: average"]
-    assert isinstance(mean, MeasuredCell)
+    assert mean.kind == "measured"
     folds = [two[f"k-way novel mIoU: fold {number}"] for number in (1, 2)]
-    assert mean.mean == pytest.approx(np.mean([cell.mean for cell in folds if isinstance(cell, MeasuredCell)]))
+    assert mean.value == pytest.approx(np.mean([cell.value for cell in folds if cell.value is not None]))
     assert (mean.folds, mean.spread) == ((1, 2), None)
-    assert isinstance(one["k-way novel mIoU: average"], Missing)
+    assert one["k-way novel mIoU: average"].kind == "missing"
     accuracy = one["k-way overall accuracy: average"]
-    assert isinstance(accuracy, MeasuredCell)
+    assert accuracy.kind == "measured"
     assert (accuracy.folds, accuracy.mark) == ((1,), "‡")
     assert any(note.mark == "‡" for note in table.notes)
 
@@ -91,13 +91,13 @@ def test_what_is_ours_is_marked_and_what_is_missing_says_why(full: Results) -> N
     table = make_table("eopnet2", full)
     for method, mark in (("ppnet", "†"), ("finetune", "†"), ("sgone", ""), ("eopnet", ""), ("label_transfer", "†")):
         found = dict(cells(table, group=method, kind="measured"))["k-way novel mIoU: fold 1"]
-        assert isinstance(found, MeasuredCell)
+        assert found.kind == "measured"
         assert found.mark == mark
     names = [row.cells[0].shown for row in table.rows]
     assert "Nearest-patch label transfer (ours, in no paper)†" in names
     assert not any(row.kind == "paper" and row.group == "label_transfer" for row in table.rows)
     sam = dict(cells(table, group="persam", kind="measured"))["k-way novel mIoU: fold 1"]
-    assert isinstance(sam, Missing)
+    assert sam.kind == "missing"
     assert any(note.mark == sam.mark and note.text == "needs SAM weights." for note in table.notes)
     assert any("background as in PANet" in name for name in names)
 
@@ -109,8 +109,8 @@ def test_screened_rows_stand_below_measured_ones_but_not_for_eopnet(full: Result
     assert [row.kind for row in table.rows if row.group == "eopnet"] == ["paper", "measured"]
     plain = Results([made_up(RunKey("sgone", "synth-atr", 1, "k"), screened=False)])
     found = dict(cells(make_table("eopnet2", plain), group="sgone", kind="screened"))["k-way novel mIoU: fold 1"]
-    assert isinstance(found, Missing)
-    assert found.what == "not screened"
+    assert found.kind == "missing"
+    assert found.text == "not screened"
 
 
 def test_best_is_marked_apart_for_paper_and_measured(full: Results) -> None:
@@ -125,7 +125,7 @@ def test_best_is_marked_apart_for_paper_and_measured(full: Results) -> None:
 def test_printed_numbers_that_do_not_add_up_carry_a_star_and_a_note(full: Results) -> None:
     table = make_table("eopnet2", full)
     shown = dict(cells(table, group="popnet", kind="paper"))
-    assert shown["1-way novel mIoU: average"].shown == "31.9*"  # type: ignore[arg-type]
+    assert shown["1-way novel mIoU: average"].shown == "31.9*"
     assert any(note.mark == "*" and "33.5" in note.text for note in table.notes)
     frames = make_table("framework", full)
     assert any(note.mark == "*" and "61.6" in note.text for note in frames.notes)
@@ -133,7 +133,7 @@ def test_printed_numbers_that_do_not_add_up_carry_a_star_and_a_note(full: Result
 
 def test_the_table_on_real_photos_has_no_paper_in_it(full: Results) -> None:
     table = make_table("ccp", full)
-    assert not any(isinstance(cell, PrintedCell) for row in table.rows for cell in row.cells)
+    assert not any(cell.kind == "printed" for row in table.rows for cell in row.cells)
     assert len(table.columns) == len(make_table("eopnet2", full).columns)
     assert all("CCP-OS (real photos)" in row.cells[2].shown for row in table.rows)
 
@@ -157,9 +157,9 @@ def test_one_run_serves_several_tables(full: Results) -> None:
     one = dict(cells(make_table("eopnet2", full), group="eopnet", kind="measured"))["k-way novel mIoU: fold 1"]
     for name, row in (("eopnet5", 5), ("eopnet6", 3), ("eopnet7", 0)):
         other = make_table(name, full).rows[row].cells[3]
-        assert isinstance(other, MeasuredCell)
-        assert isinstance(one, MeasuredCell)
-        assert other.mean == one.mean
+        assert other.kind == "measured"
+        assert one.kind == "measured"
+        assert other.value == one.value
 
 
 def test_a_study_with_another_momentum_does_not_fill_the_papers_row() -> None:
@@ -169,11 +169,11 @@ def test_a_study_with_another_momentum_does_not_fill_the_papers_row() -> None:
     names = [row.cells[0].shown for row in table.rows]
     assert names == ["0.8", "0.9", "0.99", "0.999", "0.9999", "0.9 (the full network here)†"]
     printed, measured = table.rows[3].cells[1], table.rows[3].cells[3]
-    assert isinstance(printed, PrintedCell)
-    assert printed.printed.value == 31.1
-    assert isinstance(measured, Missing)
-    assert isinstance(table.rows[5].cells[3], MeasuredCell)
-    assert isinstance(table.rows[5].cells[1], Missing)
+    assert printed.kind == "printed"
+    assert printed.value == 31.1
+    assert measured.kind == "missing"
+    assert table.rows[5].cells[3].kind == "measured"
+    assert table.rows[5].cells[1].kind == "missing"
 
 
 def test_settings_are_told_shared_ones_once() -> None:
@@ -219,7 +219,7 @@ def test_an_option_of_a_preset_counts_as_one_that_was_given() -> None:
 
 def test_a_row_that_was_never_planned_says_so(full: Results) -> None:
     shown = dict(cells(make_table("eopnet2", full), group="panet-bg-panet", kind="measured"))
-    reasons = {cell.reason for cell in shown.values() if isinstance(cell, Missing)}
+    reasons = {cell.reason for cell in shown.values() if cell.kind == "missing"}
     assert reasons == {"not planned: this row exists for fold 1, k-way only"}
 
 
@@ -254,10 +254,10 @@ def test_costs_come_from_one_run_or_say_why_not() -> None:
     }
     table = make_table("eopnet8", Results(), costs=[{**about, "rows": rows, "notes": ["As released: 243.6 G."]}])
     shown = dict(cells(table, group="eopnet", kind="measured"))
-    assert [cell.shown for cell in shown.values()][3:7] == ["120.9", "44.2", "2.00", "1.00"]  # type: ignore[arg-type]
+    assert [cell.shown for cell in shown.values()][3:7] == ["120.9", "44.2", "2.00", "1.00"]
     assert any("243.6" in note.text for note in table.notes)
     assert any(note.text == "needs SAM weights." for note in table.notes)
-    assert dict(cells(table, group="eopnet", kind="paper"))["MACs (G)"].printed.value == 129.3  # type: ignore[attr-defined]
+    assert dict(cells(table, group="eopnet", kind="paper"))["MACs (G)"].value == 129.3
     ratios = {row.group: row.cells[-1].shown for row in table.rows if row.kind == "paper"}
     assert ratios == {"panet": "0.19", "ppnet": "0.03", "popnet": "0.65", "eopnet": "1.00"}  # 2.3, 0.3, 7.8 of 12.0
     assert not any(column.kind == "runs" for column in table.columns)
@@ -269,13 +269,14 @@ def test_unknown_tables_get_a_sentence() -> None:
 
 
 def test_braces_fold_seeds_only() -> None:
-    assert braces(["a-seed0", "a-seed1", "b-seed2-x", "a-seed10", "a-seed0"]) == "a-seed{0,1,10} b-seed2-x"
-    assert braces([]) == ""
+    cell = runs_cell([Cell("1", runs=("a-seed0", "a-seed1", "b-seed2-x")), Cell("2", runs=("a-seed10", "a-seed0"))])
+    assert (cell.text, cell.mono) == ("a-seed{0,1,10} b-seed2-x", True)
+    assert runs_cell([]).text == "–"
 
 
 def test_rows_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="cells"):
-        Table("x", "x", "x", (Column("a"),), (Row((Label("1"), Label("2"))),))
+        Table("x", "x", "x", (Column("a"),), (Row((Cell("1"), Cell("2"))),))
 
 
 def test_a_new_table_is_one_declared_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,5 +287,5 @@ def test_a_new_table_is_one_declared_entry(monkeypatch: pytest.MonkeyPatch) -> N
     run = made_up(RunKey("eopnet", "ccp-os", 1, "k", condition="papers"))
     table = make_table("two", Results([run]))
     assert [column.full for column in table.columns][1] == "measured on CCP-OS (real photos), fold 1: novel mIoU"
-    assert [type(row.cells[1]) for row in table.rows] == [MeasuredCell, Missing]
+    assert [row.cells[1].kind for row in table.rows] == ["measured", "missing"]
     assert table.source == "in no paper"

@@ -24,7 +24,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS, families
 from oshp_lite.study.quantities import Outcome, Quantity, Side
 from oshp_lite.study.records import Measured, NotRun, Results
-from oshp_lite.study.tables.table import fill, style
+from oshp_lite.study.tables.table import fill
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
 Word = Literal["reproduced", "not reproduced", "undecided", "not run"]
@@ -415,7 +415,7 @@ def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
     ]
     datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
     known = {"datasets": datasets, "claims": claims, "marks": _MARKS, "brief": _brief}
-    return fill("ledger.html", summary=summary_line(verdicts), style=style() if styled else "", **known)
+    return fill("ledger.html", summary=summary_line(verdicts), styled=styled, **known)
 
 
 def _findings(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from oshp_lite.study.figures.charts import training_curves
 from oshp_lite.study.pages import write_page
 from oshp_lite.study.plan import Finder, Training, training_config
 from oshp_lite.study.records import Measured
-from oshp_lite.study.tables.table import FORMS, fill, style, to_html
+from oshp_lite.study.tables.table import FORMS, fill, to_html
 from oshp_lite.viz import fig_to_png
 
 ROWS = {"made": "made", "found": "found finished", "not run": "not run", "failed": "failed"}
@@ -146,7 +146,6 @@ def _exhibits(made: Exhibits) -> dict[str, Any]:
     results = [made.results.get(key) for key in made.results.keys()]  # noqa: SIM118 - not a mapping
     runs = [run for run in results if isinstance(run, Measured)]
     return {
-        "style": style(),
         "claims": claims.to_html(made.verdicts, styled=False),
         "origins": Counter(run.origin for run in runs),
         "older": sum(bool(run.provenance.get("older_code")) for run in runs),

@@ -1,6 +1,6 @@
 """Every table of both papers, and one on real photos, made from the printed numbers and from results at hand.
 
-A table is one entry of `declared.yaml`; its kind names the module that makes it.
+A table is one entry of `declared.yaml`; its kind names the function that makes it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import yaml
 
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import Results
-from oshp_lite.study.tables.comparison import comparison_table
 from oshp_lite.study.tables.cost import cost_table
-from oshp_lite.study.tables.parts import parts_table
+from oshp_lite.study.tables.scores import score_table
 from oshp_lite.study.tables.table import Table
 
 
@@ -37,12 +36,10 @@ def make_table(name: str, results: Results, *, costs: Sequence[Mapping[str, Any]
 
     costs  what `study.cost` wrote, for tables of costs only. Raises UserError for an unknown id.
     """
-    if name not in declared():
+    spec = declared().get(name)
+    if spec is None:
         raise UserError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
-    spec = declared()[name]
-    if spec["kind"] == "comparison":
-        return comparison_table(name, spec, results)
-    return cost_table(name, spec, results, costs) if spec["kind"] == "cost" else parts_table(name, spec, results)
+    return cost_table(name, spec, costs) if spec["kind"] == "cost" else score_table(name, spec, results)
 
 
 def make_tables(results: Results, *, costs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Table]:

@@ -14,34 +14,14 @@ import numpy as np
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.records import Measured, NotRun, Results, RunKey
+from oshp_lite.study.printed.numbers import PAPER_NAMES, printed_tables
+from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import bootstrap
-from oshp_lite.study.tables.table import (
-    FLAGGED,
-    Cell,
-    Column,
-    Label,
-    MeasuredCell,
-    Missing,
-    Note,
-    PrintedCell,
-    Row,
-    Table,
-)
+from oshp_lite.study.tables.table import FLAGGED, Cell, Column, Note, Row, Table, missing
 
 MEASURES = {"novel": "novel", "human": "human", "acc": "accuracy", "bi": "bi_miou"}
 """A column's word -> measure of `study.records`."""
 HEADS = {"novel": "novel mIoU", "human": "human mIoU", "acc": "overall accuracy", "bi": "Bi-mIoU"}
-
-HOW = Note(
-    "Scores in per cent. Measured: the mean over seeds and folds, ± the standard deviation over seeds (n of them), and "
-    "in brackets the 95 % interval from drawing query photos with their test pairs (and seeds, from two on) anew. "
-    "The best of each column in bold, the paper's and the measured ones apart."
-)
-SCREENING = Note(
-    "Screened by EOP-Net: the same answers, with everything outside the person mask of this protocol's EOP-Net set to "
-    "background. EOP-Net's own row has that already."
-)
 
 
 def data_name(dataset: str) -> str:
@@ -55,52 +35,36 @@ def all_seeds(results: Results, keys: Iterable[RunKey]) -> list[Measured]:
 
 
 def measured_cell(
-    results: Results,
-    keys: Sequence[RunKey],
-    measure: str,
-    *,
-    screened: bool = False,
-    mark: str = "",
-    partial: bool = False,
-) -> MeasuredCell | Missing:
+    results: Results, keys: Sequence[RunKey], measure: str, *, screened: bool = False, mark: str = "", partial: bool
+) -> Cell:
     """A score in per cent over folds (one key each) and all their seeds, or why there is none.
 
     measure  a column's word ("novel", "human", "acc", "bi")
-    partial  take what folds there are (marked by `folds`); otherwise every key must have been run
+    partial  take what folds there are (see `Cell.folds`); otherwise every key must have been run
     """
     absent = [key for key in keys if not results.seeds(key)]
     if absent and (not partial or len(absent) == len(keys)):
-        missing = results.get(absent[0])
-        return Missing(missing.reason if isinstance(missing, NotRun) else "not run yet")
+        return missing(getattr(results.get(absent[0]), "reason", "not run yet"))
     runs = all_seeds(results, keys)
     folds = sorted({run.key.fold for run in runs})
     if screened:
         runs = [run for run in runs if run.screened is not None]
         if sorted({run.key.fold for run in runs}) != folds:
             why = "EOP-Net's person mask of the same data, fold, way and seed is not at hand"
-            return Missing(why, "not screened")
+            return missing(why, "not screened")
     name = MEASURES[measure]
     try:
-        estimate = bootstrap(runs, name, screened=screened)
+        mean, low, high = (100 * value for value in bootstrap(runs, name, screened=screened))
     except UserError as error:
-        return Missing(str(error))
-    if math.isnan(estimate.mean):
-        return Missing("no test pair holds these classes")
+        return missing(str(error))
+    if math.isnan(mean):
+        return missing("no test pair holds these classes")
     # the spread over the seeds that every fold has; the mean of the folds comes first
     by_fold = [{run.key.seed: run.score(name, screened=screened) for run in runs if run.key.fold == n} for n in folds]
-    common = sorted(set.intersection(*map(set, by_fold)))
-    each = [100 * float(np.mean([scores[seed] for scores in by_fold])) for seed in common]
-    mean, low, high = (100 * value for value in estimate)
-    return MeasuredCell(
-        mean,
-        low,
-        high,
-        spread=float(np.std(each, ddof=1)) if len(each) > 1 else None,
-        seeds=max(1, len(each)),
-        runs=tuple(run.key.slug for run in runs),
-        folds=tuple(folds),
-        mark=mark,
-    )
+    each = [100 * np.mean([scores[seed] for scores in by_fold]) for seed in set.intersection(*map(set, by_fold))]
+    spread = float(np.std(each, ddof=1)) if len(each) > 1 else None
+    rests: dict[str, Any] = {"seeds": max(1, len(each)), "runs": tuple(run.key.slug for run in runs)}
+    return Cell(f"{mean:.1f}", "measured", mark, False, False, mean, low, high, spread, folds=tuple(folds), **rests)
 
 
 def where_measured(runs: Sequence[Measured], dataset: str) -> str:
@@ -112,7 +76,23 @@ def where_measured(runs: Sequence[Measured], dataset: str) -> str:
     return f"{data_name(dataset)}, {profiles}; {origins}{older}"
 
 
+def runs_cell(cells: Iterable[Cell]) -> Cell:
+    """The runs behind some cells, seeds folded: "eopnet-…-seed{0,1,2}"; a shell unfolds them again."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for slug in dict.fromkeys(slug for cell in cells for slug in cell.runs):
+        before, seed, after = re.fullmatch(r"(.*-seed|)(\d+|)(.*)", slug).groups()  # type: ignore[union-attr]
+        seeds.setdefault((before, after), []).append(seed)
+    names = (
+        before + (f"{{{','.join(sorted(some, key=int))}}}" if len(some) > 1 else some[0]) + after
+        for (before, after), some in seeds.items()
+    )
+    return Cell(" ".join(names) or "–", mono=bool(seeds))
+
+
 # ------------------------------------------------------------------------------------------------ notes on settings
+
+_WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
+"""Settings that also concern a method without a training of its own: the photos, and what its encoder learned first."""
 
 
 def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[Note]:
@@ -120,50 +100,44 @@ def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[Note]:
 
     An option that one method was given is compared with its value in the others, be that given or from their preset.
 
-    runs_of  results by the method's label; methods without results or recorded settings are left out
+    runs_of  results by method; methods without results or recorded settings are left out
     """
-    firsts = {
-        name: next((run for run in runs if run.provenance.get("settings")), None) for name, runs in runs_of.items()
-    }
-    recorded = {name: (run.key.method, run.provenance["settings"]) for name, run in firsts.items() if run is not None}
+    firsts = {name: [run.provenance.get("settings") for run in runs] for name, runs in runs_of.items()}
+    recorded: dict[str, dict[str, Any]] = {name: next(filter(None, some), {}) for name, some in firsts.items()}
+    recorded = {name: settings for name, settings in recorded.items() if settings}
     if len(recorded) < 2:
         return []
-    given = list(dict.fromkeys(option for _, settings in recorded.values() for option in settings.get("options", {})))
+    given = dict.fromkeys(option for settings in recorded.values() for option in settings.get("options", {}))
     trained: dict[str, dict[str, str]] = {}
     untrained = []
-    for name, (method, settings) in recorded.items():
-        options = settings.get("options", {})
-        if METHODS[method].training_free:
+    for name, settings in recorded.items():
+        method, options = METHODS[name], settings.get("options", {})
+        if method.training_free:
             words = _words({key: settings.get(key) for key in _WITHOUT_TRAINING} | options)
-            untrained.append(Note(f"{name}, which is not trained: {'; '.join(words.values())}."))
+            untrained.append(Note(f"{method.label}, which is not trained: {'; '.join(words.values())}."))
             continue
-        known = _preset(method, settings.get("variant")) | options
-        flat = {key: value for key, value in settings.items() if key != "options"}
-        trained[name] = _words(flat | {option: known[option] for option in given if option in known})
+        known = _preset(name, settings.get("variant")) | options
+        own = {option: known[option] for option in given if option in known}
+        trained[method.label] = _words({key: settings[key] for key in settings if key != "options"} | own)
     usual = {}
     for key in next(iter(trained.values()), {}):
-        values = Counter(words[key] for words in trained.values() if key in words)
-        word, count = values.most_common(1)[0]
-        if values.total() == len(trained) and 2 * count > len(trained):
+        values = [words.get(key) for words in trained.values()]
+        word, count = Counter(values).most_common(1)[0]
+        if None not in values and 2 * count > len(values):
             usual[key] = word
-    own = {name: [word for key, word in words.items() if usual.get(key) != word] for name, words in trained.items()}
-    notes = [Note(f"Trained methods, unless said otherwise: {'; '.join(usual.values())}.")] if usual else []
-    return notes + [Note(f"{name}: {'; '.join(words)}.") for name, words in own.items() if words] + untrained
-
-
-_WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
-"""Settings that also concern a method without a training of its own: the photos, and what its encoder learned first."""
+    notes = [f"Trained methods, unless said otherwise: {'; '.join(map(str, usual.values()))}."] if usual else []
+    for label, words in trained.items():
+        apart = [word for key, word in words.items() if usual.get(key) != word]
+        notes += [f"{label}: {'; '.join(apart)}."] if apart else []
+    return [*map(Note, notes), *untrained]
 
 
 def _words(settings: Mapping[str, Any]) -> dict[str, str]:
     def plain(value: Any) -> str:
-        return f"{value:g}" if isinstance(value, float) else "x".join(map(str, value)) if _many(value) else str(value)
+        many = isinstance(value, list | tuple)
+        return f"{value:g}" if isinstance(value, float) else "x".join(map(str, value)) if many else str(value)
 
     return {key: f"{key} {plain(value)}" for key, value in settings.items() if value is not None}
-
-
-def _many(value: Any) -> bool:
-    return isinstance(value, list | tuple)
 
 
 def _preset(method: str, variant: str | None) -> dict[str, Any]:
@@ -175,11 +149,10 @@ def _preset(method: str, variant: str | None) -> dict[str, Any]:
     if variant is None or method not in presets:
         return {}
     options = vars(presets[method](variant))
-    # the name that recorded runs use
-    return options | {"unlabelled_foreground": options["unlabelled"]}
+    return options | {"unlabelled_foreground": options["unlabelled"]}  # the name that recorded runs use
 
 
-def tuning_notes(results: Results, methods: Sequence[str]) -> list[Note]:
+def tuning_notes(results: Results, methods: Iterable[str]) -> list[Note]:
     """How much each measured method was tuned, where that is known."""
     known = "; ".join(f"{METHODS[name].label}: {results.tuned[name]}" for name in methods if name in results.tuned)
     return [Note(f"Settings tried on base classes held out of training photos. {known}.")] if known else []
@@ -188,73 +161,45 @@ def tuning_notes(results: Results, methods: Sequence[str]) -> list[Note]:
 # ---------------------------------------------------------------------------------------------- finishing touches
 
 
-def braces(slugs: Iterable[str]) -> str:
-    """Names of runs with seeds folded: "eopnet-…-seed{0,1,2}"; a shell unfolds them again."""
-    seeds: dict[tuple[str, str], list[str]] = {}
-    for slug in dict.fromkeys(slugs):
-        before, seed, after = re.fullmatch(r"(.*-seed|)(\d+|)(.*)", slug).groups()  # type: ignore[union-attr]
-        seeds.setdefault((before, after), []).append(seed)
-    return " ".join(
-        f"{before}{{{','.join(sorted(some, key=int))}}}{after}" if len(some) > 1 else f"{before}{some[0]}{after}"
-        for (before, after), some in seeds.items()
-    )
-
-
-def runs_label(cells: Iterable[Cell]) -> Label:
-    """The runs behind some cells, folded."""
-    slugs = [slug for cell in cells if isinstance(cell, MeasuredCell) for slug in cell.runs]
-    return Label(braces(slugs) or "–", mono=bool(slugs))
-
-
 def finished(
     name: str,
-    title: str,
-    source: str,
+    spec: Mapping[str, Any],
     columns: Sequence[Column],
     rows: Sequence[Row],
     notes: Sequence[Note],
-    scores: Sequence[str],
-    kinds: Sequence[str],
+    *,
+    best: bool = True,
 ) -> Table:
-    """A table with its best cells marked, every reason for a missing number given a letter, and all notes below it.
+    """A declared table with its best cells marked, a letter for every reason why a number is missing, and its notes.
 
-    scores  kinds of the columns in which there is a best cell, apart for each of `kinds` of rows
+    best  mark the highest number of each column among the rows of each kind, where at least two stand; what is screened
+          takes no part
     """
-    places = [place for place, column in enumerate(columns) if column.kind in scores]
-    rows, reasons = _with_reasons(_with_best(rows, places, kinds))
-    return Table(name, title, source, tuple(columns), tuple(rows), (*notes, *reasons))
-
-
-def _with_best(rows: Sequence[Row], places: Sequence[int], kinds: Sequence[str]) -> list[Row]:
-    """Mark the highest number of each column among the rows of each kind, where at least two stand."""
-    made = [list(row.cells) for row in rows]
-    for kind in kinds:
-        for place in places:
-            values = {}
-            for number, row in enumerate(rows):
-                cell = row.cells[place]
-                if row.kind == kind and isinstance(cell, PrintedCell | MeasuredCell):
-                    values[number] = cell.printed.value if isinstance(cell, PrintedCell) else round(cell.mean, 6)
-            for number, value in values.items():
-                cell = made[number][place]
-                if len(values) > 1 and value == max(values.values()):
-                    made[number][place] = replace(cell, best=True)  # type: ignore[type-var]
-    return [replace(row, cells=tuple(cells)) for row, cells in zip(rows, made, strict=True)]
-
-
-def _with_reasons(rows: Sequence[Row]) -> tuple[list[Row], list[Note]]:
-    """Give every reason for a missing number one letter; list the flags of printed numbers and the reasons."""
-    cells = [cell for row in rows for cell in row.cells]
-    reasons = dict.fromkeys(cell.reason for cell in cells if isinstance(cell, Missing) and cell.reason)
-    letters = {reason: _letter(number) for number, reason in enumerate(reasons)}
-    flagged = [cell.printed for cell in cells if isinstance(cell, PrintedCell) and cell.printed.flag]
-    notes = [Note(f"{one.row}, {one.table}: {one.flag}.", FLAGGED) for one in flagged]
-    marked = [
-        tuple(replace(one, mark=letters.get(one.reason, "")) if isinstance(one, Missing) else one for one in row.cells)
-        for row in rows
-    ]
-    made = [replace(row, cells=some) for row, some in zip(rows, marked, strict=True)]
-    return made, [*dict.fromkeys(notes), *(Note(f"{reason}.", letter) for reason, letter in letters.items())]
+    cells = [list(row.cells) for row in rows]
+    kinds = ("paper", "measured", "both") if best else ()
+    for place, kind in (
+        (place, kind) for place, column in enumerate(columns) for kind in kinds if column.kind != "screened"
+    ):
+        values = {
+            n: row[place].value or 0.0
+            for n, row in enumerate(cells)
+            if rows[n].kind == kind and row[place].value is not None
+        }
+        for number, value in values.items():
+            if len(values) > 1 and round(value, 6) == round(max(values.values()), 6):
+                cells[number][place] = replace(cells[number][place], best=True)
+    every = [cell for row in cells for cell in row]
+    letters = {
+        reason: _letter(n) for n, reason in enumerate(dict.fromkeys(cell.reason for cell in every if cell.reason))
+    }
+    flags = [cell.printed for cell in every if cell.printed and cell.printed.flag]
+    below = dict.fromkeys(Note(f"{one.row}, {one.table}: {one.flag}.", FLAGGED) for one in flags)
+    below |= dict.fromkeys(Note(f"{reason}.", letter) for reason, letter in letters.items())
+    marked = ([replace(cell, mark=letters[cell.reason]) if cell.reason else cell for cell in row] for row in cells)
+    made = (replace(row, cells=tuple(some)) for row, some in zip(rows, marked, strict=True))
+    printed = printed_tables().get(name)
+    source = f"{PAPER_NAMES[printed.paper]}, {printed.label}" if printed else "in no paper"
+    return Table(name, spec["title"], source, tuple(columns), tuple(made), (*notes, *below))
 
 
 def _letter(number: int) -> str:

@@ -1,6 +1,6 @@
 """What a table consists of, and its forms: cells that are printed, measured or missing; one template a form.
 
-`fill` and `style` serve every page that the study writes (`study/templates`).
+`fill` serves every page that the study writes (`study/templates`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from oshp_lite.files import write_atomic
 from oshp_lite.study.printed.numbers import Printed
@@ -29,94 +28,67 @@ FLAGGED = "*"
 """Marks a printed number that does not add up; the notes say why."""
 
 
+@dataclass(frozen=True)
 class Cell:
-    """One of the four kinds below."""
+    """Words, a paper's number, a measured number, or none and why.
 
-    @property
-    def shown(self) -> str:
-        """Everything the cell shows, as one line of plain text."""
-        return " ".join((main_of(self), *details_of(self)))
-
-
-@dataclass(frozen=True)
-class Label(Cell):
-    """Words that say what stands in a row: its name, its data. `mono` for names of runs."""
-
-    text: str
-    mono: bool = False
-
-
-@dataclass(frozen=True)
-class MeasuredCell(Cell):
-    """A measured number, in the unit of its column (scores in per cent).
-
-    mean, low, high  mean over seeds and folds, its 95 % interval (None where a number is exact)
-    spread           standard deviation over the seeds (None below two); seeds how many
-    runs             slugs of the runs behind it; folds those averaged
-    digits           decimals shown; mark stands behind the number; best: the best of its column
+    text    the words, the digits, or what stands in place of a number: "not run", "–" (the paper prints none)
+    mark    stands behind the text and names a note; best: the best of its column; mono: names of runs
+    value   the number in the unit of its column (scores in per cent); low and high: its 95 % interval; spread: standard
+            deviation over `seeds` seeds; all None where there is none
+    reason  why there is no number; printed: the paper's number
+    runs    slugs of the runs behind it; folds those averaged
     """
 
-    mean: float
+    text: str
+    kind: Literal["label", "printed", "measured", "missing"] = "label"
+    mark: str = ""
+    best: bool = False
+    mono: bool = False
+    value: float | None = None
     low: float | None = None
     high: float | None = None
     spread: float | None = None
     seeds: int = 1
+    reason: str = ""
+    printed: Printed | None = None
     runs: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
-    digits: int = 1
-    mark: str = ""
-    best: bool = False
+
+    @property
+    def main(self) -> str:
+        """The number or the words, with the mark."""
+        return f"{self.text} ({self.mark})" if self.mark and self.kind == "missing" else self.text + self.mark
+
+    @property
+    def details(self) -> list[str]:
+        """Spread over seeds and 95 % interval, as far as there are any."""
+        spread = [] if self.spread is None else [f"±{self.spread:.1f} (n={self.seeds})"]
+        return spread if self.low is None else [*spread, f"[{self.low:.1f}, {self.high:.1f}]"]
+
+    @property
+    def behind(self) -> str:
+        """The runs, the place in the paper with what does not add up, or the reason, in words."""
+        if self.printed:
+            return ": ".join(filter(None, (self.printed.source, self.printed.flag)))
+        return f"runs: {', '.join(self.runs)}" if self.runs else self.reason
+
+    @property
+    def shown(self) -> str:
+        """Everything the cell shows, as one line of plain text."""
+        return " ".join((self.main, *self.details))
 
 
-@dataclass(frozen=True)
-class Missing(Cell):
-    """No number, and why. `what` is "not run" (ours) or "–" (the paper prints none); `mark` names the note."""
-
-    reason: str
-    what: str = "not run"
-    mark: str = ""
+def printed_cell(number: Printed | None, why: str = "the paper prints no number here") -> Cell:
+    """A paper's number as a table shows it; where it prints none, a dash and why."""
+    if number is None:
+        return missing(why, "–")
+    return Cell(number.text, "printed", FLAGGED if number.flag else "", value=number.value, printed=number)
 
 
-@dataclass(frozen=True)
-class PrintedCell(Cell):
-    """A paper's number as a table shows it; `best` is the best of its column."""
-
-    printed: Printed
-    best: bool = False
-
-
-def main_of(cell: Cell) -> str:
-    """The number or the words, with marks."""
-    if isinstance(cell, MeasuredCell):
-        return f"{cell.mean:.{cell.digits}f}{cell.mark}"
-    if isinstance(cell, PrintedCell):
-        return cell.printed.text + (FLAGGED if cell.printed.flag else "")
-    if isinstance(cell, Missing):
-        return f"{cell.what} ({cell.mark})" if cell.mark else cell.what
-    return str(getattr(cell, "text", ""))
-
-
-def details_of(cell: Cell) -> list[str]:
-    """Spread over seeds and 95 % interval, as far as there are any."""
-    if not isinstance(cell, MeasuredCell):
-        return []
-    spread = [] if cell.spread is None else [f"±{cell.spread:.{cell.digits}f} (n={cell.seeds})"]
-    ends = () if cell.low is None or cell.high is None else (f"{end:.{cell.digits}f}" for end in (cell.low, cell.high))
-    return [*spread, *([f"[{', '.join(ends)}]"] if ends else [])]
-
-
-def source_of(cell: Cell) -> str:
-    """What stands behind a cell: the place in the paper and its flag, the runs, the reason, or ""."""
-    if isinstance(cell, PrintedCell):
-        return ": ".join(filter(None, (cell.printed.source, cell.printed.flag)))
-    if isinstance(cell, MeasuredCell):
-        return "runs: " + ", ".join(cell.runs) if cell.runs else ""
-    return str(getattr(cell, "reason", ""))
-
-
-def type_of(cell: Cell) -> str:
-    """ "label", "measured", "missing" or "printed"."""
-    return type(cell).__name__.removesuffix("Cell").lower()
+def missing(reason: str, text: str = "not run") -> Cell:
+    """No number of ours, and why."""
+    return Cell(text, "missing", reason=reason)
 
 
 @dataclass(frozen=True)
@@ -158,12 +130,12 @@ class Note:
     mark: str = ""
 
     def __str__(self) -> str:
-        return f"({self.mark}) {self.text}" if self.mark and self.mark.isalnum() else f"{self.mark} {self.text}".strip()
+        return f"({self.mark}) {self.text}" if self.mark.isalnum() else f"{self.mark} {self.text}".strip()
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table; `source` says where the papers' counterpart stands. the functions below give its forms."""
+    """A finished table; `source` says where the papers' counterpart stands. `FORMS` writes it."""
 
     id: str
     title: str
@@ -188,15 +160,6 @@ class Table:
         numbered = groupby(enumerate(self.rows), lambda one: one[1].group or one[0])
         return [[row for _, row in rows] for _, rows in numbered]
 
-    def plain(self) -> dict[str, Any]:
-        """The table as plain dicts and lists, for JSON: everything behind each cell, and what it shows."""
-        cells = [
-            [{"type": type_of(cell), "shown": cell.shown, **asdict(cell)} for cell in row.cells]  # type: ignore[call-overload]
-            for row in self.rows
-        ]
-        rows = [{"kind": r.kind, "group": r.group, "cells": some} for r, some in zip(self.rows, cells, strict=True)]
-        return {**asdict(self), "rows": rows}
-
     def __repr__(self) -> str:
         """One line; a notebook keeps it beside the HTML."""
         return f"<table {self.id}: {self.title}, {len(self.rows)} rows>"
@@ -208,30 +171,15 @@ class Table:
 
 # ---------------------------------------------------------------------------------------------------- forms
 
-_LATEX: dict[str, str | int | None] = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "|": r"\textbar{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "–": "--",
+_LATEX = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {"±": r"$\pm$", "×": r"$\times$", "†": r"\dag{}", "‡": r"\ddag{}"}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
+_LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--"}
+
+_ESCAPES: dict[str, Callable[[str], str]] = {
+    "tex": lambda text: text.translate(str.maketrans(_LATEX)),
+    "md": lambda text: re.sub(r"([\\|*_`<~])", r"\\\1", text),
 }
-
-
-def latex_escape(text: str) -> str:
-    """Text as LaTeX shows it literally."""
-    return text.translate(str.maketrans(_LATEX))
-
-
-def markdown_escape(text: str) -> str:
-    """Text as GitHub's Markdown shows it literally, also within a table."""
-    return re.sub(r"([\\|*_`<~])", r"\\\1", text)
+"""File ending -> text as that form shows it literally, also within a table; HTML is escaped by jinja2."""
 
 
 @cache
@@ -240,13 +188,13 @@ def _templates(ending: str) -> jinja2.Environment:
     import jinja2
     from markupsafe import Markup
 
-    escapes = {"md": markdown_escape, "tex": latex_escape}
-    marks = {"variable_start_string": "<<", "variable_end_string": ">>"}  # LaTeX has braces and percents of its own
-    marks |= {"block_start_string": "<%", "block_end_string": "%>"}
+    marks: Any = {}
+    if ending == "tex":  # LaTeX has braces and percents of its own
+        marks = {"variable_start_string": "<<", "variable_end_string": ">>"}
+        marks |= {"block_start_string": "<%", "block_end_string": "%>"}
 
     def finalize(value: Any) -> Any:
-        plain = ending not in escapes or isinstance(value, Markup)
-        return value if plain else escapes[ending](str(value))
+        return value if ending not in _ESCAPES or isinstance(value, Markup) else _ESCAPES[ending](str(value))
 
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("oshp_lite.study"),
@@ -256,19 +204,11 @@ def _templates(ending: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        **(marks if ending == "tex" else {}),  # type: ignore[arg-type]
+        **marks,
     )
-    made.filters |= {"main": main_of, "details": details_of, "source": source_of, "type": type_of}
-    made.filters |= {"percent": _percent, "duration": _duration}
+    made.filters["percent"] = lambda share: "-" if share is None else f"{100 * share:.1f}"
+    made.filters["duration"] = lambda seconds: f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
     return made
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def fill(template: str, **content: Any) -> str:
@@ -276,38 +216,13 @@ def fill(template: str, **content: Any) -> str:
     return _templates(template.rpartition(".")[2]).get_template(template).render(content)
 
 
-@cache
-def style() -> str:
-    """How tables and the ledger look; a page or notebook includes it once."""
-    return (resources.files("oshp_lite.study") / "templates" / "exhibits.css").read_text(encoding="utf-8")
-
-
-def _table(table: Table, ending: str, **more: Any) -> str:
-    return fill(f"table.{ending}", table=table, grouped=any(label for label, _ in table.heads), **more)
-
-
 def to_html(table: Table, *, styled: bool = True) -> str:
     """A table as an HTML fragment that stands alone; `styled=False` where the page has the style already."""
-    return _table(table, "html", style=style() if styled else "")
+    return fill("table.html", table=table, styled=styled)
 
 
-def to_page(table: Table) -> str:
-    """A table as a whole HTML page."""
-    return fill("page.html", title=table.title, body=to_html(table))
-
-
-def to_markdown(table: Table) -> str:
-    """A table as GitHub's Markdown."""
-    return _table(table, "md")
-
-
-def to_latex(table: Table) -> str:
-    """A table for LaTeX with the package booktabs; notes stand below the tabular."""
-    return _table(table, "tex")
-
-
-def to_csv(table: Table) -> str:
-    """A table as CSV: one header line, one line a row; notes as lines that begin with #."""
+def _csv(table: Table) -> str:
+    """One header line, one line a row; notes as lines that begin with #."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([column.full for column in table.columns])
@@ -316,23 +231,26 @@ def to_csv(table: Table) -> str:
     return stream.getvalue()
 
 
-def to_json(table: Table) -> str:
-    """A table as JSON with everything behind each cell."""
-    return json.dumps(table.plain(), indent=1, ensure_ascii=False) + "\n"
+def _json(table: Table) -> str:
+    """Everything behind each cell, and what it shows."""
+    plain = asdict(table)
+    for row, made in zip(table.rows, plain["rows"], strict=True):
+        made["cells"] = [{"shown": cell.shown, **asdict(cell)} for cell in row.cells]
+    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
 
 
 FORMS: dict[str, Callable[[Table], str]] = {
-    "html": to_page,
-    "csv": to_csv,
-    "json": to_json,
-    "tex": to_latex,
-    "md": to_markdown,
+    "html": lambda table: fill("page.html", title=table.title, body=to_html(table)),
+    "csv": _csv,
+    "json": _json,
+    "tex": lambda table: fill("table.tex", table=table),
+    "md": lambda table: fill("table.md", table=table),
 }
-"""File ending -> how a table is written in it."""
+"""File ending -> how a table is written in it; LaTeX needs the package booktabs."""
 
 
 def write_table(table: Table, folder: Path | str) -> dict[str, Path]:
-    """Write `<id>.html`, `.csv`, `.json`, `.tex` and `.md` into a folder, each in one step; return {ending: path}.
+    """Write a table in all its forms as `<id>.html` and so on, each in one step; return {ending: path}.
 
     Raises UserError when the folder cannot be written to.
     """
