@@ -39,7 +39,7 @@ def cost_table(name: str, spec: Mapping[str, Any], costs: Sequence[Mapping[str, 
             where = Cell("512 px, 5 classes, V100 GPU, as printed")
             rows.append(Row((title, Cell("paper"), where, *cells), "paper", method.name))
         for cost in costs:
-            timed = next((one for one in cost["rows"] if one["method"] == method.name), {})
+            timed: dict[str, Any] = next((one for one in cost["rows"] if one["method"] == method.name), {})
             where = Cell(
                 f"{cost['variant']} encoder, {cost['size']} px, {cost['classes']} classes, {cost['machine']}, "
                 f"{cost.get('date', '')[:10]}"

@@ -97,7 +97,8 @@ def score_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
         places = (printed or printed_table("eopnet2")).columns
         columns, rows = _below_each_other(places, lines, sources, results)
         notes, marks = [_HOW, _APART], _MARKS
-    notes += [_SCREENING] if "screened" in {one.kind for one in (*columns, *rows)} else []
+    screened = any(column.kind == "screened" for column in columns) or any(row.kind == "screened" for row in rows)
+    notes += [_SCREENING] if screened else []
     used = "".join(cell.shown for row in rows for cell in row.cells)
     notes += [note for note in marks if note.mark in used]
     if not side_by_side:
@@ -119,7 +120,7 @@ def _methods(name: str, spec: Mapping[str, Any], printed: PrintedTable | None, r
     for method in METHODS.values():
         mine = tuple(key for key in keys if key.method == method.name)
         title = f"{method.label} (ours, in no paper){OURS}" if method.ours else method.label
-        row = printed and (printed.row(method.name) or printed.row(method.name, "three-stage"))
+        row = printed.row(method.name) or printed.row(method.name, "three-stage") if printed else None
         marks = {"k": OURS if method.ours or not method.kway_in_papers else "", "1": OURS if method.ours else ""}
         if mine:
             lines.append(_Line(title, method.name, mine, row, marks, screened=method.name != "eopnet"))

@@ -176,7 +176,7 @@ _LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasc
 _LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--"}
 
 _ESCAPES: dict[str, Callable[[str], str]] = {
-    "tex": lambda text: text.translate(str.maketrans(_LATEX)),
+    "tex": lambda text: "".join(_LATEX.get(sign, sign) for sign in text),
     "md": lambda text: re.sub(r"([\\|*_`<~])", r"\\\1", text),
 }
 """File ending -> text as that form shows it literally, also within a table; HTML is escaped by jinja2."""
