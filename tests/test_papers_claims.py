@@ -19,12 +19,11 @@ from oshp_lite.study.claims import (
     COLUMNS,
     VERDICTS,
     Claim,
+    Verdict,
     decide,
     judge,
     ledger,
-    missing_findings,
     quantities,
-    rows,
     summary,
     summary_line,
     to_csv,
@@ -33,7 +32,7 @@ from oshp_lite.study.claims import (
     together,
     with_numbers,
 )
-from oshp_lite.study.experiments import ABLATIONS, families
+from oshp_lite.study.experiments import ABLATIONS, METHODS, families
 from oshp_lite.study.quantities import Outcome, spreads
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey, measured_of
 
@@ -45,7 +44,7 @@ BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def outcome(low: float, high: float) -> Outcome:
-    return Outcome((low + high) / 2, low, high, "points", 1, 10, (1,))
+    return Outcome((low + high) / 2, low, high, "points", 1, (1,))
 
 
 def test_the_interval_decides() -> None:
@@ -177,18 +176,18 @@ def test_printed_differences_are_the_papers() -> None:
 
 
 def test_costs() -> None:
-    def with_cost(method: str, params: float, fps: float | None = None) -> Measured:
-        cost = {"params_m": params} | ({} if fps is None else {"fps": fps})
-        return run(RunKey(method, ATR, 1, "k"), flat(0.5), cost=cost)
+    def word(name: str, eopnet: float, popnet: float) -> str:
+        return verdict(name, {"eopnet": {cost[name]: eopnet}, "popnet": {cost[name]: popnet}}).word
 
-    good = Results([with_cost("eopnet", 1.0, 20.0), with_cost("popnet", 2.0, 10.0)])
-    assert judge(BY_ID["half-parameters"], good, ATR, "atr").word == "reproduced"
-    assert judge(BY_ID["faster-than-popnet"], good, ATR, "atr").word == "reproduced"
-    bases = [judge(BY_ID[name], good, ATR, "atr") for name in ("half-parameters", "faster-than-popnet")]
+    def verdict(name: str, costs: dict[str, dict[str, float]]) -> Verdict:
+        return judge(BY_ID[name], Results(), ATR, "atr", costs)
+
+    cost = {"half-parameters": "params_m", "faster-than-popnet": "fps"}
+    assert (word("half-parameters", 1.0, 2.0), word("faster-than-popnet", 20.0, 10.0)) == ("reproduced", "reproduced")
+    bases = [verdict(name, {m: {cost[name]: 1.0} for m in ("eopnet", "popnet")}) for name in cost]
     assert [(one.basis, one.seeds, one.firm) for one in bases] == [("a count", "", True), ("timed once", "", False)]
-    same = Results([with_cost("eopnet", 1.9, 10.0), with_cost("popnet", 2.0, 10.2)])
-    assert judge(BY_ID["half-parameters"], same, ATR, "atr").word == "not reproduced"
-    assert judge(BY_ID["faster-than-popnet"], same, ATR, "atr").word == "undecided"
+    assert word("half-parameters", 1.9, 2.0) == "not reproduced"
+    assert word("faster-than-popnet", 10.0, 10.2) == "undecided"
     file = {
         "variant": "official",
         "size": 512,
@@ -201,14 +200,14 @@ def test_costs() -> None:
     }
     told = ledger(Results(), "lite", [BY_ID["half-macs"]], costs=[small, file])
     assert [verdict.word for verdict in told] == ["reproduced"]
-    none = judge(BY_ID["half-macs"], good, ATR, "atr")
+    none = verdict("half-macs", {"eopnet": {"macs_g": 1.0}, "popnet": {"params_m": 1.0}})
     assert none.word == "not run"
     assert "not measured" in none.reason
 
 
 def test_similar_has_room_only_within_its_margin() -> None:
     def alike(within: float, other: float) -> str:
-        part = quantity(label="x", sum=["+ eopnet base_accuracy", "- popnet base_accuracy"], within=within)
+        part = quantity(label="x", kind="within", of=["+ eopnet base_accuracy", "- popnet base_accuracy"], bound=within)
         return decide(part.measure(kway(eopnet=0.6, popnet=other), ATR))
 
     assert (alike(5, 0.6), alike(2, 0.7)) == ("reproduced", "not reproduced")
@@ -240,7 +239,7 @@ def test_late_trend_compares_slopes() -> None:
     told = judge(claim, Results([*short[:1], replace(short[1], history=short[1].history[2:3])]), ATR, "atr")
     assert told.reason.endswith("1 score in the second half of training, a slope needs at least 3")
     other = replace(with_curve("static", 0.1), key=RunKey("eopnet", ATR, 1, "k", 7, "static"))
-    assert judge(claim, Results([with_curve("", 0.1), other]), ATR, "atr").reason.endswith("no fold and seed in common")
+    assert judge(claim, Results([with_curve("", 0.1), other]), ATR, "atr").reason.count("no fold and seed in common")
 
 
 def test_stability_tells_supports_from_queries() -> None:
@@ -324,12 +323,14 @@ def everything() -> Results:
                 wanted |= dict.fromkeys(side.key(families("lite")[family]) for side in part.sides)
     rng = np.random.default_rng(0)
     history = [{"epoch": n, "novel_miou": float(rng.uniform()), "base_miou": 0.5} for n in range(1, 13)]
-    cost = {"params_m": 1.0, "macs_g": 2.0, "fps": 3.0}
-    return Results(run(key, flat(float(rng.uniform(0.3, 0.7))), pairs=24, history=history, cost=cost) for key in wanted)
+    return Results(run(key, flat(float(rng.uniform(0.3, 0.7))), pairs=24, history=history) for key in wanted)
+
+
+COSTS = [{"rows": [{"method": name, "params_m": 1.0, "macs_g": 2.0, "fps": 3.0} for name in METHODS]}]
 
 
 def test_every_claim_is_decided_when_everything_was_run(everything: Results) -> None:
-    verdicts = ledger(everything, "lite", [replace(claim, findings={}) for claim in CLAIMS])
+    verdicts = ledger(everything, "lite", [replace(claim, findings={}) for claim in CLAIMS], COSTS)
     open_rows = [verdict for verdict in verdicts if verdict.word == "not run"]
     expected = {"aaai-novel-confused"}  # nothing is confused here
     assert {verdict.claim.id for verdict in open_rows} == expected
@@ -339,7 +340,6 @@ def test_every_claim_is_decided_when_everything_was_run(everything: Results) -> 
     counts = summary(verdicts)
     assert tuple(counts) == VERDICTS
     assert sum(counts.values()) == len(verdicts) == sum(len(claim.families) for claim in CLAIMS)
-    assert missing_findings(verdicts)  # made-up results fail some claim, and nobody has said anything about it
 
 
 def test_nothing_run_is_said_so() -> None:
@@ -347,14 +347,15 @@ def test_nothing_run_is_said_so() -> None:
     assert summary(verdicts)["not run"] == len(verdicts)
     assert all(verdict.reason for verdict in verdicts)
     assert "not trained" in verdicts[0].reason
-    assert not missing_findings(verdicts)
 
 
 def test_renderings_hold_every_row(everything: Results) -> None:
     claims = [replace(claim, findings={ATR: "It was <tried> & failed."}) for claim in CLAIMS[:1]]
     verdicts = ledger(everything, "lite", [*claims, *CLAIMS[1:]])
     table = list(csv.DictReader(io.StringIO(to_csv(verdicts))))
-    assert table == rows(verdicts)
+    assert [(row["claim"], row["dataset"], row["verdict"]) for row in table] == [
+        (one.claim.id, one.dataset, one.word) for one in verdicts
+    ]
     assert list(table[0]) == list(COLUMNS)
     assert table[0]["finding"] == "It was <tried> & failed."
     page = to_html(verdicts)

@@ -17,7 +17,7 @@ BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def outcome(low: float, high: float) -> Outcome:
-    return Outcome((low + high) / 2, low, high, "points", 1, 10, (1,))
+    return Outcome((low + high) / 2, low, high, "points", 1, (1,))
 
 
 def test_the_levels_shown_are_those_of_the_seeds_compared() -> None:

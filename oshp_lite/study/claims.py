@@ -13,21 +13,20 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Literal
+from itertools import product
+from typing import Any
 
 import yaml
 
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS, families
-from oshp_lite.study.quantities import Outcome, Quantity, Side
-from oshp_lite.study.records import Measured, NotRun, Results
+from oshp_lite.study.quantities import COSTS, Costs, Outcome, Quantity, Side
+from oshp_lite.study.records import NotRun, Results
 from oshp_lite.study.tables.table import fill
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
-Word = Literal["reproduced", "not reproduced", "undecided", "not run"]
 FIRM_SEEDS = 3
 """Trainings from which on a row counts as firm; fewer say little of another training. Decides nothing."""
 PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper"}
@@ -36,17 +35,17 @@ COLUMNS = (
     *("paper's figures", "folds", "seeds", "finding"),
 )
 _MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not run": "-"}
-_MEASURES = {
-    "novel": "novel mIoU",
-    "human": "human mIoU",
-    "base": "base mIoU",
+_DIGITS = {"points": (1, " points"), "relative": (2, ""), "correlation": (2, "")}
+_WORDS = {
+    **{name: f"{name} mIoU" for name in ("novel", "human", "base")},
     "accuracy": "overall accuracy",
     "bi_miou": "Bi-mIoU",
     "novel_accuracy": "novel accuracy",
-    "base_accuracy": "base accuracy",
     "base-novel": "base minus novel mIoU",
+    "params_m": "parameters",
+    "macs_g": "MACs",
+    "fps": "frames per second",
 }
-_COSTS = {"params_m": "parameters", "macs_g": "MACs", "fps": "frames per second"}
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,9 @@ class Claim:
     paper     "journal" (EOP-Net) or "aaai" (POPNet)
     where     section, table or figure
     parts     the quantities that decide it, all of which must be above zero
-    also      quantities shown beside it that decide nothing (rows that the papers do not have, screened contenders)
-    families  the dataset families it is about; "ccp" is ours and stands beside them
     decides   for readers: which runs and which measure decide
+    families  the dataset families it is about; "ccp" is ours and stands beside them
+    also      quantities shown beside it that decide nothing (rows that the papers do not have, screened contenders)
     findings  dataset -> what we say where it does not reproduce
     """
 
@@ -75,95 +74,88 @@ class Claim:
 
 # ------------------------------------------------------------------------------------------------- reading the table
 
+_TABLE = yaml.safe_load((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
+_GROUPS = {**_TABLE["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
+_FINDINGS = {
+    (claim, dataset): text
+    for claim, datasets, text in ((*place.split(" on "), text) for place, text in _TABLE["findings"].items())
+    for dataset in datasets.split(", ")
+}
+
 
 def side(text: str, protocol: str = "journal", way: str = "k", **more: Any) -> Side:
-    """Return the runs that `method:ablation/condition@way` names. UserError for an unknown method."""
-    named = re.fullmatch(r"([a-z_]+)(?::([\w.-]+))?(?:/([a-z-]+))?(?:@([k1]))?", text)
-    if named is None or named[1] not in METHODS:
+    """Return the runs that "± method:ablation/condition@way measure" names; sign and measure may be left out.
+
+    UserError for an unknown method.
+    """
+    named = re.fullmatch(r"(?:([+-]) )?([a-z_]+)(?::([\w.-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([a-z_-]+))?", text)
+    if named is None or named[2] not in METHODS:
         raise UserError(f"{text!r} in claims.yaml names no runs; write method:ablation/condition@way")
-    own: Any = named[4] or way
-    return Side(named[1], named[2] or "", own, protocol=protocol, condition=named[3] or "", **more)
+    more = {"weight": -1.0 if named[1] == "-" else 1.0, "measure": named[6] or "human", **more}
+    own: Any = named[5] or way
+    return Side(named[2], named[3] or "", own, protocol=protocol, condition=named[4] or "", **more)
 
 
-def quantities(part: Mapping[str, Any], protocol: str = "journal") -> Iterator[Quantity]:
-    """Yield the quantities of one part as `claims.yaml` writes it. UserError for a part of no known form."""
-    if "sum" in part:
-        signed = [(sign, side(run, protocol), measure) for sign, run, measure in map(str.split, part["sum"])]
-        sides = tuple(replace(one, measure=measure, weight=float(f"{sign}1")) for sign, one, measure in signed)
-        kind, bound = ("within", part["within"]) if "within" in part else ("difference", part.get("margin", 0))
-        yield Quantity(part["label"], kind, sides, float(bound))
-    elif "kind" in part:
-        sides = tuple(side(run, protocol, measure=part.get("by", "human")) for run in _listed(part["of"]))
-        yield Quantity(part["label"], part["kind"], sides)
-    elif "cost" in part:
-        yield _cost(part, protocol)
-    elif "above" in part:
-        margin, way = float(part.get("margin", 0)), str(part.get("way", "k"))
-        for measure in _listed(part["by"]):
-            for first in _listed(part["first"]):
-                for other in _listed(part["above"]):
-                    one = side(first, protocol, way, measure=measure)
-                    two = side(other, protocol, way, measure=measure, weight=-1.0, screened=part.get("screened", False))
-                    yield Quantity(_above(one, two, margin), "difference", (one, two), margin)
-    else:
+def quantities(
+    part: Mapping[str, Any], protocol: str = "journal", by: Sequence[str] = ("novel", "human")
+) -> Iterator[Quantity]:
+    """Yield the quantities of one part as `claims.yaml` writes it; `by` are the measures where it names none.
+
+    UserError for a part of no known form.
+    """
+    rule = "below" if "below" in part else "above"
+    runs = {name: _listed(part[name]) for name in ("first", rule, "of", "by") if name in part}
+    if "of" in part:
+        sides = tuple(side(text, protocol) for text in runs["of"])
+        yield Quantity(part["label"], part.get("kind", "difference"), sides, float(part.get("bound", 0)))
+        return
+    if not {"first", rule} <= part.keys():
         raise UserError(f"a part of claims.yaml has no known form: {dict(part)}")
+    way, screened, sign = str(part.get("way", "k")), part.get("screened", False), 1.0 if rule == "above" else -1.0
+    for measure, first, other in product(runs.get("by", by), runs["first"], runs[rule]):
+        one = side(first, protocol, way, measure=measure, weight=sign)
+        two = side(other, protocol, way, measure=measure, weight=-sign, screened=screened)
+        kind, usual = ("cost", 1.0) if measure in COSTS else ("difference", 0.0)
+        bound = float(part.get("bound", usual))
+        yield Quantity(_label(one, two, rule, "" if bound == usual else f"{bound:g}"), kind, (one, two), bound)
 
 
-def _above(one: Side, two: Side, margin: float) -> str:
-    """Return the words for one side above another."""
-    words = _MEASURES[one.measure]
+def _listed(given: str | Sequence[str]) -> list[str]:
+    """Return one text or several as a list, with names of groups replaced by what they hold."""
+    return [run for text in ([given] if isinstance(given, str) else given) for run in _GROUPS.get(text, [text])]
+
+
+def _label(one: Side, two: Side, rule: str, bound: str) -> str:
+    """Return the words for one side above (or below) another."""
     if one.way != two.way:
-        return f"{words} of {one.name}: {one.way}-way above {two.way}-way"
-    more = f"more than {margin:g} points " if margin else ""
-    return f"{words}: {one.name} {more}above {two.name}{' (1-way)' if one.way == '1' else ''}"
+        return f"{_WORDS[one.measure]} of {one.name}: {one.way}-way above {two.way}-way"
+    against = f"more than {bound} points {rule} {two.name}" if bound else f"{rule} {two.name}"
+    if bound and one.measure in COSTS:
+        against = f"at most {bound} of {two.name}'s"
+    return f"{_WORDS[one.measure]}: {one.name} {against}{' (1-way)' if one.way == '1' else ''}"
 
 
-def _cost(part: Mapping[str, Any], protocol: str) -> Quantity:
-    direction = "above" if "above" in part else "below"
-    first = side(part["first"], protocol, weight=1.0 if direction == "above" else -1.0)
-    second, ratio = side(part[direction], protocol), float(part.get("ratio", 1))
-    against = f"{direction} {second.name}" if ratio == 1 else f"at most {ratio:g} of {second.name}'s"
-    return Quantity(f"{_COSTS[part['cost']]}: {first.name} {against}", "cost", (first, second), ratio, part["cost"])
+def _claims(section: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Claim]:
+    """Yield the claims of one entry: one, or one for each measure that it is repeated for."""
+    paper, families_of = section["paper"], tuple(entry.get("datasets", section["datasets"]))
+    for measure, words in entry.get("each", {"": ""}).items():
+        parts, also = (
+            tuple(one for part in some for one in quantities(part, paper, [measure] if measure else ("novel", "human")))
+            for some in (entry.get("parts", [entry]), entry.get("also", ()))
+        )
+        name, statement = entry["id"].format(measure.split("_")[0]), entry["statement"].format(words)
+        texts = {
+            key.partition(" on ")[2]: text for key, text in _TABLE["findings"].items() if key.startswith(f"{name} on ")
+        }
+        findings = {dataset: text for datasets, text in texts.items() for dataset in datasets.split(", ")}
+        yield Claim(
+            name, paper, entry["where"], statement, parts, entry.get("decides", ""), families_of, also, findings
+        )
 
 
-def _listed(given: Any) -> list[str]:
-    """Return one text or a (nested) list of texts as a flat list."""
-    return [given] if isinstance(given, str) else [text for one in given for text in _listed(one)]
-
-
-def _filled(given: Any, words: Mapping[str, str], groups: Mapping[str, Sequence[str]]) -> Any:
-    """Return a part with names of groups ("$kway") and of what a claim is repeated for ("{measure}") put in."""
-    if isinstance(given, str):
-        return list(groups[given[1:]]) if given.startswith("$") else given.format_map(words)
-    if isinstance(given, list):
-        return [_filled(one, words, groups) for one in given]
-    return {name: _filled(value, words, groups) for name, value in given.items()} if isinstance(given, dict) else given
-
-
-def read_claims(text: str) -> tuple[Claim, ...]:
-    """Return the claims of a table of claims (YAML). UserError where it cannot be understood."""
-    table = yaml.safe_load(text)
-    groups = {**table["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
-    return tuple(claim for section in table["sections"] for claim in _section(section, groups))
-
-
-def _section(section: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Iterator[Claim]:
-    for entry in section["claims"]:
-        findings, plain = entry.get("findings", {}), {name: entry[name] for name in entry if name != "findings"}
-        for measure, words in entry.get("each", {"": ""}).items():
-            put = {"measure": measure, "words": words, "short": measure.split("_")[0]}
-            one = {"datasets": section["datasets"], **_filled(plain, put, groups)}
-            parts, also = (
-                tuple(quantity for part in one.get(name, ()) for quantity in quantities(part, section["paper"]))
-                for name in ("parts", "also")
-            )
-            texts = {name: one[name] for name in ("id", "where", "statement", "decides")}
-            own = findings.get(measure, {}) if measure else findings
-            families = tuple(one["datasets"])
-            yield Claim(paper=section["paper"], parts=parts, also=also, families=families, findings=own, **texts)
-
-
-CLAIMS = read_claims((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
+CLAIMS = tuple(
+    claim for section in _TABLE["sections"] for entry in section["claims"] for claim in _claims(section, entry)
+)
 
 
 # ----------------------------------------------------------------------------------------------------- the one rule
@@ -174,7 +166,7 @@ class Part:
     """One quantity of a claim, measured: its verdict, and the paper's own value where it prints one."""
 
     label: str
-    verdict: Word
+    verdict: str
     outcome: Outcome | NotRun
     printed: float | None = None
 
@@ -183,18 +175,14 @@ class Part:
         """The value with its interval, "+1.8 [0.4, 3.1] points (seed 0: EOP-Net 31.1, POPNet 29.3)", or the reason."""
         if isinstance(self.outcome, NotRun):
             return self.outcome.reason
-        outcome = self.outcome
-        digits, unit = {"points": (1, " points"), "relative": (2, ""), "correlation": (2, "")}[outcome.unit]
+        outcome, ends = self.outcome, (self.outcome.low, self.outcome.high)
+        digits, unit = _DIGITS[outcome.unit]
         interval = ""
-        if outcome.high == float("inf"):
-            interval = " [no interval: too few runs]"
-        elif outcome.low < outcome.high:
-            ends = (outcome.low, outcome.high)
+        if outcome.low < outcome.high:
             while digits < 4 and any(end and not float(f"{end:.{digits}f}") for end in ends):
                 digits += 1  # no end reads as zero unless it is, since its sign decides
-            interval = f" [{outcome.low:z.{digits}f}, {outcome.high:z.{digits}f}]"
-        levels = f" ({outcome.levels})" if outcome.levels else ""
-        return f"{outcome.mean:+z.{digits}f}{interval}{unit}{levels}"
+            interval = f" [{ends[0]:z.{digits}f}, {ends[1]:z.{digits}f}]"
+        return f"{outcome.mean:+z.{digits}f}{interval}{unit}" + (f" ({outcome.levels})" if outcome.levels else "")
 
 
 @dataclass(frozen=True)
@@ -203,7 +191,7 @@ class Verdict:
 
     claim: Claim
     dataset: str
-    word: Word
+    word: str
     parts: tuple[Part, ...]
     also: tuple[Part, ...] = ()
     finding: str = ""
@@ -223,13 +211,7 @@ class Verdict:
     def basis(self) -> str:
         """What the parts rest on: "1-3 seeds", "a count", "timed once", "" for nothing."""
         seeds = f"{self.seeds} seed{'' if self.seeds == '1' else 's'}" if self.seeds else ""
-        others = dict.fromkeys(outcome.basis for outcome in self.outcomes)
-        return ", ".join(words for words in (seeds, *others) if words)
-
-    @property
-    def measured(self) -> bool:
-        """True when one part was measured at least."""
-        return bool(self.outcomes)
+        return ", ".join(filter(None, dict.fromkeys([seeds, *(outcome.basis for outcome in self.outcomes)])))
 
     @property
     def firm(self) -> bool:
@@ -245,33 +227,34 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why the claim was not run, without repeats; "" for other verdicts."""
-        reasons = (part.outcome.reason for part in self.parts if isinstance(part.outcome, NotRun))
-        pieces = [piece for reason in reasons for piece in reason.split("; ")]
-        return "; ".join(dict.fromkeys(pieces)) if self.word == "not run" else ""
+        reasons = "; ".join(part.outcome.reason for part in self.parts if isinstance(part.outcome, NotRun))
+        return "; ".join(dict.fromkeys(reasons.split("; "))) if self.word == "not run" else ""
 
 
-def decide(outcome: Outcome | NotRun) -> Word:
+def decide(outcome: Outcome | NotRun) -> str:
     """Return the verdict on one quantity: on which side of zero its interval lies."""
     if isinstance(outcome, NotRun):
         return "not run"
-    if outcome.low > 0:
-        return "reproduced"
-    return "not reproduced" if outcome.high < 0 else "undecided"
+    return "reproduced" if outcome.low > 0 else "not reproduced" if outcome.high < 0 else "undecided"
 
 
-def together(words: Iterable[Word]) -> Word:
+def together(words: Iterable[str]) -> str:
     """Return the verdict on a claim from those on its quantities."""
-    present, order = set(words), ("not reproduced", "not run", "undecided")
-    return next((word for word in order if word in present), "reproduced")
+    present = set(words)
+    return next((word for word in ("not reproduced", "not run", "undecided") if word in present), "reproduced")
 
 
-def judge(claim: Claim, results: Results, dataset: str, family: str, finding: str = "") -> Verdict:
+def judge(
+    claim: Claim, results: Results, dataset: str, family: str, costs: Costs | None = None, finding: str = ""
+) -> Verdict:
     """Return the verdict on a claim for one dataset of a family."""
-    parts, also = (
-        tuple(Part(one.label, decide(outcome), outcome, one.printed(family)) for one, outcome in measured)
-        for measured in ([(one, one.measure(results, dataset)) for one in group] for group in (claim.parts, claim.also))
-    )
-    return Verdict(claim, dataset, together(part.verdict for part in parts), parts, also, finding)
+
+    def measured(some: Iterable[Quantity]) -> tuple[Part, ...]:
+        outcomes = ((one, one.measure(results, dataset, costs)) for one in some)
+        return tuple(Part(one.label, decide(outcome), outcome, one.printed(family)) for one, outcome in outcomes)
+
+    parts = measured(claim.parts)
+    return Verdict(claim, dataset, together(part.verdict for part in parts), parts, measured(claim.also), finding)
 
 
 # -------------------------------------------------------------------------------------------------------- the ledger
@@ -285,57 +268,44 @@ def ledger(
 ) -> list[Verdict]:
     """Return the verdicts of all claims on all datasets of a profile, claim by claim.
 
-    costs  what `study.cost` wrote, as for the tables; the one closest to the paper's setting decides
+    costs  what `study.cost` wrote, as for the tables; those of the official encoder at the largest size decide
+           (journal, section 6.7: 512 px)
     """
-    results = results.with_costs(_costs_by_method(costs)) if costs else results
-    datasets = families(profile)
+    ranks = [(one.get("variant") == "official", int(one.get("size", 0))) for one in costs]
+    known = {row["method"]: row for row in costs[ranks.index(max(ranks))]["rows"]} if costs else {}
     return [
-        judge(claim, results, name, family, with_numbers(claim.findings.get(name, ""), results))
+        judge(claim, results, name, family, known, with_numbers(claim.findings.get(name, ""), results))
         for claim in claims
-        for family, name in datasets.items()
+        for family, name in families(profile).items()
         if family in claim.families
     ]
-
-
-def _costs_by_method(costs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Take the costs of the official encoder at the largest size, if there are any (journal, section 6.7: 512 px)."""
-    chosen = max(costs, key=lambda one: (one.get("variant") == "official", int(one.get("size", 0))))
-    return {
-        row["method"]: {name: float(row[name]) for name in _COSTS if row.get(name) is not None}
-        for row in chosen["rows"]
-    }
-
-
-@cache
-def _place(text: str) -> tuple[Side, str, str]:
-    run, measure, dataset = text.split()
-    return side(run), measure, dataset
 
 
 def with_numbers(text: str, results: Results) -> str:
     """Fill the numbers of a finding: "{sgone/papers novel synth-atr}" is that score of fold 1, seed 0, in points."""
 
     def number(match: re.Match[str]) -> str:
-        run, measure, dataset = _place(match[1])
-        measured = results.get(run.key(dataset))
-        return format(100 * measured.score(measure), match[2] or ".1f") if isinstance(measured, Measured) else "not run"
+        run = side(match[1])
+        measured = results.get(run.key(match[2]))
+        if isinstance(measured, NotRun):
+            return "not run"
+        return format(100 * measured.score(run.measure), match[3] or ".1f")
 
-    return re.sub(r"\{([^{}]+?)(?::(\.\df))?\}", number, text)
+    return re.sub(r"\{([^{}]+?) ([\w-]+)(?::(\.\df))?\}", number, text)
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, int]:
     """Return how many rows (a claim on a dataset) have each verdict."""
     counted = Counter(verdict.word for verdict in verdicts)
-    return {word: counted[word] for word in VERDICTS}  # type: ignore[index]
+    return {word: counted[word] for word in VERDICTS}
 
 
 def summary_line(verdicts: Sequence[Verdict]) -> str:
     """Return the count in words, with what the rule can and cannot promise."""
     counts, claims = summary(verdicts), len({verdict.claim.id for verdict in verdicts})
     words = ", ".join(f"{counts[word]} {word}" for word in VERDICTS)
-    decided = sum(counts[word] for word in VERDICTS[:3])
     line = f"{claims} claims, {len(verdicts)} rows (a claim on a dataset): {words}."
-    if not decided:
+    if not (decided := len(verdicts) - counts["not run"]):
         return line
     firm = sum(verdict.firm for verdict in verdicts)
     return (
@@ -346,36 +316,34 @@ def summary_line(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def missing_findings(verdicts: Sequence[Verdict]) -> list[str]:
-    """Return "claim on dataset" for every claim that did not reproduce and has no finding written."""
-    return [f"{one.claim.id} on {one.dataset}" for one in verdicts if one.word == "not reproduced" and not one.finding]
-
-
-def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
-    """Return the ledger as plain rows, one a claim and dataset; keys are `COLUMNS`."""
-    made = []
+def to_csv(verdicts: Sequence[Verdict]) -> str:
+    """Return the ledger as CSV, a row for each claim and dataset."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
     for one in verdicts:
         claim = one.claim
         figures = one.reason or "; ".join(f"{part.label}: {part.figures}" for part in one.parts)
         printed = ", ".join(f"{part.printed:+g}" for part in one.parts if part.printed is not None)
-        cells = (claim.id, PAPERS[claim.paper], claim.where, claim.statement, one.dataset, one.word, figures, printed)
-        made.append(dict(zip(COLUMNS, (*cells, one.folds, one.seeds or one.basis, one.finding), strict=True)))
-    return made
-
-
-def to_csv(verdicts: Sequence[Verdict]) -> str:
-    """Return the ledger as CSV."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(verdicts))
+        said = (claim.id, PAPERS[claim.paper], claim.where, claim.statement, one.dataset, one.word, figures, printed)
+        writer.writerow((*said, one.folds, one.seeds or one.basis, one.finding))
     return stream.getvalue()
 
 
-def _grouped(verdicts: Sequence[Verdict]) -> list[tuple[Claim, list[Verdict]]]:
-    grouped: dict[str, tuple[Claim, list[Verdict]]] = {}
-    for verdict in verdicts:
-        grouped.setdefault(verdict.claim.id, (verdict.claim, []))[1].append(verdict)
+def _by_claim(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Return each claim with its rows, as the forms need it: findings and reasons that datasets share stand once."""
+    grouped: dict[str, dict[str, Any]] = {}
+    for one in verdicts:
+        claim = one.claim
+        new = {"claim": claim, "where": f"{PAPERS[claim.paper]}, {claim.where}", "verdicts": {}}
+        mine = grouped.setdefault(claim.id, {**new, "findings": {}, "unmeasured": {}})
+        mine["verdicts"][one.dataset] = one
+        if one.finding:
+            mine["findings"].setdefault((one.finding, one.word), []).append(one.dataset)
+        if not one.outcomes:
+            reasons = [_brief(piece) for piece in one.reason.split("; ")]
+            short = dict.fromkeys(reason.partition(": ")[2] or reason for reason in reasons)
+            mine["unmeasured"].setdefault("; ".join(short), []).append(one.dataset)
     return list(grouped.values())
 
 
@@ -389,11 +357,11 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
         "|---" * (2 + len(datasets)) + "|",
     ]
     findings = []
-    for claim, mine in _grouped(verdicts):
-        words = {verdict.dataset: verdict.word for verdict in mine}
-        cells = " | ".join(words.get(dataset, "") for dataset in datasets)
-        lines.append(f"| {claim.statement} | {PAPERS[claim.paper]}, {claim.where} | {cells} |")
-        findings += [f"* {claim.statement} ({where}) {finding}" for where, finding in _findings(mine)]
+    for one in _by_claim(verdicts):
+        statement = one["claim"].statement
+        cells = (getattr(one["verdicts"].get(dataset), "word", "") for dataset in datasets)
+        lines.append(f"| {statement} | {one['where']} | {' | '.join(cells)} |")
+        findings += [f"* {statement} ({', '.join([*of, word])}) {text}" for (text, word), of in one["findings"].items()]
     return "\n".join([*lines, *(["", "Findings:", "", *findings] if findings else [])]) + "\n"
 
 
@@ -402,40 +370,13 @@ def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
 
     Verdicts are words with a mark, so nothing rests on colour. `styled=False` where the page has the style already.
     """
-    claims = [
-        {
-            "statement": claim.statement,
-            "where": f"{PAPERS[claim.paper]}, {claim.where}",
-            "decides": claim.decides,
-            "verdicts": {verdict.dataset: verdict for verdict in mine},
-            "unmeasured": _unmeasured(mine),
-            "findings": _findings(mine),
-        }
-        for claim, mine in _grouped(verdicts)
-    ]
-    datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
-    known = {"datasets": datasets, "claims": claims, "marks": _MARKS, "brief": _brief}
+    known = {
+        "datasets": list(dict.fromkeys(verdict.dataset for verdict in verdicts)),
+        "claims": _by_claim(verdicts),
+        "marks": _MARKS,
+        "brief": _brief,
+    }
     return fill("ledger.html", summary=summary_line(verdicts), styled=styled, **known)
-
-
-def _findings(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """Return ("synth-atr, ccp-os, not reproduced", finding) of one claim's rows, equal findings once."""
-    datasets: dict[tuple[str, str], list[str]] = {}
-    for one in verdicts:
-        if one.finding:
-            datasets.setdefault((one.finding, one.word), []).append(one.dataset)
-    return [(", ".join([*names, word]), finding) for (finding, word), names in datasets.items()]
-
-
-def _unmeasured(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """Return ("synth-lip, synth-cihp", "not run yet") of the datasets on which nothing of a claim was measured."""
-    by_reason: dict[str, list[str]] = {}
-    for one in verdicts:
-        if not one.measured:
-            pieces = [_brief(piece) for piece in one.reason.split("; ")]
-            reasons = dict.fromkeys(piece.partition(": ")[2] or piece for piece in pieces)
-            by_reason.setdefault("; ".join(reasons), []).append(one.dataset)
-    return [(", ".join(datasets), reason) for reason, datasets in by_reason.items()]
 
 
 def _brief(reason: str) -> str:

@@ -1,13 +1,15 @@
-"""What decides a claim: a few kinds of quantities that the claim says are above zero, each measured with an interval.
+"""What decides a claim: quantities that it says are above zero, each measured on the results at hand with an interval.
 
-A quantity is measured on the results at hand as an `Outcome`, or there is a `NotRun` with the reason. Wherever test
-pairs vary, the interval is the clustered bootstrap of `study.statistics`; counts (parameters, MACs) have none.
+Wherever test pairs vary, the interval is the clustered bootstrap of `study.statistics`; counts (parameters, MACs) have
+none. A function of `KINDS` measures a kind of quantity; UserError where it cannot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +19,8 @@ from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.experiments import label as row_label
 from oshp_lite.study.printed.numbers import printed_tables
-from oshp_lite.study.records import Array, Measured, NotRun, Results, RunKey, foreground_of, iou_of_counts
-from oshp_lite.study.statistics import Estimate, Term, contrast, pair_draws
+from oshp_lite.study.records import Array, Measured, NotRun, Results, RunKey, iou_of_counts
+from oshp_lite.study.statistics import Estimate, Term, common_runs, contrast, pair_draws
 
 LATE_SCORES = 3
 """Scores in the second half of a training that a slope and its error need."""
@@ -26,13 +28,9 @@ CLOCK_BLUR = 0.05
 """Relative uncertainty of frames per second, which a clock measured; what is counted has none."""
 COSTS = {"params_m": "M parameters", "macs_g": "G MACs", "fps": "frames per second"}
 _FULL_AAAI = "three-stage"  # POPNet as its own paper has it: no change of it, though a row of that name
-_PRINTED_IN = {
-    ("aaai", "atr"): ("popnet1", "popnet2", "popnet3"),
-    ("journal", "atr"): ("eopnet2", "eopnet5", "eopnet6", "eopnet7"),
-    ("journal", "lip"): ("eopnet3",),
-    ("journal", "cihp"): ("eopnet4",),
-}
-"""(protocol, family) -> the printed tables that hold its scores."""
+_COLUMNS = {"accuracy": "acc", "bi_miou": "bi", "params_m": "params", "macs_g": "macs"}
+Costs = Mapping[str, Mapping[str, Any]]
+"""By method the costs that were measured (keys of `COSTS`)."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,16 @@ class Outcome:
     mean: float
     low: float
     high: float
-    unit: str
-    seeds: int
-    pairs: int
-    folds: tuple[int, ...]
+    unit: str = "points"
+    seeds: int = 0
+    folds: tuple[int, ...] = ()
     levels: str = ""
     basis: str = ""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: `weight` times a score of all seeds and folds of one kind of run."""
+    """One side of a comparison: `weight` times a score (or cost) of all seeds and folds of one kind of run."""
 
     method: str
     ablation: str = ""
@@ -70,8 +67,7 @@ class Side:
     @property
     def name(self) -> str:
         """What the run is called in a sentence."""
-        own = METHODS[self.method].label
-        named = own
+        named = own = METHODS[self.method].label
         if self.ablation and self.ablation != _FULL_AAAI:
             named = row_label(self.method, self.ablation)
             if named[0].islower():
@@ -82,23 +78,13 @@ class Side:
         """Return the key of one of its runs."""
         return RunKey(self.method, dataset, fold, self.way, seed, self.ablation, self.protocol, self.condition)
 
-    def runs(self, results: Results, dataset: str) -> list[Measured] | NotRun:
-        """Return the results of both folds and all seeds, or why there are none."""
-        runs = [run for fold in (1, 2) for run in results.seeds(self.key(dataset, fold))]
-        if runs:
-            return runs
-        missing = results.get(self.key(dataset))
-        reason = missing.reason if isinstance(missing, NotRun) else "not run yet"
-        way = "" if self.way == "k" else ", 1-way"
-        return NotRun(f"{self.name}{way}: {reason.removeprefix('not run: ')}")
-
     def printed(self, family: str, fold: str) -> float | None:
         """Return what the papers print for this side, on fold "1" or "mean" (both folds), or None."""
-        measure = {"accuracy": "acc", "bi_miou": "bi"}.get(self.measure, self.measure)
-        tables = () if self.screened else _PRINTED_IN.get((self.protocol, family), ())
-        cells = (
-            printed_tables()[name].get(self.method, f"{self.way}.{measure}.{fold}", self.ablation) for name in tables
-        )
+        measure = _COLUMNS.get(self.measure, self.measure)
+        column = f"cost.{measure}" if self.measure in COSTS else f"{self.way}.{measure}.{fold}"
+        tables = [] if self.screened else printed_tables().values()
+        mine = [table for table in tables if (table.protocol, table.dataset) == (self.protocol, f"{family}-os")]
+        cells = (table.get(self.method, column, self.ablation) for table in mine)
         return next((cell.value for cell in cells if cell is not None), None)
 
 
@@ -109,163 +95,124 @@ class Quantity:
     kind   a name in `KINDS`: how it is measured
     sides  the runs, in the order of the kind; their weights carry the signs
     bound  points that a difference must exceed or stay within, or the ratio that a cost must pass
-    cost   which cost (a key of `COSTS`), of the kind "cost" only
     """
 
     label: str
     kind: str
     sides: tuple[Side, ...]
     bound: float = 0.0
-    cost: str = ""
 
-    def measure(self, results: Results, dataset: str) -> Outcome | NotRun:
+    def measure(self, results: Results, dataset: str, costs: Costs | None = None) -> Outcome | NotRun:
         """Return the quantity on a dataset, or why there is none."""
-        return KINDS[self.kind](self, results, dataset)
+        try:
+            return _cost(self, costs or {}) if self.kind == "cost" else KINDS[self.kind](self, results, dataset)
+        except UserError as error:
+            return NotRun(str(error))
 
     def printed(self, family: str) -> float | None:
         """Return the papers' own value in the same unit, or None where they print none."""
-        if self.kind == "cost":
-            column = f"cost.{self.cost.split('_')[0]}"
-            cells = [printed_tables()["eopnet8"].get(side.method, column) for side in self.sides]
-            one, two = (None if cell is None else cell.value for cell in cells)
-            return None if one is None or two is None else round(self._ratio(one, two), 3)
-        if self.kind not in ("difference", "within"):
+        if self.kind not in ("difference", "within", "cost"):
             return None
         for fold in ("mean", "1"):  # both folds where all sides have them, else fold 1
-            values = [side.printed(family, fold) for side in self.sides]
-            if all(value is not None for value in values):
-                total = sum(side.weight * (value or 0) for side, value in zip(self.sides, values, strict=True))
-                return round(self._beyond(total), 2)
+            values = [value for side in self.sides if (value := side.printed(family, fold)) is not None]
+            if len(values) == len(self.sides):
+                return round(float(self.of(values)), 3 if self.kind == "cost" else 2)
         return None
 
-    def _beyond(self, points: Any) -> Any:
-        """Return how far points exceed `bound`, or the room that their size leaves to it."""
-        return points - self.bound if self.kind == "difference" else self.bound - abs(points)
+    def of(self, levels: Sequence[float] | Array) -> Array:
+        """Return the quantity [...] of the levels of its sides [T,...]."""
+        if self.kind == "cost":
+            return np.asarray(self.sides[0].weight * (levels[0] / levels[1] - self.bound))
+        return self.beyond(np.tensordot([side.weight for side in self.sides], levels, 1))
 
-    def _ratio(self, one: float, two: float) -> float:
-        """Return how far the ratio of two costs passes `bound`, in the direction of the first side's sign."""
-        return self.sides[0].weight * (one / two - self.bound)
+    def beyond(self, points: Array) -> Array:
+        """Return how far points exceed `bound`, or, of the kind "within", the room that their size leaves to it."""
+        return np.asarray(self.bound - np.abs(points) if self.kind == "within" else points - self.bound)
 
-
-# ------------------------------------------------------------------------------------------------------- scores
-
-
-def _estimate(sides: Sequence[Side], results: Results, dataset: str) -> tuple[Estimate, str] | NotRun:
-    """Return the weighted sum of the sides' scores with the scores in words, or why it cannot be had."""
-    terms: list[Term] = []
-    missing: list[str] = []
-    for side in sides:
-        runs = side.runs(results, dataset)
-        if isinstance(runs, NotRun):
-            missing.append(runs.reason)
-        else:
-            terms.append(Term(side.weight, runs, side.measure, side.screened))
-    if missing:
-        return NotRun("; ".join(dict.fromkeys(missing)))
-    try:
-        total = contrast(terms)
-    except UserError as error:
-        return NotRun(str(error))
-    if np.isnan(total.mean):
-        return NotRun("the score is undefined on these pairs (a class occurs in none of them)")
-    return total, _levels(sides, terms, total)
+    def runs(self, results: Results, dataset: str) -> list[list[Measured]]:
+        """Return each side's results of both folds and all seeds. UserError with the reasons where a side has none."""
+        found = [[run for fold in (1, 2) for run in results.seeds(side.key(dataset, fold))] for side in self.sides]
+        reasons = []
+        for side, runs in zip(self.sides, found, strict=True):
+            if not runs:
+                reason = getattr(results.get(side.key(dataset)), "reason", "not run yet").removeprefix("not run: ")
+                reasons.append(f"{side.name}{'' if side.way == 'k' else ', 1-way'}: {reason}")
+        if reasons:
+            raise UserError("; ".join(dict.fromkeys(reasons)))
+        return found
 
 
-def _levels(sides: Sequence[Side], terms: Sequence[Term], total: Estimate) -> str:
-    """Write the scores of all sides over the folds and seeds compared: "seed 0: EOP-Net 31.1, POPNet 29.0"."""
-    compared = dict(zip(total.folds, total.common, strict=True))
-    written = []
-    for side, term in zip(sides, terms, strict=True):
-        scores: dict[int, list[float]] = {fold: [] for fold in compared}
-        for run in sorted(term.runs, key=lambda run: run.key.seed):
-            if run.key.seed in compared.get(run.key.fold, ()):
-                scores[run.key.fold].append(run.score(term.measure, screened=term.screened))
-        measure = f" {side.measure}" if len({one.measure for one in sides}) > 1 else ""
-        way = f" {side.way}-way" if len({one.way for one in sides}) > 1 else ""
-        mean = float(np.mean([np.mean(values) for values in scores.values()]))
-        written.append(f"{side.name}{way}{measure} {100 * mean:.1f}")
-    named = [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" for seeds in total.common]
-    apart = "; ".join(f"fold {fold} {words}" for fold, words in zip(total.folds, named, strict=True))
-    return f"{named[0] if len(set(named)) == 1 else apart}: {', '.join(written)}"
+# ------------------------------------------------------------------------------------------------- scores and costs
 
 
-def _difference(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
+def _difference(quantity: Quantity, results: Results, dataset: str) -> Outcome:
     """Measure a weighted sum of scores against `bound`, in points, by the paired bootstrap."""
-    total = _estimate(quantity.sides, results, dataset)
-    if isinstance(total, NotRun):
-        return total
-    best, levels = total
-    low, high = bounds(quantity._beyond(100 * best.draws))
-    return Outcome(quantity._beyond(100 * best.mean), low, high, "points", best.seeds, best.pairs, best.folds, levels)
+    found = zip(quantity.sides, quantity.runs(results, dataset), strict=True)
+    total = contrast([Term(side.weight, runs, side.measure, side.screened) for side, runs in found])
+    if np.isnan(total.mean):
+        raise UserError("the score is undefined on these pairs (a class occurs in none of them)")
+    mean, ends = float(quantity.beyond(np.array(100 * total.mean))), bounds(quantity.beyond(100 * total.draws))
+    levels = _levels(quantity.sides, total)
+    return Outcome(mean, *ends, "points", total.seeds, tuple(total.by_fold), levels)
 
 
-def _cost(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
-    """Compare the costs that were measured apart, else those of the runs; folds and seeds do not matter here."""
-    name, costs, missing = quantity.cost, [], []
-    for side in quantity.sides:
-        known = [results.costs[side.method][name]] if name in results.costs.get(side.method, {}) else []
-        runs = [] if known else side.runs(results, dataset)
-        known = known or [run.cost[name] for run in ([] if isinstance(runs, NotRun) else runs) if name in run.cost]
-        costs.append(float(np.mean(known)) if known else np.nan)
-        missing += [] if known else [f"{side.name}: {COSTS[name]} not measured"]
-    if missing:
-        return NotRun("; ".join(missing))
-    one, two = costs
+def _levels(sides: Sequence[Side], total: Estimate) -> str:
+    """Write the scores of all sides over the folds and seeds compared: "seed 0: EOP-Net 31.1, POPNet 29.0"."""
+    ways, measures = {side.way for side in sides}, {side.measure for side in sides}
+    written = []
+    for side, level in zip(sides, total.levels, strict=True):
+        way, measure = f" {side.way}-way" * (len(ways) > 1), f" {side.measure}" * (len(measures) > 1)
+        written.append(f"{side.name}{way}{measure} {100 * level:.1f}")
+    seeds = {fold: f"seed{'s' * (len(of) > 1)} {', '.join(map(str, of))}" for fold, of in total.by_fold.items()}
+    apart = [f"fold {fold} {words}" for fold, words in seeds.items()]
+    return f"{'; '.join(apart if len(set(seeds.values())) > 1 else list(seeds.values())[:1])}: {', '.join(written)}"
+
+
+def _cost(quantity: Quantity, costs: Costs) -> Outcome:
+    """Compare what two methods cost; folds and seeds do not matter here."""
+    name = quantity.sides[0].measure
+    values = [costs.get(side.method, {}).get(name) for side in quantity.sides]
+    named = [f"{side.name}: {COSTS[name]} not measured" for side in quantity.sides]
+    if missing := [words for words, value in zip(named, values, strict=True) if value is None]:
+        raise UserError("; ".join(missing))
     blur = CLOCK_BLUR if name == "fps" else 0.0
-    corners = [quantity._ratio(one * (1 + a), two * (1 + b)) for a in (-blur, blur) for b in (-blur, blur)]
+    one, two = (np.array([1, 1 - blur, 1 + blur]) * value for value in values if value is not None)
+    each = [float(quantity.of(corner)) for corner in product(one, two)]
     first, second = quantity.sides
-    levels = f"{first.name} {one:.3g}, {second.name} {two:.3g} {COSTS[name]}"
+    levels = f"{first.name} {one[0]:.3g}, {second.name} {two[0]:.3g} {COSTS[name]}"
     basis = "timed once" if name == "fps" else "a count"
-    return Outcome(quantity._ratio(one, two), min(corners), max(corners), "relative", 0, 0, (), levels, basis)
+    return Outcome(each[0], min(each), max(each), "relative", levels=levels, basis=basis)
 
 
 # ------------------------------------------------------------------------------------------------------- curves
 
 
-def _trend(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
+def _trend(quantity: Quantity, results: Results, dataset: str) -> Outcome:
     """Compare how fast a score rises in the second half of training: least-squares slopes, averaged over seeds.
 
     In points over that half. The interval is that of fitted lines (Student's t): it tells how unsteady the curves are,
     not how much another seed would change them.
     """
-    from scipy.stats import t
+    from scipy.stats import linregress, t
 
-    both = _common_runs(quantity.sides, results, dataset)
-    if isinstance(both, NotRun):
-        return both
-    slopes, words, seeds = [], [], []
-    variance, freedom = 0.0, 0
-    for side, runs in zip(quantity.sides, both, strict=True):
-        late = [late_curve(run, side.measure) for run in runs]
-        curves = [curve for curve in late if len(curve) >= LATE_SCORES]
+    mean, variance, freedom, words, seeds = 0.0, 0.0, 0, [], []
+    for side, runs in zip(quantity.sides, zip(*common_runs(quantity.runs(results, dataset)), strict=True), strict=True):
+        late = [curve_of(run, side.measure)[:2] for run in runs]
+        late = [(shares[shares >= 0.5], scores[shares >= 0.5]) for shares, scores in late]
+        curves = [(shares, scores) for shares, scores in late if len(shares) >= LATE_SCORES]
         if not curves:
-            most = max(map(len, late))
-            counted = f"{most or 'no'} score{'' if most == 1 else 's'}"
-            return NotRun(
-                f"{side.name}: {counted} in the second half of training, a slope needs at least {LATE_SCORES}"
-            )
-        lines = [_line(curve) for curve in curves]
-        slopes.append(float(np.mean([slope for slope, _ in lines])))
-        variance += sum(error for _, error in lines) / len(lines) ** 2
-        freedom += sum(len(curve) - 2 for curve in curves)
-        words.append(f"{side.name} {slopes[-1]:+.1f}")
+            most = max(len(shares) for shares, _ in late)
+            counted = f"{most or 'no'} score{'' if most == 1 else 's'} in the second half of training"
+            raise UserError(f"{side.name}: {counted}, a slope needs at least {LATE_SCORES}")
+        lines = [linregress(shares, 50.0 * scores) for shares, scores in curves]
+        slope = float(np.mean([line.slope for line in lines]))
+        mean += side.weight * slope
+        variance += sum(line.stderr**2 for line in lines) / len(lines) ** 2
+        freedom += sum(len(shares) - 2 for shares, _ in curves)
+        words.append(f"{side.name} {slope:+.1f}")
         seeds.append(len(curves))
-    mean, reach = slopes[0] - slopes[1], float(t.ppf(0.975, freedom) * np.sqrt(variance))
-    return Outcome(mean, mean - reach, mean + reach, "points", min(seeds), 0, (), ", ".join(words))
-
-
-def _common_runs(sides: Sequence[Side], results: Results, dataset: str) -> list[list[Measured]] | NotRun:
-    """Return each side's runs of the folds and seeds that all have, or why there are none."""
-    tables = []
-    for side in sides:
-        runs = side.runs(results, dataset)
-        if isinstance(runs, NotRun):
-            return runs
-        tables.append({(run.key.fold, run.key.seed): run for run in runs})
-    common = sorted(set.intersection(*map(set, tables)))
-    if not common:
-        return NotRun(f"{' and '.join(side.name for side in sides)} have no fold and seed in common")
-    return [[table[place] for place in common] for table in tables]
+    reach = float(t.ppf(0.975, freedom) * np.sqrt(variance))
+    return Outcome(mean, mean - reach, mean + reach, "points", min(seeds), levels=", ".join(words))
 
 
 def curve_of(run: Measured, measure: str) -> tuple[Array, Array, str]:
@@ -282,133 +229,75 @@ def curve_of(run: Measured, measure: str) -> tuple[Array, Array, str]:
     return np.zeros(0), np.zeros(0), ""
 
 
-def late_curve(run: Measured, measure: str) -> Array:
-    """Return [E,2] (share of training, score) of the evaluations in the second half of training."""
-    shares, scores, _ = curve_of(run, measure)
-    return np.stack([shares, scores], 1)[shares >= 0.5]
-
-
-def _line(curve: Array) -> tuple[float, float]:
-    """Return the rise over half a training in points, and its variance, of the least-squares line through [E,2]."""
-    x, y = curve[:, 0] - curve[:, 0].mean(), 50.0 * (curve[:, 1] - curve[:, 1].mean())
-    slope = float(x @ y / (x @ x))
-    rest = y - slope * x
-    return slope, float(rest @ rest / (len(x) - 2) / (x @ x))
-
-
 # ------------------------------------------------------------------------------------- supports, sizes, confusions
 
 
-def _stability(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
+def _stability(quantity: Quantity, results: Results, dataset: str) -> Outcome:
     """Compare how much a query's novel IoU varies over its supports with how much it varies over queries.
 
     Standard deviation over queries (of each query's mean) minus that over the supports of one query, averaged over
     classes; with a second side, that side's deviation over supports minus the first one's.
     """
-    both = _common_runs(quantity.sides, results, dataset)
-    if isinstance(both, NotRun):
-        return both
-    drawn, words, seeds = [], [], []
-    for side, every in zip(quantity.sides, both, strict=True):
-        runs = [run for run in every if run.queries is not None]
-        if not runs:
-            return NotRun(f"{side.name}: which pairs share a query photo was not recorded")
-        deviations = [spreads(run) for run in runs]
-        within, between = (np.nanmean([one[place] for one in deviations], 0) for place in (0, 1))
+    rows = common_runs(quantity.runs(results, dataset))
+    drawn, words = [], []
+    seeds, folds = sorted({row[0].key.seed for row in rows}), sorted({row[0].key.fold for row in rows})
+    for side, runs in zip(quantity.sides, zip(*rows, strict=True), strict=True):
+        within, between = np.nanmean([spreads(run) for run in runs], 0)
+        if np.isnan(within[0]):
+            raise UserError(f"{side.name}: no novel class has two supports for one query")
         drawn.append((within, between))
-        own = sorted({run.key.seed for run in runs})
-        named = ", ".join(map(str, own))
-        words.append(f"{side.name}, seed {named}: {within[0]:.1f} over supports, {between[0]:.1f} over queries")
-        seeds.append(len(own))
-    first, last = drawn[0], drawn[-1]
-    values = first[1] - first[0] if len(drawn) == 1 else last[0] - first[0]
-    if not np.isfinite(values[0]):
-        return NotRun(f"{quantity.sides[0].name}: no novel class has two supports for one query")
-    folds, pairs = tuple(sorted({run.key.fold for run in runs})), sum(len(run.counts) for run in runs)
-    return Outcome(float(values[0]), *bounds(values[1:]), "points", min(seeds), pairs, folds, "; ".join(words))
+        named = f"{side.name}, seed {', '.join(map(str, seeds))}"
+        words.append(f"{named}: {within[0]:.1f} over supports, {between[0]:.1f} over queries")
+    values = (drawn[0][1] if len(drawn) == 1 else drawn[1][0]) - drawn[0][0]
+    return Outcome(float(values[0]), *bounds(values[1:]), "points", len(seeds), tuple(folds), "; ".join(words))
 
 
-def spreads(run: Measured) -> tuple[Array, Array]:
-    """Return the deviation of novel IoU (points) over supports and over queries, float64 [1+R]: as is, then redrawn.
+def spreads(run: Measured) -> Array:
+    """Return the deviation of novel IoU (points) over supports and over queries, float64 [2,1+R]: as is, then redrawn.
 
-    Only (query, class) with two supports or more take part; nan where there are none. Raises ValueError when the run
-    does not know its query photos.
+    Only (query, class) with two supports or more take part; nan where there are none. UserError when the run does not
+    know its query photos.
     """
     if run.queries is None:
-        raise ValueError(f"{run.key.slug} does not know which pairs share a query photo")
+        raise UserError(f"{run.key.slug}: which pairs share a query photo was not recorded")
     rng = np.random.default_rng([0, 31])
-    within, between = [], []
+    found = []
     for class_id in run.novel:
-        groups = list(_per_query(run, class_id))
-        if len(groups) < 2:
-            continue
-        variances, means = np.array([one.var(ddof=1) for one in groups]), np.array([one.mean() for one in groups])
-        picks = np.concatenate([np.arange(len(means))[None], rng.integers(0, len(means), (REPEATS, len(means)))])
-        within.append(np.sqrt(variances[picks].mean(1)))
-        between.append(means[picks].std(1, ddof=1))
-    if not within:
-        return np.full(1 + REPEATS, np.nan), np.full(1 + REPEATS, np.nan)
-    return 100 * np.mean(within, 0), 100 * np.mean(between, 0)
+        counts = run.counts[:, run.classes.index(class_id)]
+        iou, present = iou_of_counts(counts), counts[:, 0] + counts[:, 2] > 0
+        groups = [iou[present & (run.queries == query)] for query in np.unique(run.queries[present])]
+        groups = [group for group in groups if len(group) > 1]
+        if len(groups) > 1:
+            variances, means = (np.array([of(group) for group in groups]) for of in (lambda x: x.var(ddof=1), np.mean))
+            picks = np.concatenate([[range(len(means))], rng.integers(0, len(means), (REPEATS, len(means)))])
+            found.append([np.sqrt(variances[picks].mean(1)), means[picks].std(1, ddof=1)])
+    return 100 * np.mean(found, 0) if found else np.full((2, 1 + REPEATS), np.nan)
 
 
-def _per_query(run: Measured, class_id: int) -> Iterator[Array]:
-    """Yield a class's IoU over the supports of each query that has two of them or more."""
-    assert run.queries is not None
-    kway = run.key.way == "k"
-    counts = run.counts[:, run.classes.index(class_id) if kway else 1]
-    present = (counts[:, 0] + counts[:, 2] > 0) & (kway | (run.class_ids == class_id))
-    iou = iou_of_counts(counts)
-    for query in np.unique(run.queries[present]):
-        values = iou[present & (run.queries == query)]
-        if len(values) > 1:
-            yield values
-
-
-def _size(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
-    """Measure the rank correlation, -1..1, of a part's true area and its IoU over all pairs and classes."""
-    return _redrawn(quantity.sides[0], results, dataset, _rank_draws, "correlation", "rank correlation {0:.2f}")
-
-
-def _confusions(quantity: Quantity, results: Results, dataset: str) -> Outcome | NotRun:
-    """Measure where novel pixels go that are taken for another class: share to novel minus share to base, in points."""
-    side = quantity.sides[0]
-    runs = side.runs(results, dataset)
-    if isinstance(runs, list) and all(run.misassigned is None for run in runs):
-        return NotRun(f"{side.name}: no confusions between classes were recorded")
-    words = "{1:.0f} % of them to novel classes, {2:.0f} % to base ones"
-    outcome = _redrawn(side, results, dataset, _novel_share, "points", words)
-    if isinstance(outcome, Outcome) and np.isnan(outcome.mean):
-        return NotRun(f"{side.name}: no novel pixel was taken for another class")
-    return outcome
-
-
-def _redrawn(
-    side: Side, results: Results, dataset: str, draws: Callable[[Measured], Array | None], unit: str, words: str
-) -> Outcome | NotRun:
-    """Average a quantity over all runs of a side; `draws` returns it as is and redrawn, float64 [1+R]."""
-    runs = side.runs(results, dataset)
-    if isinstance(runs, NotRun):
-        return runs
-    made = [(run, values) for run in runs if (values := draws(run)) is not None]
-    kept = [values for _, values in made if not np.isnan(values[0])]
-    drawn = np.nanmean(kept, 0) if kept else np.full(2, np.nan)
-    mean, seeds = float(drawn[0]), len({run.key.seed for run, _ in made})
-    folds, pairs = tuple(sorted({run.key.fold for run, _ in made})), sum(len(run.counts) for run, _ in made)
+def _averaged(
+    quantity: Quantity, results: Results, dataset: str, draws: Callable[[Measured], Array], unit: str, words: str
+) -> Outcome:
+    """Average a quantity over all runs of its only side; `draws` returns it as is and redrawn, float64 [1+R]."""
+    (side,), (runs,) = quantity.sides, quantity.runs(results, dataset)
+    kept = [values for run in runs if not np.isnan((values := draws(run))[0])]
+    if not kept:
+        raise UserError(f"{side.name}: not recorded, or undefined on these pairs")
+    drawn = np.nanmean(kept, 0)
+    mean, seeds, folds = float(drawn[0]), {run.key.seed for run in runs}, {run.key.fold for run in runs}
     levels = f"{side.name}: {words.format(mean, 50 + mean / 2, 50 - mean / 2)}"
-    return Outcome(mean, *bounds(drawn[1:]), unit, seeds, pairs, folds, levels)
+    return Outcome(mean, *bounds(drawn[1:]), unit, len(seeds), tuple(sorted(folds)), levels)
 
 
 def sizes_and_ious(run: Measured) -> tuple[Array, Array, Array]:
-    """Return (pair, true area in pixels, IoU) of every pair and kept foreground class that its truth holds, flat."""
-    columns = [run.classes.index(c) for c in foreground_of(run)] if run.key.way == "k" else [1]
-    counts = run.counts[:, columns]
+    """Return (pair, true area in pixels, IoU) of every pair and foreground class that its truth holds, flat."""
+    counts = run.counts[:, 1:]
     area = counts[..., 0] + counts[..., 2]
-    pair = np.broadcast_to(np.arange(len(area))[:, None], area.shape)
     there = area > 0
-    return pair[there], area[there], iou_of_counts(counts)[there]
+    return there.nonzero()[0], area[there], iou_of_counts(counts)[there]
 
 
-def _rank_draws(run: Measured, repeats: int = 300) -> Array:
+def _rank_correlation(run: Measured, repeats: int = 300) -> Array:
+    """Rank correlation, -1..1, of a part's true area and its IoU over all pairs and classes."""
     from scipy.stats import rankdata
 
     pair, area, iou = sizes_and_ious(run)
@@ -420,21 +309,24 @@ def _rank_draws(run: Measured, repeats: int = 300) -> Array:
     return np.asarray(cov / np.sqrt(((weights @ x**2) / total - mx**2) * ((weights @ y**2) / total - my**2)))
 
 
-def _novel_share(run: Measured) -> Array | None:
+_TO = "{1:.0f} % of them to novel classes, {2:.0f} % to base ones"
+
+
+def _novel_share(run: Measured) -> Array:
+    """Of the novel pixels taken for another class, the share that went to novel ones minus that to base ones, in %."""
     if run.misassigned is None:
-        return None
+        return np.array([np.nan])
     weights = np.concatenate([np.ones((1, len(run.counts))), pair_draws(run, block=run.key.fold)])
     novel, base = (weights @ run.misassigned.astype(np.float64)).T
     with np.errstate(invalid="ignore"):
         return np.asarray(100 * (novel - base) / (novel + base))
 
 
-KINDS: dict[str, Callable[[Quantity, Results, str], Outcome | NotRun]] = {
+KINDS: dict[str, Callable[[Quantity, Results, str], Outcome]] = {
     "difference": _difference,
     "within": _difference,
-    "cost": _cost,
     "trend": _trend,
     "stability": _stability,
-    "size": _size,
-    "confusions": _confusions,
+    "size": partial(_averaged, draws=_rank_correlation, unit="correlation", words="rank correlation {0:.2f}"),
+    "confusions": partial(_averaged, draws=_novel_share, unit="points", words=_TO),
 }

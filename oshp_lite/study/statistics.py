@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
 from oshp_lite.engine.statistics import REPEATS, bounds, draw_pairs, mean_over_runs
 from oshp_lite.errors import UserError
-from oshp_lite.study.records import Array, Measured, totals_of, values
+from oshp_lite.study.records import Array, Measured, scores_under
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and what it rests on: seeds, pairs (summed over folds), folds, `draws` [R].
+    """A weighted sum of scores with its 95 % interval, and what it rests on.
 
-    common  for each fold the seeds that all terms have; no other run takes part
+    levels   the score of each term alone
+    by_fold  for each fold the seeds that all terms have; no other run takes part
+    draws    [R] the sum in each draw
     """
 
     mean: float
     low: float
     high: float
-    seeds: int
-    pairs: int
-    folds: tuple[int, ...]
+    levels: tuple[float, ...]
+    by_fold: dict[int, tuple[int, ...]]
     draws: Array = field(repr=False, compare=False)
-    common: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds of the fold that has the fewest."""
+        return min(map(len, self.by_fold.values()))
 
     def __iter__(self) -> Iterator[float]:
         """Unpack as (mean, low, high)."""
         return iter((self.mean, self.low, self.high))
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """One addend of a comparison: `weight` times a score of some runs (all seeds and folds of one kind of run)."""
 
     weight: float
@@ -44,84 +50,79 @@ class Term:
     screened: bool = False
 
 
-def bootstrap(
-    runs: Sequence[Measured], measure: str = "human", *, screened: bool = False, repeats: int = REPEATS
-) -> Estimate:
+def bootstrap(runs: Sequence[Measured], measure: str = "human", *, screened: bool = False) -> Estimate:
     """Return a score's mean over seeds and folds with its 95 % interval (see `contrast`)."""
-    return contrast([Term(1.0, runs, measure, screened)], repeats=repeats)
+    return contrast([Term(1.0, runs, measure, screened)])
 
 
-def paired_difference(
-    first: Sequence[Measured], second: Sequence[Measured], measure: str = "human", *, repeats: int = REPEATS
-) -> Estimate:
+def paired_difference(first: Sequence[Measured], second: Sequence[Measured], measure: str = "human") -> Estimate:
     """Return the score of `first` minus that of `second` on the same pairs, with its 95 % interval."""
-    return contrast([Term(1.0, first, measure), Term(-1.0, second, measure)], repeats=repeats)
+    return contrast([Term(1.0, first, measure), Term(-1.0, second, measure)])
 
 
-def contrast(terms: Sequence[Term], *, repeats: int = REPEATS) -> Estimate:
+def contrast(terms: Sequence[Term]) -> Estimate:
     """Return the weighted sum of the terms' scores, averaged over seeds and folds, with a 95 % percentile interval.
 
     In each draw the query photos of a fold are drawn anew (1-way: within each class), each with all its test pairs, the
     same for all terms; with two seeds or more the seeds are drawn anew too, again the same for all terms. Folds are
-    drawn apart and averaged. Only folds and seeds that every term has take part. Terms of unlike pair lists (k-way
-    against 1-way) are drawn apart.
+    drawn apart and averaged. Terms of unlike pair lists (k-way against 1-way) are drawn apart.
 
-    Raises UserError when no fold or seed is common to all terms, or runs that should share pairs do not.
+    Raises UserError when no fold and seed is common to all terms, or runs that should share pairs do not.
     """
-    if not terms or not all(term.runs for term in terms):
+    drawn, levels, by_fold = [], [], {}
+    weights = np.array([term.weight for term in terms])
+    rows = common_runs([term.runs for term in terms])
+    for block, (number, chosen) in enumerate(groupby(rows, key=lambda row: row[0].key.fold)):
+        runs = list(chosen)  # [S][T]
+        _same_pairs([run for row in runs for run in row])
+        scores = [[_redrawn(run, t, block) for run, t in zip(row, terms, strict=True)] for row in runs]
+        drawn.append(weights @ [mean_over_runs(mine, block=block) for mine in np.stack(scores, 1)])
+        plain = [
+            [run.score(term.measure, screened=term.screened) for run, term in zip(row, terms, strict=True)]
+            for row in runs
+        ]
+        levels.append(np.mean(plain, 0))
+        by_fold[number] = tuple(row[0].key.seed for row in runs)
+    each, draws = np.mean(levels, 0), np.mean(drawn, 0)
+    return Estimate(float(weights @ each), *bounds(draws), tuple(each.tolist()), by_fold, draws)
+
+
+def common_runs(groups: Sequence[Sequence[Measured]]) -> list[list[Measured]]:
+    """Return one run of each group for every fold and seed that all have, in their order. UserError without any."""
+    if not groups or not all(groups):
         raise UserError("there are no runs to compare; run the missing ones")
-    folds = sorted(set.intersection(*({run.key.fold for run in term.runs} for term in terms)))
-    if not folds:
-        raise UserError("the runs to compare have no fold in common; run the missing ones")
-    means, drawn, common, n_pairs = [], [], [], 0
-    for block, number in enumerate(folds):
-        tables = [{run.key.seed: run for run in term.runs if run.key.fold == number} for term in terms]
-        seeds = sorted(set.intersection(*(set(table) for table in tables)))
-        if not seeds:
-            raise UserError(f"the runs to compare have no seed in common on fold {number}; run the missing ones")
-        runs = [[table[seed] for seed in seeds] for table in tables]
-        for way in ("k", "1"):
-            _same_pairs([run for mine in runs for run in mine if run.key.way == way])
-        mean, spread = 0.0, np.zeros(repeats)
-        for term, mine in zip(terms, runs, strict=True):
-            scores = np.stack([_redrawn(run, term, repeats, block) for run in mine])
-            spread += term.weight * mean_over_runs(scores, block=block)
-            mean += term.weight * float(np.mean([run.score(term.measure, screened=term.screened) for run in mine]))
-        means.append(mean)
-        drawn.append(spread)
-        common.append(tuple(seeds))
-        n_pairs += len(runs[0][0].counts)
-    spread = np.mean(drawn, 0)
-    fewest = min(map(len, common))
-    return Estimate(float(np.mean(means)), *bounds(spread), fewest, n_pairs, tuple(folds), spread, tuple(common))
+    tables = [{(run.key.fold, run.key.seed): run for run in runs} for runs in groups]
+    places = sorted(set.intersection(*map(set, tables)))
+    if not places:
+        raise UserError("the runs to compare have no fold and seed in common; run the missing ones")
+    return [[table[place] for table in tables] for place in places]
 
 
 def _same_pairs(runs: Sequence[Measured]) -> None:
-    for run in runs[1:]:
-        if not np.array_equal(run.class_ids, runs[0].class_ids):
-            raise UserError(
-                f"{run.key.slug} and {runs[0].key.slug} were measured on different test pairs; measure one of them anew"
-            )
+    first: dict[str, Measured] = {}
+    for run in runs:
+        other = first.setdefault(run.key.way, run)
+        if not np.array_equal(run.class_ids, other.class_ids):
+            said = f"{run.key.slug} and {other.key.slug} were measured on different test pairs"
+            raise UserError(f"{said}; measure one of them anew")
 
 
-def _redrawn(run: Measured, term: Term, repeats: int, block: int) -> Array:
-    """Return a run's score float64 [repeats] under pairs drawn anew."""
-    name = (term.measure, term.screened, repeats, block)
+def _redrawn(run: Measured, term: Term, block: int) -> Array:
+    """Return a run's score float64 [R] under pairs drawn anew."""
+    name = (term.measure, term.screened, block)
     if name not in run.memo:
-        totals = totals_of(run, pair_draws(run, repeats, block), screened=term.screened)
-        run.memo[name] = values(totals, run, term.measure)
-    return np.asarray(run.memo[name])
-
-
-_DRAWS: dict[tuple[Any, ...], Array] = {}
+        run.memo[name] = scores_under(run, pair_draws(run, block=block), term.measure, screened=term.screened)
+    return run.memo[name]
 
 
 def pair_draws(run: Measured, repeats: int = REPEATS, block: int = 0) -> Array:
     """Return float64 [repeats,N], how often each pair of a run is drawn; where queries are unknown, each pair alone."""
     groups = np.arange(len(run.class_ids)) if run.queries is None else run.queries
-    name = (run.key.way, run.class_ids.tobytes(), groups.tobytes(), repeats, block)
-    if name not in _DRAWS:
-        while len(_DRAWS) >= 8:  # a few pair lists at a time; each takes a few megabytes
-            _DRAWS.pop(next(iter(_DRAWS)))
-        _DRAWS[name] = draw_pairs(groups, run.class_ids if run.key.way == "1" else None, repeats=repeats, block=block)
-    return _DRAWS[name]
+    strata = run.class_ids if run.key.way == "1" else np.zeros(0)
+    return _draws(groups.astype(np.int64).tobytes(), strata.astype(np.int64).tobytes(), repeats, block)
+
+
+@lru_cache(maxsize=8)  # a few pair lists at a time; each takes a few megabytes
+def _draws(groups: bytes, strata: bytes, repeats: int, block: int) -> Array:
+    places = np.frombuffer(strata, np.int64) if strata else None
+    return draw_pairs(np.frombuffer(groups, np.int64), places, repeats=repeats, block=block)

@@ -44,7 +44,7 @@ def per_class(
 def _class_bars(place: Axes, runs: Sequence[Measured]) -> None:
     ids = [*(c for c in runs[0].base if c != 0), *runs[0].novel]
     rows, novel = range(len(ids)), [c in runs[0].novel for c in ids]
-    estimates = np.array([tuple(bootstrap(runs, f"iou:{c}", repeats=300)) for c in ids])
+    estimates = np.array([tuple(bootstrap(runs, f"iou:{c}")) for c in ids])
     mean, low, high = 100 * estimates.T
     means, spans = np.nan_to_num(mean), np.nan_to_num(np.stack([mean - low, high - mean]))
     with style():
