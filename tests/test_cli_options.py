@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,9 @@ def reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, l
 
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, spy)
+            before = dict(os.environ)
             assert main(words) == 2
+            assert dict(os.environ) == before, "a place is handed over, not left in the environment"
         assert seen, words
         return seen[0]
 

@@ -77,7 +77,7 @@ def test_writes_the_users_ids_and_an_overlay(
     way: str, checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "answer" / "pred.png"
-    assert main(words(pair, checkpoints[way], out, "--no-screening")) == 0
+    assert main(words(pair, checkpoints[way], out, "--no-screening", "--device", "auto")) == 0
     answer = read_mask(out)
     assert answer.shape == (128, 128)
     assert set(np.unique(answer)) <= {0, 1, 2}
@@ -213,17 +213,20 @@ def test_sixteen_bits_are_read_as_eight(checkpoints: dict[str, Path], pair: dict
     assert np.array_equal(*results)
 
 
-@pytest.mark.parametrize("which", ["support", "mask", "query", "overlay", "link"])
+@pytest.mark.parametrize("which", ["support", "mask", "query", "person", "weights", "overlay", "link"])
 def test_never_over_an_input(
     which: str, checkpoints: dict[str, Path], pair: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = pair.get(which, tmp_path / "m.png")
+    out, weights = pair.get(which, tmp_path / "m.png"), checkpoints["k"]
+    if which == "weights":
+        weights = out
+        weights.write_bytes(checkpoints["k"].read_bytes())
     if which == "overlay":
         pair["query"] = pair["query"].rename(tmp_path / "m_overlay.png")
     if which == "link":
         out.hardlink_to(pair["query"])
     before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
-    assert main(words(pair, checkpoints["k"], out)) == 2
+    assert main(words(pair, weights, out, "--support-foreground", str(pair["person"]))) == 2
     assert "would overwrite the input" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.glob("*.png")} == before
 

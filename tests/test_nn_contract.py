@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,6 +71,13 @@ def test_everything_but_the_batch_is_given_by_name(name: str) -> None:
     with pytest.raises(TypeError, match="positional"):
         net(batch, 0.9)
     assert net(batch, progress=0.9).fine.shape == (2, 6, 40, 52)
+
+
+def test_no_method_takes_more_than_the_batch_by_position() -> None:
+    """Those that cannot be built here too."""
+    for spec in METHODS.values():
+        _, _, *more = inspect.signature(spec.load().forward).parameters.values()
+        assert {parameter.kind for parameter in more} == {inspect.Parameter.KEYWORD_ONLY}, spec.name
 
 
 # --------------------------------------------------------------------------------------------------- input checks

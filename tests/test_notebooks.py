@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stale import stale_cells
 
 from oshp_lite.study.notebooks import (
     WIDGET_VIEW,
@@ -22,7 +23,6 @@ from oshp_lite.study.notebooks import (
     load_notebook,
     run_job,
     source_of,
-    stale_cells,
     tags_of,
 )
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from stale import stale_cells
 
 from oshp_lite.errors import UserError
 from oshp_lite.study import execute, notebooks
@@ -24,7 +25,6 @@ from oshp_lite.study.notebooks import (
     run_job,
     save_notebook,
     source_sha,
-    stale_cells,
     tidy,
 )
 

@@ -52,6 +52,11 @@ def test_the_command_says_whether_readme_changed(capsys: pytest.CaptureFixture[s
     assert "README" in capsys.readouterr().out
 
 
+def test_readme_says_how_photos_and_masks_are_read() -> None:
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    assert "Photos are turned upright by their EXIF tag, and masks are meant upright" in text
+
+
 def test_no_score_stands_in_the_text_around_the_results() -> None:
     """What is left with a decimal there is a duration."""
     text = README.read_text(encoding="utf-8")

@@ -82,7 +82,7 @@ def test_more_annotations_than_listed_do_not_shift_the_split(tmp_path: Path) -> 
 
 
 def test_the_committed_split() -> None:
-    """The numbers of our CCP-OS, and the very lists (SHA-256 of `names joined by newlines`)."""
+    """Every number from 1 to 1004, the first 700 that have a foreground for training."""
     committed = standard_plan()
     assert (len(committed.train), len(committed.test), committed.left_out) == (700, 303, ("0536",))
     everything = [*committed.train, *committed.test, *committed.left_out]

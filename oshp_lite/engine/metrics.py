@@ -20,23 +20,6 @@ from oshp_lite.labels import Fold
 Masks = Tensor | np.ndarray | Iterable[Tensor | np.ndarray]
 
 
-class Confusion:
-    """Accumulates a confusion matrix over label images: `matrix` int64 [C,C], rows truth, columns prediction."""
-
-    def __init__(self, n_ids: int) -> None:
-        self.n_ids = n_ids
-        self.matrix = torch.zeros(n_ids, n_ids, dtype=torch.int64)
-
-    def update(self, prediction: Tensor, truth: Tensor) -> Confusion:
-        """Add label images of equal shape (ids as integers); returns itself. ValueError for other shapes or ids."""
-        self.matrix += confusion(prediction, truth, self.n_ids).to(self.matrix.device)
-        return self
-
-    def iou(self) -> Tensor:
-        """Return float64 [C] intersection over union, nan where a class is absent from truth and prediction alike."""
-        return iou_of(self.matrix)
-
-
 def confusion(prediction: Tensor | np.ndarray, truth: Tensor | np.ndarray, n_ids: int) -> Tensor:
     """Return the int64 [C,C] confusion matrix of two integer label tensors (or arrays) of one shape.
 

@@ -136,17 +136,6 @@ def notebook_sha(notebook: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
-def stale_cells(notebook: dict[str, Any]) -> list[int]:
-    """Positions of code cells whose outputs were not made by their present source (empty cells do not count)."""
-    return [
-        position
-        for position, cell in enumerate(notebook["cells"])
-        if cell["cell_type"] == "code"
-        and source_of(cell).strip()
-        and cell.get("metadata", {}).get("oshp", {}).get("source_sha") != source_sha(cell)
-    ]
-
-
 def error_outputs(notebook: dict[str, Any]) -> list[tuple[int, str]]:
     """(cell position, "ErrorName: text") of every error among the outputs."""
     return [
