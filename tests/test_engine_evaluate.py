@@ -216,15 +216,18 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "value"),
     [
+        ("all of it", [1]),
         *((name, None) for name in ("method", "options", "way", "n_ids", "space")),
         *(("options", [1]), ("n_ids", "many"), ("space", "moon"), ("options", {"width": -1}), ("size", "large")),
     ],
 )
 def test_a_checkpoint_that_describes_itself_badly_gets_a_sentence(tmp_path: Path, entry: str, value: Any) -> None:
-    record = CheckpointRecord("segment", {"n_ids": 3, "width": 8}, "k", 3, "atr").as_dict()
-    record = {**record, entry: value} if value is not None else {k: v for k, v in record.items() if k != entry}
+    whole = CheckpointRecord("segment", {"n_ids": 3, "width": 8}, "k", 3, "atr").as_dict()
+    record = {name: item for name, item in {**whole, entry: value}.items() if item is not None}
     path = tmp_path / "ours.safetensors"
-    save_file({"a": torch.zeros(2)}, path, metadata={"oshp_lite": json.dumps(record)})
+    save_file(
+        {"a": torch.zeros(2)}, path, metadata={"oshp_lite": json.dumps(value if entry == "all of it" else record)}
+    )
     with pytest.raises(UserError, match=r"ours\.safetensors .*train it again") as refusal:
         load_parser(path)
     assert "\n" not in str(refusal.value)

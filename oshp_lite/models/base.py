@@ -90,6 +90,8 @@ class CheckpointRecord:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointRecord:
         """Read what `as_dict` wrote. UserError naming an entry that is missing or of another kind."""
+        if not isinstance(values, Mapping):
+            raise UserError("it is no group of entries")
         hints, known = annotations_of(cls), {item.name for item in fields(cls)} - {"more"}
         kept: dict[str, Any] = {"more": {name: value for name, value in values.items() if name not in known}}
         for name in ("method", "options", "way", "n_ids", "space"):
