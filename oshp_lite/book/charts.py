@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from oshp_lite.labels import IGNORE, Fold, LabelSpace
 from oshp_lite.viz.images import Colours, mask_to_rgb, overlay
 from oshp_lite.viz.panels import Space, add_legend, ids_in, name_regions
+from oshp_lite.viz.panels import class_matrix as class_matrix
 from oshp_lite.viz.style import INK, new_figure, show_image, style
 
 Array = NDArray[Any]
@@ -94,24 +95,6 @@ def _bars(figure: Figure, row: Array, shares: Mapping[str, float]) -> None:
         chart.set_xlim(0, 1.15 * max(shares.values()))
         chart.set_title("(c) share of the photo, %")
         chart.grid(False, axis="y")
-
-
-def class_matrix(
-    values: Array, names: Sequence[str], title: str, *, axes: Axes, low: float = 0.0, high: float = 1.0
-) -> None:
-    """Draw a square table of similarities, float [n,n], with its numbers; `names` on both sides."""
-    with style():
-        axes.imshow(values, cmap="magma_r", vmin=low, vmax=high)
-        axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
-        axes.set_yticks(range(len(names)), names, fontsize=7)
-        axes.grid(False)
-        axes.set_title(title)
-        middle = low + 0.6 * (high - low)
-        for (row, column), value in np.ndenumerate(values):
-            colour = "white" if value > middle else "black"
-            axes.text(
-                column, row, f"{value:.1f}".replace("0.", "."), ha="center", va="center", fontsize=6, color=colour
-            )
 
 
 def contact_sheet(

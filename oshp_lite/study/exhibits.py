@@ -74,7 +74,7 @@ def _figures(profile: str, results: Results, finder: Finder) -> Iterator[tuple[s
     for name, title in PICTURES.items():
         protocol = None
         if name.startswith("popnet"):  # its own protocol where that was run, else the journal's
-            own = [panel.lead for panel in panels_of(name, profile).values()]
+            own = [keys[-1] for keys in panels_of(name, profile).values()]
             protocol = None if any(isinstance(results.get(key), Measured) for key in own) else "journal"
         yield name, title, picture(name, results, profile, protocol=protocol, finder=finder)
     data = families(profile)

@@ -16,6 +16,7 @@ from oshp_lite.viz.images import (
 )
 from oshp_lite.viz.panels import (
     add_legend,
+    class_matrix,
     episode_figure,
     ids_in,
     legend_below,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from oshp_lite.labels import IGNORE
 from oshp_lite.viz.images import Pixels, Space, name_of, overlay, palette_of, to_array, to_rgb
@@ -53,6 +54,29 @@ def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008
         # The pixel of the class that lies nearest to the class's median: inside the region even when it is bent.
         best = int(((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2).argmin())
         axes.text(columns[best], rows[best], name_of(space, class_id), ha="center", va="center", fontsize=6, bbox=frame)
+
+
+def class_matrix(
+    values: NDArray[Any],
+    names: Sequence[str],
+    title: str,
+    *,
+    axes: Axes,
+    low: float = 0.0,
+    high: float = 1.0,
+    written: Callable[[float], str] = lambda value: f"{value:.1f}".replace("0.", "."),
+) -> None:
+    """Draw a square table over classes, float [n,n], with its numbers as `written`; `names` on both sides."""
+    place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6}
+    with style():
+        axes.imshow(values, cmap="magma_r", vmin=low, vmax=high)
+        axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.grid(False)
+        axes.set_title(title)
+        for (row, column), value in np.ndenumerate(values):
+            dark = value > low + 0.6 * (high - low)
+            axes.text(column, row, written(value), color="white" if dark else "black", **place)
 
 
 def photo_grid(

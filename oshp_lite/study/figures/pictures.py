@@ -9,28 +9,19 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, write_atomic
-from oshp_lite.study.experiments import FIGURE_METHODS, METHODS, families, label, runs_of
-from oshp_lite.study.figures.pairs import (
-    Array,
-    Box,
-    PredictedPair,
-    one_query,
-    read_pairs,
-    typical_pairs,
-)
-from oshp_lite.study.figures.panels import PHOTOS, legend_below, mask_panel, not_run, prediction_panel
+from oshp_lite.study.experiments import METHODS, families, runs_of
+from oshp_lite.study.figures.pairs import Array, PredictedPair, one_query, read_pairs, typical_pairs
+from oshp_lite.study.figures.panels import headed, legend_below, mask_panel, not_run, prediction_panel
 from oshp_lite.study.plan import Finder, config_of
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey
 from oshp_lite.viz import new_figure, show_image, style
@@ -49,7 +40,6 @@ TITLES = {
 FIRST_WAY = {"popnet3f": "1", "eopnet4f": "k"}
 """Figures of both ways: which of them stands above."""
 ONE_QUERY = "eopnet7f"
-SUPPORTS = 5
 
 Pairs = Sequence[PredictedPair] | NotRun
 
@@ -57,34 +47,25 @@ Pairs = Sequence[PredictedPair] | NotRun
 # ------------------------------------------------------------------------------------------ what a figure shows
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One setting of a figure: the runs in the order of its columns, and the one whose scores choose the pairs."""
+def panels_of(name: str, profile: str, protocol: str | None = None) -> dict[str, list[RunKey]]:
+    """Return a figure's runs by way, in the order of its columns; the last one's scores choose the pairs.
 
-    way: str
-    keys: tuple[RunKey, ...]
-    lead: RunKey
-
-
-def panels_of(name: str, profile: str, protocol: str | None = None) -> dict[str, Panel]:
-    """Return a figure's settings by way. `protocol` "journal" takes the journal's runs for a figure of POPNet's paper.
-
-    Raises UserError for a figure that shows no predictions.
+    `protocol` "journal" takes the journal's runs for a figure of POPNet's paper. Raises UserError for a figure that
+    shows no predictions.
     """
     if name not in TITLES:
         raise UserError(f"the figure {name!r} shows no predictions; those that do are {', '.join(TITLES)}")
-    keys = runs_of(name, profile, dataset=families(profile)["atr"])
-    if protocol is not None:
-        keys = [replace(key, protocol=protocol, ablation="") for key in keys]
-    by_way = {way: tuple(key for key in keys if key.way == way) for way in sorted({key.way for key in keys})}
-    last = FIGURE_METHODS[name][-1]
-    return {way: Panel(way, mine, next(k for k in mine if k.method == last)) for way, mine in by_way.items()}
+    by_way: dict[str, list[RunKey]] = {}
+    for key in sorted(runs_of(name, profile, dataset=families(profile)["atr"]), key=lambda key: key.way):
+        own = key if protocol is None else replace(key, protocol=protocol, ablation="")
+        by_way.setdefault(key.way, []).append(own)
+    return by_way
 
 
 def positions_of(name: str, lead: Measured) -> list[int]:
     """Return the numbers of the test pairs that a figure shows, chosen by the scores of its leading run."""
     if name == ONE_QUERY:
-        return one_query(lead, SUPPORTS)
+        return one_query(lead)
     return typical_pairs(lead, (0.9, 0.5) if name in FIRST_WAY else (0.9, 0.5, 0.1))
 
 
@@ -104,21 +85,21 @@ def picture(
     """
     finder = finder or Finder()
     panels = panels_of(name, profile, protocol)
-    return draw(name, {way: _pairs(name, panel, results, finder, kept) for way, panel in panels.items()})
+    return draw(name, {way: _pairs(name, keys, results, finder, kept) for way, keys in panels.items()})
 
 
-def _pairs(name: str, panel: Panel, results: Results, finder: Finder, kept: Path | None) -> Pairs:
-    lead = results.get(panel.lead)
+def _pairs(name: str, keys: Sequence[RunKey], results: Results, finder: Finder, kept: Path | None) -> Pairs:
+    lead = results.get(keys[-1])
     if isinstance(lead, NotRun):
-        return NotRun(f"{label(panel.lead.method)}, {panel.way}-way: {lead.reason}")
-    config = config_of(panel.lead, lead.profile)
+        return NotRun(f"{METHODS[keys[-1].method].label}, {keys[-1].way}-way: {lead.reason}")
+    config = config_of(keys[-1], lead.profile)
     dataset = finder.dataset(config.data)
     if dataset is None:
         return NotRun(f"the photos of {config.data.dataset} are not on this machine")
     positions = positions_of(name, lead)
     predictions = {
         METHODS[key.method].label: _predictions(key, results, finder, positions, dataset.fingerprint, kept)
-        for key in panel.keys
+        for key in keys
     }
     return read_pairs(dataset, config, predictions, positions)
 
@@ -156,15 +137,41 @@ def _of_run(config: RunConfig, finder: Finder) -> Sequence[Array] | None:
 # ----------------------------------------------------------------------------------------------------- layouts
 
 
+class _Panel(NamedTuple):
+    """One picture: a photo of the pair, with nothing, a mask, or a method's prediction (its label) over it."""
+
+    pair: PredictedPair
+    photo: Array
+    over: Array | str | None
+    title: str | None
+
+
 def draw(name: str, pairs: Mapping[str, Pairs]) -> Figure:
     """Draw a figure from its pairs by way ("k", "1"), or from the reason why a way has none."""
-    if name in FIRST_WAY:
-        return _both_ways(name, pairs)
-    (only,) = pairs.values()
-    reason = _missing(only)
-    if reason is not None or isinstance(only, NotRun):
-        return not_run(TITLES[name], str(reason))
-    return _over_supports(name, only) if name == ONE_QUERY else _side_by_side(name, only)
+    ways = sorted(pairs, key=lambda way: way != FIRST_WAY.get(name))
+    missing = {way: _missing(pairs[way]) for way in ways}
+    if all(missing.values()):
+        return not_run(TITLES[name], "; ".join(dict.fromkeys(map(str, missing.values()))))
+    shown: list[PredictedPair] = []
+    rows: list[list[_Panel]] = []
+    captions: dict[int, str] = {}  # a row of nothing else
+    for letter, way in zip("ab", ways, strict=False):
+        given, reason = pairs[way], missing[way]
+        some = [] if reason or isinstance(given, NotRun) else list(given)
+        if name in FIRST_WAY:
+            why = f": not run ({reason.removeprefix('not run: ')})" if reason else ""
+            captions[len(rows)] = f"({letter}) {way}-way{why}"
+            rows.append([])
+        if name == ONE_QUERY:
+            some = [pair.cropped(*some) for pair in some]  # all predictions on one cut of the query
+            rows += _over_supports(some)
+        else:
+            some = [pair.cropped() for pair in some]
+            rows += [_row(pair, titled=number == 0, apart=name in FIRST_WAY) for number, pair in enumerate(some)]
+        shown += some
+    figure = headed(_sheet(rows, captions), TITLES[name])
+    legend_below(figure, shown)
+    return figure
 
 
 def _missing(pairs: Pairs) -> str | None:
@@ -178,92 +185,49 @@ def _missing(pairs: Pairs) -> str | None:
     return None if pairs else "no test pair fits the figure"
 
 
-def _side_by_side(name: str, pairs: Sequence[PredictedPair]) -> Figure:
-    """Draw one pair a row: support with its mask, query, truth, then every method's prediction."""
-    pairs = [pair.cropped() for pair in pairs]
-    methods = list(dict.fromkeys(method for pair in pairs for method in pair.predictions))
-    figure, axes = _panels([[pair.query, pair.support] for pair in pairs], 3 + len(methods))
-    for number, (place, pair) in enumerate(zip(axes, pairs, strict=True)):
-        _pair_row(place, pair, methods, titled=number == 0)
-    return _finished(figure, pairs, name)
+def _row(pair: PredictedPair, *, titled: bool, apart: bool) -> list[_Panel]:
+    """Lay out a pair: the support under its mask (or beside it, `apart`), the query, the truth, each prediction."""
+    panels: list[tuple[str, Array, Array | str | None]] = [("support", pair.support, None)] if apart else []
+    panels.append(("its mask" if apart else "support", pair.support, pair.support_mask))
+    panels += [("query", pair.query, None), ("true parts", pair.query, pair.truth)]
+    panels += [(method, pair.query, method) for method in pair.predictions]
+    return [_Panel(pair, photo, over, title if titled else None) for title, photo, over in panels]
 
 
-def _both_ways(name: str, pairs: Mapping[str, Pairs]) -> Figure:
-    """Draw one method's predictions in both ways, one above the other: support, its mask, query, truth, prediction."""
-    ways = sorted(pairs, key=lambda way: way != FIRST_WAY[name])
-    reasons = [_missing(pairs[way]) for way in ways]
-    if all(reason is not None for reason in reasons):
-        return not_run(TITLES[name], "; ".join(dict.fromkeys(map(str, reasons))))
-    lists = [
-        [] if reason else [pair.cropped() for pair in cast(Sequence[PredictedPair], pairs[way])]
-        for way, reason in zip(ways, reasons, strict=True)
-    ]
-    figure, axes = _panels([row for some in lists for row in ([], *([one.query, one.support] for one in some))], 5)
-    rows = iter(axes)
-    for letter, way, some, reason in zip("ab", ways, lists, reasons, strict=True):
-        caption = f"({letter}) {way}-way"
-        _caption(next(rows), f"{caption}: not run ({reason.removeprefix('not run: ')})" if reason else caption)
-        for number, (pair, place) in enumerate(zip(some, rows, strict=False)):
-            _pair_row(place, pair, list(pair.predictions)[:1], titled=number == 0, apart=True)
-    return _finished(figure, [*lists[0], *lists[1]], name)
+def _over_supports(pairs: Sequence[PredictedPair]) -> list[list[_Panel]]:
+    """Lay out one query under several supports: the query and its truth, then each support above its prediction."""
+    first, method = pairs[0], next(iter(pairs[0].predictions))
+    above = [_Panel(first, first.query, None, "query")]
+    below = [_Panel(first, first.query, first.truth, "true parts")]
+    for number, pair in enumerate(pairs, start=1):
+        above.append(_Panel(pair, pair.support, pair.support_mask, f"support {number}"))
+        below.append(_Panel(pair, pair.query, method, f"{method}, {number}"))
+    return [above, below]
 
 
-def _pair_row(
-    place: Sequence[Axes], pair: PredictedPair, methods: Sequence[str], *, titled: bool, apart: bool = False
-) -> None:
-    """Draw a pair: the support under its mask (or beside it, `apart`), the query, the truth, each prediction."""
-    support = partial(mask_panel, photo=pair.support, mask=pair.support_mask, pair=pair)
-    panels: list[tuple[str, Callable[..., Any]]] = [("support", support)]
-    if apart:
-        panels = [("support", partial(show_image, picture=pair.support)), ("its mask", support)]
-    panels.append(("query", partial(show_image, picture=pair.query)))
-    panels.append(("true parts", partial(mask_panel, photo=pair.query, mask=pair.truth, pair=pair)))
-    panels += [(method, partial(prediction_panel, pair=pair, name=method)) for method in methods]
-    for axes, (title, panel) in zip(place, panels, strict=True):
-        panel(axes, title=title if titled else None)
-
-
-def _over_supports(name: str, pairs: Sequence[PredictedPair]) -> Figure:
-    """Draw one query under several supports: the query and its truth, then each support above its prediction."""
-    boxes = [pair.box() for pair in pairs]  # all supports' predictions side by side on one cut of the query
-    around = tuple(pick(box[side] for box in boxes) for side, pick in enumerate((min, max, min, max)))
-    pairs = [pair.cropped(cast(Box, around)) for pair in pairs]
-    figure, axes = _panels([[pair.support for pair in pairs], [pairs[0].query]], 1 + len(pairs))
-    method = next(iter(pairs[0].predictions))
-    show_image(axes[0, 0], pairs[0].query, "query")
-    mask_panel(axes[1, 0], pairs[0].query, pairs[0].truth, pairs[0], "true parts")
-    for column, pair in enumerate(pairs, start=1):
-        mask_panel(axes[0, column], pair.support, pair.support_mask, pair, f"support {column}")
-        prediction_panel(axes[1, column], pair, method, f"{method}, {column}")
-    return _finished(figure, pairs, name)
-
-
-def _panels(rows: Sequence[Sequence[Array]], columns: int) -> Any:
-    """Return a figure and its axes; every row is as tall as the tallest of its photos asks for, empty rows are low."""
-    ratios = [max((photo.shape[0] / photo.shape[1] for photo in row), default=0.0) for row in rows]
+def _sheet(rows: Sequence[Sequence[_Panel]], captions: Mapping[int, str]) -> Figure:
+    """Draw rows of panels, each as tall as the tallest of its photos needs, and captions in the rows without any."""
+    shapes = [[panel.photo.shape for panel in row] for row in rows]
+    ratios = [max((shape[0] / shape[1] for shape in row), default=0.0) for row in shapes]
     width = 1.7 if max(ratios) < 1.5 else 1.35
     heights = [min(3.2, width * ratio) + 0.4 if ratio else 0.2 for ratio in ratios]
-    tall = (sum(heights) + 0.9) / len(rows)
-    figure, axes = new_figure(len(rows), columns, width=width + 0.1, height=tall, height_ratios=heights)
+    size = {"width": width + 0.1, "height": (sum(heights) + 0.9) / len(rows)}
+    figure, axes = new_figure(len(rows), max(map(len, rows)), **size, height_ratios=heights)
     for place in axes.flat:
         place.set_anchor("N")  # titles of unlike photos stand in one line
-    return figure, axes
-
-
-def _caption(row: Sequence[Axes], text: str) -> None:
-    """Write a line across a row of empty panels; the layout does not see it, so it moves no column."""
-    for panel in row:
-        panel.set_axis_off()
-    with style():
-        lines = "\n".join(textwrap.wrap(text, 80))
-        row[0].text(0, 0, lines, transform=row[0].transAxes, fontweight="bold", va="bottom").set_in_layout(False)
-
-
-def _finished(figure: Figure, pairs: Sequence[PredictedPair], name: str) -> Figure:
-    with style():
-        figure.suptitle(TITLES[name], x=0.01, ha="left", fontsize=10)
-    legend_below(figure, pairs)
-    figure.set_gid("drawn" if all(pair.drawn for pair in pairs) else PHOTOS)
+        place.set_axis_off()
+    for number, text in captions.items():  # the layout does not see a caption, so it moves no column
+        with style():
+            line = axes[number, 0].text(0, 0, textwrap.fill(text, 80), transform=axes[number, 0].transAxes, va="bottom")
+            line.set(fontweight="bold", in_layout=False)
+    for places, row in zip(axes, rows, strict=True):
+        for place, (pair, photo, over, title) in zip(places, row, strict=False):
+            if over is None:
+                show_image(place, photo, title)
+            elif isinstance(over, str):
+                prediction_panel(place, pair, over, title)
+            else:
+                mask_panel(place, photo, over, pair, title)
     return figure
 
 
@@ -286,14 +250,13 @@ def keep_predictions(
     wanted: dict[RunKey, set[int]] = {}
     for name in TITLES:
         for protocol in (None, "journal") if name.startswith("popnet") else (None,):
-            for panel in panels_of(name, profile, protocol).values():
-                lead = results.get(panel.lead)
-                for key in panel.keys if isinstance(lead, Measured) else ():
-                    wanted.setdefault(key, set()).update(positions_of(name, cast(Measured, lead)))
+            for keys in panels_of(name, profile, protocol).values():
+                if isinstance(lead := results.get(keys[-1]), Measured):
+                    for key in keys:
+                        wanted.setdefault(key, set()).update(positions_of(name, lead))
     written = []
     for key, positions in wanted.items():
-        measured = results.get(key)
-        if isinstance(measured, NotRun):
+        if isinstance(measured := results.get(key), NotRun):
             continue
         config = config_of(key, measured.profile)
         every, dataset = _of_run(config, finder), finder.dataset(config.data)

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from oshp_lite.files import write_atomic
+from oshp_lite.files import write_together
 from oshp_lite.study.printed.numbers import Printed
 
 if TYPE_CHECKING:
@@ -250,12 +250,10 @@ FORMS: dict[str, Callable[[Table], str]] = {
 
 
 def write_table(table: Table, folder: Path | str) -> dict[str, Path]:
-    """Write a table in all its forms as `<id>.html` and so on, each in one step; return {ending: path}.
+    """Write a table in all its forms as `<id>.html` and so on; return {ending: path}.
 
     Raises UserError when the folder cannot be written to.
     """
-    texts = {ending: form(table) for ending, form in FORMS.items()}  # all of them before the first file changes
-    paths = {ending: Path(folder) / f"{table.id}.{ending}" for ending in texts}
-    for ending, text in texts.items():
-        write_atomic(paths[ending], text.encode("utf-8"), durable=False)
+    paths = {ending: Path(folder) / f"{table.id}.{ending}" for ending in FORMS}
+    write_together({paths[ending]: form(table).encode("utf-8") for ending, form in FORMS.items()}, durable=False)
     return paths
