@@ -60,11 +60,15 @@ def confusion(results: Results, dataset: str = "synth-atr") -> Figure:
         ids, names = _classes(runs[0], 0)
         total = np.sum([run.confusion for run in runs], 0)[np.ix_(ids, ids)].astype(float)  # type: ignore[arg-type]
         share = 100 * total / np.maximum(total.sum(1, keepdims=True), 1)
-        class_matrix(share, names, name, axes=place, high=100, written=lambda value: f"{value:.0f}" * (value >= 1))
+        class_matrix(share, names, name, axes=place, high=100, written=_from_one)
         for line in (place.axhline, place.axvline):
             line(len(ids) - len(runs[0].novel) - 0.5, color="black", linewidth=0.8)
     words = f"{title}; rows truth, columns prediction, % of the row's pixels; * novel"
     return headed(figure, textwrap.fill(words, 60 * len(measured)), absent)
+
+
+def _from_one(share: float) -> str:
+    return f"{share:.0f}" if share >= 1 else ""
 
 
 def size_iou(results: Results, dataset: str = "synth-atr") -> Figure:
