@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from oshp_lite.study.claims import CLAIMS, ledger, with_numbers
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import families
-from oshp_lite.study.records import Results
+from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.results import read_committed
 
 RESULTS = Results(read_committed("lite")[0].values())
@@ -30,6 +31,30 @@ def test_no_score_in_a_finding_is_typed_by_hand() -> None:
     for claim in CLAIMS:
         for text in claim.findings.values():
             assert not re.search(r"\d\d\.\d|[1-9]\.\d|\d %", re.sub(r"\{[^}]*\}", "", text)), claim.id
+
+
+def test_what_findings_say_in_words_is_what_the_records_hold() -> None:
+    """Shares and leads that are written out: where one of them fails, the text is to be changed."""
+
+    def run(method: str, dataset: str, way: Literal["k", "1"] = "k", ablation: str = "") -> Measured:
+        found = RESULTS.get(RunKey(method, dataset, 1, way, ablation=ablation))
+        assert isinstance(found, Measured)
+        return found
+
+    def lead(one: Measured, other: Measured, measure: str = "human") -> float:
+        return 100 * (one.score(measure) - other.score(measure))
+
+    for dataset, least, most in (("synth-atr", 0.15, 0.2), ("ccp-os", 0.22, 0.29)):  # a fifth, a quarter
+        amp = run("amp", dataset)
+        hits, false, _ = amp.counts.sum(0)[[amp.classes.index(novel) for novel in amp.novel]].sum(0)
+        assert least < hits / (hits + false) < most
+    eopnet = run("eopnet", "ccp-os", "1")
+    assert all(2 < lead(run(method, "ccp-os", "1"), eopnet) < 3 for method in ("amp", "popnet"))
+    trained = ("amp", "finetune", "panet", "pfenet", "popnet", "ppnet", "sgone")
+    assert all(lead(eopnet, run(method, "ccp-os", "1"), "novel") > 0 for method in trained)
+    high, low = run("eopnet", "synth-atr"), run("eopnet", "synth-atr", ablation="momentum-0.8")
+    assert 0.3 < lead(high, low, "novel") < 0.8
+    assert 0.3 < lead(low, high, "human") < 0.8
 
 
 def test_no_committed_failure_goes_without_a_finding() -> None:
