@@ -73,17 +73,6 @@ def test_the_official_preset_states_the_released_values() -> None:
     assert variant_config("official", "ccp-os").data.split is None
 
 
-def test_the_docstring_table_names_real_fields() -> None:
-    from oshp_lite.engine import config as module
-
-    rows = [line.split("|")[2].strip() for line in (module.__doc__ or "").splitlines() if line.startswith("| ")]
-    names = [row for row in rows if "." in row]
-    assert len(names) >= 14
-    for dotted in names:
-        group, name = dotted.split(".")
-        assert hasattr(getattr(RunConfig(), group), name), dotted
-
-
 def test_the_released_learning_rates() -> None:
     train = variant_config("official", "atr-os").train
     found = {epoch: rate(train, epoch, epoch * 100, 100) for epoch in range(50)}

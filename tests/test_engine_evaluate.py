@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode, collate
 from oshp_lite.engine.checkpoint import load_parser, read_record, read_weights, save_weights
-from oshp_lite.engine.evaluate import evaluate, load_pairs, run_evaluation, truth_of
+from oshp_lite.engine.evaluate import evaluate, load_pairs, load_predictions, run_evaluation, truth_of
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores, scores_from_kway_matrices
 from oshp_lite.engine.models import build_parser
@@ -143,7 +143,7 @@ def test_a_runs_folder_explains_itself(dataset: OneShotDataset, tmp_path: Path) 
         "config.yaml",
         "history.csv",
         "weights.safetensors",
-        "answers.npz",
+        "predictions.npz",
         "resume.pt",
         "scores.json",
         "pairs.npz",
@@ -160,9 +160,18 @@ def test_a_runs_folder_explains_itself(dataset: OneShotDataset, tmp_path: Path) 
     assert len(ids) == scores.n_pairs > scores.details["queries"]
     assert stored.details["test_data"] == dataset.fingerprint
     assert len(stored.details["test_pairs"]) == 64
-    told = json.loads((tmp_path / "provenance.json").read_text())
-    assert told["data"] == dataset.fingerprint
-    assert {"code", "device", "libraries", "date", "seed", "threads"} <= set(told)
+    record = json.loads((tmp_path / "provenance.json").read_text())
+    assert record["data"] == dataset.fingerprint
+    assert {"code", "device", "libraries", "date", "seed", "threads"} <= set(record)
+    predictions = list(load_predictions(tmp_path))
+    assert len(predictions) == len(list(load_predictions(tmp_path, "person"))) == scores.n_pairs
+    entries = dict(np.load(tmp_path / "predictions.npz"))
+    np.savez(tmp_path / "answers.npz", **{k.replace("prediction", "answer"): v for k, v in entries.items()})
+    (tmp_path / "predictions.npz").unlink()
+    assert all(map(np.array_equal, load_predictions(tmp_path), predictions)), "the names in runs of older code"
+    (tmp_path / "answers.npz").unlink()
+    with pytest.raises(UserError, match=r"predictions\.npz cannot be read"):
+        next(load_predictions(tmp_path))
 
 
 def test_load_parser_returns_the_trained_network_with_its_description(dataset: OneShotDataset, tmp_path: Path) -> None:

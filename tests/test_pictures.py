@@ -1,4 +1,4 @@
-"""The papers' pictures from a store's answers, and from the few that are kept when the store is elsewhere."""
+"""The papers' pictures from a store's predictions, and from the few that are kept when the store is elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from oshp_lite.data.synthetic.generate import generate
 from oshp_lite.engine.config import DataConfig, RunConfig
-from oshp_lite.engine.evaluate import Evaluation, save_answers
+from oshp_lite.engine.evaluate import Evaluation, save_predictions
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
@@ -26,7 +26,7 @@ METHODS = ("eopnet", "popnet", "amp")
 
 
 class Store:
-    """Stands in for the run store: one tiny dataset, and run folders with the true masks as answers."""
+    """Stands in for the run store: one tiny dataset, and run folders with the true masks as predictions."""
 
     def __init__(self, folder: Path, people: Any, methods: tuple[str, ...] = METHODS) -> None:
         self.folder, self.people, self.methods = folder, people, methods
@@ -36,12 +36,12 @@ class Store:
         if method not in self.methods or way == "1":
             return None
         place = self.folder / f"{method}-{way}"
-        if not (place / "answers.npz").is_file():
+        if not (place / "predictions.npz").is_file():
             episodes = test_set(config, self.people, run_fold(config, self.people))
             masks = [episodes[number].query_mask.to(torch.uint8) for number in range(len(episodes))]  # type: ignore[union-attr]
-            save_answers(
-                place / "answers.npz",
-                Evaluation(Scores(way, 0.0, 0.0, 0.0, {}), torch.zeros(1, 2, 2), [], [], answers=masks),
+            save_predictions(
+                place / "predictions.npz",
+                Evaluation(Scores(way, 0.0, 0.0, 0.0, {}), torch.zeros(1, 2, 2), [], [], predictions=masks),
             )
         return SimpleNamespace(folder=place)
 
@@ -84,7 +84,7 @@ def test_a_figure_is_led_by_its_papers_own_method() -> None:
         panels_of("confusion", "lite")
 
 
-def test_kept_answers_draw_the_same_picture(tmp_path: Path, people: Any, results: Results) -> None:
+def test_kept_predictions_draw_the_same_picture(tmp_path: Path, people: Any, results: Results) -> None:
     store, kept = Store(tmp_path, people), tmp_path / "kept"
     made = keep_predictions(results, "smoke", finder=store, folder=kept)  # type: ignore[arg-type]
     assert {path.name for path in made} == {
@@ -122,6 +122,6 @@ def test_answers_to_other_photos_are_not_taken(tmp_path: Path, people: Any, resu
 def test_a_run_with_damaged_predictions_does_not_stop_a_picture(tmp_path: Path, people: Any, results: Results) -> None:
     store = Store(tmp_path, people)
     whole = fig_to_png(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
-    (tmp_path / "amp-k" / "answers.npz").write_bytes(b"damaged")
+    (tmp_path / "amp-k" / "predictions.npz").write_bytes(b"damaged")
     part = fig_to_png(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
     assert part != whole

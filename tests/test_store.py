@@ -43,7 +43,7 @@ FAKE = textwrap.dedent(
         (folder / "resume.pt").write_text("half way")
         while os.environ.get("GO") and not Path(os.environ["GO"]).exists():
             time.sleep(0.05)
-        (folder / "history.csv").write_text("epoch,loss_total,note\\n1,2.5,\\n2,1.5,x\\n")
+        (folder / "history.csv").write_text("epoch,loss_total,novel_miou\\n1,2.5,\\n2,1.5,0.2\\n")
         (folder / "weights.safetensors").write_bytes(b"weights")
         (folder / "scores.json").write_text(json.dumps({"way": config.data.way, "human_miou": 0.5}))
         (folder / "provenance.json").write_text(json.dumps({"code": store.present_code(), "data": dataset.fingerprint}))
@@ -81,7 +81,7 @@ def test_a_second_call_finds_the_run_and_does_not_train(runs: RunStore) -> None:
     assert first.folder == again.folder
     assert len(made(runs)) == 1
     assert first.scores["human_miou"] == 0.5
-    assert first.history == [{"epoch": 1.0, "loss_total": 2.5}, {"epoch": 2.0, "loss_total": 1.5}]
+    assert first.history == [{"epoch": 1.0, "loss_total": 2.5}, {"epoch": 2.0, "loss_total": 1.5, "novel_miou": 0.2}]
     assert first.config == config(init=PLAIN)
     assert not first.older_code
     assert first.provenance["identity"] == first.folder.name.rpartition("-")[2]

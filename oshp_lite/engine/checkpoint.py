@@ -23,6 +23,7 @@ from oshp_lite.models.registry import build
 
 KEY = "oshp_lite"
 """The metadata entry of our safetensors files; it holds JSON."""
+_NO_STATE = (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 def save_weights(path: Path | str, state: Mapping[str, Tensor], record: CheckpointRecord) -> None:
@@ -36,16 +37,16 @@ def read_record(path: Path | str) -> CheckpointRecord:
     """Return the record inside a weights file of ours. UserError when missing, damaged or not ours."""
     try:
         with safetensors.safe_open(str(path), framework="pt") as opened:
-            found = (opened.metadata() or {}).get(KEY)
+            text = (opened.metadata() or {}).get(KEY)
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(path, error) from None
-    if found is None:
+    if text is None:
         raise UserError(
             f"{path} is not a checkpoint of this project (its description is missing); official ones are read with "
             "EOPNet.from_official, DeepLab ones with init.kind=file"
         )
     try:
-        record = CheckpointRecord.from_dict(json.loads(found))
+        record = CheckpointRecord.from_dict(json.loads(text))
         label_space(record.space)
         return record
     except (RecursionError, TypeError, ValueError, UserError) as error:
@@ -97,15 +98,7 @@ def load_state(path: Path | str) -> dict[str, Any]:
         content = torch.load(str(path), map_location="cpu", weights_only=True)
     except OSError as error:
         raise cannot_read(path, error, "checkpoint") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-    ) as error:
+    except _NO_STATE as error:
         if "GLOBAL" in str(error) or "Unsupported class" in str(error):
             raise UserError(
                 f"checkpoint {path} holds more than tensors and plain values, so it is not opened; "

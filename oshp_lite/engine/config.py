@@ -1,32 +1,13 @@
 """What a run is: data, model, training, evaluation and initialisation, as one frozen tree of named values.
 
 Every choice in which a paper and the official code differ is a field here or in the model's own configuration
-(`oshp_lite.models.eopnet.EOPNetConfig`); `variant` names a preset over all of them:
-
-| row | field                     | official | paper  | lite (ours, for small images)                |
-|-----|---------------------------|----------|--------|----------------------------------------------|
-| 16  | data.pre_resize           | null     | 512    | null                                         |
-| 16  | data.scale                | independent | independent | joint                                 |
-| 17  | data.pad_label            | 0        | 0      | 255                                          |
-| 18  | eval.test_size            | null     | null   | the training size                            |
-| 19  | eval.screening            | true     | true   | true                                         |
-| -   | data.condition            | papers   | papers | person-class                                 |
-| 15  | eval.absent_test          | resized  | full   | resized                                      |
-| 22  | data.split                | 7500     | per dataset (ATR 7500, LIP and CIHP 14000) | the dataset's own |
-| 24  | data.pairing              | once     | each epoch | each epoch                               |
-| 25  | data.cap                  | 1500     | 1500   | 1500                                         |
-| 26  | eval.pairs                | journal  | journal | dataset (its own rule: spread for small sets) |
-| 27  | data.protocol             | journal  | journal | journal                                     |
-| 28  | train.poly_step           | 10       | iteration | - (cosine)                                |
-| 28  | train.reset_momentum      | true     | false  | -                                            |
-| 35  | eval.bi_every             | 10       | 1      | 1                                            |
-
-Rows 1-14, 20, 21 and 30-32 belong to the model and stand in its configuration. Row numbers are those of the table
-"paper against code" in notebook 06.
+(`oshp_lite.models.eopnet_config.EOPNetConfig`); `variant` names a preset over all of them. The list of these choices,
+each with its field and its values, stands in notebook 06.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -162,19 +143,20 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain nested dicts, lists and literals, ready for YAML or JSON."""
-        return dict(_plain(asdict(self)))
+        return dict(as_plain(asdict(self)))
 
     def to_yaml(self) -> str:
         """Return the YAML form, which `from_dict(yaml.safe_load(...))` reads back."""
         return yaml.safe_dump(self.as_dict(), sort_keys=False)
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Return nested containers as dicts with text keys and lists, nan as None: what JSON and YAML hold."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
+        return [as_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def from_dict(values: Mapping[str, Any], base: RunConfig | None = None, where: str = "configuration") -> RunConfig:
@@ -275,7 +257,7 @@ def identity_dict(config: RunConfig) -> dict[str, Any]:
     for group in ("data", "model", "train", "eval"):
         mine, default = getattr(config, group), getattr(plain, group)
         values = {
-            item.name: _plain(getattr(mine, item.name))
+            item.name: as_plain(getattr(mine, item.name))
             for item in fields(mine)
             if item.metadata.get("identity", True) and getattr(mine, item.name) != getattr(default, item.name)
         }

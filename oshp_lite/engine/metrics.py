@@ -6,7 +6,7 @@ Rows of a confusion matrix are the truth, columns the prediction; only truths be
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oshp_lite.engine.config import as_plain
 from oshp_lite.engine.statistics import REPEATS, bounds, draw_pairs
 from oshp_lite.labels import Fold
 
@@ -29,10 +30,10 @@ def confusion(prediction: Tensor | np.ndarray, truth: Tensor | np.ndarray, n_ids
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} differ in shape")
     counted = (truth >= 0) & (truth < n_ids)
-    answered, wanted = prediction[counted].long(), truth[counted].long()
-    if answered.numel() and (int(answered.min()) < 0 or int(answered.max()) >= n_ids):
+    columns, rows = prediction[counted].long(), truth[counted].long()
+    if columns.numel() and (int(columns.min()) < 0 or int(columns.max()) >= n_ids):
         raise ValueError(f"a prediction lies outside 0..{n_ids - 1}")
-    return torch.bincount(wanted * n_ids + answered, minlength=n_ids * n_ids).reshape(n_ids, n_ids)
+    return torch.bincount(rows * n_ids + columns, minlength=n_ids * n_ids).reshape(n_ids, n_ids)
 
 
 def iou_of(matrix: Tensor) -> Tensor:
@@ -43,15 +44,13 @@ def iou_of(matrix: Tensor) -> Tensor:
 
 
 def mean_accuracy(matrix: Tensor, ids: Sequence[int]) -> float:
-    """Return the mean over ids of the share of their pixels answered right, [0,1]; ids without pixels are left out."""
-    matrix = matrix.double()
-    accuracy = (matrix.diagonal() / matrix.sum(-1))[list(ids)]
-    return float(accuracy.nanmean())
+    """Return the mean over ids of the share of their pixels that is hit, [0,1]; ids without pixels are left out."""
+    return float((matrix.double().diagonal() / matrix.double().sum(-1))[list(ids)].nanmean())
 
 
 @dataclass
 class Scores:
-    """What an evaluation found. Read as attributes, as `scores["human_miou"]`, or as JSON through `as_dict()`.
+    """The outcome of an evaluation. Read as attributes, as `scores["human_miou"]`, or as JSON through `as_dict()`.
 
     human_miou, novel_miou, base_miou: means over the fold's kept, novel and training ids (the first and last with
     background); overall_accuracy and mean_accuracy over pixels and ids (k-way); iou: per id, nan where undefined;
@@ -82,31 +81,19 @@ class Scores:
 
     def as_dict(self) -> dict[str, Any]:
         """Return a form that JSON takes: nan becomes null, ids become strings."""
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        return dict(as_plain(vars(self)))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scores:
         """Rebuild scores from `as_dict()`."""
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        for name, value in known.items():
-            if value is None:
-                known[name] = math.nan
-        known["iou"] = {int(key): math.nan if value is None else value for key, value in known["iou"].items()}
-        known["intervals"] = {
-            key: (math.nan if low is None else low, math.nan if high is None else high)
-            for key, (low, high) in known.get("intervals", {}).items()
-        }
-        return cls(**known)
 
+        def number(value: Any) -> Any:
+            return math.nan if value is None else value
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+        known = {name: number(values[name]) for name in cls.__dataclass_fields__ if name in values}
+        known["iou"] = {int(key): number(value) for key, value in known["iou"].items()}
+        intervals = known.get("intervals", {}).items()
+        return cls(**known | {"intervals": {name: (number(low), number(high)) for name, (low, high) in intervals}})
 
 
 def score_kway(predictions: Masks, labels: Masks, fold: Fold) -> Scores:
@@ -115,43 +102,40 @@ def score_kway(predictions: Masks, labels: Masks, fold: Fold) -> Scores:
     predictions, labels: int [N,H,W], or equally long iterables of [H,W] of any sizes. Classes absent from truth and
     prediction alike are left out of the means; a mean over no class is nan. Raises ValueError for shapes that differ.
     """
-    matrices = pair_matrices(predictions, labels, fold.n_ids)
-    return scores_from_kway_matrices(matrices, fold)
+    return scores_from_kway_matrices(pair_matrices(predictions, labels, fold.n_ids), fold)
 
 
 def pair_matrices(predictions: Masks, labels: Masks, n_ids: int) -> Tensor:
     """Return int64 [N,C,C], the confusion matrix of every pair. ValueError when there are none or sizes differ."""
-    found = [confusion(prediction, label, n_ids) for prediction, label in zip(predictions, labels, strict=True)]
-    if not found:
+    matrices = [confusion(prediction, label, n_ids) for prediction, label in zip(predictions, labels, strict=True)]
+    if not matrices:
         raise ValueError("no pairs to score")
-    return torch.stack(found)
+    return torch.stack(matrices)
 
 
 def scores_from_kway_matrices(matrices: Tensor, fold: Fold) -> Scores:
     """Return the k-way scores of per-pair matrices int [N,C,C]."""
     total = matrices.sum(0)
     values = _kway_values(total[None].double(), fold)
-    iou = iou_of(total)
-    return Scores(
-        way="k",
-        human_miou=float(values["human_miou"]),
-        novel_miou=float(values["novel_miou"]),
-        base_miou=float(values["base_miou"]),
-        iou={c: float(iou[c]) for c in range(fold.n_ids)},
-        overall_accuracy=float(values["overall_accuracy"]),
-        mean_accuracy=float(values["mean_accuracy"]),
-        n_pairs=len(matrices),
-    )
+    iou = dict(enumerate(iou_of(total).tolist()))
+    return Scores("k", **_numbers(values), iou=iou, n_pairs=len(matrices))
+
+
+def _numbers(values: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: float(value) for name, value in values.items()}
+
+
+def _means(iou: Tensor, fold: Fold, mean: Callable[..., Tensor]) -> dict[str, Tensor]:
+    """Return float64 [R] of the three means over ids of scores [R,C]."""
+    groups = {"human_miou": fold.classes, "novel_miou": fold.novel, "base_miou": fold.base}
+    return {name: mean(iou[:, list(ids)], 1) for name, ids in groups.items()}
 
 
 def _kway_values(totals: Tensor, fold: Fold) -> dict[str, Tensor]:
     """Return float64 [R] of every k-way score for R pooled matrices [R,C,C]."""
-    iou = iou_of(totals)
     hits = totals.diagonal(dim1=-2, dim2=-1)
     return {
-        "human_miou": iou[:, list(fold.classes)].nanmean(1),
-        "novel_miou": iou[:, list(fold.novel)].nanmean(1),
-        "base_miou": iou[:, list(fold.base)].nanmean(1),
+        **_means(iou_of(totals), fold, torch.nanmean),
         "overall_accuracy": hits.sum(1) / totals.sum((1, 2)),
         "mean_accuracy": (hits / totals.sum(2)).nanmean(1),
     }
@@ -160,7 +144,7 @@ def _kway_values(totals: Tensor, fold: Fold) -> dict[str, Tensor]:
 def score_oneway(
     predictions: Masks, labels: Masks, class_ids: Tensor | Sequence[int], fold: Fold, bi_every: int = 10
 ) -> Scores:
-    """Score 1-way answers (0/1) against 0/1 truths; `class_ids` names each pair's class.
+    """Score 1-way predictions (0/1) against 0/1 truths; `class_ids` names each pair's class.
 
     One 2 x 2 matrix per class; background's entry is the mean of the classes' background IoUs, and the means over
     human, novel and base ids are plain, so that a class without pairs makes them nan. `bi_miou` pools every
@@ -176,36 +160,24 @@ def scores_from_oneway_matrices(
     ids = torch.as_tensor(class_ids).long()
     if len(ids) != len(matrices):
         raise ValueError(f"{len(matrices)} pairs but {len(ids)} class ids")
-    totals = _per_class(matrices, ids, fold.n_ids)
+    totals = torch.zeros(fold.n_ids, 2, 2, dtype=torch.int64).index_add_(0, ids, matrices.long())
     values, entries = _oneway_values(totals[None].double(), fold)
-    pooled = matrices[::bi_every].sum(0)
     return Scores(
-        way="1",
-        human_miou=float(values["human_miou"]),
-        novel_miou=float(values["novel_miou"]),
-        base_miou=float(values["base_miou"]),
+        "1",
+        **_numbers(values),
         iou={c: float(entries[0, c]) for c in fold.classes},
         overall_accuracy=float(matrices.sum(0).trace() / matrices.sum()),
-        bi_miou=float(iou_of(pooled).mean()),
+        bi_miou=float(iou_of(matrices[::bi_every].sum(0)).mean()),
         n_pairs=len(matrices),
     )
-
-
-def _per_class(matrices: Tensor, ids: Tensor, n_ids: int) -> Tensor:
-    return torch.zeros(n_ids, 2, 2, dtype=torch.int64).index_add_(0, ids, matrices.long())
 
 
 def _oneway_values(totals: Tensor, fold: Fold) -> tuple[dict[str, Tensor], Tensor]:
     """Return the scores [R] and the per-id entries [R,C] of R sets of per-class matrices [R,C,2,2]."""
     iou = iou_of(totals)
-    foreground = [c for c in fold.classes if c != fold.background]
     entries = iou[..., 1].clone()
-    entries[:, fold.background] = iou[:, foreground, 0].mean(1)
-    return {
-        "human_miou": entries[:, list(fold.classes)].mean(1),
-        "novel_miou": entries[:, list(fold.novel)].mean(1),
-        "base_miou": entries[:, list(fold.base)].mean(1),
-    }, entries
+    entries[:, fold.background] = iou[:, [c for c in fold.classes if c != fold.background], 0].mean(1)
+    return _means(entries, fold, torch.mean), entries
 
 
 def score_intervals(

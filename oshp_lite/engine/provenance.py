@@ -6,7 +6,8 @@ import ast
 import hashlib
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -23,8 +24,8 @@ PACKAGE = Path(oshp_lite.__file__).resolve().parent
 ROOMS = ("errors.py", "fields.py", "files.py", "labels", "data", "models", "engine")
 """The code that every run depends on."""
 
-ELSEWHERE = ("data/synthetic", "data/prepare", "engine/provenance.py", "engine/runs.py", "engine/trivial.py")
-"""Rooms inside those that cannot change a run: what they make is fingerprinted as data, or is only recorded."""
+ELSEWHERE = ("data/synthetic", "data/prepare", "viz", "engine/provenance.py", "engine/runs.py", "engine/trivial.py")
+"""What cannot change a run: what it makes is fingerprinted as data, or is only recorded or looked at."""
 
 LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "matplotlib", "tqdm")
 
@@ -35,7 +36,12 @@ def code_fingerprint(rooms: Iterable[str] = ROOMS, *, package: Path = PACKAGE) -
     Formatting does not count either; the same code gives the same digits on Python 3.11 to 3.13. `ELSEWHERE` is left
     out where it lies inside a room, and counted where it is named itself ("data/synthetic").
     """
-    return _fingerprint(tuple(sorted(set(rooms))), package)
+    rooms = set(rooms)
+    places = [package / room for room in rooms]
+    files = {file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))}
+    apart = tuple(room for room in ELSEWHERE if room not in rooms)
+    inside = (file.relative_to(package).as_posix() for file in sorted(files))
+    return _fingerprint(tuple(name for name in inside if not name.startswith(apart)), package)
 
 
 @cache
@@ -50,16 +56,15 @@ def code_of(method: str) -> str:
 
 def reached(starts: Iterable[str], *, package: Path = PACKAGE) -> tuple[str, ...]:
     """Return the package's files that these import, at any depth (imports inside functions too), with themselves."""
-    found: set[str] = set()
+    files: set[str] = set()
     waiting = list(starts)
     while waiting:
         inside = waiting.pop()
-        if inside in found:
-            continue
-        found.add(inside)
-        for name in _imports((package / inside).read_text(encoding="utf-8")):
-            waiting += _files_of(name, package)
-    return tuple(sorted(found))
+        if inside not in files:
+            files.add(inside)
+            for name in _imports((package / inside).read_text(encoding="utf-8")):
+                waiting += _files_of(name, package)
+    return tuple(sorted(files))
 
 
 @cache
@@ -86,24 +91,12 @@ def _files_of(module: str, package: Path = PACKAGE) -> list[str]:
 
 
 @cache
-def _fingerprint(rooms: tuple[str, ...], package: Path) -> str:
+def _fingerprint(files: tuple[str, ...], package: Path) -> str:
     total = hashlib.sha256()
-    for path in _sources(rooms, package):
-        total.update(path.relative_to(package).as_posix().encode())
-        total.update(source_digest(path.read_text(encoding="utf-8")).encode())
+    for name in files:
+        total.update(name.encode())
+        total.update(source_digest((package / name).read_text(encoding="utf-8")).encode())
     return total.hexdigest()[:16]
-
-
-def _sources(rooms: tuple[str, ...], package: Path) -> Iterator[Path]:
-    found: set[Path] = set()
-    for room in rooms:
-        place = package / room
-        found.update([place] if place.is_file() else place.rglob("*.py"))
-    apart = [room for room in ELSEWHERE if room not in rooms]
-    for path in sorted(found):
-        inside = path.relative_to(package).as_posix()
-        if not any(inside == room or inside.startswith(f"{room}/") for room in apart):
-            yield path
 
 
 @cache
@@ -114,18 +107,17 @@ def source_digest(text: str) -> str:
 
 def _as_text(node: Any) -> str:
     """Write a syntax tree as text; empty fields are left out because their number grows with Python's versions."""
-    if isinstance(node, ast.AST):
-        parts = []
-        for name, value in ast.iter_fields(node):
-            if name == "body" and isinstance(value, list):
-                value = [item for item in value if not _is_text(item)]
-            if value is None or value == [] or name == "kind":
-                continue
-            parts.append(f"{name}={_as_text(value)}")
-        return f"{type(node).__name__}({','.join(parts)})"
     if isinstance(node, list):
         return f"[{','.join(_as_text(item) for item in node)}]"
-    return repr(node)
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    parts = []
+    for name, value in ast.iter_fields(node):
+        if name == "body" and isinstance(value, list):
+            value = [item for item in value if not _is_text(item)]
+        if value is not None and value != [] and name != "kind":
+            parts.append(f"{name}={_as_text(value)}")
+    return f"{type(node).__name__}({','.join(parts)})"
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -161,12 +153,10 @@ def device_name(device: str) -> str:
         return str(torch.cuda.get_device_name(torch.device(device)))
     if device != "cpu":
         return device
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return f"CPU ({line.partition(':')[2].strip()})"
-    except OSError:
-        pass
     return f"CPU ({platform.processor() or platform.machine()})"
 
 
@@ -180,10 +170,8 @@ def _version(name: str) -> str:
 def _commit() -> str:
     """Return the checkout's commit, with "+" when files differ from it; empty outside a checkout."""
     words = ("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+")
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         if (PACKAGE.parent / ".git").exists():
             command = ["git", "-C", str(PACKAGE.parent), *words]
             return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass
     return ""

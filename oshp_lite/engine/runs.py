@@ -6,7 +6,7 @@ older code is marked, and `fresh` trains it anew. A folder appears under its fin
 
     config.yaml   history.csv      weights.safetensors      resume.pt
     scores.json   provenance.json  sample_NN.png  notebook.ipynb
-    pairs.npz     answers.npz      (each test pair's confusion matrix, and its prediction)
+    pairs.npz     predictions.npz  (each test pair's confusion matrix; its ids and person mask)
 
 Until then the work lies in `.partial/`, from where a killed training goes on. provenance.json holds the files'
 digests: a run whose files do not verify is damaged and not finished.
@@ -15,13 +15,13 @@ digests: a run whose files do not verify is damaged and not finished.
 from __future__ import annotations
 
 import csv
+import functools
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from oshp_lite.engine.metrics import Scores
 
 CONFIG, HISTORY, WEIGHTS = "config.yaml", "history.csv", "weights.safetensors"
-SCORES, PAIRS, ANSWERS, PROVENANCE = "scores.json", "pairs.npz", "answers.npz", "provenance.json"
-VERIFIED = (CONFIG, HISTORY, WEIGHTS, SCORES, PAIRS, ANSWERS)
+SCORES, PAIRS, PREDICTIONS, PROVENANCE = "scores.json", "pairs.npz", "predictions.npz", "provenance.json"
+VERIFIED = (CONFIG, HISTORY, WEIGHTS, SCORES, PAIRS, PREDICTIONS)
 """Files of a finished run whose digests stand in provenance.json."""
 
 
@@ -99,24 +99,15 @@ class Run:
 
 
 def read_history(folder: Path | str) -> list[dict[str, float]]:
-    """Return the rows of a run's history.csv, one per epoch; cells that are empty or no numbers are left out.
-
-    UserError when there is none, or it is damaged.
-    """
+    """Return the rows of a run's history.csv, one per epoch; empty cells are left out. UserError if none or damaged."""
     path = Path(folder) / HISTORY
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            return [dict(_numbers(row)) for row in csv.DictReader(stream)]
+            return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; the run has not finished its first epoch") from None
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__}); train the run again") from None
-
-
-def _numbers(row: dict[str, str]) -> Iterator[tuple[str, float]]:
-    for name, text in row.items():
-        with suppress(TypeError, ValueError):
-            yield name, float(text)
 
 
 def execute(
@@ -129,12 +120,10 @@ def execute(
 ) -> Scores:
     """Train a run (or go on with it), evaluate it, and write everything a run's folder holds; returns the scores.
 
-    config.yaml, history.csv, resume.pt, weights.safetensors (from `train`), scores.json with the test data's
-    fingerprint and the hash of the pair list among its details, pairs.npz, answers.npz, sample_NN.png and
-    provenance.json, the last one last: a folder without it is unfinished. Raises what `train` raises.
+    provenance.json comes last: a folder without it is unfinished. Raises what `train` raises.
     """
     from oshp_lite.engine.checkpoint import load_parser, read_record
-    from oshp_lite.engine.evaluate import run_evaluation, save_answers, save_pairs, save_samples
+    from oshp_lite.engine.evaluate import run_evaluation, save_pairs, save_predictions, save_samples
     from oshp_lite.engine.loading import run_fold, test_set
     from oshp_lite.engine.provenance import provenance
     from oshp_lite.engine.train import threads_set, train
@@ -152,7 +141,7 @@ def execute(
         "test_pairs": sha256_json([list(pair) for pair in episodes.pairs()]),
     }
     save_pairs(folder / PAIRS, evaluation)
-    save_answers(folder / ANSWERS, evaluation)
+    save_predictions(folder / PREDICTIONS, evaluation)
     save_samples(folder, evaluation, dataset, config.data.channels)
     write_json_atomic(folder / SCORES, evaluation.scores.as_dict())
     write_json_atomic(folder / PROVENANCE, {**record, "code": read_record(folder / WEIGHTS).more["code"]})
@@ -160,7 +149,7 @@ def execute(
 
 
 def present_code(method: str = "segment") -> str:
-    """Return the digest of the code that decides the numbers of a method's runs, comments and docstrings left out."""
+    """Return the digest of the code that decides the numbers of a method's runs: see `provenance.code_of`."""
     from oshp_lite.engine.provenance import code_of
 
     return code_of(method)
@@ -178,11 +167,11 @@ def is_older(provenance: dict[str, Any], method: str) -> bool:
 
 
 def check_network(config: RunConfig) -> None:
-    """Raise UserError for options that the method does not know, or weights that it lacks: build it once."""
+    """Raise UserError for an unknown method, dataset or option, or weights that are lacking: build the network once."""
     from oshp_lite.engine.models import build_parser
     from oshp_lite.labels import fold
 
-    _check(config)
+    check_names(config.data)
     build_parser(config, fold(config.data.dataset, config.data.fold, config.data.protocol))
 
 
@@ -192,12 +181,6 @@ def check_start(config: RunConfig) -> None:
 
     pick_device(config.train.device, "train.device")
     check_network(config)
-
-
-def _check(config: RunConfig) -> None:
-    """Raise UserError for a method, dataset or fold that does not exist, before any data are drawn."""
-    check_names(config.data)
-    method(config.model.method)
 
 
 @dataclass
@@ -226,8 +209,9 @@ class RunStore:
         making the run, wait for it, or raise Busy if `wait` is False. Raises UserError for missing data and for a
         damaged run, unless `fresh`.
         """
-        say = tell or _say
-        _check(config)
+        say = tell or functools.partial(print, file=sys.stderr, flush=True)
+        check_names(config.data)
+        method(config.model.method)  # before any data are drawn
         if not (dataset_folder(config.data, data) / "dataset.json").is_file():
             check_start(config)  # without data there is no finished run either; refuse before people are drawn
         dataset = find_dataset(config.data, data, progress=progress)
@@ -253,12 +237,14 @@ class RunStore:
             publish_folder(work, folder)
         return cast(Run, self._open(folder))
 
-    def find(self, config: RunConfig, data: str | Path | None = None) -> Run | None:
-        """The finished run of `config`, or None (a damaged one counts for none); trains nothing."""
-        return self.find_in(config, find_dataset(config.data, data, progress=False), data)
+    def find(
+        self, config: RunConfig, data: str | Path | None = None, dataset: OneShotDataset | None = None
+    ) -> Run | None:
+        """The finished run of `config`, or None (a damaged one counts for none); trains nothing.
 
-    def find_in(self, config: RunConfig, dataset: OneShotDataset, data: str | Path | None = None) -> Run | None:
-        """The same for a dataset that is open already; draws nothing."""
+        With its dataset open already (`dataset`) nothing is drawn either.
+        """
+        dataset = dataset or find_dataset(config.data, data, progress=False)
         for folder in self._folders(config, dataset, data, draw=False):
             with suppress(UserError):
                 run = self._open(folder)
@@ -386,10 +372,6 @@ def _digest(path: Path) -> str:
     return _digest_at(path, there.st_size, there.st_mtime_ns, there.st_ino)
 
 
-@cache
+@functools.cache
 def _digest_at(path: Path, *_: int) -> str:
     return file_sha256(path)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -8,7 +8,6 @@ piece between two steps.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import signal
@@ -27,13 +26,7 @@ from tqdm.auto import tqdm
 
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode
-from oshp_lite.engine.checkpoint import (
-    load_state,
-    pick_device,
-    read_record,
-    save_state,
-    save_weights,
-)
+from oshp_lite.engine.checkpoint import load_state, pick_device, read_record, save_state, save_weights
 from oshp_lite.engine.config import RunConfig, identity_of
 from oshp_lite.engine.evaluate import run_evaluation
 from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
@@ -81,26 +74,24 @@ def threads_set(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _CtrlC:
-    """Turns the first Ctrl-C into a wish that is granted between two steps; a second one breaks off at once."""
+@contextmanager
+def _stop_wanted() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a wish that is granted between two steps; a second one breaks off at once."""
+    wanted = threading.Event()
 
-    def __init__(self) -> None:
-        self.wanted = False
-        self._before: Any = None
-
-    def __enter__(self) -> _CtrlC:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.wanted:
+    def note(number: int, frame: Any) -> None:
+        if wanted.is_set():
             raise KeyboardInterrupt
-        self.wanted = True
+        wanted.set()
 
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+    if threading.current_thread() is not threading.main_thread():
+        yield wanted
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield wanted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def train(
@@ -166,11 +157,10 @@ class Training:
             return
         self._restore()
         write_atomic(self.folder / CONFIG, self.config.to_yaml().encode())
-        total = self.config.train.epochs * len(self.batches)
         if not self.parser.trainable:
             self._save()
         bar = tqdm(
-            total=None if self.config.train.minutes else total,
+            total=None if self.config.train.minutes else self.config.train.epochs * len(self.batches),
             initial=self.position.step,
             desc=f"{self.config.model.method} {self.config.data.dataset} fold {self.config.data.fold}",
             disable=not progress,
@@ -178,9 +168,9 @@ class Training:
             leave=False,
         )
         self._saved = self._begun = time.monotonic()
-        with _CtrlC() as ctrl_c, bar:
+        with _stop_wanted() as stop, bar:
             while self.parser.trainable and self._more():
-                self._epoch(bar, ctrl_c)
+                self._epoch(bar, stop)
         self._save()
         self._write_history()
         record = run_record(
@@ -198,7 +188,7 @@ class Training:
     def _more(self) -> bool:
         return self._time_left() and bool(self.config.train.minutes or self.position.epoch < self.config.train.epochs)
 
-    def _epoch(self, bar: Any, ctrl_c: _CtrlC) -> None:
+    def _epoch(self, bar: Any, stop: threading.Event) -> None:
         here = self.position
         if here.batch == 0 and renews_optimizer(self.config.train, here.epoch):
             self.optimizer = make_optimizer(self.config.train, self.parser)
@@ -211,7 +201,7 @@ class Training:
             if not bar.disable and (here.batch == 1 or here.step % 5 == 0):
                 terms = {name: f"{value.item():.3f}" for name, value in losses.items()}
                 bar.set_postfix({"epoch": here.epoch + 1, "beta": f"{1 - self.progress():.2f}", **terms})
-            if ctrl_c.wanted:
+            if stop.is_set():
                 self._save()
                 self._stop(f"at step {here.step} (epoch {here.epoch + 1} of {self.config.train.epochs})")
             if self._due():
@@ -219,7 +209,7 @@ class Training:
             if not self._time_left():
                 break
         self._end_epoch()
-        if ctrl_c.wanted:
+        if stop.is_set():
             self._stop(f"after epoch {here.epoch} of {self.config.train.epochs}")
 
     def _stop(self, where: str) -> None:
@@ -234,11 +224,9 @@ class Training:
         self._enter_stage(progress)
         batch = batch.to(self.device, non_blocking=True)
         if train.channels_last:
-            batch = replace(
-                batch,
-                query_image=batch.query_image.contiguous(memory_format=torch.channels_last),
-                support_image=batch.support_image.contiguous(memory_format=torch.channels_last),
-            )
+            images = (batch.query_image, batch.support_image)
+            query, support = (image.contiguous(memory_format=torch.channels_last) for image in images)
+            batch = replace(batch, query_image=query, support_image=support)
         torch.manual_seed(train.seed * 1_000_003 + here.step)
         set_rate(self.optimizer, self.rate(here.step, progress))
         half = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
@@ -321,9 +309,8 @@ class Training:
 
     def _due(self) -> bool:
         train = self.config.train
-        if train.save_steps and self.position.step % train.save_steps == 0:
-            return True
-        return time.monotonic() - self._saved > train.save_seconds
+        enough = train.save_steps and self.position.step % train.save_steps == 0
+        return bool(enough) or time.monotonic() - self._saved > train.save_seconds
 
     def _save(self) -> None:
         state = {
@@ -344,18 +331,19 @@ class Training:
             return
         try:
             state = load_state(path)
-            self._check_key(str(state["key"]))
-            self.parser.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            position = Position(**state["position"])
-            check_fields(position)
-            position.sums = {name: value.to(self.device) for name, value in position.sums.items()}
-            self.code, self.start_from, self.position = str(state["code"]), str(state["start"]), position
-        except _OtherRun:
-            raise
+            key = str(state["key"])
+            if key == self.key:
+                self.parser.load_state_dict(state["model"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                position = Position(**state["position"])
+                check_fields(position)
+                position.sums = {name: value.to(self.device) for name, value in position.sums.items()}
+                self.code, self.start_from, self.position = str(state["code"]), str(state["start"]), position
         except (UserError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             self._set_aside(path, "training begins anew")
             self._begin()
+        else:
+            self._check_key(key)
 
     def _finished(self) -> bool:
         """Return whether this run's weights are there; damaged ones are set aside and written again from the state."""
@@ -363,12 +351,11 @@ class Training:
         if not path.exists():
             return False
         try:
-            self._check_key(str(read_record(path).more.get("key")))
-        except _OtherRun:
-            raise
+            key = str(read_record(path).more.get("key"))
         except UserError:
             self._set_aside(path, "it is written again")
             return False
+        self._check_key(key)
         return True
 
     def _set_aside(self, path: Path, then: str) -> None:
@@ -377,7 +364,7 @@ class Training:
 
     def _check_key(self, key: str) -> None:
         if key != self.key:
-            raise _OtherRun(
+            raise UserError(
                 f"{self.folder} holds a run of another configuration, dataset, initialisation or device; choose "
                 "another folder or remove this one"
             )
@@ -385,12 +372,8 @@ class Training:
     def _write_history(self) -> None:
         rows = self.position.rows
         names = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        text.write(",".join(names) + "\n")
-        for row in rows:
-            text.write(",".join(repr(row[name]) if name in row else "" for name in names) + "\n")
-        write_atomic(self.folder / HISTORY, text.getvalue().encode())
+        lines = [names, *([repr(row[name]) if name in row else "" for name in names] for row in rows)]
+        write_atomic(self.folder / HISTORY, "".join(",".join(cells) + "\n" for cells in lines).encode())
 
 
-class _OtherRun(UserError):
-    """The folder holds the state of another run."""
+"""The folder holds the state of another run."""

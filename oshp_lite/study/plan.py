@@ -150,7 +150,7 @@ class Finder:
     def find(self, config: RunConfig) -> Run | None:
         """Return the finished run of a configuration, or None."""
         dataset = self.dataset(config.data)
-        return None if dataset is None else self.store.find_in(config, dataset, self.data)
+        return None if dataset is None else self.store.find(config, self.data, dataset)
 
     def dataset(self, data: DataConfig) -> Any:
         """Return the dataset of a configuration, opened once, or None when it is not on disk."""

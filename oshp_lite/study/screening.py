@@ -36,11 +36,13 @@ def screened_matrices(
             return np.asarray(stored["matrices"], np.int64)
     except (OSError, KeyError, ValueError):
         pass
+    from oshp_lite.engine.evaluate import load_predictions
+
     n_ids = dataset.space.n_ids if config.data.way == "k" else 2
     try:
         made = confusions(
-            _stored(run.folder / "answers.npz", "answer_"),
-            _stored(mask_run.folder / "answers.npz", "person_"),
+            load_predictions(run.folder),
+            load_predictions(mask_run.folder, "person"),
             truths(config, dataset),
             n_ids,
         )
@@ -65,16 +67,6 @@ def confusions(
             raise ValueError(f"maps of unlike size: {prediction.shape}, {person.shape}, {truth.shape}")
         rows.append(count(truth, prediction.astype(np.int64) * (person > 0), n_ids))
     return np.stack(rows)
-
-
-def _stored(path: Path, prefix: str) -> Iterator[NDArray[np.uint8]]:
-    """Yield the maps [H,W] of a run's file one by one. UserError when it is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            for name in sorted(name for name in stored.files if name.startswith(prefix)):
-                yield stored[name]
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a run's predictions ({type(error).__name__})") from None
 
 
 def truths(config: RunConfig, dataset: OneShotDataset) -> Iterator[NDArray[np.uint8]]:

@@ -127,11 +127,13 @@ def _predictions(
 
 def _of_run(config: RunConfig, finder: Finder) -> Sequence[Array] | None:
     """Return all predictions that a finished run of the store left, or None."""
-    from oshp_lite.engine.evaluate import load_answers
+    from oshp_lite.engine.evaluate import load_predictions
 
     run = finder.find(config)
-    path = None if run is None else run.folder / "answers.npz"
-    return load_answers(path)[0] if path is not None and path.is_file() else None
+    try:
+        return None if run is None else list(load_predictions(run.folder))
+    except UserError:  # it kept none
+        return None
 
 
 # ----------------------------------------------------------------------------------------------------- layouts
