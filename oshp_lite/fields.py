@@ -6,14 +6,16 @@ import math
 import reprlib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from oshp_lite.errors import UserError
 
 MISFIT = object()
 """What `fitted` returns for a value that has no form of the wanted type."""
+_NO_RANGE = (None, None, False, False)
 
 
 def bounded(
@@ -46,104 +48,81 @@ def check_fields(config: Any, prefix: str = "") -> None:
             continue
         fit = fitted(hints[item.name], value)
         if fit is MISFIT:
-            options = " or ".join(described(option) for option in options_of(hints[item.name]))
-            raise UserError(f"{prefix}{item.name} is {reprlib.repr(value)}; it must be {options}")
-        check_range(item, fit, prefix)
-        if fit is not value:
-            object.__setattr__(config, item.name, fit)
+            demand = "be " + " or ".join(map(_described, _options_of(hints[item.name])))
+        else:
+            demand = "" if _in_range(item, fit) else _range(*item.metadata.get("range", _NO_RANGE))
+        if demand:
+            raise UserError(f"{prefix}{item.name} is {reprlib.repr(value)}; it must {demand}")
+        object.__setattr__(config, item.name, fit)
 
 
-def check_range(item: Field[Any], value: Any, prefix: str = "") -> None:
-    """Raise UserError when a number is not finite or outside the range of its field."""
-    low, high, above, below = item.metadata.get("range", (None, None, False, False))
+def _in_range(item: Field[Any], value: Any) -> bool:
+    """Whether a number, or every number of a tuple, is finite and inside the range of its field."""
+    low, high, above, below = item.metadata.get("range", _NO_RANGE)
     for number in value if isinstance(value, tuple) else (value,):
         if not isinstance(number, int | float) or isinstance(number, bool):
             continue
         under = low is not None and not (number > low if above else number >= low)
         over = high is not None and not (number < high if below else number <= high)
         if under or over or not math.isfinite(number):
-            raise UserError(f"{prefix}{item.name} is {reprlib.repr(value)}; {_range(low, high, above, below)}")
+            return False
+    return True
 
 
 def _range(low: float | None, high: float | None, above: bool, below: bool) -> str:
     if low is not None and high is not None:
-        return f"it must lie in {'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
-    if low is not None:
-        return f"it must be {'above' if above else 'at least'} {low:g}"
-    if high is not None:
-        return f"it must be {'below' if below else 'at most'} {high:g}"
-    return "it must be a finite number"
+        return f"lie in {'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
+    return "be a finite number" if low is None else f"be {'above' if above else 'at least'} {low:g}"
 
 
-def annotations_of(kind: type) -> dict[str, Any]:
-    """The resolved annotations of a dataclass, by field."""
-    return _annotations(cast(Any, kind))
+annotations_of: Callable[[Any], dict[str, Any]] = cache(typing.get_type_hints)
+"""The resolved annotations of a dataclass, by field."""
 
 
-_annotations = cache(typing.get_type_hints)
-
-
-def options_of(hint: Any) -> tuple[Any, ...]:
+def _options_of(hint: Any) -> tuple[Any, ...]:
     """The members of a union, or the annotation itself."""
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def fitted(hint: Any, value: Any) -> Any:
-    """Return `value` in the type that an annotation asks for, or MISFIT."""
-    for option in options_of(hint):
-        fit = _fit_one(option, value)
-        if fit is not MISFIT:
-            return fit
-    return MISFIT
+    """Return `value` in the type that an annotation requires, or MISFIT."""
+    return next((fit for option in _options_of(hint) if (fit := _fit_one(option, value)) is not MISFIT), MISFIT)
 
 
 def _fit_one(option: Any, value: Any) -> Any:
-    origin = typing.get_origin(option)
-    plain_number = isinstance(value, int | float) and not isinstance(value, bool)
+    origin, arguments = typing.get_origin(option), typing.get_args(option)
+    is_bool = isinstance(value, bool)
     if option is Any:
         return value
-    if option is type(None):
-        return None if value is None else MISFIT
     if origin is Literal:
-        choices = typing.get_args(option)
-        if isinstance(value, int) and not isinstance(value, bool) and str(value) in choices:
-            value = str(value)  # way: 1 in a YAML file means "1"
-        return value if isinstance(value, str | int) and not isinstance(value, bool) and value in choices else MISFIT
+        if isinstance(value, int) and not is_bool and str(value) in arguments:
+            return str(value)  # way: 1 in a YAML file means "1"
+        return value if isinstance(value, str | int) and not is_bool and value in arguments else MISFIT
     if origin is tuple:
-        return _fit_tuple(typing.get_args(option), value)
-    if option is float and (plain_number or isinstance(value, str)):
+        return _fit_tuple(arguments, value)
+    if option is float and isinstance(value, int | float | str) and not is_bool:
         try:
-            return float(cast(float, value))  # YAML reads 1e-3 as a text
+            return float(value)  # YAML reads 1e-3 as a text
         except (OverflowError, ValueError):
             return MISFIT
-    if option is int:
-        return value if isinstance(value, int) and plain_number else MISFIT
     kind = origin or option
-    return value if isinstance(kind, type) and isinstance(value, kind) else MISFIT
+    return value if isinstance(kind, type) and isinstance(value, kind) and not (option is int and is_bool) else MISFIT
 
 
 def _fit_tuple(parts: tuple[Any, ...], value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return MISFIT
-    if len(parts) == 2 and parts[1] is Ellipsis:
+    if parts[-1] is Ellipsis:
         parts = (parts[0],) * len(value)
-    if len(parts) != len(value):
-        return MISFIT
-    entries = tuple(fitted(part, entry) for part, entry in zip(parts, value, strict=True))
-    if any(entry is MISFIT for entry in entries):
-        return MISFIT
-    return value if entries == value and all(a is b for a, b in zip(entries, value, strict=True)) else entries
+    entries = tuple(map(fitted, parts, value))
+    return entries if len(parts) == len(value) and MISFIT not in entries else MISFIT
 
 
-def described(option: Any) -> str:
-    """What an annotation asks for, in words."""
+def _described(option: Any) -> str:
+    """What an annotation requires, in words."""
     origin = typing.get_origin(option)
-    if option is type(None):
-        return "null"
     if origin is Literal:
-        choices = ", ".join(str(choice) for choice in typing.get_args(option))
-        return f"one of: {choices}"
-    if origin is tuple:
-        return "a list of values"
-    kinds = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "names and values"}
+        return f"one of: {', '.join(map(str, typing.get_args(option)))}"
+    kinds: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    kinds |= {type(None): "null", tuple: "a list of values", dict: "names and values"}
     return kinds.get(origin or option, str(option))

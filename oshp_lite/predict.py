@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,29 +114,30 @@ def parse_pair(
     named = dict(classes or {})
     ids = [int(value) for value in np.unique(support_mask) if value not in (0, IGNORE)]
     if len(ids) >= network.n_ids:
-        raise UserError(
-            f"the support mask holds {len(ids)} ids, this checkpoint can tell {network.n_ids - 1} apart; use fewer"
-        )
+        most = network.n_ids - 1
+        raise UserError(f"the support mask holds {len(ids)} ids, this checkpoint can tell {most} apart; use fewer")
     size = record.size if isinstance(record.size, int) else max(record.size)
     remarks = [f"the network sees the photos at up to {size} pixels"]
     device = next(network.parameters()).device
-    query = _picture(query_image, size, record.channels).to(device)
-    support = _picture(support_image, size, record.channels).to(device)
+    query, support = (_picture(image, size, record.channels) for image in (query_image, support_image))
     marked = _resized(support_mask, support.shape[-2:])
-    _check_cells(marked, ids)
-    person = (marked != 0) & (marked != IGNORE)
-    if support_foreground is None:
-        if screening and network.coarse_prototypes() is not None:
-            remarks.append("foreground: the checkpoint's stored coarse prototypes (no --support-foreground given)")
-    else:
+    lost = sorted(set(ids) - _cells(marked))
+    if lost:
+        raise UserError(
+            f"class {lost[0]} of the support mask is smaller than one feature cell ({CELL}x{CELL} pixels of the "
+            f"{marked.shape[1]}x{marked.shape[0]} the network sees); mark more of it or crop the photo to the person"
+        )
+    person = ((marked != 0) & (marked != IGNORE)).long()
+    if support_foreground is not None:
         whole = _resized(support_foreground, support.shape[-2:])
         marked = torch.where((marked == 0) & (whole == 1), _REST, marked)
-        person = torch.where(person, 1, whole)
+        person = torch.where(person == 1, 1, whole)
+    elif screening and network.coarse_prototypes() is not None:
+        remarks.append("foreground: the checkpoint's stored coarse prototypes (no --support-foreground given)")
     space = label_space(record.space)
     network, slots = _prepared(network, ids, named, space, rest=_REST in _cells(marked))
-    margins, coarse = _margins(
-        network, query, support, marked.to(device), person.long().to(device), slots, support_foreground is None
-    )
+    episode = Episode(query, support, marked, person).to(device)
+    margins, coarse = _margins(network, episode, slots, stored=support_foreground is None)
     mask = _decide(margins, coarse if screening else None, slots, query_image.shape[:2])
     if not mask.any():
         remarks.append(
@@ -147,16 +148,11 @@ def parse_pair(
     return PhotoParsing(mask, _palette(ids, slots, named, space), names, tuple(remarks))
 
 
-def _check(
-    support_image: np.ndarray, support_mask: np.ndarray, query_image: np.ndarray, foreground: np.ndarray | None
-) -> None:
-    height, width = support_image.shape[:2]
+def _check(support_image: np.ndarray, support_mask: np.ndarray, query_image: np.ndarray, foreground: Any) -> None:
     for name, mask in (("support mask", support_mask), ("support foreground", foreground)):
-        if mask is not None and mask.shape != (height, width):
-            raise UserError(
-                f"the {name} is {mask.shape[1]}x{mask.shape[0]} pixels but the support photo is {width}x{height}; "
-                "they must have the same size"
-            )
+        if mask is not None and mask.shape != support_image.shape[:2]:
+            mine, photo = _sides(mask), _sides(support_image)
+            raise UserError(f"the {name} is {mine} pixels but the support photo is {photo}; give one of the same size")
     ignored = "holds nothing but 255, which means ignore; use 1"
     if not ((support_mask != 0) & (support_mask != IGNORE)).any():
         why = ignored if (support_mask == IGNORE).any() else "is empty; mark at least one class with an id from 1 on"
@@ -164,8 +160,7 @@ def _check(
     for name, image in (("query", query_image), ("support", support_image)):
         if min(image.shape[:2]) < STRIDE:
             raise UserError(
-                f"the {name} photo is {image.shape[1]}x{image.shape[0]} pixels, smaller than the network's stride of "
-                f"{STRIDE}; give a larger one"
+                f"the {name} photo is {_sides(image)} pixels, the network's stride alone is {STRIDE}; give a larger one"
             )
     if foreground is not None:
         wrong = np.setdiff1d(foreground, (0, 1, IGNORE))
@@ -174,6 +169,10 @@ def _check(
         if not (foreground == 1).any():
             why = ignored if (foreground == IGNORE).any() else "is empty; mark the whole person with 1"
             raise UserError(f"the support foreground {why}")
+
+
+def _sides(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"
 
 
 def _prepared(
@@ -214,34 +213,29 @@ def _prepared(
 
 
 def _margins(
-    network: OneShotModel,
-    query: Tensor,
-    support: Tensor,
-    marked: Tensor,
-    person: Tensor,
-    slots: dict[int, int],
-    stored: bool,
+    network: OneShotModel, episode: Episode, slots: dict[int, int], *, stored: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Logits of the classes over background, float [K,h,w] in the order of `slots`; coarse ones [2,h,w] or None."""
-    options: dict[str, Any] = {}
+    marked, options = episode.support_mask, {}
     prototypes = network.coarse_prototypes()
     if prototypes is not None:
         if stored and not bool(prototypes[1].any()):
             raise UserError("this checkpoint stores no coarse prototypes; mark the person with --support-foreground")
         options = {"stored_foreground": stored, "compute_agm": False}
     margins: list[Tensor] = []
+    ignored = torch.where(marked == IGNORE, IGNORE, 0)
     with torch.no_grad():
         if network.way == "1":
             for index, slot in slots.items():
-                mask = torch.where(marked == IGNORE, IGNORE, (marked == index).long())
-                target = torch.tensor(slot, device=marked.device)
-                parsing = network(Episode(query, support, mask, person, class_ids=target).batched(), **options)
+                mask, target = ignored + (marked == index).long(), torch.tensor(slot, device=marked.device)
+                one = replace(episode, support_mask=mask, class_ids=target)
+                parsing = network(one.batched(), **options)
                 margins.append(parsing.fine[0, 1] - parsing.fine[0, 0])
         else:
-            mask = torch.where(marked == IGNORE, IGNORE, 0)
+            mask = ignored
             for index, slot in slots.items():
                 mask[marked == index] = slot
-            parsing = network(Episode(query, support, mask, person).batched(), **options)
+            parsing = network(replace(episode, support_mask=mask).batched(), **options)
             margins = [parsing.fine[0, slot] - parsing.fine[0, 0] for slot in slots.values()]
     stacked = torch.stack(margins)
     if not bool(torch.isfinite(stacked).all()):
@@ -264,10 +258,9 @@ def _picture(image: np.ndarray, size: int, channels: str) -> Tensor:
     """Photo as float [3,h,w] in [-1,1], its longer side at most `size`, sides at least one stride."""
     array = image[:, :, ::-1] if channels == "bgr" else image
     tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None].float()
-    height, width = image.shape[:2]
-    factor = size / max(height, width)
-    shape = (max(STRIDE, round(height * factor)), max(STRIDE, round(width * factor)))
-    if shape != (height, width):
+    factor = size / max(image.shape[:2])
+    shape = [max(STRIDE, round(side * factor)) for side in image.shape[:2]]
+    if shape != [*image.shape[:2]]:
         tensor = F.interpolate(tensor, size=shape, mode="bilinear", antialias=True).clamp(0, 255)
     return tensor[0] * 2 / 255 - 1
 
@@ -281,15 +274,6 @@ def _resized(mask: np.ndarray, shape: torch.Size) -> Tensor:
 def _cells(marked: Tensor) -> set[int]:
     """The values of a mask int64 [h,w] that its feature cells hold."""
     return set(shrink_mask(marked[None], [math.ceil(side / CELL) for side in marked.shape]).unique().tolist())
-
-
-def _check_cells(marked: Tensor, ids: list[int]) -> None:
-    lost = sorted(set(ids) - _cells(marked))
-    if lost:
-        raise UserError(
-            f"class {lost[0]} of the support mask is smaller than one feature cell ({CELL}x{CELL} pixels of the "
-            f"{marked.shape[1]}x{marked.shape[0]} the network sees); mark more of it or crop the photo to the person"
-        )
 
 
 def _palette(ids: list[int], slots: dict[int, int], named: Mapping[int, str], space: LabelSpace) -> np.ndarray:

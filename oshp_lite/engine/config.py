@@ -198,7 +198,18 @@ def override(config: RunConfig, overrides: Mapping[str, Any] | Sequence[str]) ->
 
 def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     """Return {dotted name: value} of either form of overrides. UserError for an item that is no name=value."""
-    return dict(overrides) if isinstance(overrides, Mapping) else dict(_parse(item) for item in overrides)
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    pairs: dict[str, Any] = {}
+    for item in overrides:
+        name, sign, text = item.partition("=")
+        if not sign or not name:
+            raise UserError(f"override {item!r} is not of the form name=value, for example train.lr=0.01")
+        try:
+            pairs[name.strip()] = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise UserError(f"the value of override {item!r} cannot be read; write it as in YAML") from None
+    return pairs
 
 
 def nest(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,28 +226,12 @@ def nest(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _parse(item: str) -> tuple[str, Any]:
-    name, sign, text = item.partition("=")
-    if not sign or not name:
-        raise UserError(f"override {item!r} is not of the form name=value, for example train.lr=0.01")
-    try:
-        return name.strip(), yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise UserError(f"the value of override {item!r} cannot be read; write it as in YAML") from None
-
-
 def check(config: RunConfig) -> None:
     """Raise UserError when groups contradict each other; each field has checked itself."""
     if config.train.task == "segment" and config.model.method != "segment":
-        raise UserError(
-            f"train.task is segment but model.method is {config.model.method}; set model.method=segment (its options "
-            "are those of the encoder)"
-        )
+        raise UserError(f"train.task is segment but model.method is {config.model.method}; set model.method=segment")
     if "unlabelled" in config.model.options:
-        raise UserError(
-            "model.options.unlabelled is set by the label condition; set data.condition to papers (background), "
-            "person-class or ignore"
-        )
+        raise UserError("model.options.unlabelled follows from the label condition; set data.condition instead")
     if config.init.kind == "file" and not config.init.path:
         raise UserError("init.kind is 'file' but init.path is empty; give the checkpoint's path")
 
@@ -247,10 +242,9 @@ def check(config: RunConfig) -> None:
 def identity_dict(config: RunConfig) -> dict[str, Any]:
     """Return what of a configuration says what the run is: {group: {name: value}}, nothing that is at its default.
 
-    A value enters only where it differs from the plain `RunConfig()`; the model's options are those that were given,
-    over the variant's name. So a field added later, whose default keeps what was done before, leaves every earlier
-    identity as it is (a default itself never changes; another behaviour is another value). Left out are fields that
-    only affect speed or comfort, and the group `init`, which counts by the identity of the initialisation itself.
+    So a field added later, whose default keeps what was done before, leaves every earlier identity as it is (a default
+    never changes; another behaviour is another value). Left out are fields that only affect speed or comfort, and the
+    group `init`, which counts by the identity of the initialisation itself.
     """
     plain = RunConfig()
     kept: dict[str, Any] = {} if config.variant == plain.variant else {"variant": config.variant}
@@ -274,12 +268,7 @@ def identity_of(config: RunConfig, data_fingerprint: str, init_identity: str = "
     `init_identity` is the identity of the run that gives the first weights, or the SHA-256 of their file, or "";
     `device_kind` "cpu" or "cuda". The code is not part of it: it is recorded beside the run.
     """
-    content = {
-        "config": identity_dict(config),
-        "data": data_fingerprint,
-        "init": init_identity,
-        "device": device_kind,
-    }
+    content = {"config": identity_dict(config), "data": data_fingerprint, "init": init_identity, "device": device_kind}
     return sha256_json(content)[:16]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -25,49 +26,19 @@ def training_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> Ep
     """Return the training items of a run: episodes, or single photos for the task "segment"."""
     data, train = config.data, config.train
     recipe = Recipe(data.augment, as_size(data.size), data.pad_label, data.pre_resize, data.scale, data.jitter)
+    common: dict[str, Any] = {"seed": train.seed, "channels": data.channels, "cache_mb": data.cache_mb}
     if train.task == "segment":
-        return SegmentDataset(
-            dataset,
-            chosen,
-            recipe,
-            visible=train.visible,
-            unlabelled=train.unlabelled,
-            seed=train.seed,
-            channels=data.channels,
-            cache_mb=data.cache_mb,
-        )
-    return EpisodeDataset(
-        dataset,
-        chosen,
-        data.way,
-        "train",
-        data.size,
-        augment=recipe,
-        pairing=data.pairing,
-        seed=train.seed,
-        channels=data.channels,
-        split=data.split,
-        cap=data.cap,
-        cache_mb=data.cache_mb,
-    )
+        return SegmentDataset(dataset, chosen, recipe, visible=train.visible, unlabelled=train.unlabelled, **common)
+    pairs: dict[str, Any] = {"pairing": data.pairing, "split": data.split, "cap": data.cap}
+    return EpisodeDataset(dataset, chosen, data.way, "train", data.size, augment=recipe, **pairs, **common)
 
 
 def test_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> EpisodeDataset:
     """Return the fixed meta-test episodes of a run."""
     data, choice = config.data, config.eval
-    return EpisodeDataset(
-        dataset,
-        chosen,
-        data.way,
-        "test",
-        choice.test_size,
-        channels=data.channels,
-        cache_mb=data.cache_mb,
-        rule=choice.pairs,
-        queries=choice.queries,
-        repeats=choice.repeats,
-        per_class=choice.per_class,
-    )
+    rule: dict[str, Any] = {name: getattr(choice, name) for name in ("queries", "repeats", "per_class")}
+    common: dict[str, Any] = {"channels": data.channels, "cache_mb": data.cache_mb, "rule": choice.pairs}
+    return EpisodeDataset(dataset, chosen, data.way, "test", choice.test_size, **common, **rule)
 
 
 test_set.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from oshp_lite.engine.checkpoint import read_weights
-from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.config import RunConfig, as_plain
 from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
@@ -47,8 +46,8 @@ def resolve_encoder(config: RunConfig) -> dict[str, Any]:
     given = {name: value for name, value in config.model.options.items() if name in ENCODER_OPTIONS}
     encoder = EncoderConfig.preset(config.variant, **given)
     idle = ("feature_level",) if encoder.encoder == "lite" else ("lite_channels", "lite_depth")
-    kept = {item.name: getattr(encoder, item.name) for item in fields(EncoderConfig) if item.name not in idle}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+    kept = {name: value for name, value in vars(encoder).items() if name not in idle}
+    return dict(as_plain(kept))
 
 
 def load_encoder(parser: OneShotModel, path: Path | str) -> int:
@@ -76,8 +75,7 @@ def load_encoder(parser: OneShotModel, path: Path | str) -> int:
 def initialise(parser: OneShotModel, config: RunConfig, init_weights: Path | str | None) -> str:
     """Give the encoder its first weights and say in one line where they came from.
 
-    A safetensors file of ours fits by name exactly; any other file is taken as a DeepLab v3+ Xception checkpoint, of
-    which the tensors with known names are copied.
+    A safetensors file of ours fits by name exactly; of any other, a DeepLab v3+ Xception checkpoint, known names do.
     """
     path = init_weights if init_weights is not None else (config.init.path if config.init.kind == "file" else None)
     if path is None:
@@ -89,7 +87,7 @@ def initialise(parser: OneShotModel, config: RunConfig, init_weights: Path | str
 
 def run_record(config: RunConfig, fold: Fold, dataset: str, **more: Any) -> CheckpointRecord:
     """Return the record that travels inside a run's weights file."""
-    space = fold.space
+    space, size = fold.space, config.eval.test_size
     return CheckpointRecord(
         method=config.model.method,
         options=model_options(config, fold.n_ids),
@@ -97,7 +95,7 @@ def run_record(config: RunConfig, fold: Fold, dataset: str, **more: Any) -> Chec
         n_ids=fold.n_ids,
         space=space.name,
         channels=config.data.channels,
-        size=config.eval.test_size if config.eval.test_size is not None else config.data.size,
+        size=config.data.size if size is None else size,
         dataset=dataset,
         fold={"dataset": fold.dataset, "number": fold.number, "protocol": fold.protocol},
         classes={str(c): space.class_name(c) for c in fold.classes},

@@ -11,16 +11,7 @@ from typing import Any
 import yaml
 
 from oshp_lite.data.registry import dataset_spec
-from oshp_lite.engine.config import (
-    InitConfig,
-    ModelConfig,
-    RunConfig,
-    check,
-    from_dict,
-    lay,
-    nest,
-    parse_overrides,
-)
+from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, check, from_dict, lay, nest, parse_overrides
 from oshp_lite.errors import UserError
 
 PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
@@ -65,32 +56,33 @@ def load_profile(
     """Return the configuration of profile `smoke`, `quick`, `lite`, `gpu` or `paper`, with dotted overrides laid over.
 
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
-    `datasets: {name: ...}`, `ways: {"1": ...}`, `tasks: {segment: ...}`, `methods: {name: ...}` (what was tuned for a
-    method). Which of them apply is decided by the given dataset, way and task (or by the overrides of the same names).
-    A dataset's section may hold `tasks` of its own, and `like: NAME` takes the sections that are not given from another
-    profile. The task "segment" trains the method "segment" with the encoder that the profile's own method has. Raises
+    `datasets` (which may hold `tasks` of their own), `ways`, `tasks` and `methods` (what was tuned), chosen by the
+    given dataset, way and task or by the overrides of the same names; `like: NAME` takes missing sections from another
+    profile. The task "segment" trains the method "segment" with the encoder of the profile's own method. Raises
     UserError for unknown names or wrong values.
     """
     if name not in PROFILES:
         raise UserError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     content, pairs = _read(name), parse_overrides(overrides)
     run = dict(content["run"])
-    variant = pairs.get("variant") or run.get("variant", "lite")
-    chosen = dataset or pairs.get("data.dataset") or run["data"]["dataset"]
-    chosen_way = str(way or pairs.get("data.way") or "k")
-    chosen_task = task or pairs.get("train.task") or "parse"
+    run["variant"] = pairs.get("variant") or run.get("variant", "lite")
+    dataset = dataset or pairs.get("data.dataset") or run["data"]["dataset"]
+    way, task = str(way or pairs.get("data.way") or "k"), task or pairs.get("train.task") or "parse"
     method = pairs.get("model.method") or "eopnet"
-    config, run["variant"] = variant_config(str(variant), str(chosen)), variant
-    of_dataset = dict(content.get("datasets", {}).get(chosen, {}))
-    of_dataset_task = of_dataset.pop("tasks", {}).get(chosen_task, {})
+    config = variant_config(str(run["variant"]), str(dataset))
+
+    def section(kind: str, key: Any, of: Mapping[str, Any] = content) -> dict[str, Any]:
+        return dict(of.get(kind, {}).get(key, {}))
+
+    own = section("datasets", dataset)
     layers = (
         run,
-        of_dataset,
-        content.get("ways", {}).get(chosen_way, {}),
-        content.get("tasks", {}).get(chosen_task, {}),
-        of_dataset_task,
-        content.get("methods", {}).get(method, {}) if chosen_task == "parse" else {},
-        {"data": {"dataset": chosen, "way": chosen_way}, "train": {"task": chosen_task}},
+        {name: values for name, values in own.items() if name != "tasks"},
+        section("ways", way),
+        section("tasks", task),
+        section("tasks", task, own),
+        section("methods", method) if task == "parse" else {},
+        {"data": {"dataset": dataset, "way": way}, "train": {"task": task}},
     )
     for layer in layers:
         config = lay(config, layer, f"profile {name}")
@@ -104,15 +96,13 @@ def load_profile(
 def init_config(config: RunConfig) -> RunConfig | None:
     """Return the configuration of the run that gives `config` its first encoder weights, or None when there is none.
 
-    That is a "segment" run whose own `init` may ask for an earlier one (procedural people first, then the dataset's
-    base classes), so the chain is resolved by asking again. It depends on fold, data, encoder and the `init` values
-    only, so all methods, ways and label conditions of a fold share it.
+    That is a "segment" run, which may have a first run of its own (procedural people, then the dataset's base
+    classes). It depends on fold, data, encoder and the `init` values only, so all methods, ways and label conditions
+    of a fold share it.
     """
     init, plain = config.init, RunConfig()
-    if init.kind != "segment":
-        return None
     first_on_people = init.synthetic_epochs > 0 and not dataset_spec(config.data.dataset).synthetic
-    if not first_on_people and not init.dataset_epochs:
+    if init.kind != "segment" or not (first_on_people or init.dataset_epochs):
         return None
     on_people = not init.dataset_epochs
     data = replace(config.data, way="k", split=None, pairing="each epoch", cap=None)
