@@ -105,7 +105,7 @@ class Store:
             maps = [mask.to(torch.uint8) for mask in masks if mask is not None]
             persons = [torch.ones_like(mask, dtype=torch.bool) for mask in maps]
             made = evaluate.Evaluation(Scores("k", 0, 0, 0, {}), matrices, [0] * len(maps), [], maps, persons)
-            evaluate.save_answers(place / "answers.npz", made)
+            evaluate.save_predictions(place / "predictions.npz", made)
             evaluate.save_pairs(place / "pairs.npz", made)
         return SimpleNamespace(
             folder=place, identity=place.name, scores={}, history=[], provenance={}, older_code=False

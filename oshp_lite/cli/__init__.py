@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
 
 from oshp_lite import __version__
-from oshp_lite.cli import bench, data, doctor, evaluate, matrix, parse, reproduce, train, tune
+from oshp_lite.cli import bench, data, doctor, evaluate, matrix, parse, reproduce, train
 from oshp_lite.errors import UserError
 
 LISTS = ("--only", "--datasets", "--classes")
@@ -33,15 +34,10 @@ def _oshp_lite(
 
 
 app.add_typer(data.app, name="data")
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(parse.parse)
-app.command()(reproduce.reproduce)
-app.command()(tune.tune)
-app.command()(matrix.matrix)
-app.command()(reproduce.report)
-app.command()(doctor.doctor)
-app.command()(bench.bench)
+for command in (train.train, evaluate.evaluate, parse.parse, reproduce.reproduce, train.tune, matrix.matrix):
+    app.command()(command)
+for command in (reproduce.report, doctor.doctor, bench.bench):
+    app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # the reader (head, less) left; nothing more to say, and the interpreter must not complain at exit
+    except BrokenPipeError:  # the reader (head, less) left, and the interpreter must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -78,13 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _spread(words: Sequence[str]) -> list[str]:
     """`--only a b` as `--only a --only b`."""
     spread: list[str] = []
-    option, first = "", False
-    for word in words:
+    option = ""
+    for before, word in pairwise(["", *words]):
         if word.startswith("--"):
-            option, first = (word if word in LISTS else ""), True
-        elif option:
-            if not first:
-                spread.append(option)
-            first = False
+            option = word if word in LISTS else ""
+        elif option and before != option:
+            spread.append(option)
         spread.append(word)
     return spread

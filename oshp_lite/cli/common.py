@@ -13,6 +13,7 @@ from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
     from oshp_lite.engine.config import RunConfig
+    from oshp_lite.engine.runs import RunStore
     from oshp_lite.study.plan import Finder
 
 
@@ -73,37 +74,30 @@ def chosen_config(params: Mapping[str, Any]) -> RunConfig:
     """The configuration that a command's options describe. Raises UserError for unknown names and values."""
     from oshp_lite.engine.presets import load_profile
 
-    names = {
-        "data.fold": "fold",
-        "model.method": "method",
-        "train.seed": "seed",
-        "train.device": "device",
-        "train.minutes": "minutes",
-    }
-    named = [f"{name}={params[key]}" for name, key in names.items() if params.get(key) is not None]
-    return load_profile(
-        params["profile"],
-        [*named, *params["set"]],
-        dataset=params["dataset"],
-        way=params["way"],
-        task=params.get("task"),
-    )
+    names = ("data.fold", "model.method", "train.seed", "train.device", "train.minutes")
+    given = {name: params.get(name.partition(".")[2]) for name in names}
+    settings = [*(f"{name}={value}" for name, value in given.items() if value is not None), *params["set"]]
+    chosen = {name: params.get(name) for name in ("dataset", "way", "task")}
+    return load_profile(params["profile"], settings, **chosen)
+
+
+def run_store(runs: str | None) -> RunStore:
+    """The runs in the folder that --runs names."""
+    from oshp_lite.engine.runs import RunStore
+    from oshp_lite.files import runs_root
+
+    return RunStore(runs_root(runs))
 
 
 def finder(data: str | None, runs: str | None) -> Finder:
     """The study's finder of runs in the folders that --data and --runs name."""
-    from oshp_lite.engine.runs import RunStore
-    from oshp_lite.files import runs_root
     from oshp_lite.study.plan import Finder
 
-    return Finder(RunStore(runs_root(runs)), data)
+    return Finder(run_store(runs), data)
 
 
 def takes_only(context: typer.Context, names: str, why: str) -> None:
-    """Raise UserError for an option that was given although the chosen action does not look at it.
-
-    names  the parameters that the action uses, one string
-    """
+    """Raise UserError for an option that was given although the chosen action, which uses `names`, ignores it."""
     for parameter in context.command.params:
         source = context.get_parameter_source(str(parameter.name))
         if source is not None and source.name == "COMMANDLINE" and parameter.name not in names.split():
@@ -111,7 +105,7 @@ def takes_only(context: typer.Context, names: str, why: str) -> None:
 
 
 def settings_only(settings: Iterable[str], prefixes: Sequence[str], why: str) -> None:
-    """Raise UserError for a --set of a part of the configuration that the chosen action does not look at."""
+    """Raise UserError for a --set of a part of the configuration that the chosen action ignores."""
     for setting in settings:
         if not setting.startswith(tuple(prefixes)):
             raise UserError(f"{why}; it takes no --set {setting}, leave that out")

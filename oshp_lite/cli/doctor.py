@@ -1,4 +1,4 @@
-"""`oshp-lite doctor`: what is installed, which data are found, what this machine can run."""
+"""`oshp-lite doctor`: what is installed, which data are there, what this machine can run."""
 
 from __future__ import annotations
 
@@ -19,18 +19,8 @@ from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
-EXTRAS = (
-    "jupyterlab",
-    "ipykernel",
-    "ipywidgets",
-    "papermill",
-    "nbconvert",
-    "jinja2",
-    "pandas",
-    "scipy",
-    "pytest",
-    "playwright",
-)
+EXTRAS = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas", "scipy")
+EXTRAS += ("pytest", "playwright")
 
 
 def doctor(
@@ -57,20 +47,17 @@ def _installed() -> list[str]:
     from oshp_lite import __version__
 
     print(f"oshp-lite {__version__}, Python {platform.python_version()} at {sys.executable}")
-    rows, missing = [], []
-    wanted = _ranges()
+    rows, missing, wanted = [], [], _ranges()
     for name in (*CORE, *EXTRAS):
         try:
-            version, note = metadata.version(name), ""
-            if name in wanted and version not in wanted[name]:
-                note = f"outside {wanted[name]}"
+            version = metadata.version(name)
+            fits = name not in wanted or version in wanted[name]
+            rows.append([name, version, "" if fits else f"outside {wanted[name]}"])
         except metadata.PackageNotFoundError:
-            version, note = "-", "not installed"
-            if name in CORE:
-                missing.append(name)
-        rows.append([name, version, note])
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    rows.append(["browser", "found" if browser else "-", "" if browser else "the browser test is skipped"])
+            rows.append([name, "-", "not installed"])
+            missing += [name] if name in CORE else []
+    browser = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    rows.append(["browser", "there" if browser else "-", "" if browser else "the browser test is skipped"])
     print_table(rows)
     return missing
 
@@ -81,9 +68,9 @@ def _ranges() -> dict[str, Any]:
         from packaging.requirements import Requirement
 
         requirements = [Requirement(text) for text in metadata.requires("oshp-lite") or []]
+        return {requirement.name.lower(): requirement.specifier for requirement in requirements}
     except (ImportError, metadata.PackageNotFoundError):
         return {}
-    return {requirement.name.lower(): requirement.specifier for requirement in requirements}
 
 
 def _data(given: str | None) -> None:
@@ -91,19 +78,13 @@ def _data(given: str | None) -> None:
 
     root = data_root(given)
     print(f"\ndata in {root}")
-    rows = []
-    folders = sorted(path.parent for path in root.glob("*/dataset.json")) if root.is_dir() else []
-    if (root / "dataset.json").is_file():
-        folders.append(root)
-    for folder in folders:
-        rows.append([folder.name, _state(folder)])
+    folders = [path.parent for path in (*sorted(root.glob("*/dataset.json")), *root.glob("dataset.json"))]
+    rows = [[folder.name, _state(folder)] for folder in folders]
     present = {folder.name for folder in folders}
-    rows += [
-        [spec.name, f"not there ({spec.command} makes it)"]
-        for spec in DATASETS.values()
-        if not spec.synthetic and spec.name not in present and spec.family not in present
-    ]
-    rows.append([DRAWN, "procedural people need no data: they are drawn when first asked for"])
+    for spec in DATASETS.values():
+        if not spec.synthetic and not {spec.name, spec.family} & present:
+            rows.append([spec.name, f"not there ({spec.command} makes it)"])
+    rows.append([DRAWN, "procedural people need no data: they are drawn on first use"])
     print_table(rows)
 
 
@@ -112,32 +93,25 @@ def _state(folder: Path) -> str:
 
     try:
         dataset = open_dataset(folder)
+        stems = [*dataset.stems("train"), *dataset.stems("test")]
         lacking = [
-            stem
-            for phase in ("train", "test")
-            for stem in dataset.stems(phase)
-            if not (dataset.image_path(stem).is_file() and dataset.mask_path(stem).is_file())
+            stem for stem in stems if not (dataset.image_path(stem).is_file() and dataset.mask_path(stem).is_file())
         ]
         if lacking:
             return f"NOT VALID: {len(lacking)} photos or masks are missing, e.g. {lacking[0]}"
+        dataset.support_index("train"), dataset.support_index("test")
         counts = dataset.counts()
-        for phase in ("train", "test"):
-            dataset.support_index(phase)
         return f"valid: {counts['train']} training and {counts['test']} test photos, {dataset.space.name}"
     except UserError as error:
         return f"NOT VALID: {error}"
 
 
 def _runs(given: str | None) -> None:
-    from oshp_lite.engine.runs import RunStore
-    from oshp_lite.files import runs_root
-
-    store = RunStore(runs_root(given))
+    store = options.run_store(given)
     finished, damaged = store.runs(), store.damaged()
     older = sum(run.older_code for run in finished)
-    print(
-        f"\n{len(finished)} finished runs in {store.root}" + (f", {older} of them made by older code" if older else "")
-    )
+    note = f", {older} of them made by older code" if older else ""
+    print(f"\n{len(finished)} finished runs in {store.root}{note}")
     for reason in damaged.values():
         print(f"NOT VALID: {reason}")
 

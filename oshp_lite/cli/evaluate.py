@@ -21,9 +21,7 @@ def evaluate(
     context: typer.Context,
     *,
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="a run's folder: evaluates its weights again")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="a checkpoint, judged by the profile's test pairs")
-    ] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="a checkpoint, on the profile's pairs")] = None,
     labels: options.Labels = None,
     baseline: Annotated[str | None, typer.Option(metavar="NAME", help=f"one of {', '.join(BASELINES)}")] = None,
     profile: options.Profile = "quick",
@@ -45,9 +43,8 @@ def evaluate(
         settings_only(set, ("eval.", *MACHINE), "a run's weights are evaluated again as they are")
         scores = {run.name: _judge(run / "weights.safetensors", _config_of(run, set), device, None, data, quiet)}
     elif weights is not None:
-        takes_only(
-            context, f"weights labels profile dataset fold way device set {OUTPUT}", "a checkpoint is only evaluated"
-        )
+        uses = f"weights labels profile dataset fold way device set {OUTPUT}"
+        takes_only(context, uses, "a checkpoint is only evaluated")
         settings_only(set, ("eval.", "data."), "a checkpoint is only evaluated")
         scores = {weights.name: _judge(weights, chosen_config(context.params), device, labels, data, quiet)}
     else:
@@ -66,12 +63,10 @@ def _baseline(context: typer.Context, name: str) -> dict[str, dict[str, Any]]:
     why = "the ceiling is trained by its own recipe" if ceiling else "a trivial baseline has no network"
     takes_only(context, f"baseline profile dataset fold way set runs {OUTPUT}", why)
     settings_only(context.params["set"], ("data.", "eval.", *(["model.options."] if ceiling else [])), why)
-    from oshp_lite.engine.runs import RunStore
-    from oshp_lite.files import runs_root
     from oshp_lite.study import references
 
     params = context.params
-    config, progress, store = chosen_config(params), not params["quiet"], RunStore(runs_root(params["runs"]))
+    config, progress, store = chosen_config(params), not params["quiet"], options.run_store(params["runs"])
     if ceiling:
         top = references.ceiling_config(params["profile"], config.data.dataset, config.data.fold, params["set"])
         scores = references.ceiling_scores(config, top, params["data"], progress=progress, store=store)
@@ -84,14 +79,15 @@ def _config_of(run: Path, settings: list[str]) -> Any:
     import yaml
 
     from oshp_lite.engine.config import from_dict, override
-    from oshp_lite.files import cannot_read
+    from oshp_lite.files import read_bytes
 
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{run} is no run: it has no config.yaml; name a folder inside the folder of runs")
     try:
-        content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{run} is no run: it has no config.yaml; name a folder inside the folder of runs") from None
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise cannot_read(run / "config.yaml", error) from None
+        content = yaml.safe_load(read_bytes(path))
+    except yaml.YAMLError:
+        raise UserError(f"{path} is damaged; make the run anew with --fresh") from None
     return override(from_dict(content, where=str(run)), settings)
 
 

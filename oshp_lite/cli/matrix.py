@@ -97,9 +97,9 @@ def _rows(
     from oshp_lite.study.experiments import METHODS, matrix
     from oshp_lite.study.plan import rows_of
 
-    strange = sorted({*only} - {*METHODS})
-    if strange:
-        raise UserError(f"unknown method {strange[0]!r}; known: {', '.join(METHODS)}")
+    unknown = sorted({*only} - {*METHODS})
+    if unknown:
+        raise UserError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
     keys = matrix(profile, steps, datasets or None)
     return rows_of([key for key in keys if not only or key.method in only], profile, settings, data)
 
@@ -149,12 +149,12 @@ def _chosen(rows: list[Row], index: int | None, name: str | None, inits: bool) -
         return [row for row in rows if row.key is None]
     if index is None and name is None:
         return rows
-    hits = [row for number, row in numbered(rows) if row.name == name or (row.key and number == index)]
-    if not hits:
+    hit = next((row for number, row in numbered(rows) if row.name == name or (row.key and number == index)), None)
+    if hit is None:
         last = sum(row.key is not None for row in rows) - 1
         wanted = f"row {index}" if name is None else f"row {name!r}"
         raise UserError(f"there is no {wanted}; rows go from 0 to {last}, oshp-lite matrix --list text names them")
-    return [row for row in rows if row.name in (*hits[0].needs, hits[0].name)]
+    return [row for row in rows if row.name in (*hit.needs, hit.name)]
 
 
 def _make(rows: list[Row], executor: Executor, jobs: int) -> int:

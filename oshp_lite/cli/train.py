@@ -1,4 +1,4 @@
-"""`oshp-lite train`."""
+"""`oshp-lite train`, and `oshp-lite tune`: settings of every method tried on held-out base classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from oshp_lite.cli import common as options
-from oshp_lite.cli.common import chosen_config
+from oshp_lite.cli.common import chosen_config, print_table, takes_only
+from oshp_lite.errors import UserError
 
 
 def train(
@@ -31,10 +32,50 @@ def train(
 ) -> None:
     """Train and evaluate one configuration, or find its finished run."""
     from oshp_lite.cli.evaluate import print_scores
-    from oshp_lite.engine.runs import RunStore
-    from oshp_lite.files import runs_root
 
-    config = chosen_config(context.params)
-    run = RunStore(runs_root(runs)).ensure(config, data, wait=not no_wait, progress=not quiet, fresh=fresh)
+    config, store = chosen_config(context.params), options.run_store(runs)
+    run = store.ensure(config, data, wait=not no_wait, progress=not quiet, fresh=fresh)
     print_scores({run.folder.name: run.scores})
     print(f"run: {run.folder}" + (" (made by older code; --fresh trains it anew)" if run.older_code else ""))
+
+
+def tune(
+    context: typer.Context,
+    action: Annotated[
+        Literal["run", "record"], typer.Argument(help="record: keep the trials in notebooks/results/tuning.json")
+    ] = "run",
+    *,
+    profile: options.Profile = "lite",
+    only: options.Only,
+    fresh: options.Fresh = False,
+    dry_run: options.DryRun = False,
+    data: options.Data = None,
+    runs: options.Runs = None,
+) -> None:
+    """Try settings of every method on held-out base classes."""
+    from oshp_lite.data.registry import dataset_folder
+    from oshp_lite.study import tuning
+
+    store = options.run_store(runs)
+    if action == "record":
+        takes_only(context, "action profile runs", "record keeps every tuning run of the folder of runs")
+        print(f"kept {tuning.record(profile, store)}")
+        return
+    if dry_run:
+        takes_only(context, "action profile only dry_run data runs", "--dry-run shows what is done")
+    declared = tuning.trials(profile)
+    known = dict.fromkeys(trial.method for trial in declared)
+    unknown = sorted(set(only) - set(known))
+    if unknown:
+        raise UserError(f"no trial is declared for the method {unknown[0]!r}; there are some for: {', '.join(known)}")
+    wanted = [trial for trial in declared if trial.method in (only or known)]
+    if not dry_run:
+        tuning.make_trials(wanted, store, data, fresh=fresh)
+        return
+    rows = []
+    for trial in wanted:  # without the dataset nothing is done, and a look draws none
+        drawn = (dataset_folder(trial.config.data, data) / "dataset.json").is_file()
+        done = drawn and store.find(trial.config, data) is not None
+        rows.append([trial.method, trial.name, "done" if done else "due"])
+    print_table(rows, ("method", "trial", ""))
+    print(f"{len(rows)} trials: {sum(row[2] == 'done' for row in rows)} done")

@@ -1,16 +1,17 @@
 """What every exercise shares: the verdict, the sign for "not attempted yet", and the frame around a checker.
 
 A checker is a function `check_something(attempt) -> Verdict` under the decorator `checker`. It calls the learner's
-function through `call`, brings the result into form (`tensor_of`, `mask_of`, `number`, `two_numbers`), names typical
+function through `call`, brings the result into form (`tensor_of`, `mask_of`, `number`, `numbers`), names typical
 mistakes with `refuse` and says what else is wrong with `require`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[Any]
-IN_PLACE = "you change the given mask in place, but its owner still needs it; return a new array"
+IN_PLACE = "you change the given array in place, but its owner still needs it; return a new one"
 
 
 class NotAttempted:
@@ -80,13 +81,10 @@ def checker(check: Callable[[Any], str]) -> Callable[[Any], Verdict]:
 
 
 def call(attempt: Any, *arguments: Any) -> Any:
-    """Call the learner's function on copies of tensors; its errors and empty results become explanations.
-
-    NumPy arrays are handed over as they are, so that a checker can see whether the function writes into them.
-    """
+    """Call the learner's function on copies; its errors, empty results and changed arrays become explanations."""
     if not callable(attempt):
         raise Wrong(f"pass the function itself to the checker, not {type(attempt).__name__}")
-    copies = [value.clone() if isinstance(value, Tensor) else value for value in arguments]
+    copies = deepcopy(arguments)
     try:
         result = attempt(*copies)
     except Exception as error:
@@ -95,6 +93,8 @@ def call(attempt: Any, *arguments: Any) -> Any:
         raise _Untouched
     if result is None:
         raise Wrong("your function returns nothing; is the `return` line missing?")
+    arrays = ((old, new) for old, new in zip(arguments, copies, strict=True) if isinstance(old, np.ndarray))
+    require(all(np.array_equal(old, new) for old, new in arrays), IN_PLACE)
     return result
 
 
@@ -110,10 +110,27 @@ def refuse(result: Any, *mistakes: tuple[Any, str], tolerance: float = 1e-5) -> 
         require(not is_close(result, outcome, tolerance), explanation)
 
 
+def same_ids(result: Any, truth: Any, ids: Any, explanation: str = "pixels of these ids came out wrong") -> None:
+    """Raise `Wrong` with the ids, before the change, of the pixels in which two masks differ."""
+    wrong = sorted({int(value) for value in ids[result != truth]})
+    require(not wrong, f"{explanation}: {wrong}")
+
+
+def same_ends(mine: Sequence[float], truth: Sequence[float], tolerance: float = 1e-5) -> None:
+    """Raise `Wrong` with both intervals unless they agree."""
+    right, wrong = (f"[{low:.4f}, {high:.4f}]" for low, high in (truth, mine))
+    require(is_close(mine, truth, tolerance), f"the interval is {right}, not {wrong}")
+
+
 def is_close(left: Any, right: Any, tolerance: float = 1e-5) -> bool:
     """Return whether tensors, arrays or numbers have one shape and agree within `tolerance` (NaN never agrees)."""
     a, b = (np.asarray(v.detach().cpu() if isinstance(v, Tensor) else v, dtype=float) for v in (left, right))
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=tolerance, atol=tolerance))
+
+
+def _shaped(value: Any, kind: type, name: str, shape: Sequence[int], what: str) -> None:
+    require(isinstance(value, kind), f"{what} must be {name}, not {type(value).__name__}")
+    require(tuple(value.shape) == tuple(shape), f"{what} must have the shape {list(shape)}, not {list(value.shape)}")
 
 
 def tensor_of(value: Any, shape: Sequence[int], what: str = "the result", dtype: torch.dtype = torch.float32) -> Tensor:
@@ -121,17 +138,15 @@ def tensor_of(value: Any, shape: Sequence[int], what: str = "the result", dtype:
 
     A dtype of integers must be the tensor's own (ids are int64); to float32 the tensor is converted.
     """
-    require(isinstance(value, Tensor), f"{what} must be a torch tensor, not {type(value).__name__}")
-    require(tuple(value.shape) == tuple(shape), f"{what} must have the shape {list(shape)}, not {list(value.shape)}")
-    require(dtype.is_floating_point or value.dtype == dtype, f"{what} must be {_name(dtype)}, not {_name(value.dtype)}")
-    result: Tensor = value.detach().to(dtype)
-    return result
+    _shaped(value, Tensor, "a torch tensor", shape, what)
+    mine, wanted = (str(kind).removeprefix("torch.") for kind in (value.dtype, dtype))
+    require(dtype.is_floating_point or mine == wanted, f"{what} must be {wanted}, not {mine}")
+    return cast(Tensor, value.detach().to(dtype))
 
 
 def mask_of(value: Any, shape: Sequence[int], what: str = "the mask", dtype: Any = None) -> Array:
     """Return the learner's mask as an integer array of the given shape (and dtype), or explain how it differs."""
-    require(isinstance(value, np.ndarray), f"{what} must be a NumPy array, not {type(value).__name__}")
-    require(tuple(value.shape) == tuple(shape), f"{what} must have the shape {list(shape)}, not {list(value.shape)}")
+    _shaped(value, np.ndarray, "a NumPy array", shape, what)
     require(value.dtype != bool, f"{what} holds class ids, not True and False")
     require(value.dtype.kind in "iu", f"{what} holds ids, which are whole numbers, not {value.dtype}")
     require(
@@ -143,8 +158,7 @@ def mask_of(value: Any, shape: Sequence[int], what: str = "the mask", dtype: Any
 
 def number(value: Any, what: str = "the result", *, whole: bool = False) -> float:
     """Return the learner's value as a float, or explain what it is instead; `whole` accepts an int only."""
-    if whole:
-        require(isinstance(value, int), f"{what} must be a whole number, not {type(value).__name__}")
+    require(isinstance(value, int) or not whole, f"{what} must be a whole number, not {type(value).__name__}")
     try:
         if np.ndim(value) == 0 and not isinstance(value, str):
             return float(value)
@@ -153,14 +167,11 @@ def number(value: Any, what: str = "the result", *, whole: bool = False) -> floa
     raise Wrong(f"{what} must be a number, not {type(value).__name__}")
 
 
-def two_numbers(value: Any, what: str) -> tuple[float, float]:
-    """Return the learner's two numbers as floats, or explain what came instead."""
+def numbers(value: Any, what: str, count: int = 2) -> tuple[float, ...]:
+    """Return the learner's `count` numbers as floats, or explain what came instead."""
     try:
-        first, second = value
-    except (TypeError, ValueError):
-        raise Wrong(f"return two numbers: {what}") from None
-    return number(first, "the first one"), number(second, "the second one")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+        parts = tuple(value)
+    except TypeError:
+        parts = ()
+    require(len(parts) == count, f"return {('two', 'three')[count - 2]} numbers: {what}")
+    return tuple(number(part, f"number {place}") for place, part in enumerate(parts, 1))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oshp_lite.book.exercises.frame import IN_PLACE, Array, call, checker, is_close, mask_of, number, refuse, require
+from oshp_lite.book.exercises.frame import call, checker, is_close, mask_of, number, numbers, refuse, require, same_ids
 
 IGNORE = 255
 
@@ -16,21 +16,15 @@ IGNORE = 255
 def check_training_mask(attempt: Any) -> str:
     """Check `f(mask int array, training: tuple of ids) -> int array`: other ids become 0, 255 stays."""
     mask = np.array([[0, 4, 4, 5, 255], [6, 6, 12, 7, 9], [255, 5, 14, 9, 0]], np.int64)
-    given = mask.copy()
-    result = mask_of(call(attempt, given, (0, 4, 9, 12, 14)), mask.shape, "the training mask")
-    require(np.array_equal(given, mask), IN_PLACE)
+    result = mask_of(call(attempt, mask, (0, 4, 9, 12, 14)), mask.shape, "the training mask")
     require((result[mask == IGNORE] == IGNORE).all(), "255 makes no statement, background would; it must stay 255")
     novel = np.isin(mask, (5, 6, 7))
-    require(
-        not (result[novel] == IGNORE).all(),
-        "you mark the novel pixels 255, to be ignored. That would be kinder, but the protocol labels them background: "
-        "the data set's authors did not know of these classes, so they could not leave them out",
-    )
+    kinder = "you mark novel pixels 255, to be ignored. That would be kinder, but the protocol calls them background"
+    require((result[novel] != IGNORE).any(), kinder)
     require(not (result[novel] == mask[novel]).any(), "a novel id is still there: training would see it")
     kept = np.where(novel | (mask == IGNORE), mask, 0)
     refuse(result, (kept, "the wrong way round: you keep the novel classes and hide the base ones"))
-    wrong = sorted({int(value) for value in mask[result != np.where(novel, 0, mask)]})
-    require(not wrong, f"pixels of these ids came out wrong: {wrong}")
+    same_ids(result, np.where(novel, 0, mask), mask)
     return "training sees its own classes, a silent 255, and background where the new garments are"
 
 
@@ -42,25 +36,19 @@ def check_truth(attempt: Any) -> str:
         (np.array([[0, 5, 7], [12, 255, 12]]), np.array([[255, 7], [12, 0]])),
     ):
         truth = np.where(np.isin(query, support) | (query == IGNORE), query, 0)
-        given = query.copy()
-        value = call(attempt, given, support.copy())
+        value = call(attempt, query, support)
         result = mask_of(value, query.shape, "the truth (it has the query's size)")
-        require(np.array_equal(given, query), IN_PLACE)
         refuse(result, (query, "nothing is restricted: classes that the support lacks are still scored"))
         require((result[query == IGNORE] == IGNORE).all(), "a query pixel of 255 has no label; it must stay 255")
         lost = (truth == 0) & (query != 0)
-        require(
-            not (result[lost] == IGNORE).any(),
-            "you ignore what the support lacks (255). The protocol scores it as background: whoever predicts a class "
-            "there has said too much",
-        )
+        ignored = "you ignore what the support lacks (255); it is background, and a class there has said too much"
+        require(not (result[lost] == IGNORE).any(), ignored)
         require(not (result[lost] == query[lost]).any(), "a class that the support lacks is still in the truth")
-        wrong = sorted({int(v) for v in query[result != truth]})
-        require(not wrong, f"pixels of these ids came out wrong: {wrong}")
+        same_ids(result, truth, query)
     return "the truth holds what the support shows, wherever it shows it"
 
 
-def _means(values: Array, base: Sequence[int], novel: Sequence[int]) -> tuple[float, float, float]:
+def _means(values: np.ndarray, base: Sequence[int], novel: Sequence[int]) -> tuple[float, float, float]:
     """Return human, novel and base means of values by class; nan is left out."""
     human, new, known = (float(np.nanmean(values[ids])) for ids in ([0, *base, *novel], list(novel), [0, *base]))
     return human, new, known
@@ -75,7 +63,7 @@ def check_scores(attempt: Any) -> str:
     base, novel = (1, 2, 3), (4, 5)
     hits, rows, columns = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = call(attempt, matrix.copy(), base, novel)
+        value = call(attempt, matrix, base, novel)
         iou = hits / (rows + columns - hits)
         ratios = (
             (np.nan_to_num(iou), "a class without any pixel has 0/0; you count it as 0. Leave it out of the mean"),
@@ -84,11 +72,7 @@ def check_scores(attempt: Any) -> str:
             (2 * hits / (rows + columns), "that is the Dice score; IoU divides the hits by the union, once"),
             (hits / (rows + columns), "you count the hits twice in the union; subtract them: rows + columns - hits"),
         )
-    try:
-        result = np.array([float(v) for v in value])
-    except (TypeError, ValueError):
-        result = np.zeros(0)
-    require(result.shape == (3,), "return three numbers: human, novel, base")
+    result = np.array(numbers(value, "human, novel, base", 3))
     require(not np.isnan(result).any(), "a mean is nan: a class in neither truth nor prediction has 0/0. Leave it out")
     human, new, known = _means(iou, base, novel)
     bare = float(np.nanmean(iou[list(base)])), float(np.nanmean(iou[[*base, *novel]]))
@@ -113,7 +97,7 @@ def check_overlap(attempt: Any) -> str:
     least, most = np.minimum(first, second), np.maximum(first, second)
     low, high = least.sum(), most.sum()
     hard = ((first > 0.5) & (second > 0.5)).sum() / ((first > 0.5) | (second > 0.5)).sum()
-    value = number(call(attempt, first.copy(), second.copy()))
+    value = number(call(attempt, first, second))
     refuse(
         value,
         (2 * low / (first.sum() + second.sum()), "that is twice the minima over the sum of both: the Dice overlap"),

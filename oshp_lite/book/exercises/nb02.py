@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from oshp_lite.book.exercises.frame import IN_PLACE, call, checker, mask_of, refuse, require
+from oshp_lite.book.exercises.frame import call, checker, mask_of, refuse, require
 from oshp_lite.data.pairs import build_support_index, journal_pairs
 
 IGNORE = 255
@@ -20,8 +20,7 @@ def check_merge(attempt: Any) -> str:
     table = np.zeros(256, np.uint8)
     table[list(kept_as)] = list(kept_as.values())
     table[IGNORE] = IGNORE
-    given = mask.copy()
-    result = mask_of(call(attempt, given, dict(kept_as)), mask.shape, dtype=np.uint8)
+    result = mask_of(call(attempt, mask, kept_as), mask.shape, dtype=np.uint8)
     chained = mask.copy()
     for raw_id, kept in kept_as.items():
         chained[chained == raw_id] = kept
@@ -30,7 +29,6 @@ def check_merge(attempt: Any) -> str:
         "write into another array"
     )
     refuse(result, (chained, twice), (np.where(mask == 17, 0, chained), twice))
-    require(np.array_equal(given, mask), IN_PLACE)
     require((result[mask == IGNORE] == IGNORE).all(), "255 is not an id but the lack of a label; it must stay 255")
     require((result[mask == 17] == 0).all(), "id 17 is not in kept_as: it was dropped, so it becomes background, 0")
     require(not np.isin(result, (10, 13)).any(), "right-hand ids are still there: join 10 and 13 with 9 and 12")
@@ -52,9 +50,7 @@ def check_mirror(attempt: Any) -> str:
         one_sided[one_sided == left] = right
         one_sided[one_sided == right] = left
         joined[turned == left] = right
-    given = mask.copy()
-    result = mask_of(call(attempt, given, list(sides)), mask.shape, dtype=np.uint8)
-    require(np.array_equal(given, mask), IN_PLACE)
+    result = mask_of(call(attempt, mask, sides), mask.shape, dtype=np.uint8)
     refuse(
         result,
         (turned, "a left shoe is still a left shoe, but in the mirror it is the other foot. Exchange the ids"),
@@ -74,21 +70,18 @@ def check_support_index(attempt: Any) -> str:
     presence = [{1, 3}, {3}, {1, 2}, {2, 3}, {1}, set(), {3}]
     split, size = 3, 4
     truth = build_support_index(presence, split, size, inclusive=False)
-    value = call(attempt, [set(classes) for classes in presence], split, size)
+    value = call(attempt, presence, split, size)
     require(isinstance(value, dict), f"return a dict from key to list of line numbers, not {type(value).__name__}")
     try:
         result = {int(key): [int(line) for line in lines] for key, lines in value.items()}
     except (TypeError, ValueError):
         result = {}
     lacking = sorted(set(truth) - set(result))
-    require(
-        not lacking or any(truth[key] for key in lacking),
-        f"the keys {lacking} are missing. A class that no photo shows has an empty list, so that no caller has to "
-        "test whether its key is there",
-    )
+    empty = f"the keys {lacking} are missing. A class without a photo has an empty list, so that no caller tests for it"
+    require(not lacking or any(truth[key] for key in lacking), empty)
     require(set(result) == set(truth), f"the keys must run from 0 to {2 * size}; yours are {sorted(result)}")
     local = {key: [n - split if key > size else n for n in lines] for key, lines in truth.items()}
-    swapped = {key: truth[key + size] if 0 < key <= size else truth[key - size] if key > size else [] for key in truth}
+    swapped = {key: truth[key + size if key <= size else key - size] if key else [] for key in truth}
     both = {key: truth[key] + truth[key + size] if 0 < key <= size else truth[key] for key in truth}
     for mistake, explanation in (
         (
@@ -110,48 +103,31 @@ def check_support_index(attempt: Any) -> str:
 @checker
 def check_pairs(attempt: Any) -> str:
     """Check `f(index, order, n_foreground, queries, repeats) -> [(query, support, class)]`: the journal's rule."""
-    index = {
-        0: [],
-        1: [0, 1, 2, 4, 5],
-        2: [1, 3, 4, 6],
-        3: [0, 2, 5, 6, 7],
-        4: list(range(8, 20)),
-        5: [9, 10, 12, 14, 15, 17, 18, 19],
-        6: list(range(8, 30)),
-    }
+    index = {0: [], 1: [0, 1, 2, 4, 5], 2: [1, 3, 4, 6], 3: [0, 2, 5, 6, 7]}
+    index |= {4: list(range(8, 20)), 5: [9, 10, 12, 14, 15, 17, 18, 19], 6: list(range(8, 30))}
     order, size, queries, repeats = (2, 1, 3), 3, 2, 2
     truth = [tuple(pair) for pair in journal_pairs(index, order, queries=queries, repeats=repeats)]
-    value = call(attempt, {key: list(lines) for key, lines in index.items()}, order, size, queries, repeats)
+    value = call(attempt, index, order, size, queries, repeats)
     try:
         result = [tuple(int(part) for part in pair) for pair in value]
     except (TypeError, ValueError):
         result = []
     require(bool(result) and all(len(pair) == 3 for pair in result), "return a list of triples (query, support, class)")
     supports = [pair[1] for pair in result]
-    require(
-        not set(supports) & {*index[1], *index[2], *index[3]}, "supports come from the query part; use key class + S"
-    )
-    require(
-        len(result) == len(truth), f"{len(order)} x {queries} x {repeats} make {len(truth)} pairs, not {len(result)}"
-    )
+    wrong_part = set(supports) & {*index[1], *index[2], *index[3]}
+    require(not wrong_part, "supports come from the query part; use key class + S")
+    product = f"{len(order)} x {queries} x {repeats}"
+    require(len(result) == len(truth), f"{product} make {len(truth)} pairs, not {len(result)}")
     classes = list(dict.fromkeys(pair[2] for pair in result))
-    require(
-        classes == list(order),
-        f"the classes must be walked in test order {list(order)}, because who comes first takes photos away from the "
-        f"others; yours go {classes}",
-    )
-    require(
-        len({(query, class_id) for query, _, class_id in result}) == len({query for query, _, _ in result}),
-        "a query photo serves two classes; a later class must pass over the queries of earlier ones",
-    )
+    first = f"who comes first takes photos from the others, so walk in test order {list(order)}; yours go {classes}"
+    require(classes == list(order), first)
+    once = len({(query, class_id) for query, _, class_id in result}) == len({query for query, _, _ in result})
+    require(once, "a query photo serves two classes; a later class must pass over the queries of earlier ones")
     require(len(set(supports)) == len(supports), "a support photo is used twice; every pair has a support of its own")
     slots, right = [pair[0] for pair in result], [pair[0] for pair in truth]
-    require(
-        slots != right or result == truth, "the queries are right; take supports in list order, passing over used ones"
-    )
-    require(
-        slots[: queries * repeats] != right[::repeats][:queries] * repeats,
-        "the slots are q1, q2, q1, q2; the papers' list has q1, q1, q2, q2 (each query's repeats stand together)",
-    )
+    listed = "the queries are right; take supports in list order, passing over used ones"
+    require(slots != right or result == truth, listed)
+    together = "the slots are q1, q2, q1, q2; the papers' list has q1, q1, q2, q2 (a query's repeats stand together)"
+    require(slots[: queries * repeats] != right[::repeats][:queries] * repeats, together)
     require(result == truth, f"the first pairs should be {truth[:3]}, yours are {result[:3]}")
     return "the same list as `journal_pairs`, without a single random number"

@@ -41,23 +41,16 @@ def check_half_life(attempt: Any) -> str:
         while alpha**truth >= 0.5:
             truth += 1
         value = number(call(attempt, alpha), "the number of updates")
-        require(
-            alpha != 0.999 or not is_close(value, 1 / (1 - alpha), 1e-3),
-            "1/(1-α) is where the weight has fallen to about 1/e = 0.37, not to one half",
-        )
-        require(
-            alpha != 0.999 or abs(value - 0.5 / (1 - alpha)) > 1,
-            "the weight does not fall by 1-α each time but by the factor α: it is αⁿ after n updates",
-        )
+        if alpha == 0.999:
+            fallen = "1/(1-α) is where the weight has fallen to about 1/e = 0.37, not to one half"
+            refuse(value, (1 / (1 - alpha), fallen), tolerance=1e-3)
+            linear = "the weight does not fall by 1-α each time but by the factor α: it is αⁿ after n updates"
+            require(abs(value - 0.5 / (1 - alpha)) > 1, linear)
         before, after = alpha ** (truth - 1), alpha**truth
-        require(
-            value != truth - 1,
-            f"for α = {alpha}, after {truth - 1} updates the weight is still {before:.4f}: "
-            "not below one half. Return the smallest n with αⁿ < 1/2",
-        )
-        require(
-            value == truth, f"for α = {alpha} you say {value:g}; α^{truth - 1} = {before:.4f}, α^{truth} = {after:.4f}"
-        )
+        early = f"α^{truth - 1} = {before:.4f} is not below one half for α = {alpha}; return the smallest n that is"
+        require(value != truth - 1, early)
+        powers = f"α^{truth - 1} = {before:.4f}, α^{truth} = {after:.4f}"
+        require(value == truth, f"for α = {alpha} you say {value:g}; {powers}")
     return "with α = 0.999 a vector has lost half its weight after 693 updates: the bank remembers long"
 
 

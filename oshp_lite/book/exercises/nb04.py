@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from oshp_lite.book.exercises.frame import call, checker, is_close, refuse, require, tensor_of, two_numbers
+from oshp_lite.book.exercises.frame import call, checker, is_close, numbers, refuse, require, tensor_of
 
 
 @checker
@@ -73,16 +73,13 @@ def check_softmax(attempt: Any) -> str:
 def check_shift(attempt: Any) -> str:
     """Check `f(epoch, epochs) -> (weight of AGM, weight of NPM)`: the weight shifting of Eq. (10)."""
     for epoch, epochs in ((0, 50), (10, 50), (49, 50), (3, 8)):
-        agm, npm = two_numbers(call(attempt, epoch, epochs), "AGM's weight, then NPM's")
+        agm, npm = numbers(call(attempt, epoch, epochs), "AGM's weight, then NPM's")
         truth = 1 - epoch / epochs
         require(is_close(agm + npm, 1.0), f"the weights of epoch {epoch} sum to {agm + npm:g}, not 1")
         refuse(
             agm,
             (epoch / epochs, "the wrong way round: training begins with AGM (β = 1) and ends with NPM"),
-            (
-                1 - epoch / (epochs - 1) if epoch else None,
-                "you divided by epochs - 1; Eq. (10) has β = 1 - epoch/epochs",
-            ),
+            (1 - epoch / (epochs - 1) if epoch else None, "you divided by epochs - 1; Eq. (10) divides by epochs"),
         )
         require(is_close(agm, truth), f"in epoch {epoch} of {epochs} AGM's weight is {truth:g}, you have {agm:g}")
     return "from all AGM to nearly all NPM in a straight line"

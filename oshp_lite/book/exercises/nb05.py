@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from oshp_lite.book.exercises.frame import call, checker, is_close, number, refuse, require, tensor_of
+from oshp_lite.book.exercises.frame import call, checker, is_close, number, refuse, require, same_ids, tensor_of
 from oshp_lite.models.modules.layers import resize
 
 _GROUPS = {"head": (2, 3), "body": (1, 6), "arms": (8,), "legs": (4, 5)}
@@ -35,8 +35,7 @@ def check_parent_mask(attempt: Any) -> str:
     )
     refuse(result, (chained, in_place), (torch.where(mask == 7, 0, chained), in_place))
     require((result[mask == 7] == 0).all(), "class 7 belongs to no group, so it becomes background (0)")
-    wrong = sorted({int(value) for value in mask[result != truth].tolist()})
-    require(not wrong, f"these fine ids got the wrong parent: {wrong}")
+    same_ids(result, truth, mask, "these fine ids got the wrong parent")
     return "each class carries its area's id, the rest is background, and 255 stays silent"
 
 
@@ -52,7 +51,7 @@ def check_cluster_disjoint(attempt: Any) -> str:
         ({2, 3, 4}, False, "the head is whole, but the legs are split; one split area is enough"),
     ]
     for novel, truth, why in cases:
-        value = call(attempt, set(novel), dict(_GROUPS))
+        value = call(attempt, novel, _GROUPS)
         require(isinstance(value, bool), f"return True or False, not {type(value).__name__}")
         require(value is truth, f"for novel classes {sorted(novel) or 'none'} you say {value}; but {why}")
     return "no class of a base area is hidden, and no class of a novel area has labels"
@@ -72,10 +71,7 @@ def check_infuse(attempt: Any) -> str:
     refuse(result, (torch.cat([current, right], 1), "the order is reversed: the coarser stage's channels come first"))
     refuse(
         result[:, :3],
-        (
-            interpolate(previous, size=(7, 9), mode="bilinear", align_corners=False),
-            "half-pixel centres; use align_corners=True",
-        ),
+        (interpolate(previous, size=(7, 9), mode="bilinear"), "half-pixel centres; use align_corners=True"),
         (interpolate(previous, size=(7, 9), mode="nearest"), "nearest-neighbour resize; use bilinear"),
     )
     require(is_close(result, torch.cat([right, current], 1)), "the channels are not [resized previous ; current]")

@@ -43,10 +43,8 @@ def check_screening(attempt: Any) -> str:
     fine[:, 0] -= 1.0
     person, best = coarse.argmax(1) == 1, fine.argmax(1)
     raw = call(attempt, fine, coarse)
-    require(
-        not (isinstance(raw, Tensor) and raw.dim() == 4 and raw.shape[1] == 5),
-        "these are still scores; a prediction is one id per pixel (argmax over the channels)",
-    )
+    scores = isinstance(raw, Tensor) and raw.dim() == 4 and raw.shape[1] == 5
+    require(not scores, "these are still scores; a prediction is one id per pixel (argmax over the channels)")
     result = tensor_of(raw, (2, 6, 7), "the map of ids", torch.int64)
     refuse(
         result,
@@ -77,10 +75,7 @@ def check_contrast(attempt: Any) -> str:
         (F.cross_entropy(query @ support.T / tau, target), "dot products let long vectors win; ⟨·,·⟩ is the cosine"),
         (F.cross_entropy(cosine, target), "the temperature τ is missing: divide the cosines by τ"),
         (F.cross_entropy(cosine * tau, target), "you multiply by τ; Eq. (12) divides by it"),
-        (
-            F.cross_entropy(cosine.T / tau, target),
-            "the denominator runs over the query; Eq. (12) sums over the support",
-        ),
+        (F.cross_entropy(cosine.T / tau, target), "the denominator runs over the query, not over the support"),
         ((others - cosine.diagonal() / tau).mean(), "the denominator leaves out k = c; the loss can be negative"),
         (4 * truth, "this is the sum over classes; Eq. (12) divides by their number"),
     )

@@ -59,26 +59,21 @@ def check_imprint(attempt: Any) -> str:
     value = tensor_of(call(attempt, rows, proxies, present, known, alpha), (5, 4), "the rows")
     w, e = F.normalize(rows, dim=1), F.normalize(proxies, dim=1)
     mixture = (1 - alpha) * w + alpha * e
-    mixed = F.normalize(mixture, dim=1)
+    mixed, raw = F.normalize(mixture, dim=1), F.normalize((1 - alpha) * rows + alpha * proxies, dim=1)
 
     def rows_with(known_ones: Tensor, new_ones: Tensor, others: Tensor = rows) -> Tensor:
         after = torch.where((present & known)[:, None], known_ones, others)
         return torch.where((present & ~known)[:, None], new_ones, after)
 
-    require(
-        is_close(value[~present], rows[~present]) or is_close(value[~present], w[~present]),
-        "rows of classes that are not in the support must stay as they are; yours moved",
-    )
+    kept = is_close(value[~present], rows[~present]) or is_close(value[~present], w[~present])
+    require(kept, "rows of classes that are not in the support must stay as they are; yours moved")
     refuse(
         value,
         (rows_with(mixed, e, w), "you scale rows of classes outside the support to unit length; leave them"),
         (rows_with(mixed, mixed), "a new class's row becomes the unit proxy, it is not mixed"),
         (rows_with(e, e), "a known class keeps 1 - alpha of its own row; you replaced it"),
         (rows_with(F.normalize(alpha * w + (1 - alpha) * e, dim=1), e), "the shares are swapped: alpha is the proxy's"),
-        (
-            rows_with(F.normalize((1 - alpha) * rows + alpha * proxies, dim=1), e),
-            "bring both to unit length before you mix",
-        ),
+        (rows_with(raw, e), "bring both to unit length before you mix"),
         (rows_with(mixture, e), "a mixture of two unit vectors is shorter than 1; normalise it again"),
         (rows_with(mixed, proxies), "the row of a new class is its proxy at unit length"),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from oshp_lite.book.exercises.frame import Wrong, call, checker, is_close, refuse, require, two_numbers
+from oshp_lite.book.exercises.frame import Wrong, call, checker, is_close, numbers, refuse, require, same_ends
 
 
 @checker
@@ -20,7 +20,7 @@ def check_difference(attempt: Any) -> str:
     first = (rng.integers(20, 60, (40, 3, 3)) * hard).astype(float)
     second = first * np.array([0.93, 1.04, 1.05]) * rng.uniform(0.9, 1.1, first.shape)
     weights = rng.multinomial(40, np.full(40, 1 / 40), size=400)
-    low, high = two_numbers(call(attempt, first.copy(), second.copy(), weights.copy()), "the lower and the upper end")
+    low, high = numbers(call(attempt, first, second, weights), "the lower and the upper end")
 
     def miou(totals: Any) -> Any:
         return (totals[..., 0] / totals.sum(-1)).mean(-1)
@@ -43,9 +43,7 @@ def check_difference(attempt: Any) -> str:
         (ends(weights @ single / weights.sum(1)), "you average over single pairs; sum the counts of a draw first"),
         (ends(one - two, (0.05, 0.95)), "this is a 90 % interval: 95 % leave 2.5 % out at either end"),
     )
-    require(
-        is_close((low, high), truth), f"the interval is [{truth[0]:.4f}, {truth[1]:.4f}], not [{low:.4f}, {high:.4f}]"
-    )
+    same_ends((low, high), truth)
     return "hard pairs are hard for both methods, so most of the spread cancels within a draw"
 
 
@@ -70,7 +68,7 @@ def check_verdict(attempt: Any) -> str:
     ]
     words = ("reproduced", "not reproduced", "undecided", "not run")
     for given, wanted, why in cases:
-        said = call(attempt, list(given))
+        said = call(attempt, given)
         require(said in words, f"the verdict is one of {', '.join(words)}; yours is {said!r}")
         require(said == wanted, f"{given}: {why}, so the verdict is {wanted!r}, not {said!r}")
     return "one rule for every claim, and nobody's wish in it"
@@ -82,9 +80,7 @@ def check_size_curve(attempt: Any) -> str:
     rng = np.random.default_rng(11)
     size = np.round(np.exp(rng.normal(0, 1.4, 60)), 3)
     iou = np.clip(0.2 + 0.15 * np.log1p(size) + rng.normal(0, 0.1, 60), 0, 1)
-    given = (size.copy(), iou.copy())
-    value = call(attempt, *given, 4)
-    require(np.array_equal(given[0], size) and np.array_equal(given[1], iou), "do not sort the given arrays in place")
+    value = call(attempt, size, iou, 4)
     try:
         sizes, ious = (np.asarray(part, dtype=float) for part in value)
     except (TypeError, ValueError):
@@ -96,10 +92,7 @@ def check_size_curve(attempt: Any) -> str:
     refuse(
         ious,
         ([iou[wide == g].mean() for g in range(4)], "your groups are equally wide; make them equally full"),
-        (
-            [part.mean() for part in np.array_split(np.sort(iou), 4)],
-            "you sorted sizes and IoUs apart; they belong together",
-        ),
+        ([part.mean() for part in np.array_split(np.sort(iou), 4)], "you sorted sizes and IoUs apart, not together"),
         ([part.mean() for part in np.array_split(iou, 4)], "the parts are not sorted by size before they are grouped"),
     )
     refuse(sizes, ([size[g].mean() for g in groups], "a group's size is its median; the mean lies far from most"))

@@ -34,8 +34,8 @@ _HOW = Note(
     "The best of each column in bold, the paper's and the measured ones apart."
 )
 _SCREENING = Note(
-    "Screened by EOP-Net: the same answers, with everything outside the person mask of this protocol's EOP-Net set to "
-    "background. EOP-Net's own row has that already."
+    "Screened by EOP-Net: the same predictions, with everything outside the person mask of this protocol's EOP-Net set "
+    "to background. EOP-Net's own row has that already."
 )
 _APART = Note(
     "A measured number belongs to the data and the profile named in its row; it is not the paper's experiment repeated."
