@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -34,10 +34,9 @@ def _oshp_lite(
 
 
 app.add_typer(data.app, name="data")
-for command in (train.train, evaluate.evaluate, parse.parse, reproduce.reproduce, train.tune, matrix.matrix):
-    app.command()(command)
-for command in (reproduce.report, doctor.doctor, bench.bench):
-    app.command()(command)
+MAKING = (train.train, evaluate.evaluate, parse.parse, reproduce.reproduce, train.tune, matrix.matrix)
+for function in (*MAKING, reproduce.report, doctor.doctor, bench.bench):
+    app.command()(cast(Callable[..., Any], function))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,8 +19,8 @@ from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
-EXTRAS = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas", "scipy")
-EXTRAS += ("pytest", "playwright")
+EXTRAS: tuple[str, ...] = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas")
+EXTRAS += ("scipy", "pytest", "playwright")
 
 
 def doctor(

@@ -92,14 +92,8 @@ def check_interval(attempt: Any) -> str:
         (np.percentile(once, middle), "a pair that is drawn twice counts twice"),
         tolerance=1e-4,
     )
-    refuse(
-        (low, high),
-        (
-            values.mean() + half / math.sqrt(len(values)),
-            "with more redraws this would vanish; do not divide by their root",
-        ),
-        tolerance=2e-3,
-    )
+    vanishing = "with more redraws this interval would vanish; do not divide by their root"
+    refuse((low, high), (values.mean() + half / math.sqrt(len(values)), vanishing), tolerance=2e-3)
     same_ends((low, high), truth, 1e-4)
     return "each redraw is pooled and scored like the real list; the middle 95 % of the scores remain"
 
