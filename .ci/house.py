@@ -1,8 +1,11 @@
-"""What ruff cannot say about the house: the length of files and the size of rooms. Run by `make lint`."""
+"""What ruff cannot say about the house: the length of files, the size of rooms, dead code. Run by `make lint`."""
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +25,14 @@ GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
 CEILINGS = {"library": 12_800, "study": 8_000, "package": 27_900}
 """What they may not exceed meanwhile: lower these with every step towards the goals, never raise them."""
+WORD = re.compile(r"[A-Za-z_]\w*")
+CALLED_FROM_OUTSIDE = {
+    "to_official",  # for users: a trained network as the authors' checkpoint
+    "settled",  # for the test that a profile holds what its trials chose
+    *("find_class", "persistent_load"),  # pickle
+    *("_repr_html_", "_repr_png_"),  # Jupyter
+}
+"""Names that nothing inside uses."""
 COUNTED = {".py", ".html", ".css", ".j2", ".yaml", ".tex", ".md"}
 
 
@@ -44,8 +55,43 @@ def size(*places: Path, without: tuple[Path, ...] = ()) -> int:
     )
 
 
+def mentions(path: Path) -> Counter[str]:
+    """How often a module uses each name, in code and in texts; definitions, comments and docstrings do not count."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), Counter[str]()
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name) | ast.keyword(arg=str(name)):
+                found[name] += 1
+            case ast.Constant(value=str(text)) if id(node) not in docstrings:
+                found.update(WORD.findall(text))
+    return found
+
+
+def unused() -> list[str]:
+    """Functions, classes and constants of the package that nothing but the tests uses."""
+    modules = sorted(PACKAGE.rglob("*.py"))
+    used = sum((mentions(path) for path in (*modules, *(ROOT / "data_scripts").glob("*.py"))), Counter[str]())
+    templates = (path for path in PACKAGE.rglob("*.*") if path.suffix in COUNTED - {".py"})
+    for path in (*templates, *(ROOT / "notebooks").rglob("*.ipynb")):
+        used.update(WORD.findall(path.read_text(encoding="utf-8")))
+    faults = []
+    for path in modules:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.FunctionDef(name=name, decorator_list=[] | [ast.Name()]) | ast.ClassDef(name=name):
+                    pass
+                case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                    pass
+                case _:
+                    continue
+            if not used[name] and name not in CALLED_FROM_OUTSIDE and not name.startswith("__"):
+                faults.append(f"{path.relative_to(ROOT)}: nothing but tests uses {name}; remove it")
+    return faults
+
+
 def main() -> int:
-    """Print what is too long or too large; returns 1 if anything is."""
+    """Print what is too long, too large or unused; returns 1 if anything is."""
     faults = [
         f"{path.relative_to(ROOT)} has {count} lines, more than {LONGEST}; split it"
         for folder in (PACKAGE, ROOT / "tests", ROOT / "data_scripts")
@@ -58,6 +104,7 @@ def main() -> int:
         "package": size(PACKAGE),
     }
     faults += [f"the {n} has {sizes[n]} lines, more than {most}" for n, most in CEILINGS.items() if sizes[n] > most]
+    faults += unused()
     print("; ".join(f"{name} {count} lines (goal {GOALS[name]})" for name, count in sizes.items()))
     for fault in faults:
         print(fault, file=sys.stderr)

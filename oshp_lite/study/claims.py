@@ -76,11 +76,6 @@ class Claim:
 
 _TABLE = yaml.safe_load((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
 _GROUPS = {**_TABLE["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
-_FINDINGS = {
-    (claim, dataset): text
-    for claim, datasets, text in ((*place.split(" on "), text) for place, text in _TABLE["findings"].items())
-    for dataset in datasets.split(", ")
-}
 
 
 def side(text: str, protocol: str = "journal", way: str = "k", **more: Any) -> Side:
