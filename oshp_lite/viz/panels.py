@@ -88,8 +88,8 @@ def photo_grid(
     figure, axes = new_figure(rows, columns, width=cell, height=cell + (0.25 if titles else 0.0))
     for place in axes.flat:
         place.set_axis_off()
-    for place, picture, title in zip(axes.flat, pictures, titles or [None] * len(pictures), strict=False):
-        show_image(place, to_rgb(picture), title)
+    for index, (place, picture) in enumerate(zip(axes.flat, pictures, strict=False)):
+        show_image(place, to_rgb(picture), titles[index] if titles else None)
     return figure
 
 

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
+from typing import NamedTuple
 
 from oshp_lite.data.pairs import Pair
 
 
-@dataclass(frozen=True)
-class TailorReport:
+class TailorReport(NamedTuple):
     """What tailoring did: photos per phase, what a user should know about them, and whether anything was made."""
 
     root: Path
@@ -29,13 +28,20 @@ class Preparation:
     published_pairs: bool = False
     """True when the authors published the support index that the test pairs follow from."""
 
-    def declare(self, parser: argparse.ArgumentParser) -> None:
+    def declare(self, parser: ArgumentParser) -> None:
         """Add the options beside --out and --force."""
 
-    def run(self, options: argparse.Namespace) -> TailorReport:
+    def run(self, options: Namespace) -> TailorReport:
         """Make the dataset at `options.out`. Raises UserError for raw data that are missing or damaged."""
         raise NotImplementedError
 
     def official_pairs(self, lists: Path) -> list[Pair]:
-        """The test pairs of the authors' support index in the folder `lists`."""
+        """The test pairs of the authors' support index. Raises UserError when it is not in the folder `lists`."""
         raise NotImplementedError
+
+
+def whole_number(text: str) -> int:
+    """Read an option that takes a whole number of at least 1."""
+    if int(text) < 1:
+        raise ArgumentTypeError("must be at least 1")
+    return int(text)

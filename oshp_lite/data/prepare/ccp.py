@@ -12,17 +12,16 @@ import argparse
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from oshp_lite.data.dataset import Phase, check_sizes, open_dataset
-from oshp_lite.data.prepare import Preparation, TailorReport
+from oshp_lite.data.prepare import Preparation, TailorReport, whole_number
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
@@ -31,7 +30,6 @@ from oshp_lite.labels import BACKGROUND, CCP_CLASSES, label_space
 
 SOURCE = "https://github.com/bearpaw/clothing-co-parsing"
 PHOTOS, ANNOTATIONS = Path("photos"), Path("annotations") / "pixel-level"
-SPLIT = Path(__file__).with_name("ccp_split.txt")
 _ENDINGS = {ANNOTATIONS: ".mat", PHOTOS: ".jpg"}
 VERSION = 1
 MARGIN = 0.1
@@ -40,8 +38,7 @@ QUALITY = 92
 NO_FOREGROUND = "its annotation has no foreground"
 
 
-@dataclass(frozen=True)
-class CcpPlan:
+class CcpPlan(NamedTuple):
     """How CCP is cut; `standard_plan` has the committed lists, other plans are for tests on tiny clones.
 
     train, test  names of the photos; left_out: annotated photos without a foreground
@@ -58,7 +55,7 @@ class CcpPlan:
 def standard_plan() -> CcpPlan:
     """The plan of CCP-OS."""
     parts: dict[str, list[str]] = {}
-    for line in SPLIT.read_text(encoding="utf-8").splitlines():
+    for line in Path(__file__).with_name("ccp_split.txt").read_text(encoding="utf-8").splitlines():
         name, _, stems = line.partition(":")
         parts.setdefault(name, []).extend(stems.split())
     queries = dataset_spec("ccp-os").train_queries or 0
@@ -90,14 +87,15 @@ def foreground_box(tags: np.ndarray, margin: float) -> tuple[int, int, int, int]
 
     Each side moves outwards by `margin` times the box's own height or width (rounded), but not out of the photo.
     """
-    rows = np.flatnonzero((tags != BACKGROUND).any(axis=1))
-    columns = np.flatnonzero((tags != BACKGROUND).any(axis=0))
-    if not rows.size:
-        return None
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    down, across = round(margin * (bottom - top)), round(margin * (right - left))
-    height, width = tags.shape
-    return max(0, top - down), min(height, bottom + down), max(0, left - across), min(width, right + across)
+    box: list[int] = []
+    for axis, side in enumerate(tags.shape):
+        lines = np.flatnonzero((tags != BACKGROUND).any(axis=1 - axis))
+        if not lines.size:
+            return None
+        first, last = int(lines[0]), int(lines[-1]) + 1
+        grow = round(margin * (last - first))
+        box += [max(0, first - grow), min(side, last + grow)]
+    return box[0], box[1], box[2], box[3]
 
 
 def shrink(array: np.ndarray, max_side: int | None) -> np.ndarray:
@@ -130,23 +128,15 @@ def _check_clone(root: Path, stems: list[str]) -> list[str]:
 
 def _recipe(root: Path, stems: list[str], max_side: int | None, plan: CcpPlan) -> dict[str, Any]:
     """Everything the result depends on; file sizes stand for the files."""
-    sizes = [
-        [stem, *((root / part / f"{stem}{ending}").stat().st_size for part, ending in _ENDINGS.items())]
-        for stem in stems
-    ]
+    queries = {"train_queries": plan.train_queries, "test_queries": plan.test_queries}
+    files = ((stem, [root / part / f"{stem}{ending}" for part, ending in _ENDINGS.items()]) for stem in stems)
     return {
         "tailor": "ccp",
         "version": VERSION,
-        "plan": {
-            "train": len(plan.train),
-            "train_queries": plan.train_queries,
-            "test_queries": plan.test_queries,
-            "margin": MARGIN,
-            "quality": QUALITY,
-        },
+        "plan": {"train": len(plan.train), **queries, "margin": MARGIN, "quality": QUALITY},
         "max_side": max_side,
         "classes": dict(CCP_CLASSES),
-        "source": sha256_json(sizes),
+        "source": sha256_json([[stem, *(path.stat().st_size for path in paths)] for stem, paths in files]),
     }
 
 
@@ -181,20 +171,14 @@ def tailor(
         details={"source": SOURCE, "max_side": max_side, "left_out": dict.fromkeys(plan.left_out, NO_FOREGROUND)},
     )
     with writer:
-        parts: tuple[tuple[Phase, tuple[str, ...]], ...] = (("train", plan.train), ("test", plan.test))
-        work = [] if writer.done else [(phase, stem) for phase, part in parts for stem in part]
+        parts: dict[Phase, tuple[str, ...]] = {"train": plan.train, "test": plan.test}
+        work = [] if writer.done else [(phase, stem) for phase, part in parts.items() for stem in part]
+        tagged = label_space("ccp")
         for phase, stem in tqdm(work, desc="CCP-OS", unit="photo", disable=not progress or writer.done):
             if not writer.keep(phase, stem):
-                image, tags = _crop(root, stem, MARGIN)
-                small = shrink(tags, max_side)
-                writer.add(
-                    phase,
-                    stem,
-                    shrink(image, max_side),
-                    label_space("ccp").merge(small),
-                    foreground=label_space("ccp").foreground(small),
-                    quality=QUALITY,
-                )
+                image, tags = (shrink(array, max_side) for array in _crop(root, stem, MARGIN))
+                whole = tagged.foreground(tags)
+                writer.add(phase, stem, image, tagged.merge(tags), foreground=whole, quality=QUALITY)
     made = open_dataset(out)
     notes = [f"left out: {stem} ({reason})" for stem, reason in made.description["left_out"].items()]
     notes += [f"{len(others)} annotations are in no list and were left out, {others[0]} among them"] if others else []
@@ -244,16 +228,12 @@ class _Ccp(Preparation):
 
     def declare(self, parser: argparse.ArgumentParser) -> None:
         """Add the options beside --out and --force."""
-        from oshp_lite.data.prepare.command import whole_number
-
         parser.add_argument("--root", type=Path, help=f"a clone of {SOURCE} (default: cloned beside --out)")
         parser.add_argument("--max-side", type=whole_number, help="make photos smaller so that no side is longer")
 
     def run(self, options: argparse.Namespace) -> TailorReport:
         """Tailor as the options say, cloning first when no clone is named."""
-        root = options.root
-        if root is None:
-            root = clone(options.out.absolute().parent / "clothing-co-parsing")
+        root = options.root or clone(options.out.absolute().parent / "clothing-co-parsing")
         return tailor(root, options.out, max_side=options.max_side, force=options.force, progress=True)
 
 

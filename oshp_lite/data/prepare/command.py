@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from oshp_lite.data.dataset import open_dataset
 from oshp_lite.data.pairs import pairs_hash
-from oshp_lite.data.prepare import Preparation
+from oshp_lite.data.prepare import Preparation, whole_number
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.data.verify import verify
 from oshp_lite.errors import UserError
@@ -28,11 +28,7 @@ def main(name: str | None = None, argv: Sequence[str] | None = None) -> int:
     Returns the exit code: 0 done, 2 bad input (one sentence on stderr), 130 interrupted (the same command goes on).
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    commands: dict[str, Callable[[str, Sequence[str]], None]] = {
-        "tailor": tailor_command,
-        "verify": lambda _, rest: verify_command(rest),
-        "pairs": pairs_command,
-    }
+    commands = {"tailor": tailor_command, "verify": verify_command, "pairs": pairs_command}
     try:
         families = [spec.family for spec in DATASETS.values() if not spec.synthetic]
         if name is None and not (words and words[0] in families):
@@ -60,17 +56,8 @@ def preparation(family: str) -> Preparation:
 
 
 def _parser(command: str, description: str, others: str = "") -> argparse.ArgumentParser:
-    script = Path(sys.argv[0]).name
-    name = script if command == "tailor" else f"{script} {command}"
+    name = f"{Path(sys.argv[0]).name} {command}".strip()
     return argparse.ArgumentParser(prog=name, description=description, epilog=others)
-
-
-def whole_number(text: str) -> int:
-    """Read an option that takes a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def pair_options(parser: argparse.ArgumentParser) -> None:
@@ -82,15 +69,11 @@ def pair_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-class", type=whole_number, help="eval.per_class")
 
 
-def _chosen_pairs(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in PAIR_OPTIONS}
-
-
 def tailor_command(name: str, argv: Sequence[str]) -> None:
     """Make the dataset of raw data."""
     what = preparation(name)
     pairs = "pairs --lists DIR | --data DIR" if what.published_pairs else "pairs --data DIR"
-    parser = _parser("tailor", what.about, f"Other commands: verify DIR; {pairs}; each has --help.")
+    parser = _parser("", what.about, f"Other commands: verify DIR; {pairs}; each has --help.")
     what.declare(parser)
     parser.add_argument("--out", type=Path, required=True, help="the tailored dataset to make")
     parser.add_argument("--force", action="store_true", help="replace the dataset that is at --out")
@@ -98,18 +81,16 @@ def tailor_command(name: str, argv: Sequence[str]) -> None:
     for note in report.notes:
         print(f"note: {note}")
     state = "made" if report.fresh else "already there, nothing to do"
-    counts = report.counts
-    print(f"{report.root}: {counts['train']} training and {counts['test']} test photos ({state})")
+    print(f"{report.root}: {report.counts['train']} training and {report.counts['test']} test photos ({state})")
 
 
-def verify_command(argv: Sequence[str]) -> None:
+def verify_command(_: str, argv: Sequence[str]) -> None:
     """`verify DIR`: count, check sizes, ids and pairs, print a table."""
     parser = _parser("verify", "Look through a tailored dataset and print what is there.")
     parser.add_argument("folder", type=Path, help="the tailored dataset")
     parser.add_argument("--quick", action="store_true", help="read only the photos' headers")
     pair_options(parser)
-    options = parser.parse_args(argv)
-    print_verified(options.folder, quick=options.quick, **_chosen_pairs(options))
+    print_verified(**vars(parser.parse_args(argv)))
 
 
 def print_verified(folder: Path, *, quick: bool = False, **pairs: Any) -> None:
@@ -135,28 +116,27 @@ def pairs_command(name: str, argv: Sequence[str]) -> None:
     )
     pair_options(parser)
     options = parser.parse_args(argv)
-    lists: Path | None = getattr(options, "lists", None)
+    lists, shape = getattr(options, "lists", None), {key: getattr(options, key) for key in PAIR_OPTIONS}
     if (lists is None) == (options.data is None):
         first = "--lists DIR or " if what.published_pairs else ""
         raise UserError(f"say where the pairs come from: {first}--data DIR")
     if lists is not None:
-        changed = [name for name in PAIR_OPTIONS if getattr(options, name) not in (None, "dataset")]
+        changed = next((key for key, value in shape.items() if value not in (None, "dataset")), None)
         if changed:
-            raise UserError(f"the published pairs of --lists have no choice of --{changed[0]}; leave it out")
+            raise UserError(f"the published pairs of --lists have no choice of --{changed}; leave it out")
         space, pairs = one_shot_space(name), what.official_pairs(lists)
     else:
         dataset = open_dataset(options.data)
-        space, pairs = dataset.space, dataset.test_pairs(**_chosen_pairs(options))
+        space, pairs = dataset.space, dataset.test_pairs(**shape)
     print("class            pairs  query line numbers")
     for class_id in dict.fromkeys(pair.class_id for pair in pairs):
         group = [pair for pair in pairs if pair.class_id == class_id]
         lines = " ".join(str(line) for line in dict.fromkeys(pair.query for pair in group))
         print(f"{space.class_name(class_id):<15} {len(group):>6}  {lines}")
     print(f"{len(pairs)} pairs\nSHA-256 {pairs_hash(pairs)}")
-    if options.out is not None:
-        compact = json.dumps(pairs, separators=(",", ":"))  # just the bytes that the SHA-256 is taken of
-        if options.out == "-":
-            print(compact)
-        else:
-            write_atomic(options.out, compact.encode())
-            print(f"written to {options.out}")
+    compact = json.dumps(pairs, separators=(",", ":"))  # just the bytes that the SHA-256 is taken of
+    if options.out == "-":
+        print(compact)
+    elif options.out is not None:
+        write_atomic(options.out, compact.encode())
+        print(f"written to {options.out}")

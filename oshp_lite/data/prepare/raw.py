@@ -9,25 +9,15 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from oshp_lite.data.dataset import (
-    CLASSES,
-    IMAGES,
-    MIRRORED,
-    PHASES,
-    Phase,
-    check_split,
-    open_dataset,
-    read_list,
-    read_support_index,
-)
+from oshp_lite.data import dataset as form
+from oshp_lite.data.dataset import PHASES, Phase, open_dataset
 from oshp_lite.data.pairs import Pair, build_support_index, journal_pairs
-from oshp_lite.data.prepare import Preparation, TailorReport
-from oshp_lite.data.prepare.command import whole_number
+from oshp_lite.data.prepare import Preparation, TailorReport, whole_number
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
@@ -39,6 +29,7 @@ OFFICIAL = "https://github.com/Charleshhy/One-shot-Human-Parsing"
 _DEPTH = 3  # how far below --root the raw folders may lie (archives unpack into folders of their own name)
 _LAST_SHARE = 0.15  # of the photos are for testing where neither folders nor lists say which
 _PARTS = {"all": "", "train": "training ", "test": "validation "}
+_ARCHIVES = {".zip", ".gz", ".tar", ".rar"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class RawLayout(Preparation):
     images: Mapping[str, str]
     masks: Mapping[str, str]
     mirrored: tuple[tuple[str, ...], ...] = ()
-    instances: tuple[str, ...] = ()
+    instances: tuple[tuple[str, ...], ...] = ()
     test_split: int | None = None
     published_pairs = True
 
@@ -122,21 +113,18 @@ ATR = RawLayout(
 )
 """18 ids, 17,706 photos."""
 
+_LIP_REVERSED = "Train_parsing_reversed_labels"  # its zip has only the training part's mirrored masks
 LIP = RawLayout(
     "lip-os",
     "LIP's single-person zips (TrainVal_images.zip, TrainVal_parsing_annotations.zip)",
     images={"train": "train_images", "test": "val_images"},
     masks={"train": "train_segmentations", "test": "val_segmentations"},
     mirrored=(
-        (
-            "train_segmentations_reversed",
-            "Train_parsing_reversed_labels/TrainVal_parsing_annotations",
-            "Train_parsing_reversed_labels",
-        ),
+        ("train_segmentations_reversed", f"{_LIP_REVERSED}/TrainVal_parsing_annotations", _LIP_REVERSED),
         ("val_segmentations_reversed",),
     ),
 )
-"""20 ids, 30,462 + 10,000 photos. Train_parsing_reversed_labels.zip has only the training part's mirrored masks."""
+"""20 ids, 30,462 + 10,000 photos."""
 
 CIHP = RawLayout(
     "cihp-os",
@@ -144,53 +132,36 @@ CIHP = RawLayout(
     images={"train": "Training/Images", "test": "Validation/Images"},
     masks={"train": "Training/Category_ids", "test": "Validation/Category_ids"},
     mirrored=(("Category_rev_ids",), ("Training/Category_rev_ids",), ("Validation/Category_rev_ids",)),
-    instances=("Training/Human_ids", "Validation/Human_ids"),
+    instances=(("Training/Human_ids",), ("Validation/Human_ids",)),
 )
 """20 ids, 28,280 + 5,000 photos of several people, with person ids where they are at hand."""
 
 
-# ----------------------------------------------------------------------------------------------- raw files
-
-
-@dataclass
+@dataclass(frozen=True)
 class RawFiles:
-    """Stem -> file of every kind, and the photos of each phase's folder."""
+    """Stem -> file of every kind, and the photos of each phase's folder in file order."""
 
-    image: dict[str, Path] = field(default_factory=dict)
-    mask: dict[str, Path] = field(default_factory=dict)
-    mirrored: dict[str, Path] = field(default_factory=dict)
-    instances: dict[str, Path] = field(default_factory=dict)
-    stems: dict[str, list[str]] = field(default_factory=dict)
-
-
-def _subfolders(root: Path, depth: int = _DEPTH) -> list[Path]:
-    """`root` and the folders below it, shallow ones first."""
-    level, everything = [root], [root]
-    for _ in range(depth):
-        below: list[Path] = []
-        for folder in level:
-            if not os.access(folder, os.R_OK | os.X_OK):
-                continue
-            with os.scandir(folder) as entries:
-                below += sorted(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
-        everything += below
-        level = below
-    return everything
+    image: dict[str, Path]
+    mask: dict[str, Path]
+    mirrored: dict[str, Path]
+    instances: dict[str, Path]
+    stems: dict[str, list[str]]
 
 
-def _find(folders: Sequence[Path], names: Sequence[str], ending: str = ".png", *, plain: bool = False) -> Path | None:
-    """The first folder of one of these names that holds such files; `plain` passes over those of mirrored masks."""
-    for name in names:
-        for place in (folder / name for folder in folders):
-            if plain and "revers" in str(place.relative_to(folders[0])).lower():
-                continue  # LIP's reversed labels sit in folders named like the ordinary ones
-            if place.is_dir() and any(path.suffix == ending for path in place.iterdir()):
-                return place
+def _files(
+    folders: Sequence[Path], names: Sequence[str], ending: str = ".png", *, plain: bool = False
+) -> tuple[Path, dict[str, Path]] | None:
+    """The first folder of one of these names with such files, and the files by stem; None without any.
+
+    `plain` passes over folders of mirrored masks: LIP's reversed labels sit in folders named like the ordinary ones.
+    """
+    for place in (folder / name for name in names for folder in folders):
+        if place.is_dir() and not (plain and "revers" in str(place.relative_to(folders[0])).lower()):
+            paths = (path for path in sorted(place.iterdir()) if path.suffix == ending and path.name[0] != ".")
+            files = {path.stem: path for path in paths}
+            if files:
+                return place, files
     return None
-
-
-def _files(folder: Path, ending: str = ".png") -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ending and path.name[0] != "."}
 
 
 def find_raw(root: Path, layout: RawLayout) -> RawFiles:
@@ -201,35 +172,37 @@ def find_raw(root: Path, layout: RawLayout) -> RawFiles:
     if not os.path.isdir(root):
         raise UserError(f"folder {root} does not exist; give --root the folder with {layout.source}")
     try:
-        folders = _subfolders(root)
+        packed = sorted(name for name in os.listdir(root) if Path(name).suffix in _ARCHIVES)
     except OSError as error:
         raise cannot_read(root, error, "folder") from None
-    raw = RawFiles()
+    below = [path for depth in range(1, _DEPTH + 1) for path in sorted(root.glob("*/" * depth))]
+    folders = [root, *(path for path in below if not any(part[0] == "." for part in path.relative_to(root).parts))]
     images, masks, mirrored = layout.images, layout.masks, layout.mirrored
-    arranged = _find(folders, (IMAGES,), ".jpg", plain=True)
+    arranged = _files(folders, (form.IMAGES,), ".jpg", plain=True)
     if arranged is not None:
-        images, masks, mirrored, folders = {"all": IMAGES}, {"all": CLASSES}, ((MIRRORED,),), [arranged.parent]
-    for what, ending, files, names in (("photos", ".jpg", raw.image, images), ("masks", ".png", raw.mask, masks)):
-        for phase, name in names.items():
-            place = _find(folders, (name,), ending, plain=True)
-            if place is None:
-                archives = {".zip", ".gz", ".tar", ".rar"}
-                packed = sorted(path.name for path in folders[0].iterdir() if path.suffix in archives)
-                piece = "class masks" if phase == "all" and what == "masks" else f"{_PARTS[phase]}{what}"
-                first = f"unpack {', '.join(packed)} there, or " if packed else ""
-                raise UserError(
-                    f"{layout.name}: the {piece} are missing (no folder {name} with {ending} files "
-                    f"beneath {folders[0]}); {first}download {layout.source}"
-                )
-            new = _files(place, ending)
-            files |= new
-            if what == "photos":
-                raw.stems[phase] = sorted(new)
-    for target, pieces in ((raw.mirrored, mirrored), (raw.instances, [(name,) for name in layout.instances])):
-        for alternatives in pieces:
-            place = _find(folders, alternatives)
-            target |= {} if place is None else _files(place)
-    return raw
+        images, masks, mirrored = {"all": form.IMAGES}, {"all": form.CLASSES}, ((form.MIRRORED,),)
+        folders = [arranged[0].parent]
+
+    def needed(phase: str, what: str, name: str, ending: str) -> dict[str, Path]:
+        there = _files(folders, (name,), ending, plain=True)
+        if there is None:
+            piece = "class masks" if phase == "all" and what == "masks" else f"{_PARTS[phase]}{what}"
+            first = f"unpack {', '.join(packed)} there, or " if packed else ""
+            raise UserError(
+                f"{layout.name}: the {piece} are missing (no folder {name} with {ending} files "
+                f"beneath {folders[0]}); {first}download {layout.source}"
+            )
+        return there[1]
+
+    def optional(pieces: Sequence[Sequence[str]]) -> dict[str, Path]:
+        places = (_files(folders, alternatives) for alternatives in pieces)
+        return {stem: path for place in places if place is not None for stem, path in place[1].items()}
+
+    photos = {phase: needed(phase, "photos", name, ".jpg") for phase, name in images.items()}
+    ids = {phase: needed(phase, "masks", name, ".png") for phase, name in masks.items()}
+    image, mask = ({stem: path for part in parts.values() for stem, path in part.items()} for parts in (photos, ids))
+    stems = {phase: sorted(part) for phase, part in photos.items()}
+    return RawFiles(image, mask, optional(mirrored), optional(layout.instances), stems)
 
 
 def _official(lists: Path, layout: RawLayout, name: str) -> Path | None:
@@ -244,32 +217,31 @@ def _official(lists: Path, layout: RawLayout, name: str) -> Path | None:
 def official_list(lists: Path, layout: RawLayout, phase: Phase) -> tuple[str, ...] | None:
     """The authors' list of a phase, if it is there."""
     path = _official(lists, layout, f"meta_{phase}_id.txt")
-    return None if path is None else read_list(path)
+    return None if path is None else form.read_list(path)
 
 
 def official_index(lists: Path, layout: RawLayout, phase: Phase, n_photos: int) -> dict[int, list[int]] | None:
     """The authors' support index of a phase, if it is there; a pickle with code in it is refused."""
     path = _official(lists, layout, f"meta_{phase}_{layout.space.key}_supports.pkl")
-    return None if path is None else read_support_index(path, layout.space.n_foreground, n_photos)
+    return None if path is None else form.read_support_index(path, layout.space.n_foreground, n_photos)
 
 
 def _lists(
-    raw: RawFiles, layout: RawLayout, lists: Path | None, places: Sequence[Path], notes: list[str]
+    raw: RawFiles, layout: RawLayout, places: Sequence[Path], given: bool, notes: list[str]
 ) -> dict[Phase, tuple[str, ...]]:
     """Training and test list: the official ones, else as the folders are cut, else the last photos for testing."""
-    given = {phase: official_list(place, layout, phase) for place in places for phase in PHASES}
-    official = {phase: names for phase, names in given.items() if names is not None}
-    if len(official) == len(PHASES):
-        return official
-    if lists is not None:
+    official = {phase: official_list(place, layout, phase) for place in places for phase in PHASES}
+    if official and all(names is not None for names in official.values()):
+        return {phase: names for phase, names in official.items() if names is not None}
+    if given:
         raise UserError(
-            f"{layout.name}: no meta_train_id.txt and meta_test_id.txt in {lists} (nor in its {layout.list_folder}); "
-            f"take them from {OFFICIAL}"
+            f"{layout.name}: no meta_train_id.txt and meta_test_id.txt in {places[0]} (nor in its "
+            f"{layout.list_folder}); take them from {OFFICIAL}"
         )
-    _check_complete(sorted(raw.mask), raw.image, "photos", layout, "with a mask")
-    published = dataset_spec(layout.name).photos or (0, 0)
-    if len(raw.image) != sum(published):
-        notes.append(f"{len(raw.image)} photos, while {layout.name} has {sum(published)}: the parts are not its own")
+    _check_complete(sorted(raw.mask), raw.image, "photos with a mask", layout)
+    published = sum(dataset_spec(layout.name).photos or (0, 0))
+    if len(raw.image) != published:
+        notes.append(f"{len(raw.image)} photos, while {layout.name} has {published}: the parts are not its own")
     if "all" not in raw.stems:
         return {phase: tuple(raw.stems[phase]) for phase in PHASES}
     stems = raw.stems["all"]
@@ -281,15 +253,11 @@ def _lists(
     return {"train": tuple(stems[:-last]), "test": tuple(stems[-last:])}
 
 
-def _check_complete(
-    stems: Sequence[str], files: Mapping[str, Path], what: str, layout: RawLayout, where: str = "of the lists"
-) -> None:
+def _check_complete(stems: Sequence[str], files: Mapping[str, Path], what: str, layout: RawLayout) -> None:
     missing = [stem for stem in stems if stem not in files]
     if missing:
-        raise UserError(
-            f"{layout.name}: {len(missing)} {what} {where} are missing, {missing[0]} among them; "
-            f"download {layout.source}"
-        )
+        more = f"{len(missing)} {what} are missing, {missing[0]} among them"
+        raise UserError(f"{layout.name}: {more}; download {layout.source}")
 
 
 def _query_part(index: Mapping[int, Sequence[int]], n_foreground: int) -> int:
@@ -301,11 +269,10 @@ def _test_rule(
     layout: RawLayout, presence: Sequence[tuple[int, ...]], given: int | None, notes: list[str]
 ) -> tuple[int, str]:
     """The test split of a dataset without an official index, and its rule for pairs: the journal's where they exist."""
-    size = layout.space.n_foreground
-    protocol = [layout.test_split] if layout.test_split else range(200, len(presence), 100)
-    for split in [given] if given else protocol:
+    size, own = layout.space.n_foreground, given or layout.test_split
+    for split in [own] if own else range(200, len(presence), 100):
         if split < len(presence) and _has_journal_pairs(build_support_index(presence, split, size), layout):
-            if not layout.test_split and not given:
+            if not own:
                 notes.append(f"test split {split}: none is published, this one was counted on the masks")
             return split, "journal"
     split = given or max(1, len(presence) // 3)
@@ -315,10 +282,9 @@ def _test_rule(
 
 def _has_journal_pairs(index: Mapping[int, Sequence[int]], layout: RawLayout) -> bool:
     try:
-        journal_pairs(index, layout.space.test_order)
+        return bool(journal_pairs(index, layout.space.test_order))
     except UserError:
         return False
-    return True
 
 
 def tailor(
@@ -341,44 +307,40 @@ def tailor(
     Missing mirrored masks are made. Raises UserError for missing pieces, photos or masks that are damaged, do not fit
     each other or hold foreign ids, a pickle with code, an `out` that is taken. Interrupted, it goes on where it was.
     """
-    root, out, lists = Path(root), Path(out), None if lists is None else Path(lists)
+    root, out = Path(root), Path(out)
     raw, space = find_raw(root, layout), layout.space
-    places = [lists] if lists is not None else [path for path in (root,) if (path / "list").is_dir()]
+    places = [Path(lists)] if lists is not None else [root] if (root / "list").is_dir() else []
     notes: list[str] = []
-    stems = _lists(raw, layout, lists, places, notes)
-    everything = [stem for phase in PHASES for stem in stems[phase]]
-    _check_complete(everything, raw.image, "photos", layout)
-    _check_complete(everything, raw.mask, "class masks", layout)
-    indexes = {phase: official_index(place, layout, phase, len(stems[phase])) for place in places for phase in PHASES}
-    if len(raw.image) > len(everything):
-        notes.append(f"{len(raw.image) - len(everything)} photos are in no list and were left out")
+    stems = _lists(raw, layout, places, lists is not None, notes)
+    work = [(phase, stem) for phase in PHASES for stem in stems[phase]]
+    for what, files in (("photos", raw.image), ("class masks", raw.mask)):
+        _check_complete([stem for _, stem in work], files, f"{what} of the lists", layout)
+    official = {phase: official_index(place, layout, phase, len(stems[phase])) for place in places for phase in PHASES}
+    indexes = {phase: index for phase, index in official.items() if index is not None}
+    if len(raw.image) > len(work):
+        notes.append(f"{len(raw.image) - len(work)} photos are in no list and were left out")
 
-    splits: dict[Phase, int] = {}
-    official_train, official_test = indexes.get("train"), indexes.get("test")
-    if official_train is not None:
-        splits["train"] = _query_part(official_train, space.n_foreground)
-    elif train_split is not None or layout.train_split < len(stems["train"]):
+    splits: dict[Phase, int] = {phase: _query_part(index, space.n_foreground) for phase, index in indexes.items()}
+    if "train" not in splits:
         splits["train"] = train_split or layout.train_split
-    else:  # a tree smaller than the papers' number
-        splits["train"] = half = len(stems["train"]) // 2
-        notes.append(f"train split {half}: half of the photos, since there are not more than {layout.train_split}")
-    if official_test is not None:
-        splits["test"] = _query_part(official_test, space.n_foreground)
-        rule = "journal" if _has_journal_pairs(official_test, layout) else "spread"
+        if train_split is None and layout.train_split >= len(stems["train"]):  # a tree smaller than the papers' number
+            splits["train"] = half = len(stems["train"]) // 2
+            notes.append(f"train split {half}: half of the photos, since there are not more than {layout.train_split}")
+    if "test" in splits:
+        rule = "journal" if _has_journal_pairs(indexes["test"], layout) else "spread"
     else:
         masks = tqdm([raw.mask[stem] for stem in stems["test"]], desc="counting", unit="mask", disable=not progress)
         presence = [space.present(read_mask(mask), f"mask {mask}") for mask in masks]
         splits["test"], rule = _test_rule(layout, presence, test_split, notes)
     for phase in PHASES:
-        check_split(layout.name, phase, splits[phase], len(stems[phase]))
-    sizes = [[stem, raw.mask[stem].stat().st_size, raw.image[stem].stat().st_size] for stem in everything]
+        form.check_split(layout.name, phase, splits[phase], len(stems[phase]))
     identity = {
         "tailor": layout.name,
         "version": VERSION,
         "stems": {phase: sha256_json(list(stems[phase])) for phase in PHASES},
         "splits": splits,
-        "indexes": {phase: index and sha256_json(index) for phase, index in indexes.items()},
-        "source": sha256_json(sizes),
+        "indexes": {phase: index and sha256_json(index) for phase, index in official.items()},
+        "source": sha256_json([[s, raw.mask[s].stat().st_size, raw.image[s].stat().st_size] for _, s in work]),
     }
     writer = DatasetWriter(
         out,
@@ -390,21 +352,15 @@ def tailor(
         recipe={**identity, "copy": copy, "root": "" if copy else str(root.resolve())},
         fingerprint=sha256_json(identity),
         inclusive=True,
-        indexes={phase: index for phase, index in indexes.items() if index is not None},
+        indexes=indexes,
         force=force,
         details={"notes": notes},
     )
+    instances = raw.instances if len(raw.instances) >= len(work) else {}
     with writer:
-        work = [] if writer.done else [(phase, stem) for phase in PHASES for stem in stems[phase]]
+        work = [] if writer.done else work
         for phase, stem in tqdm(work, desc=layout.name, unit="photo", disable=not progress or writer.done):
-            writer.add(
-                phase,
-                stem,
-                raw.image[stem],
-                raw.mask[stem],
-                mirrored=raw.mirrored.get(stem),
-                instances=raw.instances.get(stem) if len(raw.instances) >= len(everything) else None,
-                copy=copy,
-            )
+            more = {"mirrored": raw.mirrored.get(stem), "instances": instances.get(stem)}
+            writer.add(phase, stem, raw.image[stem], raw.mask[stem], **more, copy=copy)
     made = open_dataset(out)
     return TailorReport(out, made.counts(), tuple(made.description["notes"]), fresh=not writer.done)
