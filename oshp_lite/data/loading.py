@@ -13,7 +13,18 @@ from torch.utils.data import Dataset, Sampler
 from oshp_lite.data.dataset import OneShotDataset, Phase, Sample
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.data.pairs import Pair, kway_training_pairs, oneway_training_pairs
-from oshp_lite.data.transforms import Preset, Recipe, Size, as_size, augment, fit, mirrored, resize, to_tensors
+from oshp_lite.data.transforms import (
+    Channels,
+    Preset,
+    Recipe,
+    Size,
+    as_size,
+    augment,
+    fit,
+    mirrored,
+    resize,
+    to_tensors,
+)
 from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold
 
@@ -31,15 +42,13 @@ class PhotoCache:
     """
 
     def __init__(self, dataset: OneShotDataset, limit_mb: int = 1024, reach: Size | None = None) -> None:
-        self.dataset, self.reach = dataset, reach
-        self._left = limit_mb * 2**20
+        self.dataset, self.reach, self._left = dataset, reach, limit_mb * 2**20
         self._kept: dict[tuple[str, bool], Sample] = {}
 
     def read(self, stem: str, flip: bool = False) -> Sample:
-        """Return the photo (or the mirrored one, with the mask of its own file) with kept ids and its foreground."""
-        key = (stem, flip)
-        if key in self._kept:
-            return self._kept[key]
+        """The photo (or the mirrored one, with the mask of its own file) with kept ids and its foreground."""
+        if (stem, flip) in self._kept:
+            return self._kept[stem, flip]
         raw = self.dataset.sample(stem, mirror=flip)
         mask = self.dataset.space.merge(raw.mask, f"the mask of photo {stem}")
         sample = Sample(*(np.ascontiguousarray(array, np.uint8) for array in (raw.image, mask, raw.foreground)))
@@ -51,29 +60,22 @@ class PhotoCache:
         size = sample.image.nbytes + sample.mask.nbytes + sample.foreground.nbytes
         if size <= self._left:
             self._left -= size
-            self._kept[key] = sample
+            self._kept[stem, flip] = sample
         return sample
 
 
 class _Items(Dataset[Episode]):
     """What both kinds of items share: photos decoded once, changed by chance drawn from (seed, epoch, position)."""
 
+    seed: int
+
     def __init__(
-        self,
-        dataset: OneShotDataset,
-        phase: Phase,
-        recipe: Recipe | None,
-        size: Size | None,
-        seed: int,
-        channels: Literal["rgb", "bgr"],
-        cache_mb: int,
+        self, dataset: OneShotDataset, phase: Phase, size: Size | None, recipe: Recipe | None, cache_mb: int
     ) -> None:
-        self.stems = tuple(dataset.stems(phase))
-        self.recipe, self.size, self.seed, self.channels = recipe, size, seed, channels
+        self.stems, self.recipe, self.size = dataset.stems(phase), recipe, size
         reach = size  # beyond which the preset never hands over a photo
         if recipe is not None:
-            largest = 1.3 if recipe.preset == "mild" else 1.0
-            height, width = (round(side * largest) for side in recipe.size)
+            height, width = (round(side * (1.3 if recipe.preset == "mild" else 1.0)) for side in recipe.size)
             reach = None if recipe.preset == "paper" else (height, width)
         self.cache = PhotoCache(dataset, cache_mb, reach)
 
@@ -85,7 +87,7 @@ class _Items(Dataset[Episode]):
         raise NotImplementedError
 
     def _sized(self, stem: str, rng: np.random.Generator) -> Sample:
-        """Return the photo at the size it is handed over, augmented in training."""
+        """The photo at the size it is handed over, augmented in training."""
         recipe = self.recipe
         if recipe is None:
             sample = self.cache.read(stem)
@@ -124,7 +126,7 @@ class EpisodeDataset(_Items):
         augment: Preset | Recipe = "mild",
         pairing: Literal["once", "each epoch"] = "once",
         seed: int = 0,
-        channels: Literal["rgb", "bgr"] = "rgb",
+        channels: Channels = "rgb",
         split: int | None = None,
         cap: int | None = 1500,
         cache_mb: int = 1024,
@@ -135,15 +137,14 @@ class EpisodeDataset(_Items):
                 f"the dataset at {dataset.root} has {dataset.n_ids} ids but fold {fold.number} of {fold.dataset} has "
                 f"{fold.n_ids}; choose a fold of {dataset.name}"
             )
-        if phase == "train" and size is None:
-            raise UserError("training needs a size in pixels (data.size); photos of different sizes make no batch")
-        frame = None if size is None else as_size(size)
-        recipe = None
-        if phase == "train" and frame is not None:
+        frame, recipe = None if size is None else as_size(size), None
+        if phase == "train":
+            if frame is None:
+                raise UserError("training needs a size in pixels (data.size); photos of different sizes make no batch")
             recipe = replace(augment, size=frame) if isinstance(augment, Recipe) else Recipe(augment, frame)
-        super().__init__(dataset, phase, recipe, frame, seed, channels, cache_mb)
+        super().__init__(dataset, phase, frame, recipe, cache_mb)
         self.dataset, self.fold, self.way, self.phase = dataset, fold, way, phase
-        self.pairing, self.cap = pairing, cap
+        self.pairing, self.cap, self.seed, self.channels = pairing, cap, seed, channels
         self.split = dataset.split(phase) if split is None else split
         if split is not None and phase == "train" and not 0 < split < len(self.stems):
             raise UserError(f"data.split is {split} but there are {len(self.stems)} training photos; make it smaller")
@@ -154,7 +155,7 @@ class EpisodeDataset(_Items):
             raise UserError(f"the {phase} part of {dataset.root} gives no pairs; it needs more photos")
 
     def pairs(self, epoch: int = 0) -> list[Pair]:
-        """Return the (query, support, class id) triples of an epoch; class id 0 in k-way training."""
+        """The (query, support, class id) triples of an epoch; class id 0 in k-way training."""
         epoch = 0 if self.phase == "test" or self.pairing == "once" else epoch
         if self._pairs[0] != epoch:
             rng = np.random.default_rng([self.seed, _PAIRING, epoch])
@@ -212,11 +213,11 @@ class SegmentDataset(_Items):
         visible: Literal["base", "all"] = "base",
         unlabelled: Literal["background", "ignore"] = "background",
         seed: int = 0,
-        channels: Literal["rgb", "bgr"] = "rgb",
+        channels: Channels = "rgb",
         cache_mb: int = 1024,
     ) -> None:
-        super().__init__(dataset, "train", recipe, recipe.size, seed, channels, cache_mb)
-        self.fold, self.visible, self.unlabelled = fold, visible, unlabelled
+        super().__init__(dataset, "train", recipe.size, recipe, cache_mb)
+        self.fold, self.visible, self.unlabelled, self.seed, self.channels = fold, visible, unlabelled, seed, channels
 
     def __len__(self) -> int:
         return len(self.stems)

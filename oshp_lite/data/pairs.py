@@ -14,9 +14,7 @@ from oshp_lite.files import sha256_json
 SupportIndex = Mapping[int, Sequence[int]]
 """Keys 0..2S (S foreground ids): key c = query-part photos with class c, key c+S = support-part photos with it."""
 
-JOURNAL_QUERIES, JOURNAL_REPEATS = 10, 15
 SPREAD_QUERIES, SPREAD_REPEATS = 10, 5
-AAAI_QUERIES, AAAI_REPEATS = 500, 10
 
 
 class Pair(NamedTuple):
@@ -55,18 +53,8 @@ def _foreground_count(support_index: SupportIndex) -> int:
     return max(support_index) // 2
 
 
-def _first_unused(photos: Sequence[int], used: set[int], wanted: int) -> list[int]:
-    chosen = [photo for photo in photos if photo not in used][:wanted]
-    used.update(chosen)
-    return chosen
-
-
 def journal_pairs(
-    support_index: SupportIndex,
-    class_order: Sequence[int],
-    *,
-    queries: int = JOURNAL_QUERIES,
-    repeats: int = JOURNAL_REPEATS,
+    support_index: SupportIndex, class_order: Sequence[int], *, queries: int = 10, repeats: int = 15
 ) -> list[Pair]:
     """The journal's test pairs: per class (rare first) `queries` photos no earlier class used as a query, each
     `repeats` times, zipped with the first queries*repeats support photos no class used yet. No randomness. Facts A.6.
@@ -74,12 +62,15 @@ def journal_pairs(
     class_order: kept foreground ids in test order. Raises UserError when photos run out.
     """
     size = _foreground_count(support_index)
-    used_queries: set[int] = set()
-    used_supports: set[int] = set()
+    used: tuple[set[int], set[int]] = (set(), set())
     pairs: list[Pair] = []
     for class_id in class_order:
-        chosen = _first_unused(support_index.get(class_id, ()), used_queries, queries)
-        supports = _first_unused(support_index.get(class_id + size, ()), used_supports, queries * repeats)
+        chosen, supports = (
+            [photo for photo in support_index.get(key, ()) if photo not in taken][:wanted]
+            for key, taken, wanted in zip((class_id, class_id + size), used, (queries, queries * repeats), strict=True)
+        )
+        used[0].update(chosen)
+        used[1].update(supports)
         if len(chosen) < queries or len(supports) < queries * repeats:
             raise UserError(
                 f"the journal's test pairs need {queries} unused query and {queries * repeats} unused support photos "
@@ -92,11 +83,7 @@ def journal_pairs(
 
 
 def spread_pairs(
-    support_index: SupportIndex,
-    classes: Sequence[int],
-    *,
-    queries: int = SPREAD_QUERIES,
-    repeats: int = SPREAD_REPEATS,
+    support_index: SupportIndex, classes: Sequence[int], *, queries: int = SPREAD_QUERIES, repeats: int = SPREAD_REPEATS
 ) -> list[Pair]:
     """The journal's idea on few photos: per class up to `queries` queries x `repeats` supports, rarest class first.
 
@@ -120,7 +107,7 @@ def spread_pairs(
     return pairs
 
 
-def aaai_pairs(n_photos: int, queries: int = AAAI_QUERIES, repeats: int = AAAI_REPEATS) -> list[Pair]:
+def aaai_pairs(n_photos: int, queries: int = 500, repeats: int = 10) -> list[Pair]:
     """The AAAI paper's k-way test: the first photos are queries, the next ones supports, each query gets 10 of them.
 
     The paper fixes the supports without saying how; here they follow each other in file order. class_id is 0.

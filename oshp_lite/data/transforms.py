@@ -22,6 +22,7 @@ from oshp_lite.data.episode import IGNORE
 
 Size = tuple[int, int]
 Preset = Literal["paper", "mild", "none"]
+Channels = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Recipe:
 
 
 def as_size(size: int | tuple[int, int]) -> Size:
-    """Return [height, width] from one number or two."""
+    """[height, width] from one number or two."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
@@ -51,17 +52,14 @@ def mirrored(sample: Sample) -> Sample:
 
 
 def augment(read: Callable[[bool], Sample], recipe: Recipe, rng: np.random.Generator) -> Sample:
-    """Return a training sample of exactly `recipe.size`, changed by chance drawn from `rng`.
+    """A training sample of exactly `recipe.size`, changed by chance drawn from `rng`.
 
-    `read(flip)` returns the native sample, or that of the mirrored photo (its label file has left and right ids
-    exchanged).
+    `read(flip)` returns the native sample, or that of the mirrored photo (left and right ids exchanged).
     """
     if recipe.preset == "none":
         return fit(read(False), recipe.size, recipe.pad_label)
     sample = read(bool(rng.random() < 0.5))
-    if recipe.preset == "paper":
-        return _paper(sample, recipe, rng)
-    return _mild(sample, recipe, rng)
+    return (_paper if recipe.preset == "paper" else _mild)(sample, recipe, rng)
 
 
 def _paper(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
@@ -72,9 +70,9 @@ def _paper(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
     high = wide if recipe.scale == "joint" else rng.uniform(0.5, 2.0)
     height, width = sample.size
     scaled = max(1, int(height * high)), max(1, int(width * wide))
-    target_h, target_w = recipe.size
-    left = int(rng.integers(0, scaled[1] - target_w + 1)) if scaled[1] > target_w else 0
-    top = int(rng.integers(0, scaled[0] - target_h + 1)) if scaled[0] > target_h else 0
+    spare = scaled[0] - recipe.size[0], scaled[1] - recipe.size[1]
+    left = int(rng.integers(0, spare[1] + 1)) if spare[1] > 0 else 0
+    top = int(rng.integers(0, spare[0] + 1)) if spare[0] > 0 else 0
     return place(sample, scaled, recipe.size, (-top, -left), recipe.pad_label)
 
 
@@ -85,12 +83,13 @@ def _mild(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
     high = base * np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
     wide = high * (1.0 if recipe.scale == "joint" else np.exp(rng.uniform(-0.1, 0.1)))
     scaled = max(1, round(height * high)), max(1, round(width * wide))
-    offset = []
-    for inner, outer in zip(scaled, recipe.size, strict=True):
-        slack = abs(outer - inner) / 2
-        reach = slack + 0.08 * outer if inner > outer else 0.08 * outer
-        offset.append(round((outer - inner) / 2 + rng.uniform(-reach, reach)))
-    sample = place(sample, scaled, recipe.size, (offset[0], offset[1]), recipe.pad_label)
+
+    def shifted(inner: int, outer: int) -> int:
+        reach = max(inner - outer, 0) / 2 + 0.08 * outer
+        return round((outer - inner) / 2 + rng.uniform(-reach, reach))
+
+    offset = shifted(scaled[0], recipe.size[0]), shifted(scaled[1], recipe.size[1])
+    sample = place(sample, scaled, recipe.size, offset, recipe.pad_label)
     return Sample(_recoloured(sample.image, recipe.jitter, rng), sample.mask, sample.foreground)
 
 
@@ -114,7 +113,7 @@ def fit(sample: Sample, size: Size, pad_label: int = IGNORE) -> Sample:
 
 
 def fitting(native: Size, size: Size) -> tuple[Size, Size]:
-    """Return the scaled height and width of a photo that fits `size`, and its top left corner there."""
+    """The scaled height and width of a photo that fits `size`, and its top left corner there."""
     factor = min(size[0] / native[0], size[1] / native[1])
     scaled = tuple(min(outer, max(1, round(inner * factor))) for inner, outer in zip(native, size, strict=True))
     offset = tuple((outer - inner) // 2 for inner, outer in zip(scaled, size, strict=True))
@@ -131,30 +130,26 @@ def place(sample: Sample, scaled: Size, size: Size, offset: Size, pad_label: int
 
     Negative offsets crop, positive ones pad. Images are resampled bilinearly with antialiasing, masks by nearest.
     """
-    image = _resampled(sample.image, scaled, Image.Resampling.BILINEAR)
-    mask = _resampled(sample.mask, scaled, Image.Resampling.NEAREST)
-    foreground = _resampled(sample.foreground, scaled, Image.Resampling.NEAREST)
-    if scaled == size and offset == (0, 0):
-        return Sample(image, mask, foreground)
     source, target = zip(*(_overlap(*triple) for triple in zip(scaled, size, offset, strict=True)), strict=True)
-    out = Sample(np.zeros((*size, 3), np.uint8), np.full(size, pad_label, np.uint8), np.full(size, pad_label, np.uint8))
-    out.image[target] = image[source]
-    out.mask[target] = mask[source]
-    out.foreground[target] = foreground[source]
-    return out
+
+    def seen(array: np.ndarray, how: Image.Resampling, padding: int) -> np.ndarray:
+        if array.shape[:2] != scaled:
+            array = np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize(scaled[::-1], how))
+        if scaled == size and offset == (0, 0):
+            return array
+        window = np.full((*size, *array.shape[2:]), padding, np.uint8)
+        window[target] = array[source]
+        return window
+
+    masks = (seen(mask, Image.Resampling.NEAREST, pad_label) for mask in (sample.mask, sample.foreground))
+    return Sample(seen(sample.image, Image.Resampling.BILINEAR, 0), *masks)
 
 
 def _overlap(inner: int, outer: int, offset: int) -> tuple[slice, slice]:
-    """Return which part of a scaled side is seen, and where it lands in the window."""
+    """Which part of a scaled side is seen, and where it lands in the window."""
     start, stop = max(0, offset), min(outer, offset + inner)
     stop = max(start, stop)
     return slice(start - offset, stop - offset), slice(start, stop)
-
-
-def _resampled(array: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
-    if array.shape[:2] == size:
-        return array
-    return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize((size[1], size[0]), how))
 
 
 def resize_labels(labels: Tensor, size: Size) -> Tensor:
@@ -166,14 +161,14 @@ def resize_labels(labels: Tensor, size: Size) -> Tensor:
     return labels[..., rows[:, None], columns]
 
 
-def to_tensors(sample: Sample, channels: Literal["rgb", "bgr"] = "rgb") -> tuple[Tensor, Tensor, Tensor]:
-    """Return image float32 [3,H,W] in [-1,1] in the given colour order, mask int64 [H,W], foreground int64 [H,W]."""
+def to_tensors(sample: Sample, channels: Channels = "rgb") -> tuple[Tensor, Tensor, Tensor]:
+    """Image float32 [3,H,W] in [-1,1] in the given colour order, mask int64 [H,W], foreground int64 [H,W]."""
     pixels = sample.image if channels == "rgb" else sample.image[..., ::-1]
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().mul_(2 / 255).sub_(1)
     return image, torch.from_numpy(sample.mask.astype(np.int64)), torch.from_numpy(sample.foreground.astype(np.int64))
 
 
-def to_photo(image: Tensor, channels: Literal["rgb", "bgr"] = "rgb") -> np.ndarray:
+def to_photo(image: Tensor, channels: Channels = "rgb") -> np.ndarray:
     """Turn an image float [3,H,W] in [-1,1] back into uint8 [H,W,3] RGB."""
     pixels = ((image.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     array = pixels.permute(1, 2, 0).numpy()
