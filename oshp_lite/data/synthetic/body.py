@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import cos, sin
 
 import numpy as np
@@ -73,28 +74,24 @@ def arm_shapes(fig: Figure, side: str) -> list[Shape]:
     s, k = fig.scale, fig.scale * fig.build.bulk
     sh, el, wr, ha = (fig.at(n, side) for n in ("shoulder", "elbow", "wrist", "hand"))
     upper, lower = atom("skin", "upper-arm", side), atom("skin", "lower-arm", side)
-    hand = limb(wr, ha, HAND * s)
-    tip = ellipse(ha, 0.0135 * s, 0.0125 * s, n=12)
     n = across(wr, ha)
     inward = n if float(n @ (fig.at("pelvis") - wr)) > 0 else -n
-    thumb_root = wr + (ha - wr) * 0.25 + inward * 0.012 * s
-    thumb_tip = wr + (ha - wr) * 0.72 + inward * 0.027 * s
-    thumb = limb(thumb_root, thumb_tip, np.array([0.008, 0.008, 0.0065, 0.005]) * s)
+    thumb = (wr + (ha - wr) * t + inward * out * s for t, out in ((0.25, 0.012), (0.72, 0.027)))
     return [
         (ellipse(sh, 0.0285 * k, 0.0285 * k), upper),
         (limb(sh, el, UPPER_ARM * k), upper),
         (ellipse(el, 0.0228 * k, 0.0228 * k), lower),
         (limb(el, wr, FOREARM * k), lower),
         (ellipse(wr, 0.0143 * k, 0.0143 * k, n=12), lower),
-        (hand, lower),
-        (tip, lower),
-        (thumb, lower),
+        (limb(wr, ha, HAND * s), lower),
+        (ellipse(ha, 0.0135 * s, 0.0125 * s, n=12), lower),
+        (limb(*thumb, np.array([0.008, 0.008, 0.0065, 0.005]) * s), lower),
     ]
 
 
 def leg_shapes(fig: Figure, side: str) -> list[Shape]:
     """Bare leg and foot."""
-    k = fig.scale * fig.build.bulk
+    s, k = fig.scale, fig.scale * fig.build.bulk
     hip, kn, an, toe = (fig.at(n, side) for n in ("hip", "knee", "ankle", "toe"))
     upper, lower = atom("skin", "upper-leg", side), atom("skin", "lower-leg", side)
     return [
@@ -103,9 +100,12 @@ def leg_shapes(fig: Figure, side: str) -> list[Shape]:
         (ellipse(kn, 0.034 * k, 0.034 * k), lower),
         (limb(kn, an, SHIN * k), lower),
         (ellipse(an, 0.019 * k, 0.019 * k, n=14), lower),
-        (limb(an, toe, FOOT * fig.scale), lower),
-        (ellipse(toe, 0.019 * fig.scale, 0.015 * fig.scale, n=14), lower),
+        (limb(an, toe, FOOT * s), lower),
+        (ellipse(toe, 0.019 * s, 0.015 * s, n=14), lower),
     ]
+
+
+Points = Sequence[tuple[float, float]] | np.ndarray
 
 
 class Head:
@@ -125,10 +125,14 @@ class Head:
         """True when the face can be seen."""
         return self.c > -0.25
 
-    def points(self, xy: list[tuple[float, float]] | np.ndarray) -> np.ndarray:
+    def points(self, xy: Points) -> np.ndarray:
         """Head coordinates [n, 2] -> pixels."""
         a = np.asarray(xy, dtype=float)
         return self.centre + (a[:, :1] * self.right + a[:, 1:] * self.down) * self.unit
+
+    def curve(self, xy: Points, per: int = 4) -> np.ndarray:
+        """The smooth closed curve through points of the head."""
+        return smooth(self.points(xy), per)
 
     def outline(self, grow: float = 0.0, upto: float = 1.0) -> np.ndarray:
         """The skull and jaw as a smooth polygon; `grow` widens it."""
@@ -142,7 +146,7 @@ class Head:
         ys, right, left = ys[keep], right[keep] + grow, left[keep] + grow
         ys = ys - grow * np.clip(-ys, 0, 1)
         pts = np.concatenate([np.stack([right, ys], 1), np.stack([-left, ys], 1)[::-1]])
-        return smooth(self.points(pts), 3)
+        return self.curve(pts, 3)
 
     def spot(self, phi: float, y: float) -> tuple[float, float, float]:
         """x, y and width factor of a feature at the angle phi (radians, from the face's middle to the right)."""
@@ -169,58 +173,33 @@ def draw_face(canvas: Canvas, head: Head, tone: np.ndarray, rng: Rng) -> None:
         return
     dark: list[Shape] = []
     white: list[Shape] = []
-    lips: list[Shape] = []
     for phi in (-gap, gap):
         x, y, w = head.spot(phi, eye_y)
         if w < 0.2:
             continue
-        at = head.points([(x, y), (x, y - 0.2)])
-        white.append((ellipse(at[0], 0.135 * u * w, 0.062 * u, n=12), face))
-        dark.append((ellipse(at[0], 0.06 * u, 0.066 * u, n=10), face))
-        dark.append(
-            (head.points([(x - 0.17 * w, y - 0.055), (x, y - 0.1), (x + 0.17 * w, y - 0.055), (x, y - 0.06)]), face)
-        )
-        dark.append(
-            (head.points([(x - 0.19 * w, y - 0.17), (x, y - 0.235), (x + 0.19 * w, y - 0.18), (x, y - 0.185)]), face)
-        )
+        at, lid, brow = head.points([(x, y)])[0], 0.17 * w, 0.19 * w
+        white.append((ellipse(at, 0.135 * u * w, 0.062 * u, n=12), face))
+        dark.append((ellipse(at, 0.06 * u, 0.066 * u, n=10), face))
+        dark.append((head.points([(x - lid, y - 0.055), (x, y - 0.1), (x + lid, y - 0.055), (x, y - 0.06)]), face))
+        dark.append((head.points([(x - brow, y - 0.17), (x, y - 0.235), (x + brow, y - 0.18), (x, y - 0.185)]), face))
     nx, ny, nw = head.spot(0.0, 0.4)
-    shade: list[Shape] = [
-        (head.points([(nx * 0.9 - 0.02, 0.0), (nx * 1.12 + 0.1 * nw, ny), (nx - 0.11 * nw, ny + 0.03)]), face)
-    ]
+    nose = head.points([(nx * 0.9 - 0.02, 0.0), (nx * 1.12 + 0.1 * nw, ny), (nx - 0.11 * nw, ny + 0.03)])
     mx, my, mw = head.spot(0.0, mouth_y)
     w = max(mw, 0.35) * mouth_w
-    lips.append(
-        (
-            smooth(
-                head.points(
-                    [(mx - w, my), (mx - w * 0.3, my - 0.06), (mx + w * 0.3, my - 0.06), (mx + w, my), (mx, my + 0.085)]
-                ),
-                3,
-            ),
-            face,
-        )
-    )
-    canvas.layer(shade, Flat(tone * np.float32(0.87), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
-    canvas.layer(white, Flat(tone * np.float32(0.3) + np.float32(165), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
-    canvas.layer(dark, Flat(tone * np.float32(0.16) + np.float32(12), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
+    upper = [(mx - w, my), (mx - w * 0.3, my - 0.06), (mx + w * 0.3, my - 0.06), (mx + w, my)]
+    lips = head.curve([*upper, (mx, my + 0.085)], 3)
     red = np.array([red_r, 60, 66], dtype=np.float32)
-    canvas.layer(
-        lips, Flat(tone * np.float32(0.55) + red * np.float32(0.4), 0), soft=0.6, relief=0.0, shadow=0.0, mark=None
-    )
+    for shapes, colour in (
+        ([(nose, face)], tone * np.float32(0.87)),
+        (white, tone * np.float32(0.3) + np.float32(165)),
+        (dark, tone * np.float32(0.16) + np.float32(12)),
+        ([(lips, face)], tone * np.float32(0.55) + red * np.float32(0.4)),
+    ):
+        canvas.layer(shapes, Flat(colour, 0), soft=0.6, relief=0.0, shadow=0.0, mark=None)
 
 
-HAIR_STYLES = {
-    "short": 3.0,
-    "crop": 1.2,
-    "side": 2.2,
-    "bob": 2.2,
-    "long": 4.5,
-    "wavy": 2.5,
-    "pony": 2.0,
-    "bun": 1.6,
-    "afro": 0.9,
-    "fringe": 2.0,
-}
+HAIR_STYLES = {"short": 3.0, "crop": 1.2, "side": 2.2, "bob": 2.2, "long": 4.5, "wavy": 2.5, "pony": 2.0}
+HAIR_STYLES |= {"bun": 1.6, "afro": 0.9, "fringe": 2.0}
 LONG = ("long", "wavy", "fringe")
 
 
@@ -228,72 +207,26 @@ def hair_back(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:
     """Hair that hangs behind the neck and shoulders (drawn before the torso when the person faces us)."""
     hair = atom("hair", "head")
     b = -head.s * 0.18
-    if style in LONG:
-        n = 0.1 if style == "wavy" else 0.03
-        j = rng.array(6) * n
-        w = 0.86 + (0.1 if style == "wavy" else 0)
-        pts = [
-            (-0.7 + b, -0.6),
-            (-w + b, 0.1 + j[0]),
-            (-w - 0.06 + b + j[1], length * 0.6),
-            (-0.6 + b + j[2], length),
-            (0.6 + b + j[3], length + j[4]),
-            (w + 0.06 + b + j[5], length * 0.6),
-            (w + b, 0.1),
-            (0.7 + b, -0.6),
-        ]
-        return [(smooth(head.points(pts), 4), hair)]
-    if style == "bob":
-        return [
-            (
-                smooth(
-                    head.points(
-                        [
-                            (-0.75 + b, -0.6),
-                            (-0.9 + b, 0.3),
-                            (-0.84 + b, 0.95),
-                            (0.84 + b, 0.95),
-                            (0.9 + b, 0.3),
-                            (0.75 + b, -0.6),
-                        ]
-                    ),
-                    4,
-                ),
-                hair,
-            )
-        ]
-    if style == "pony":
-        x = b * 4.2 - 0.12 * (1 if head.s >= 0 else -1)
-        return [
-            (
-                smooth(
-                    head.points(
-                        [
-                            (x - 0.2, -0.5),
-                            (x - 0.3, 0.3),
-                            (x - 0.15, length * 0.8),
-                            (x + 0.1, length * 0.8),
-                            (x + 0.24, 0.3),
-                            (x + 0.2, -0.5),
-                        ]
-                    ),
-                    4,
-                ),
-                hair,
-            )
-        ]
     if style == "bun":
-        return [
-            (
-                ellipse(
-                    head.points([(b * 3.4, -1.02 if rng.chance(0.6) else -0.5)])[0], 0.36 * head.unit, 0.34 * head.unit
-                ),
-                hair,
-            )
-        ]
+        at = head.points([(b * 3.4, -1.02 if rng.chance(0.6) else -0.5)])[0]
+        return [(ellipse(at, 0.36 * head.unit, 0.34 * head.unit), hair)]
     if style == "afro":
-        return [(smooth(head.points([(x * 1.14 + b, y * 1.12 - 0.24) for x, y in _ring(rng, 11, 0.05)]), 3), hair)]
-    return []
+        return [(head.curve([(x * 1.14 + b, y * 1.12 - 0.24) for x, y in _ring(rng, 11, 0.05)], 3), hair)]
+    if style in LONG:
+        j = rng.array(6) * (0.1 if style == "wavy" else 0.03)
+        w = 0.86 + (0.1 if style == "wavy" else 0)
+        left = [(-0.7 + b, -0.6), (-w + b, 0.1 + j[0]), (-w - 0.06 + b + j[1], length * 0.6), (-0.6 + b + j[2], length)]
+        right = [(0.6 + b + j[3], length + j[4]), (w + 0.06 + b + j[5], length * 0.6), (w + b, 0.1), (0.7 + b, -0.6)]
+        pts = [*left, *right]
+    elif style == "bob":
+        half = [(0.84, 0.95), (0.9, 0.3), (0.75, -0.6)]
+        pts = [(x + b, y) for x, y in [*((-x, y) for x, y in half[::-1]), *half]]
+    elif style == "pony":
+        x, low = b * 4.2 - 0.12 * (1 if head.s >= 0 else -1), length * 0.8
+        pts = [(x - 0.2, -0.5), (x - 0.3, 0.3), (x - 0.15, low), (x + 0.1, low), (x + 0.24, 0.3), (x + 0.2, -0.5)]
+    else:
+        return []
+    return [(head.curve(pts), hair)]
 
 
 def _ring(rng: Rng, n: int, rough: float) -> list[tuple[float, float]]:
@@ -306,13 +239,10 @@ def hair_front(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:
     """Hair on the skull, with a window cut out for the face."""
     hair = atom("hair", "head")
     grow = {"crop": 0.035, "afro": 0.3, "short": 0.09, "side": 0.11}.get(style, 0.1)
-    shapes: list[Shape] = [
-        (head.outline(grow, upto=0.2 if style in ("short", "side", "crop", "afro", "bun", "pony") else 0.6), hair)
-    ]
+    low = 0.2 if style in ("short", "side", "crop", "afro", "bun", "pony") else 0.6
+    shapes: list[Shape] = [(head.outline(grow, upto=low), hair)]
     if not head.facing:
-        if style in LONG:
-            return [*hair_back(head, style, length, rng), (head.outline(grow), hair)]
-        low = {"bob": 1.0}.get(style, 0.75)
+        low = 1.0 if style == "bob" or style in LONG else 0.75
         return [*hair_back(head, style, length, rng), (head.outline(grow, upto=low), hair)]
     line = {"fringe": -0.14, "crop": -0.62, "afro": -0.5}.get(style, -0.52) + rng.uniform(-0.06, 0.06)
     part = rng.uniform(-0.35, 0.35)
@@ -320,42 +250,19 @@ def hair_front(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:
     w = 0.30 + 0.30 * abs(head.c)
     if style in LONG or style == "bob":
         w *= rng.uniform(0.86, 1.0)
-    top = [
-        (fx - w * 0.82, line + 0.26),
-        (fx - w * 0.5, line + 0.06),
-        (fx + part * w, line),
-        (fx + w * 0.5, line + 0.06),
-        (fx + w * 0.82, line + 0.26),
-    ]
     if style == "fringe":
-        top = [
-            (fx - w * 0.9, line + 0.12),
-            (fx - w * 0.4, line + rng.uniform(-0.05, 0.05)),
-            (fx, line),
-            (fx + w * 0.4, line + rng.uniform(-0.05, 0.05)),
-            (fx + w * 0.9, line + 0.12),
-        ]
-    window = [
-        *top,
-        (fx + w, 0.3),
-        (fx + w * 0.98, 0.9),
-        (fx + w * 0.4, 1.25),
-        (fx - w * 0.4, 1.25),
-        (fx - w * 0.98, 0.9),
-        (fx - w, 0.3),
-    ]
-    shapes.append((smooth(head.points(window), 3), 0))
+        left, right = (rng.uniform(-0.05, 0.05) for _ in range(2))
+        top = [(-0.9, 0.12), (-0.4, left), (0.0, 0.0), (0.4, right), (0.9, 0.12)]
+    else:
+        top = [(-0.82, 0.26), (-0.5, 0.06), (part, 0.0), (0.5, 0.06), (0.82, 0.26)]
+    cheeks = [(1.0, 0.3), (0.98, 0.9), (0.4, 1.25), (-0.4, 1.25), (-0.98, 0.9), (-1.0, 0.3)]
+    window = [(fx + w * x, line + y) for x, y in top] + [(fx + w * x, y) for x, y in cheeks]
+    shapes.append((head.curve(window, 3), 0))
     if style in LONG and rng.chance(0.55):  # locks in front of the shoulders
         for d in (-1, 1):
             if rng.chance(0.75) and d * head.s < 0.3:
                 reach = length * rng.uniform(0.75, 1.0)
-                x = d * 0.66 - head.s * 0.1
-                lock = [
-                    (x - 0.14, 0.0),
-                    (x - 0.2, reach * 0.6),
-                    (x - 0.02 + 0.1 * d, reach),
-                    (x + 0.2, reach * 0.6),
-                    (x + 0.14, 0.0),
-                ]
-                shapes.append((smooth(head.points(lock), 3), hair))
+                x, tip = d * 0.66 - head.s * 0.1, 0.1 * d
+                lock = [(x - 0.14, 0.0), (x - 0.2, reach * 0.6), (x - 0.02 + tip, reach)]
+                shapes.append((head.curve([*lock, (x + 0.2, reach * 0.6), (x + 0.14, 0.0)], 3), hair))
     return shapes
