@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, sin
 
@@ -15,17 +16,11 @@ from oshp_lite.data.synthetic.rng import Rng
 from oshp_lite.data.synthetic.skeleton import LEFT, RIGHT, Figure
 
 Fold = tuple[np.ndarray, float]
-NECKLINES = {
-    "crew": 4.0,
-    "scoop": 2.5,
-    "v": 3.0,
-    "boat": 1.2,
-    "square": 0.8,
-    "turtle": 1.0,
-    "collar": 3.0,
-    "straps": 1.2,
-    "strapless": 0.4,
-}
+NECKLINES = {"crew": 4.0, "scoop": 2.5, "v": 3.0, "boat": 1.2, "square": 0.8, "turtle": 1.0, "collar": 3.0}
+NECKLINES |= {"straps": 1.2, "strapless": 0.4}
+_CUTS = {"crew": (0.016, 0.034), "scoop": (0.055, 0.05), "v": (0.085, 0.036), "square": (0.06, 0.05)}
+_CUTS |= {"collar": (0.06, 0.028)}
+"""How deep and how wide a neckline is cut, as fractions of the stature."""
 
 
 @dataclass
@@ -49,16 +44,9 @@ def random_top(rng: Rng, material: str) -> Top:
         sleeve = 0.0
     if neck in ("turtle", "collar") and sleeve < 0.5 and rng.chance(0.7):
         sleeve = 1.95
-    ease = rng.pick((0.003, 0.007, 0.014, 0.024))
-    return Top(
-        material,
-        ease,
-        rng.uniform(0.8, 1.16),
-        neck,
-        sleeve,
-        rng.pick((0.003, 0.006, 0.011, 0.022)),
-        rng.pick((0.0, 0.0, 0.012, 0.03)),
-    )
+    ease, hem = rng.pick((0.003, 0.007, 0.014, 0.024)), rng.uniform(0.8, 1.16)
+    width, flare = rng.pick((0.003, 0.006, 0.011, 0.022)), rng.pick((0.0, 0.0, 0.012, 0.03))
+    return Top(material, ease, hem, neck, sleeve, width, flare)
 
 
 def top_shapes(fig: Figure, top: Top, rng: Rng, hem: float | None = None) -> list[Shape]:
@@ -66,11 +54,9 @@ def top_shapes(fig: Figure, top: Top, rng: Rng, hem: float | None = None) -> lis
     a = atom(top.material, "torso")
     v1 = top.hem if hem is None else hem
     v0 = {"strapless": 0.2, "straps": 0.19, "boat": 0.05}.get(top.neck, 0.01)
-    steps = 12
-    ease = (
-        top.ease * np.linspace(0.35, 1.0, steps) + top.flare * np.linspace(0, 1, steps) ** 2 + rng.array(steps) * 0.0016
-    )
-    shapes: list[Shape] = [(torso_shape(fig, v0, v1, ease, steps), a)]
+    t = np.linspace(0, 1, 12)
+    ease = top.ease * np.linspace(0.35, 1.0, 12) + top.flare * t**2 + rng.array(12) * 0.0016
+    shapes: list[Shape] = [(torso_shape(fig, v0, v1, ease), a)]
     if top.neck == "straps":
         shapes += _straps(fig, a, rng)
     shapes += _neckline(fig, top.neck, a, rng)
@@ -92,49 +78,30 @@ def _neckline(fig: Figure, kind: str, a: int, rng: Rng) -> list[Shape]:
     s = fig.scale
     centre, u, _ = torso_rows(fig, np.array([0.0, 0.06]))
     c, x = centre[0], u[0]
-    y = unit(fig.at("crotch") - fig.at("neck"))
-    back = not fig.facing
-    m = middle(fig, 0.1) - centre[0] - (fig.at("crotch") - fig.at("neck")) * 0.1
+    spine = fig.at("crotch") - fig.at("neck")
     if kind == "turtle":
         chin = fig.at("chin")
-        n = across(c, chin) * 0.034 * s
-        top = c + (chin - c) * 0.7
+        n, top = across(c, chin) * 0.034 * s, c + (chin - c) * 0.7
         return [(np.stack([c + n, top + n * 0.9, top - n * 0.9, c - n]), a)]
-    deep = {"crew": 0.016, "scoop": 0.055, "v": 0.085, "boat": 0.0, "square": 0.06, "collar": 0.06}.get(
-        kind, 0.0
-    ) * rng.uniform(0.8, 1.35)
-    wide = {"crew": 0.034, "scoop": 0.05, "v": 0.036, "boat": 0.0, "square": 0.05, "collar": 0.028}.get(kind, 0.0)
-    if back:
+    deep, wide = _CUTS.get(kind, (0.0, 0.0))
+    deep *= rng.uniform(0.8, 1.35)
+    if not fig.facing:
         deep = min(deep, 0.012)
     if not wide:
         return []
     wide *= max(abs(cos(fig.yaw)), 0.55)
-    tip = c + m + y * deep * s
+    down = unit(spine) * deep
+    tip = c + (middle(fig, 0.1) - c - spine * 0.1) + down * s
     left, right = c - x * wide * s, c + x * wide * s
-    above = -y * 0.03 * s
-    if kind in ("v", "collar") and not back:
+    above = -unit(spine) * 0.03 * s
+    if kind in ("v", "collar") and fig.facing:
         return [(np.stack([left + above, left, tip, right, right + above]), 0)]
     if kind == "square":
-        return [(np.stack([left + above, left + y * deep * s, right + y * deep * s, right + above]), 0)]
-    return [
-        (
-            smooth(
-                np.stack(
-                    [
-                        left + above * 1.6,
-                        left,
-                        left * 0.35 + tip * 0.65 + y * deep * 0.1 * s,
-                        tip,
-                        right * 0.35 + tip * 0.65 + y * deep * 0.1 * s,
-                        right,
-                        right + above * 1.6,
-                    ]
-                ),
-                3,
-            ),
-            0,
-        )
-    ]
+        return [(np.stack([left + above, left + down * s, right + down * s, right + above]), 0)]
+    low = tip * 0.65
+    bow = down * 0.1 * s
+    edge = [left + above * 1.6, left, left * 0.35 + low + bow, tip, right * 0.35 + low + bow, right]
+    return [(smooth(np.stack([*edge, right + above * 1.6]), 3), 0)]
 
 
 def sleeve_shapes(
@@ -147,18 +114,21 @@ def sleeve_shapes(
     sh, el, wr = (fig.at(n, side) for n in ("shoulder", "elbow", "wrist"))
     up, low = atom(material, "upper-arm", side), atom(material, "lower-arm", side)
     r1 = UPPER_ARM * k + width * s * np.array([0.12, 0.5, 0.9, 1.0]) + 0.003 * s
-    r2 = (
-        FOREARM * k
-        + width * s * np.array([1.0, 0.9, 0.75, 0.65])
-        + flare * s * np.array([0, 0.2, 0.6, 1.0])
-        + 0.003 * s
-    )
-    t = min(length, 1.0)
+    r2 = FOREARM * k + width * s * np.array([1.0, 0.9, 0.75, 0.65]) + flare * s * np.array([0, 0.2, 0.6, 1.0])
+    r2 = r2 + 0.003 * s
     if length < 1:
         r1 = r1 + flare * s * np.array([0, 0.3, 0.6, 1.0])
-    shapes: list[Shape] = [(ellipse(sh, r1[0], r1[0]), up), (limb(sh, el, r1, 0.0, t, hem=0.004 * s), up)]
-    if length > 1:
-        shapes += [(ellipse(el, r2[0], r2[0]), low), (limb(el, wr, r2, 0.0, length - 1, hem=0.004 * s), low)]
+    return _tube((sh, el, wr), length, (r1, up, 0.004 * s), (r2, low, 0.004 * s))
+
+
+def _tube(joints: Sequence[np.ndarray], length: float, *bones: tuple[np.ndarray, int, float]) -> list[Shape]:
+    """Cloth around a limb as far as `length` (1 the middle joint, 2 the end); bones: half-widths, atom, hem."""
+    shapes: list[Shape] = []
+    for bone, (r, a, hem) in enumerate(bones):
+        if length > bone:
+            start, end = joints[bone], joints[bone + 1]
+            stop = min(length, 1.0) if bone == 0 else length - 1
+            shapes += [(ellipse(start, r[0], r[0]), a), (limb(start, end, r, 0.0, stop, hem=hem), a)]
     return shapes
 
 
@@ -184,9 +154,8 @@ def trunk_folds(fig: Figure, v0: float, v1: float, rng: Rng, n: int = 5) -> list
         centre, u, half = torso_rows(fig, np.array([v, min(v + rng.uniform(-0.08, 0.12), 1.1)]))
         a = rng.uniform(-1, 1)
         b = a * rng.uniform(0.1, 0.8)
-        out.append(
-            (np.stack([centre[0] + u[0] * half[0] * a, centre[1] + u[1] * half[1] * b]), rng.uniform(-0.6, 0.45))
-        )
+        line = np.stack([centre[0] + u[0] * half[0] * a, centre[1] + u[1] * half[1] * b])
+        out.append((line, rng.uniform(-0.6, 0.45)))
     return out
 
 
@@ -197,14 +166,7 @@ def trouser_leg(fig: Figure, side: str, material: str, length: float, fit: np.nd
     up, low = atom(material, "upper-leg", side), atom(material, "lower-leg", side)
     r1 = THIGH * k + s * np.interp([0, 0.33, 0.67, 1], [0, 1], fit[:2])
     r2 = SHIN * k + s * np.interp([0, 0.33, 0.67, 1], [0, 1], fit[1:])
-    r2[1] = max(r2[1], 0.0)
-    shapes: list[Shape] = [
-        (ellipse(hip, r1[0], r1[0]), up),
-        (limb(hip, kn, r1, 0, min(length, 1.0), hem=0.005 * s), up),
-    ]
-    if length > 1:
-        shapes += [(ellipse(kn, r2[0], r2[0]), low), (limb(kn, an, r2, 0, length - 1, hem=0.006 * s), low)]
-    return shapes
+    return _tube((hip, kn, an), length, (r1, up, 0.005 * s), (r2, low, 0.006 * s))
 
 
 def trouser_folds(fig: Figure, side: str, length: float, rng: Rng) -> list[Fold]:
@@ -212,34 +174,15 @@ def trouser_folds(fig: Figure, side: str, length: float, rng: Rng) -> list[Fold]
     s = fig.scale
     hip, kn, an = (fig.at(n, side) for n in ("hip", "knee", "ankle"))
     out: list[Fold] = [band_fold(fig, 0.66, 0.004), (np.stack([middle(fig, 0.7), middle(fig, 0.95)]), -0.4)]
-    crotch = fig.at("crotch")
     for _ in range(2):
-        out.append(
-            (
-                np.stack(
-                    [
-                        crotch,
-                        hip + (kn - hip) * rng.uniform(0.1, 0.35) + across(hip, kn) * rng.uniform(-0.03, 0.03) * s,
-                    ]
-                ),
-                rng.uniform(-0.6, 0.2),
-            )
-        )
+        end = hip + (kn - hip) * rng.uniform(0.1, 0.35) + across(hip, kn) * rng.uniform(-0.03, 0.03) * s
+        out.append((np.stack([fig.at("crotch"), end]), rng.uniform(-0.6, 0.2)))
     if length > 1.1:
-        n = across(kn, an) * 0.035 * s
+        n, down = across(kn, an) * 0.035 * s, unit(an - kn)
         for t in (-0.1, 0.08, 0.7, 0.82, 0.9):
             p = kn + (an - kn) * t
-            out.append(
-                (
-                    np.stack(
-                        [
-                            p - n * rng.uniform(0.2, 1),
-                            p + n * rng.uniform(0.2, 1) + unit(an - kn) * rng.uniform(-0.015, 0.015) * s,
-                        ]
-                    ),
-                    rng.uniform(-0.6, 0.4),
-                )
-            )
+            line = [p - n * rng.uniform(0.2, 1), p + n * rng.uniform(0.2, 1) + down * rng.uniform(-0.015, 0.015) * s]
+            out.append((np.stack(line), rng.uniform(-0.6, 0.4)))
     return out
 
 
@@ -288,15 +231,13 @@ def skirt_shapes(
     shapes: list[Shape] = [
         (strip(np.concatenate([top_r, edge_r[:2]]), np.concatenate([top_l, edge_l[:2]])), atom(material, "torso"))
     ]
-    for side, edge, e0 in ((who, edge_r, top_r[-1]), (other, edge_l, top_l[-1])):
-        del e0
-        stop = min(knee + 1, 7)
-        hem = [(edge[stop - 1] + mid[stop - 1]) / 2 + sag * 0.8, mid[stop - 1] + sag] if stop == 7 else [mid[stop - 1]]
-        upper = np.concatenate([edge[:stop], np.stack(hem), mid[: stop - 1][::-1]])
+    stop = min(knee + 1, 7)
+    for side, edge in ((who, edge_r), (other, edge_l)):
+        hem = [(edge[-1] + mid[-1]) / 2 + sag * 0.8, mid[-1] + sag]
+        upper = np.stack([*edge[:stop], *(hem if stop == 7 else [mid[stop - 1]]), *mid[: stop - 1][::-1]])
         shapes.append((upper, atom(material, "upper-leg", side)))
         if stop < 7:
-            hem = [(edge[-1] + mid[-1]) / 2 + sag * 0.8, mid[-1] + sag]
-            lower = np.concatenate([edge[stop - 1 :], np.stack(hem), mid[stop - 1 : -1][::-1]])
+            lower = np.stack([*edge[stop - 1 :], *hem, *mid[stop - 1 : -1][::-1]])
             shapes.append((lower, atom(material, "lower-leg", side)))
     folds: list[Fold] = []
     n = rng.integer(2, 4) + int(flare * 120)
@@ -315,10 +256,8 @@ def coat_opening(fig: Figure, v0: float, bottom: np.ndarray, gap_top: float, gap
     a, b = middle(fig, v0), middle(fig, 0.75)
     x = torso_rows(fig, np.array([0.5]))[1][0]
     shift = x * sin(fig.yaw) * 0.01 * s
-    g = [0.028, gap_top, gap_low]
-    low = bottom + shift
-    right = np.stack([a + x * g[0] * s, b + x * g[1] * s, low + x * g[2] * s])
-    left = np.stack([a - x * g[0] * s, b - x * g[1] * s, low - x * g[2] * s])
+    middles = ((a, 0.028), (b, gap_top), (bottom + shift, gap_low))
+    right, left = (np.stack([at + x * sign * gap * s for at, gap in middles]) for sign in (1, -1))
     return strip(right, left)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from oshp_lite.data.synthetic import accessories as acc
@@ -24,6 +27,8 @@ from oshp_lite.data.synthetic.skeleton import SIDES, Figure
 from oshp_lite.data.synthetic.textures import Cloth, Flat, hair_tone, skin_tone
 from oshp_lite.data.synthetic.wardrobe import Outfit
 
+Folds = Sequence[gar.Fold]
+
 
 class Person:
     """One figure in its outfit, ready to be drawn on a canvas."""
@@ -35,11 +40,8 @@ class Person:
         self.skin = Flat(self.tone, 0.012, 2)
         self.hair = Flat(hair_tone(rng), 0.13, 4)
         self.s = fig.scale
-        for name in ("top_cloth", "low_cloth", "coat_cloth"):
-            self._place(getattr(outfit, name))
-
-    def _place(self, piece: Cloth) -> None:
-        piece.top, piece.bottom = float(self.fig.at("neck")[1]), float(self.fig.at("ankle", "left")[1])
+        for piece in (outfit.top_cloth, outfit.low_cloth, outfit.coat_cloth):
+            piece.top, piece.bottom = float(fig.at("neck")[1]), float(fig.at("ankle", "left")[1])
 
     def _layer(
         self,
@@ -47,13 +49,12 @@ class Person:
         paint: Paint,
         soft: float,
         relief: float = 1.0,
-        folds: list[gar.Fold] | None = None,
         shadow: float = 0.22,
+        folds: Folds = (),
     ) -> None:
         if any(a for _, a in shapes):
-            self.canvas.layer(
-                shapes, paint, soft=max(soft * self.s, 0.8), relief=relief, folds=folds or (), shadow=shadow
-            )
+            soft = max(soft * self.s, 0.8)
+            self.canvas.layer(shapes, paint, soft=soft, relief=relief, folds=folds, shadow=shadow)
 
     def draw(self) -> None:
         """Everything, the farthest first."""
@@ -94,29 +95,19 @@ class Person:
         o, fig = self.outfit, self.fig
         bare = arm_shapes(fig, side)
         self._layer(bare, self.skin, 0.016, 0.9)
-        angle = self._angle("shoulder", "elbow", side)
+        d = fig.at("elbow", side) - fig.at("shoulder", side)
+        angle = float(np.arctan2(-d[0], max(d[1], 1e-3))) if d[1] > 0 else 0.0
         if o.top and o.top.sleeve:
-            self._layer(
-                gar.sleeve_shapes(
-                    fig, side, o.top.material, o.top.sleeve, 0.001 if o.coat and o.coat.sleeve else o.top.width
-                ),
-                o.top_cloth.turned(angle),
-                0.02,
-                folds=gar.sleeve_folds(fig, side, o.top.sleeve, self.rng),
-            )
+            width = 0.001 if o.coat and o.coat.sleeve else o.top.width
+            self._sleeve(side, o.top.material, o.top.sleeve, width, o.top_cloth.turned(angle), 0.02)
         if o.gloves:
             self._layer(acc.glove_shapes(fig, side, bare, o.gloves), o.glove_cloth, 0.014)
         if o.coat and o.coat.sleeve:
-            self._layer(
-                gar.sleeve_shapes(fig, side, "coat", o.coat.sleeve, o.coat.width),
-                o.coat_cloth.turned(angle),
-                0.022,
-                folds=gar.sleeve_folds(fig, side, o.coat.sleeve, self.rng),
-            )
+            self._sleeve(side, "coat", o.coat.sleeve, o.coat.width, o.coat_cloth.turned(angle), 0.022)
 
-    def _angle(self, a: str, b: str, side: str) -> float:
-        d = self.fig.at(b, side) - self.fig.at(a, side)
-        return float(np.arctan2(-d[0], max(d[1], 1e-3))) if d[1] > 0 else 0.0
+    def _sleeve(self, side: str, material: str, length: float, width: float, paint: Cloth, soft: float) -> None:
+        folds = gar.sleeve_folds(self.fig, side, length, self.rng)
+        self._layer(gar.sleeve_shapes(self.fig, side, material, length, width), paint, soft, folds=folds)
 
     def _leg(self, side: str, last: bool) -> None:
         o, fig = self.outfit, self.fig
@@ -130,8 +121,7 @@ class Person:
         if not tucked_in:
             self._layer(shoe, o.shoe_cloth, 0.014)
         if trousers:
-            length, fit, paint = o.leg_length, np.array(o.leg_fit), o.low_cloth
-            material = "pants"
+            length, fit, material, paint = o.leg_length, np.array(o.leg_fit), "pants", o.low_cloth
             if o.core == "jumpsuit":
                 material, paint = "jumpsuit", o.top_cloth
             elif o.core != "pants":
@@ -153,24 +143,14 @@ class Person:
             n = -n
         w = (0.029 - 0.005 * fig.build.feminine) * s * fig.build.bulk
         up = chin + (self.head.centre - chin) * 0.5
-        pts = np.stack(
-            [
-                up + n * w,
-                neck + n * w * 1.08,
-                centre[0] + u[0] * half[0],
-                centre[1],
-                centre[0] - u[0] * half[0],
-                neck - n * w * 1.08,
-                up - n * w,
-            ]
-        )
-        return [(pts, atom("skin", "neck"))]
+        root, low = u[0] * half[0], n * w * 1.08
+        right, left = [up + n * w, neck + low, centre[0] + root], [centre[0] - root, neck - low, up - n * w]
+        return [(np.stack([*right, centre[1], *left]), atom("skin", "neck"))]
 
     def _trunk(self) -> None:
         o, fig, rng = self.outfit, self.fig, self.rng
-        self._layer(
-            [(torso_shape(fig, 0.0, 1.0), atom("skin", "torso")), *self._neck()], self.skin, 0.03, 0.9, shadow=0.1
-        )
+        body = (torso_shape(fig, 0.0, 1.0), atom("skin", "torso"))
+        self._layer([body, *self._neck()], self.skin, 0.03, 0.9, 0.1)
         top = o.top
         if top is None:
             return
@@ -179,7 +159,7 @@ class Person:
             if rng.chance(0.14):
                 self._print(o.belt_cloth)
         elif o.core == "jumpsuit":
-            shapes = [*gar.top_shapes(fig, top, rng, hem=0.75)]
+            shapes = gar.top_shapes(fig, top, rng, hem=0.75)
             shapes.insert(1, (torso_shape(fig, 0.6, 1.02, 0.004, 8), atom("jumpsuit", "torso")))
             self._layer(shapes, o.top_cloth, 0.04, folds=gar.trunk_folds(fig, 0.1, 0.9, rng))
         else:
@@ -243,14 +223,8 @@ class Person:
     def _coat_back(self) -> None:
         o = self.outfit
         shapes, folds = gar.skirt_shapes(self.fig, "coat", max(o.coat_length - 0.98, 0.3), 0.012, 0.02, self.rng, 0.6)
-        dark = Cloth(
-            **{
-                **o.coat_cloth.__dict__,
-                "colour": o.coat_cloth.colour * np.float32(0.72),
-                "second": o.coat_cloth.second * np.float32(0.72),
-            }
-        )
-        self._layer(shapes, dark, 0.04, folds=folds)
+        colour, second = (shade * np.float32(0.72) for shade in (o.coat_cloth.colour, o.coat_cloth.second))
+        self._layer(shapes, replace(o.coat_cloth, colour=colour, second=second), 0.04, folds=folds)
 
     def _coat(self) -> None:
         o, fig, rng = self.outfit, self.fig, self.rng
@@ -268,23 +242,11 @@ class Person:
             bottom = np.mean([p[0].mean(0) for p in skirt], axis=0)
             bottom[1] = max(p[0][:, 1].max() for p in skirt) + 2
         if fig.facing:
-            gap = o.coat_open or 0.012
-            shapes.append(
-                (
-                    gar.coat_opening(
-                        fig, -0.02, bottom, gap * (0.55 if o.coat_open else 0.0), gap if o.coat_open else 0.0
-                    ),
-                    0,
-                )
-            )
+            shapes.append((gar.coat_opening(fig, -0.02, bottom, o.coat_open * 0.55, o.coat_open), 0))
         self._layer(shapes, o.coat_cloth, 0.035, folds=folds)
         if fig.facing and coat.neck in ("collar", "v", "crew"):
-            self._layer(
-                gar.collar_shapes(fig, "coat", rng.uniform(0.2, 0.5), max(o.coat_open * 0.6, 0.006)),
-                o.coat_cloth,
-                0.01,
-                0.8,
-            )
+            collar = gar.collar_shapes(fig, "coat", rng.uniform(0.2, 0.5), max(o.coat_open * 0.6, 0.006))
+            self._layer(collar, o.coat_cloth, 0.01, 0.8)
         if coat.neck in ("collar", "boat", "v"):
             self._buttons(0.42, 0.85, o.coat_open * 0.7 + 0.012)
 
@@ -294,12 +256,7 @@ class Person:
         if o.hair:
             self._layer(hair_front(head, o.hair, o.hair_length, self.rng), self.hair, 0.016, 1.1)
         if o.sunglasses:
-            self._layer(
-                acc.sunglasses_shapes(head, self.rng),
-                Flat(np.array([26, 24, 30], dtype=np.float32), 0.02),
-                0.006,
-                1.2,
-                shadow=0.1,
-            )
+            glass = Flat(np.array([26, 24, 30], dtype=np.float32), 0.02)
+            self._layer(acc.sunglasses_shapes(head, self.rng), glass, 0.006, 1.2, 0.1)
         if o.hat:
             self._layer(acc.hat_shapes(head, o.hat, self.rng), o.hat_cloth, 0.018)

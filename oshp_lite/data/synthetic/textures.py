@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -16,6 +16,13 @@ PATTERNS: dict[str, float] = {
     "plain": 0.36, "denim": 0.12, "stripes": 0.14, "checks": 0.09, "dots": 0.07, "gradient": 0.06,
     "floral": 0.07, "camo": 0.03, "knit": 0.06,
 }  # fmt: skip
+
+
+MUTED = (
+    *((0.62, 0.55, 0.32), (0.61, 0.35, 0.55), (0.07, 0.5, 0.4), (0.09, 0.28, 0.8)),
+    *((0.18, 0.35, 0.42), (0.97, 0.6, 0.42), (0.55, 0.2, 0.7), (0.03, 0.25, 0.85)),
+)
+"""Hue, saturation and value of navy, brown, beige, olive, wine."""
 
 
 @cache
@@ -52,19 +59,8 @@ def cloth_colour(rng: Rng) -> np.ndarray:
     if kind < 0.36:  # black, grey, white
         v = rng.pick((0.07, 0.1, 0.16, 0.3, 0.5, 0.68, 0.85, 0.94)) + rng.uniform(-0.03, 0.03)
         return _rgb(rng.u(), rng.uniform(0, 0.06), v)
-    if kind < 0.68:  # navy, brown, beige, olive, wine
-        h, s, v = rng.pick(
-            (
-                (0.62, 0.55, 0.32),
-                (0.61, 0.35, 0.55),
-                (0.07, 0.5, 0.4),
-                (0.09, 0.28, 0.8),
-                (0.18, 0.35, 0.42),
-                (0.97, 0.6, 0.42),
-                (0.55, 0.2, 0.7),
-                (0.03, 0.25, 0.85),
-            )
-        )
+    if kind < 0.68:
+        h, s, v = rng.pick(MUTED)
         return _rgb(h + rng.uniform(-0.03, 0.03), s + rng.uniform(-0.1, 0.1), v + rng.uniform(-0.1, 0.1))
     hue = rng.u()
     if 0.74 < hue < 0.9:  # few clothes are purple
@@ -103,18 +99,7 @@ class Cloth:
 
     def turned(self, angle: float) -> Cloth:
         """The same fabric cut at another angle (radians), as for a sleeve."""
-        return Cloth(
-            self.pattern,
-            self.colour,
-            self.second,
-            self.period,
-            self.angle,
-            self.phase,
-            self.grain,
-            self.top,
-            self.bottom,
-            angle,
-        )
+        return replace(self, turn=angle)
 
     def colours(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         """float32 [h, w, 3], 0..255."""
@@ -129,18 +114,13 @@ class Cloth:
 
     def _mix(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         px, py = self.phase
+        spots = tile_crop(noise_tile(2), x + px, y + py, w, h)
         if self.pattern == "denim":
-            return np.clip(
-                tile_crop(noise_tile(0), x + px, y + py, w, h) * 0.16
-                + tile_crop(noise_tile(2), px + x, py + y, w, h) * 0.09
-                + 0.3,
-                0,
-                1,
-            )
+            return np.clip(tile_crop(noise_tile(0), x + px, y + py, w, h) * 0.16 + spots * 0.09 + 0.3, 0, 1)
         if self.pattern == "floral":
-            return np.clip((tile_crop(noise_tile(2), x + px, y + py, w, h) - 0.7) * 3, 0, 1)
+            return np.clip((spots - 0.7) * 3, 0, 1)
         if self.pattern == "camo":
-            return np.round(np.clip(tile_crop(noise_tile(2), x + px, y + py, w, h) * 0.5 + 0.5, 0, 1) * 2) / 2
+            return np.round(np.clip(spots * 0.5 + 0.5, 0, 1) * 2) / 2
         ys = np.arange(y, y + h, dtype=np.float32)[:, None]
         xs = np.arange(x, x + w, dtype=np.float32)[None, :]
         if self.pattern == "gradient":
@@ -211,28 +191,12 @@ class Picture:
 
 
 SKIN = (
-    (241, 207, 184),
-    (233, 189, 160),
-    (222, 172, 138),
-    (203, 150, 115),
-    (176, 122, 88),
-    (146, 96, 66),
-    (110, 72, 50),
-    (82, 54, 40),
+    *((241, 207, 184), (233, 189, 160), (222, 172, 138), (203, 150, 115)),
+    *((176, 122, 88), (146, 96, 66), (110, 72, 50), (82, 54, 40)),
 )
 HAIR = (
-    (30, 24, 22),
-    (46, 33, 27),
-    (70, 48, 34),
-    (98, 66, 42),
-    (140, 96, 58),
-    (186, 144, 92),
-    (214, 182, 128),
-    (122, 54, 34),
-    (58, 40, 30),
-    (84, 56, 36),
-    (38, 28, 24),
-    (150, 146, 142),
+    *((30, 24, 22), (46, 33, 27), (70, 48, 34), (98, 66, 42), (140, 96, 58), (186, 144, 92)),
+    *((214, 182, 128), (122, 54, 34), (58, 40, 30), (84, 56, 36), (38, 28, 24), (150, 146, 142)),
 )
 
 
