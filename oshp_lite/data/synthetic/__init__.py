@@ -3,17 +3,3 @@
 from oshp_lite.data.synthetic.atoms import ATOMS, Atom, merge_table, mirror_table
 from oshp_lite.data.synthetic.generate import bench, generate
 from oshp_lite.data.synthetic.scenes import GENERATOR_VERSION, SPECS, Scene, Spec, scene
-
-__all__ = [
-    "ATOMS",
-    "GENERATOR_VERSION",
-    "SPECS",
-    "Atom",
-    "Scene",
-    "Spec",
-    "bench",
-    "generate",
-    "merge_table",
-    "mirror_table",
-    "scene",
-]

@@ -37,10 +37,10 @@ def background(rng: Rng, height: int, width: int, kinds: dict[str, float] | None
         if x1 - x0 > 4:
             mix = np.float32(rng.uniform(0.3, 0.9))
             image[:y1, x0:x1] += (paper.colours(x0, 0, x1 - x0, y1) - image[:y1, x0:x1]) * mix
-    light: np.ndarray = np.linspace(rng.uniform(-0.14, 0.14), rng.uniform(-0.14, 0.14), width, dtype=np.float32)[
-        None, :
-    ]
-    light = light + np.linspace(rng.uniform(0, 0.1), rng.uniform(-0.16, 0.05), height, dtype=np.float32)[:, None]
+    across = np.linspace(rng.uniform(-0.14, 0.14), rng.uniform(-0.14, 0.14), width, dtype=np.float32)
+    light = (
+        across[None, :] + np.linspace(rng.uniform(0, 0.1), rng.uniform(-0.16, 0.05), height, dtype=np.float32)[:, None]
+    )
     patch = tile_crop(noise_tile(3), rng.integer(0, 255), rng.integer(0, 255), width, height)
     light = light + patch * np.float32(rng.uniform(0.0, 0.03))
     image *= (1 + light)[..., None]
@@ -92,16 +92,12 @@ def _floor(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float, floor:
 def _room(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float) -> None:
     _wall(draw, rng, w, h, y)
     for _ in range(rng.integer(1, 3)):  # windows, doors, pictures
-        x, ww, hh, top = (
-            rng.uniform(-0.1, 0.9) * w,
-            rng.uniform(0.12, 0.35) * w,
-            rng.uniform(0.2, 0.7) * h,
-            rng.uniform(0.0, 0.3) * h,
-        )
-        c = place_colour(rng)
-        draw.rectangle((x, top, x + ww, min(top + hh, y)), fill=_rgb(c), outline=_rgb(c * 0.6))
+        x, ww = rng.uniform(-0.1, 0.9) * w, rng.uniform(0.12, 0.35) * w
+        hh, top = rng.uniform(0.2, 0.7) * h, rng.uniform(0.0, 0.3) * h
+        low, c = min(top + hh, y), place_colour(rng)
+        draw.rectangle((x, top, x + ww, low), fill=_rgb(c), outline=_rgb(c * 0.6))
         if rng.chance(0.5):
-            draw.line((x + ww / 2, top, x + ww / 2, min(top + hh, y)), fill=_rgb(c * 0.6))
+            draw.line((x + ww / 2, top, x + ww / 2, low), fill=_rgb(c * 0.6))
     _boxes(draw, rng, w, h, y, rng.integer(1, 4))
 
 
@@ -111,24 +107,17 @@ def _boxes(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float, n: int
         base = y + rng.uniform(0.0, 0.7) * (h - y)
         c, d = place_colour(rng), rng.uniform(0.02, 0.07) * h
         draw.rectangle((x, base - hh, x + ww, base), fill=_rgb(c))
-        draw.polygon(
-            [(x, base - hh), (x + d, base - hh - d), (x + ww + d, base - hh - d), (x + ww, base - hh)],
-            fill=_rgb(c * 1.2),
-        )
-        draw.polygon(
-            [(x + ww, base - hh), (x + ww + d, base - hh - d), (x + ww + d, base - d), (x + ww, base)],
-            fill=_rgb(c * 0.7),
-        )
+        edge = [(x + ww + d, base - hh - d), (x + ww, base - hh)]
+        draw.polygon([(x, base - hh), (x + d, base - hh - d), *edge], fill=_rgb(c * 1.2))
+        draw.polygon([*edge[::-1], (x + ww + d, base - d), (x + ww, base)], fill=_rgb(c * 0.7))
         for i in range(1, rng.integer(1, 4)):
             yy = base - hh * i / 4
             draw.line((x, yy, x + ww, yy), fill=_rgb(c * 0.7))
 
 
 def _street(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float) -> None:
-    sky, ground = (
-        place_colour(rng) * 0.3 + np.float32(rng.uniform(110, 175)),
-        place_colour(rng) * 0.4 + np.float32(60),
-    )
+    sky = place_colour(rng) * 0.3 + np.float32(rng.uniform(110, 175))
+    ground = place_colour(rng) * 0.4 + np.float32(60)
     draw.rectangle((0, 0, w, y), fill=_rgb(sky))
     x = rng.uniform(-0.2, 0) * w
     while x < w:
@@ -150,15 +139,9 @@ def _street(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float) -> No
         cx, s = rng.uniform(0, 1) * w, rng.uniform(0.1, 0.22) * h
         c = place_colour(rng)
         draw.rounded_rectangle((cx - 1.4 * s, y - 0.55 * s, cx + 1.4 * s, y + 0.1 * s), 0.2 * s, fill=_rgb(c))
-        draw.polygon(
-            [
-                (cx - 0.9 * s, y - 0.5 * s),
-                (cx - 0.55 * s, y - 1.0 * s),
-                (cx + 0.5 * s, y - 1.0 * s),
-                (cx + 0.95 * s, y - 0.5 * s),
-            ],
-            fill=_rgb(c * 0.6),
-        )
+        low, top = y - 0.5 * s, y - 1.0 * s
+        cabin = [(cx - 0.9 * s, low), (cx - 0.55 * s, top), (cx + 0.5 * s, top), (cx + 0.95 * s, low)]
+        draw.polygon(cabin, fill=_rgb(c * 0.6))
         for d in (-0.8, 0.8):
             draw.ellipse((cx + d * s - 0.25 * s, y - 0.15 * s, cx + d * s + 0.25 * s, y + 0.32 * s), fill=(25, 25, 28))
     _poles(draw, rng, w, h, y)
@@ -180,11 +163,8 @@ def _nature(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float) -> No
     draw.rectangle((0, 0, w, y), fill=_rgb(far))
     for _ in range(rng.integer(8, 26)):
         r, x, yy = rng.uniform(0.03, 0.2) * w, rng.u() * w, y - rng.uniform(-0.02, 0.6) * h * rng.u()
-        c = (
-            np.array([rng.uniform(20, 120), rng.uniform(60, 150), rng.uniform(10, 80)])
-            if rng.chance(0.75)
-            else place_colour(rng)
-        )
+        green = rng.chance(0.75)
+        c = np.array([rng.uniform(*b) for b in ((20, 120), (60, 150), (10, 80))]) if green else place_colour(rng)
         draw.ellipse((x - r, yy - r * rng.uniform(0.6, 1.2), x + r, yy + r), fill=_rgb(c))
     draw.rectangle((0, y, w, h), fill=_rgb(ground))
     _poles(draw, rng, w, h, y)

@@ -26,9 +26,8 @@ def photograph(image: np.ndarray, rng: Rng, harsh: float = 0.3) -> np.ndarray:
     if rng.chance(0.25 + 0.4 * harsh):
         if rng.chance(harsh):  # taken from afar and enlarged
             f = 1 - harsh * rng.uniform(0.15, 0.62)
-            photo = photo.resize((max(int(w * f), 8), max(int(h * f), 8)), Image.Resampling.BILINEAR).resize(
-                (w, h), Image.Resampling.BILINEAR
-            )
+            for size in ((max(int(w * f), 8), max(int(h * f), 8)), (w, h)):
+                photo = photo.resize(size, Image.Resampling.BILINEAR)
         else:
             photo = photo.filter(ImageFilter.BoxBlur(rng.uniform(0.15, 0.3 + 0.5 * harsh)))
     if rng.chance(0.5):

@@ -91,12 +91,10 @@ def limb(
     axis = a + t[:, None] * (b - a) + (bow * np.sin(np.pi * t))[:, None] * n
     left, right = axis + n * r[:, None], axis - n * r[:, None]
     if hem:
-        tip = axis[-1] + unit(b - a) * hem
-        mid = np.stack(
-            [(left[-1] + tip) / 2 + unit(b - a) * hem * 0.3, tip, (right[-1] + tip) / 2 + unit(b - a) * hem * 0.3]
-        )
-        return np.concatenate([left, mid, right[::-1]])
-    return np.concatenate([left, right[::-1]])
+        down = unit(b - a) * hem
+        tip = axis[-1] + down
+        left = np.stack([*left, (left[-1] + tip) / 2 + down * 0.3, tip, (right[-1] + tip) / 2 + down * 0.3])
+    return strip(left, right)
 
 
 def strip(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from oshp_lite.data.synthetic.skeleton import SIDES, Figure
 from oshp_lite.data.synthetic.textures import Cloth, Flat, hair_tone, skin_tone
 from oshp_lite.data.synthetic.wardrobe import Outfit
 
-Folds = Sequence[gar.Fold]
+Shapes, Folds = Sequence[Shape], Sequence[gar.Fold]
 
 
 class Person:
@@ -44,13 +44,7 @@ class Person:
             piece.top, piece.bottom = float(fig.at("neck")[1]), float(fig.at("ankle", "left")[1])
 
     def _layer(
-        self,
-        shapes: list[Shape],
-        paint: Paint,
-        soft: float,
-        relief: float = 1.0,
-        shadow: float = 0.22,
-        folds: Folds = (),
+        self, shapes: Shapes, paint: Paint, soft: float, relief: float = 1.0, shadow: float = 0.22, folds: Folds = ()
     ) -> None:
         if any(a for _, a in shapes):
             soft = max(soft * self.s, 0.8)

@@ -129,9 +129,8 @@ def _shifted(a: np.ndarray, dx: int, dy: int) -> np.ndarray:
     h, w = a.shape
     out = np.zeros_like(a)
     if abs(dx) < w and abs(dy) < h:
-        out[max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = a[
-            max(-dy, 0) : h - max(dy, 0), max(-dx, 0) : w - max(dx, 0)
-        ]
+        seen = a[max(-dy, 0) : h - max(dy, 0), max(-dx, 0) : w - max(dx, 0)]
+        out[max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = seen
     return out
 
 

@@ -13,7 +13,7 @@ from oshp_lite.data.synthetic.backgrounds import background
 from oshp_lite.data.synthetic.camera import photograph
 from oshp_lite.data.synthetic.outlines import ellipse, limb
 from oshp_lite.data.synthetic.person import Person
-from oshp_lite.data.synthetic.raster import Canvas
+from oshp_lite.data.synthetic.raster import Canvas, Shape
 from oshp_lite.data.synthetic.rng import Rng
 from oshp_lite.data.synthetic.skeleton import Build, Figure, Pose, fashion_pose, stand_up, strong_pose
 from oshp_lite.data.synthetic.textures import Flat, cloth
@@ -135,7 +135,7 @@ def scene(name: str, seed: int, index: int, size: int = 256) -> Scene:
     if not 32 <= size <= 1024:
         raise UserError(f"a scene's size must be between 32 and 1024 pixels, not {size}; choose one in that range")
     for attempt in range(8):  # rarely, people hide one another so well that too few are left: then once more
-        drawn = _attempt(what, (what.stream, seed, index) if not attempt else (what.stream, seed, index, attempt), size)
+        drawn = _attempt(what, (what.stream, seed, index, attempt)[: 4 if attempt else 3], size)
         if int(drawn.persons.max()) >= what.people[0]:
             break
     return drawn
@@ -244,14 +244,16 @@ def _seat(canvas: Canvas, fig: Figure, rng: Rng) -> None:
     low = max(float(fig.at("ankle", k)[1]) for k in ("left", "right"))
     w, top = rng.uniform(0.12, 0.3) * s, float(hips[1]) + 0.045 * s
     x = float(hips[0])
-    front = np.array([(x - w, top), (x + w, top), (x + w, low), (x - w, low)])
     lid = np.array([(x - w, top), (x - w * 0.86, top - 0.05 * s), (x + w * 0.86, top - 0.05 * s), (x + w, top)])
-    canvas.layer([(front, 1), (lid, 1)], cloth(rng, s), soft=0.02 * s, mark=None)
+    canvas.layer([(_box(x, w, top, low), 1), (lid, 1)], cloth(rng, s), soft=0.02 * s, mark=None)
     if rng.chance(0.4):
-        back = np.array(
-            [(x - w, top - 0.3 * s), (x + w, top - 0.3 * s), (x + w, top - 0.04 * s), (x - w, top - 0.04 * s)]
-        )
+        back = _box(x, w, top - 0.3 * s, top - 0.04 * s)
         canvas.layer([(back, 1)], cloth(rng, s), soft=0.02 * s, mark=None)
+
+
+def _box(x: float, w: float, top: float, low: float) -> np.ndarray:
+    """An upright box around the line x, as a polygon."""
+    return np.array([(x - w, top), (x + w, top), (x + w, low), (x - w, low)])
 
 
 def _occlude(canvas: Canvas, rng: Rng, size: int) -> None:
@@ -259,23 +261,18 @@ def _occlude(canvas: Canvas, rng: Rng, size: int) -> None:
     kind = rng.pick(("table", "post", "plant", "ball"))
     paint = cloth(rng, size * rng.uniform(0.6, 1.4))
     x, y = rng.uniform(0.1, 0.9) * size, rng.uniform(0.72, 0.95) * size
+    shapes: list[Shape] = []
     if kind == "table":
         w = rng.uniform(0.15, 0.5) * size
         shapes = [(np.array([(x - w, y), (x + w, y), (x + w * 0.96, size + 2), (x - w * 0.96, size + 2)]), 1)]
     elif kind == "post":
-        w = rng.uniform(0.012, 0.035) * size
-        shapes = [(np.array([(x - w, -2), (x + w, -2), (x + w, size + 2), (x - w, size + 2)]), 1)]
+        shapes = [(_box(x, rng.uniform(0.012, 0.035) * size, -2, size + 2), 1)]
     elif kind == "plant":
-        shapes = []
         for _ in range(rng.integer(5, 11)):
             tip = np.array([x + rng.normal(0, 0.13) * size, y - rng.uniform(0.05, 0.4) * size])
             root = np.array([x + rng.uniform(-0.02, 0.02) * size, size + 2.0])
-            shapes.append(
-                (
-                    limb(root, tip, np.array([0.008, 0.022, 0.016, 0.002]) * size, bow=rng.uniform(-0.06, 0.06) * size),
-                    1,
-                )
-            )
+            leaf = np.array([0.008, 0.022, 0.016, 0.002]) * size
+            shapes.append((limb(root, tip, leaf, bow=rng.uniform(-0.06, 0.06) * size), 1))
     else:
         r = rng.uniform(0.05, 0.12) * size
         shapes = [(ellipse(np.array([x, y]), r, r), 1)]

@@ -20,6 +20,7 @@ Angles = tuple[float, float]
 LEFT, RIGHT = "left", "right"
 SIDES = (LEFT, RIGHT)
 SIGN = {LEFT: 1.0, RIGHT: -1.0}
+LOW = ("ankle", "toe", "knee", "pelvis")  # the joints a body may stand on
 
 
 @dataclass
@@ -110,18 +111,8 @@ LEG_POSES: dict[str, tuple[tuple[Angles, Angles], tuple[Angles, Angles]]] = {
     "side": (((38, 18), (8, -16)), ((14, 2), (10, -2))),
 }
 
-STAND_ARMS = {
-    "hang": 9.0,
-    "loose": 6,
-    "hip": 5,
-    "pocket": 4,
-    "behind": 1.5,
-    "clasp": 1.2,
-    "face": 0.6,
-    "hair": 0.6,
-    "bag": 2.0,
-    "phone": 1.0,
-}
+STAND_ARMS = {"hang": 9.0, "loose": 6, "hip": 5, "pocket": 4, "behind": 1.5, "clasp": 1.2, "face": 0.6, "hair": 0.6}
+STAND_ARMS |= {"bag": 2.0, "phone": 1.0}
 STAND_LEGS = {"straight": 4.0, "apart": 3, "relaxed": 6, "crossed": 1.2, "walk": 1.5}
 SPORTS = {
     "run": ("run", "run-front", "run-back"),
@@ -269,20 +260,8 @@ def stand_up(build: Build, pose: Pose, scale: float, foot: tuple[float, float]) 
     tilt = np.array([[1, 0, 0], [0, cos(view), sin(view)], [0, -sin(view), cos(view)]])
     names = list(joints)
     xyz = np.stack([joints[n] for n in names]) @ turn.T @ tilt.T
-    lowest = max(
-        float(xyz[names.index((n, s)), 1])
-        for n in ("ankle", "toe", "knee", "pelvis")
-        for s in ("", *SIDES)
-        if (n, s) in joints
-    )
+    lowest = max(y for (name, _), y in zip(names, xyz[:, 1].tolist(), strict=True) if name in LOW)
     centre = float(np.mean([xyz[names.index(("ankle", s)), 0] for s in SIDES]) * 0.4)
     xy = (xyz[:, :2] - (centre, lowest + 0.012)) * scale + np.array(foot)
-    return Figure(
-        b,
-        pose,
-        scale,
-        dict(zip(names, xy, strict=True)),
-        dict(zip(names, xyz[:, 2].tolist(), strict=True)),
-        yaw,
-        yaw + radians(pose.head_yaw),
-    )
+    at, depth = dict(zip(names, xy, strict=True)), dict(zip(names, xyz[:, 2].tolist(), strict=True))
+    return Figure(b, pose, scale, at, depth, yaw, yaw + radians(pose.head_yaw))

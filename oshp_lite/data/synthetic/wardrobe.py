@@ -10,6 +10,10 @@ from oshp_lite.data.synthetic.garments import Top, random_top
 from oshp_lite.data.synthetic.rng import Rng
 from oshp_lite.data.synthetic.textures import Cloth, cloth
 
+FITS: dict[tuple[float, float, float], float] = {(0.002, 0.002, 0.002): 3, (0.004, 0.010, 0.014): 3}
+FITS |= {(0.008, 0.024, 0.036): 1.6, (0.002, 0.005, 0.034): 1.0, (0.009, 0.014, 0.004): 1.4}
+"""How much trousers widen at hip, knee and ankle (skinny, straight, wide, flared, tapered), and how often."""
+
 
 @dataclass(frozen=True)
 class Habits:
@@ -87,14 +91,7 @@ def dress_up(rng: Rng, habits: Habits, scale: float, feminine: float) -> Outfit:
         top.flare = 0.0
         top.ease = min(top.ease, 0.012)
         top.hem = rng.uniform(0.56, 0.7)
-    wide = rng.weighted({"skinny": 3, "straight": 3, "wide": 1.6, "flared": 1.0, "tapered": 1.4})
-    fit = {
-        "skinny": (0.002, 0.002, 0.002),
-        "straight": (0.004, 0.010, 0.014),
-        "wide": (0.008, 0.024, 0.036),
-        "flared": (0.002, 0.005, 0.034),
-        "tapered": (0.009, 0.014, 0.004),
-    }[wide]
+    fit = rng.weighted(FITS)
     shoes = "" if rng.chance(habits.barefoot) else rng.weighted(SHOES)
     socks = rng.weighted({0.0: 6, 0.25: 1.2, 0.6: 0.6, 0.92: 0.6, 1.9: 1.0})
     hair = "" if rng.chance(habits.bald) else _hair(rng, feminine)
