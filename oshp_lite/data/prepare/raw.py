@@ -360,7 +360,7 @@ def tailor(
     with writer:
         work = [] if writer.done else work
         for phase, stem in tqdm(work, desc=layout.name, unit="photo", disable=not progress or writer.done):
-            more = {"mirrored": raw.mirrored.get(stem), "instances": instances.get(stem)}
-            writer.add(phase, stem, raw.image[stem], raw.mask[stem], **more, copy=copy)
+            mirror, persons = raw.mirrored.get(stem), instances.get(stem)
+            writer.add(phase, stem, raw.image[stem], raw.mask[stem], mirrored=mirror, instances=persons, copy=copy)
     made = open_dataset(out)
     return TailorReport(out, made.counts(), tuple(made.description["notes"]), fresh=not writer.done)

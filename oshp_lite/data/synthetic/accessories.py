@@ -218,5 +218,5 @@ def bag_shapes(fig: Figure, kind: str, side: str, rng: Rng) -> tuple[list[Shape]
     if not fig.facing:  # a backpack: the sack covers the back, or two straps show in front
         return [(bag_body(centre[0] + down * 0.01 * s, 0.2 * s * big, 0.25 * s * big, rng), a)], True
     chest, u, half = torso_rows(fig, np.array([0.06, 0.5]))
-    ends = ((chest[0] + u[0] * d * half[0] * 0.62, chest[1] + u[1] * d * half[1] * 0.86, d) for d in (-1, 1))
-    return [(strap(p, q, 0.019 * s, u[0] * d * 0.004 * s), a) for p, q, d in ends], True
+    bands = ((chest[0] + u[0] * d * half[0] * 0.62, chest[1] + u[1] * d * half[1] * 0.86, d) for d in (-1, 1))
+    return [(strap(p, q, 0.019 * s, u[0] * d * 0.004 * s), a) for p, q, d in bands], True

@@ -50,11 +50,8 @@ def colour_audit(images: np.ndarray, masks: np.ndarray, space_name: str) -> dict
         counted = np.bincount(cell[:half][masks[:half] == i], minlength=BINS**3)
         votes[row] = counted / max(counted.sum(), 1)
     guess = votes.argmax(0)
-    hits = [
-        float(np.mean(guess[cell[half:][masks[half:] == i]] == row))
-        for row, i in enumerate(ids)
-        if (masks[half:] == i).any()
-    ]
+    tested = ((row, masks[half:] == i) for row, i in enumerate(ids))
+    hits = [float(np.mean(guess[cell[half:][here]] == row)) for row, here in tested if here.any()]
     return {"balanced_accuracy": float(np.mean(hits)), "chance": 1 / len(ids)}
 
 

@@ -38,11 +38,9 @@ def background(rng: Rng, height: int, width: int, kinds: dict[str, float] | None
             mix = np.float32(rng.uniform(0.3, 0.9))
             image[:y1, x0:x1] += (paper.colours(x0, 0, x1 - x0, y1) - image[:y1, x0:x1]) * mix
     across = np.linspace(rng.uniform(-0.14, 0.14), rng.uniform(-0.14, 0.14), width, dtype=np.float32)
-    light = (
-        across[None, :] + np.linspace(rng.uniform(0, 0.1), rng.uniform(-0.16, 0.05), height, dtype=np.float32)[:, None]
-    )
+    down = np.linspace(rng.uniform(0, 0.1), rng.uniform(-0.16, 0.05), height, dtype=np.float32)
     patch = tile_crop(noise_tile(3), rng.integer(0, 255), rng.integer(0, 255), width, height)
-    light = light + patch * np.float32(rng.uniform(0.0, 0.03))
+    light = across[None, :] + down[:, None] + patch * np.float32(rng.uniform(0.0, 0.03))
     image *= (1 + light)[..., None]
     return image, horizon
 

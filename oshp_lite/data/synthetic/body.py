@@ -76,7 +76,7 @@ def arm_shapes(fig: Figure, side: str) -> list[Shape]:
     upper, lower = atom("skin", "upper-arm", side), atom("skin", "lower-arm", side)
     n = across(wr, ha)
     inward = n if float(n @ (fig.at("pelvis") - wr)) > 0 else -n
-    thumb = (wr + (ha - wr) * t + inward * out * s for t, out in ((0.25, 0.012), (0.72, 0.027)))
+    thumb, tip = (wr + (ha - wr) * t + inward * out * s for t, out in ((0.25, 0.012), (0.72, 0.027)))
     return [
         (ellipse(sh, 0.0285 * k, 0.0285 * k), upper),
         (limb(sh, el, UPPER_ARM * k), upper),
@@ -85,7 +85,7 @@ def arm_shapes(fig: Figure, side: str) -> list[Shape]:
         (ellipse(wr, 0.0143 * k, 0.0143 * k, n=12), lower),
         (limb(wr, ha, HAND * s), lower),
         (ellipse(ha, 0.0135 * s, 0.0125 * s, n=12), lower),
-        (limb(*thumb, np.array([0.008, 0.008, 0.0065, 0.005]) * s), lower),
+        (limb(thumb, tip, np.array([0.008, 0.008, 0.0065, 0.005]) * s), lower),
     ]
 
 

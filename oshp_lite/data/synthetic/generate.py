@@ -79,18 +79,13 @@ def generate(
         details={"generator": {"name": "figures", "version": GENERATOR_VERSION, "seed": seed, "size": size}},
     )
     with writer:
-        todo = [] if writer.done else [job for job in jobs if not writer.has(job[1])]
-        scenes = _draw_all(name, seed, [index for _, _, index in todo], size, workers)
-        bar = tqdm(total=len(jobs), desc=name, unit="scene", disable=not progress or writer.done)
-        with bar:
-            for phase, stem, _ in () if writer.done else jobs:
-                if writer.has(stem):
-                    writer.keep(phase, stem)
-                else:
-                    drawn = next(scenes)
-                    persons = drawn.persons if what.people[1] > 1 else None
-                    writer.add(phase, stem, drawn.image, drawn.mask(what.label_space), instances=persons, quality=90)
-                bar.update()
+        work = [] if writer.done else jobs
+        scenes = _draw_all(name, seed, [index for _, stem, index in work if not writer.has(stem)], size, workers)
+        for phase, stem, _ in tqdm(work, desc=name, unit="scene", disable=not progress or writer.done):
+            if not writer.keep(phase, stem):
+                drawn = next(scenes)
+                persons = drawn.persons if what.people[1] > 1 else None
+                writer.add(phase, stem, drawn.image, drawn.mask(what.label_space), instances=persons, quality=90)
     return open_dataset(root)
 
 

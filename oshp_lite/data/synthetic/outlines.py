@@ -71,13 +71,7 @@ def across(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def limb(
-    a: np.ndarray,
-    b: np.ndarray,
-    radii: np.ndarray,
-    t0: float = 0.0,
-    t1: float = 1.0,
-    bow: float = 0.0,
-    hem: float = 0.0,
+    a: np.ndarray, b: np.ndarray, radii: np.ndarray, t0: float = 0, t1: float = 1, bow: float = 0, hem: float = 0
 ) -> np.ndarray:
     """A tapered strip along a -> b between the fractions t0 and t1, as a polygon.
 

@@ -27,7 +27,8 @@ from oshp_lite.data.synthetic.skeleton import SIDES, Figure
 from oshp_lite.data.synthetic.textures import Cloth, Flat, hair_tone, skin_tone
 from oshp_lite.data.synthetic.wardrobe import Outfit
 
-Shapes, Folds = Sequence[Shape], Sequence[gar.Fold]
+Shapes = Sequence[Shape]
+Folds = Sequence[gar.Fold]
 
 
 class Person:
