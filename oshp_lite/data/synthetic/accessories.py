@@ -197,8 +197,8 @@ def bag_shapes(fig: Figure, kind: str, side: str, rng: Rng) -> tuple[list[Shape]
             return [(body, a)], True
         top, w = hand + down * 0.055 * s, 0.15 * s * big
         box = bag_body(top, w, 0.125 * s * big, rng, rng.uniform(-0.1, 0.1))
-        ends = ((hand + x * d * 0.004 * s, top + x * d * w * 0.32 + down * 0.012 * s, d) for d in (-1, 1))
-        return [(box, a), *((strap(p, q, 0.011 * s, x * d * 0.012 * s), a) for p, q, d in ends)], True
+        handles = ((hand + x * d * 0.004 * s, top + x * d * w * 0.32 + down * 0.012 * s, d) for d in (-1, 1))
+        return [(box, a), *((strap(p, q, 0.011 * s, x * d * 0.012 * s), a) for p, q, d in handles)], True
     sh = fig.at("shoulder", side)
     centre, u, half = torso_rows(fig, np.array([0.06, 0.85]))
     out = np.sign(float((sh - centre[0]) @ u[0])) or 1.0
