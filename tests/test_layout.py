@@ -99,7 +99,6 @@ def test_optional_masks(tmp_path: Path) -> None:
             writer.add(phase, f"{number}", encode_jpeg(photo(number)), mask, foreground=coarse, instances=persons)
     made = open_dataset(tmp_path / "toy")
     assert made.has_foreground
-    assert made.has_instances
     sample = made.sample("1", mirror=True)
     assert np.array_equal(sample.foreground, coarse[:, ::-1])
     assert np.array_equal(made.instances("1"), persons)

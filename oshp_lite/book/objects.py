@@ -58,7 +58,7 @@ def object_scene(kind: str, seed: int, index: int, size: int = 128) -> tuple[NDA
     if kind not in _SHAPES:
         raise ValueError(f"there is no object called {kind!r}; choose one of {', '.join(OBJECTS)}")
     rng = Rng("object", kind, seed, index)
-    place, _ = background(Rng("object place", kind, seed, index), size, size)
+    place = background(Rng("object place", kind, seed, index), size, size)
     angle = rng.uniform(-2.6, -0.5)
     canvas = Canvas(place, (cos(angle), sin(angle)))
     canvas.person = 1

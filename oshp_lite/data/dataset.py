@@ -171,11 +171,6 @@ class OneShotDataset:
         """True when foreground masks lie beside the class masks."""
         return (self.root / FOREGROUND).is_dir()
 
-    @cached_property
-    def has_instances(self) -> bool:
-        """True when person-id masks are there."""
-        return (self.root / INSTANCES).is_dir()
-
     def image_path(self, stem: str) -> Path:
         """Where a photo lies."""
         return picture_path(self.root, IMAGES, stem)
@@ -214,7 +209,8 @@ class OneShotDataset:
 
     def instances(self, stem: str) -> np.ndarray | None:
         """Person ids (0 nobody, 1, 2, ..., 255 ignore), uint8 [H,W]; None when the dataset has no person ids."""
-        return read_mask(self.mask_path(stem, INSTANCES)) if self.has_instances else None
+        path = self.mask_path(stem, INSTANCES)
+        return read_mask(path) if path.parent.is_dir() else None
 
     def sample(self, stem: str, *, mirror: bool = False) -> Sample:
         """Photo, class mask and foreground of one size, or those of the mirrored photo.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from tqdm import tqdm
 
 from oshp_lite.data.dataset import (
     CLASSES,
@@ -204,6 +205,15 @@ class DatasetWriter:
             path = picture_path(self.folder, CLASSES, stem)
             self._presence[phase][stem] = self._space.present(read_mask(path), f"mask {path}")
         return there
+
+    def missing(
+        self, stems: Mapping[Phase, Sequence[str]], *, unit: str = "photo", progress: bool = False
+    ) -> Iterator[tuple[Phase, str]]:
+        """The photos that are yet to be added, in list order and with a bar; those that are there already are kept."""
+        work = [] if self.done else [(phase, stem) for phase in PHASES for stem in stems[phase]]
+        for phase, stem in tqdm(work, desc=self.name, unit=unit, disable=not progress or self.done):
+            if not self.keep(phase, stem):
+                yield phase, stem
 
     def add(
         self,

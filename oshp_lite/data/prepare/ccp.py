@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from oshp_lite.data.dataset import Phase, check_sizes, open_dataset
+from oshp_lite.data.dataset import check_sizes, open_dataset
 from oshp_lite.data.prepare import Preparation, TailorReport, whole_number
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
@@ -171,14 +170,10 @@ def tailor(
         details={"source": SOURCE, "max_side": max_side, "left_out": dict.fromkeys(plan.left_out, NO_FOREGROUND)},
     )
     with writer:
-        parts: dict[Phase, tuple[str, ...]] = {"train": plan.train, "test": plan.test}
-        work = [] if writer.done else [(phase, stem) for phase, part in parts.items() for stem in part]
         tagged = label_space("ccp")
-        for phase, stem in tqdm(work, desc="CCP-OS", unit="photo", disable=not progress or writer.done):
-            if not writer.keep(phase, stem):
-                image, tags = (shrink(array, max_side) for array in _crop(root, stem, MARGIN))
-                whole = tagged.foreground(tags)
-                writer.add(phase, stem, image, tagged.merge(tags), foreground=whole, quality=QUALITY)
+        for phase, stem in writer.missing({"train": plan.train, "test": plan.test}, progress=progress):
+            image, tags = (shrink(array, max_side) for array in _crop(root, stem, MARGIN))
+            writer.add(phase, stem, image, tagged.merge(tags), foreground=tagged.foreground(tags), quality=QUALITY)
     made = open_dataset(out)
     notes = [f"left out: {stem} ({reason})" for stem, reason in made.description["left_out"].items()]
     notes += [f"{len(others)} annotations are in no list and were left out, {others[0]} among them"] if others else []

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from oshp_lite.data.dataset import OneShotDataset, Phase, open_dataset
+from oshp_lite.data.dataset import OneShotDataset, open_dataset
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_bytes
@@ -59,9 +58,7 @@ def hold_out(source: OneShotDataset, chosen: Fold, root: Path, *, progress: bool
         details={"held_out_from": source.name},
     )
     with writer:
-        work = [] if writer.done else list(enumerate(stems))
-        for number, stem in tqdm(work, desc=writer.name, disable=not progress or writer.done):
-            phase: Phase = "train" if number < n_train else "test"
+        for phase, stem in writer.missing({"train": stems[:n_train], "test": stems[n_train:]}, progress=progress):
             mask, foreground = source.mask(stem), source.foreground(stem)
             gone = np.isin(source.space.merge(mask), chosen.novel)
             photo = read_bytes(source.image_path(stem))

@@ -22,7 +22,6 @@ from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
 from oshp_lite.files import cannot_read, read_mask, sha256_json
-from oshp_lite.labels import LabelSpace
 
 VERSION = 1
 OFFICIAL = "https://github.com/Charleshhy/One-shot-Human-Parsing"
@@ -32,10 +31,10 @@ _PARTS = {"all": "", "train": "training ", "test": "validation "}
 _ARCHIVES = {".zip", ".gz", ".tar", ".rar"}
 
 
-@dataclass(frozen=True)
 class RawLayout(Preparation):
     """A raw dataset: its folders (path endings) and the numbers of the papers' protocol (facts A.3 to A.5).
 
+    where          what it is and where it is had, before "as linked in the README of ..."
     images, masks  the folders that hold them: one a phase where the raw dataset is cut already, one under "all" where
                    only the official lists say which is which
     mirrored       folders with mirrored masks, where at hand: alternatives of each, the likeliest first
@@ -44,39 +43,24 @@ class RawLayout(Preparation):
                    pairs exist (the authors' LIP and CIHP indexes are not public in the repository)
     """
 
-    name: str
-    where: str
-    images: Mapping[str, str]
-    masks: Mapping[str, str]
-    mirrored: tuple[tuple[str, ...], ...] = ()
-    instances: tuple[tuple[str, ...], ...] = ()
-    test_split: int | None = None
     published_pairs = True
 
-    @property
-    def source(self) -> str:
-        """What it is and where it is had."""
-        return f"{self.where} as linked in the README of {OFFICIAL}"
-
-    @property
-    def space(self) -> LabelSpace:
-        """Label space of the masks."""
-        return dataset_spec(self.name).space
-
-    @property
-    def list_folder(self) -> str:
-        """Name of the dataset's folder in the official tree (ATR_OS)."""
-        return self.name.upper().replace("-", "_")
-
-    @property
-    def train_split(self) -> int:
-        """Query photos in training, by the papers."""
-        return dataset_spec(self.name).train_queries or 0
-
-    @property
-    def about(self) -> str:  # type: ignore[override]
-        """What the command does."""
-        return f"Bring {self.source} into the one-shot form, as links or copies."
+    def __init__(
+        self,
+        name: str,
+        where: str,
+        images: Mapping[str, str],
+        masks: Mapping[str, str],
+        mirrored: Sequence[Sequence[str]] = (),
+        instances: Sequence[Sequence[str]] = (),
+        test_split: int | None = None,
+    ) -> None:
+        self.name, self.images, self.masks, self.mirrored, self.instances = name, images, masks, mirrored, instances
+        self.spec, self.test_split = dataset_spec(name), test_split
+        self.space, self.train_split = self.spec.space, self.spec.train_queries or 0
+        self.list_folder = name.upper().replace("-", "_")  # in the official tree
+        self.source = f"{where} as linked in the README of {OFFICIAL}"
+        self.about = f"Bring {self.source} into the one-shot form, as links or copies."
 
     def declare(self, parser: argparse.ArgumentParser) -> None:
         """Add the options beside --out and --force."""
@@ -239,7 +223,7 @@ def _lists(
             f"{layout.list_folder}); take them from {OFFICIAL}"
         )
     _check_complete(sorted(raw.mask), raw.image, "photos with a mask", layout)
-    published = sum(dataset_spec(layout.name).photos or (0, 0))
+    published = sum(layout.spec.photos or (0, 0))
     if len(raw.image) != published:
         notes.append(f"{len(raw.image)} photos, while {layout.name} has {published}: the parts are not its own")
     if "all" not in raw.stems:
@@ -358,8 +342,7 @@ def tailor(
     )
     instances = raw.instances if len(raw.instances) >= len(work) else {}
     with writer:
-        work = [] if writer.done else work
-        for phase, stem in tqdm(work, desc=layout.name, unit="photo", disable=not progress or writer.done):
+        for phase, stem in writer.missing(stems, progress=progress):
             mirror, persons = raw.mirrored.get(stem), instances.get(stem)
             writer.add(phase, stem, raw.image[stem], raw.mask[stem], mirrored=mirror, instances=persons, copy=copy)
     made = open_dataset(out)

@@ -7,8 +7,8 @@ Left and right are the person's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ LEGS = ("upper-leg", "lower-leg")
 SIDED = ("arm", "leg", "shoe")  # classes that ATR, LIP and CIHP split into left and right
 
 
-@dataclass(frozen=True)
-class Atom:
+class Atom(NamedTuple):
     """One finest label: material, body part under it ("none" for a bag) and the person's own side ("" if neither)."""
 
     material: str
@@ -35,38 +34,32 @@ class Atom:
 
 
 def _table() -> tuple[Atom, ...]:
-    atoms = [Atom("background", "none")]
-    atoms += [Atom(m, "head") for m in ("hair", "face", "hat", "sunglasses")]
-    atoms += [Atom("skin", "neck"), Atom("bag", "none")]
-    on_torso = ("skin", "upper-clothes", "coat", "dress", "jumpsuit", "pants", "skirt", "belt", "sash", "scarf")
-    atoms += [Atom(m, "torso") for m in on_torso]
-    for part in ARMS:
-        for material in ("skin", "upper-clothes", "coat", "dress", "jumpsuit"):
-            atoms += [Atom(material, part, side) for side in SIDES]
-    atoms += [Atom("glove", "lower-arm", side) for side in SIDES]
-    for part in LEGS:
-        for material in ("skin", "upper-clothes", "coat", "dress", "jumpsuit", "pants", "skirt", "socks"):
-            atoms += [Atom(material, part, side) for side in SIDES]
-    atoms += [Atom("shoe", "lower-leg", side) for side in SIDES]
-    return tuple(atoms)
+    cloth = ("skin", "upper-clothes", "coat", "dress", "jumpsuit")
+    limbs = [(part, material) for part in ARMS for material in cloth] + [("lower-arm", "glove")]
+    limbs += [(part, material) for part in LEGS for material in (*cloth, "pants", "skirt", "socks")]
+    return (
+        Atom("background", "none"),
+        *(Atom(material, "head") for material in ("hair", "face", "hat", "sunglasses")),
+        *(Atom("skin", "neck"), Atom("bag", "none")),
+        *(Atom(material, "torso") for material in (*cloth, "pants", "skirt", "belt", "sash", "scarf")),
+        *(Atom(material, part, side) for part, material in (*limbs, ("lower-leg", "shoe")) for side in SIDES),
+    )
 
 
 ATOMS: tuple[Atom, ...] = _table()
-_INDEX = {(a.material, a.part, a.side): i for i, a in enumerate(ATOMS)}
+_INDEX = {known: index for index, known in enumerate(ATOMS)}
 
 
 def atom(material: str, part: str, side: str = "") -> int:
     """The index of an atom in ATOMS; KeyError where there is no such atom."""
-    return _INDEX[material, part, side]
+    return _INDEX[Atom(material, part, side)]
 
 
 def _garment_class(a: Atom, space: str) -> str:
     """The meaning an atom takes in the ATR, LIP or CIHP label space (before sides are added)."""
     m = a.material
     if m == "skin":
-        if a.part == "neck":
-            return "torso-skin" if space == "cihp" else "face"
-        if a.part == "torso":  # only CIHP has a word for bare chest and midriff; the others count it with the neck
+        if a.part in ("neck", "torso"):  # only CIHP has a word for bare chest and midriff
             return "torso-skin" if space == "cihp" else "face"
         return "arm" if a.part in ARMS else "leg"
     if m == "jumpsuit" and space != "lip":  # only LIP has jumpsuits; elsewhere one is labelled as its two halves
@@ -93,16 +86,5 @@ def merge_table(space: str) -> np.ndarray:
         meaning = _pascal_class(a) if space == "pascal" else _garment_class(a, space)
         name = f"{a.side} {meaning}" if meaning in SIDED and space != "pascal" else meaning
         table[i] = target.id_of(name)
-    table.setflags(write=False)
-    return table
-
-
-@cache
-def mirror_table() -> np.ndarray:
-    """The atom with left and right exchanged, by atom: uint8 [256]."""
-    table = np.arange(256, dtype=np.uint8)
-    other = {"left": "right", "right": "left", "": ""}
-    for i, a in enumerate(ATOMS):
-        table[i] = atom(a.material, a.part, other[a.side])
     table.setflags(write=False)
     return table

@@ -17,9 +17,9 @@ def _rgb(c: np.ndarray) -> RGB:
     return r, g, b
 
 
-def background(rng: Rng, height: int, width: int, kinds: dict[str, float] | None = None) -> tuple[np.ndarray, float]:
-    """A place for figures: float32 [H, W, 3] in 0..255 and the height of the horizon line (pixels)."""
-    kind = rng.weighted(kinds or KINDS)
+def background(rng: Rng, height: int, width: int) -> np.ndarray:
+    """A place for people: float32 [H, W, 3] in 0..255."""
+    kind = rng.weighted(KINDS)
     horizon = rng.uniform(0.58, 0.86) * height
     small = Image.new("RGB", (max(width // 2, 8), max(height // 2, 8)))
     draw = ImageDraw.Draw(small)
@@ -42,7 +42,7 @@ def background(rng: Rng, height: int, width: int, kinds: dict[str, float] | None
     patch = tile_crop(noise_tile(3), rng.integer(0, 255), rng.integer(0, 255), width, height)
     light = across[None, :] + down[:, None] + patch * np.float32(rng.uniform(0.0, 0.03))
     image *= (1 + light)[..., None]
-    return image, horizon
+    return image
 
 
 def _studio(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float) -> None:

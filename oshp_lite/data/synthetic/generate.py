@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from oshp_lite.data.dataset import FORM, OneShotDataset, Phase, open_dataset
 from oshp_lite.data.synthetic.scenes import GENERATOR_VERSION, SPECS, Scene, scene, spec
 from oshp_lite.data.writer import DatasetWriter
@@ -64,8 +62,8 @@ def generate(
         raise UserError(f"{name} needs at least 8 training and 8 test scenes, not {n_train} and {n_test}; ask for more")
     if not 32 <= size <= 1024:
         raise UserError(f"a scene's size must be between 32 and 1024 pixels, not {size}; choose one in that range")
-    jobs: list[tuple[Phase, str, int]] = [("train", f"train_{i:06d}", i) for i in range(n_train)]
-    jobs += [("test", f"test_{i:06d}", TEST_FROM + i) for i in range(n_test)]
+    indices = {f"train_{i:06d}": i for i in range(n_train)} | {f"test_{i:06d}": TEST_FROM + i for i in range(n_test)}
+    stems = list(indices)
     writer = DatasetWriter(
         root,
         name=name,
@@ -79,13 +77,12 @@ def generate(
         details={"generator": {"name": "figures", "version": GENERATOR_VERSION, "seed": seed, "size": size}},
     )
     with writer:
-        work = [] if writer.done else jobs
-        scenes = _draw_all(name, seed, [index for _, stem, index in work if not writer.has(stem)], size, workers)
-        for phase, stem, _ in tqdm(work, desc=name, unit="scene", disable=not progress or writer.done):
-            if not writer.keep(phase, stem):
-                drawn = next(scenes)
-                persons = drawn.persons if what.people[1] > 1 else None
-                writer.add(phase, stem, drawn.image, drawn.mask(what.label_space), instances=persons, quality=90)
+        scenes = _draw_all(name, seed, [indices[stem] for stem in stems if not writer.has(stem)], size, workers)
+        parts: dict[Phase, list[str]] = {"train": stems[:n_train], "test": stems[n_train:]}
+        for phase, stem in writer.missing(parts, unit="scene", progress=progress):
+            drawn = next(scenes)
+            persons = drawn.persons if what.people[1] > 1 else None
+            writer.add(phase, stem, drawn.image, drawn.mask(what.label_space), instances=persons, quality=90)
     return open_dataset(root)
 
 

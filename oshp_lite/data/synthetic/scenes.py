@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import cos, sin
 
 import numpy as np
@@ -47,6 +46,15 @@ class Spec:
         return f"figures-{self.name.removeprefix('synth-')}"
 
 
+_LIP_CORE = (("pants", 0.66), ("skirt", 0.1), ("dress", 0.14), ("jumpsuit", 0.1))
+_LIP_HABITS = Habits(
+    _LIP_CORE, coat=0.4, hat=0.25, bag=0.3, sunglasses=0.12, scarf=0.08, gloves=0.1, barefoot=0.06, bald=0.04
+)
+_CIHP_CORE = (("pants", 0.62), ("skirt", 0.14), ("dress", 0.2), ("jumpsuit", 0.04))
+_CIHP_HABITS = Habits(
+    _CIHP_CORE, coat=0.4, hat=0.22, bag=0.25, sunglasses=0.14, scarf=0.08, gloves=0.07, barefoot=0.04, bald=0.03
+)
+
 SPECS: dict[str, Spec] = {
     "synth-atr": Spec("synth-atr", "atr", strong=0.05),
     "synth-lip": Spec(
@@ -60,17 +68,7 @@ SPECS: dict[str, Spec] = {
         back=0.1,
         children=0.12,
         occluders=0.2,
-        habits=Habits(
-            core=(("pants", 0.66), ("skirt", 0.1), ("dress", 0.14), ("jumpsuit", 0.1)),
-            coat=0.4,
-            hat=0.25,
-            bag=0.3,
-            sunglasses=0.12,
-            scarf=0.08,
-            gloves=0.1,
-            barefoot=0.06,
-            bald=0.04,
-        ),
+        habits=_LIP_HABITS,
     ),
     "synth-cihp": Spec(
         "synth-cihp",
@@ -84,17 +82,7 @@ SPECS: dict[str, Spec] = {
         back=0.08,
         children=0.15,
         occluders=0.15,
-        habits=Habits(
-            core=(("pants", 0.62), ("skirt", 0.14), ("dress", 0.2), ("jumpsuit", 0.04)),
-            coat=0.4,
-            hat=0.22,
-            bag=0.25,
-            sunglasses=0.14,
-            scarf=0.08,
-            gloves=0.07,
-            barefoot=0.04,
-            bald=0.03,
-        ),
+        habits=_CIHP_HABITS,
     ),
 }
 
@@ -110,15 +98,6 @@ class Scene:
     def mask(self, space: str) -> np.ndarray:
         """Raw ids uint8 [H, W] in the label space "atr", "lip", "cihp" or "pascal"."""
         return merge_table(space)[self.atoms]
-
-    @cached_property
-    def boxes(self) -> dict[int, tuple[int, int, int, int]]:
-        """The box (x0, y0, x1, y1), ends excluded, of every person that can be seen."""
-        out = {}
-        for k in np.unique(self.persons[self.persons > 0]).tolist():
-            ys, xs = np.nonzero(self.persons == k)
-            out[k] = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-        return out
 
 
 def spec(name: str) -> Spec:
@@ -143,7 +122,7 @@ def scene(name: str, seed: int, index: int, size: int = 256) -> Scene:
 
 def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
     rng = Rng(*key, "scene")
-    place, _ = background(Rng(*key, "place"), size, size)
+    place = background(Rng(*key, "place"), size, size)
     angle = rng.uniform(-2.6, -0.5)
     canvas = Canvas(place, (cos(angle), sin(angle)))
     n = rng.integer(*what.people)
