@@ -265,7 +265,7 @@ def test_stability_tells_supports_from_queries() -> None:
     assert isinstance(told, NotRun)
     assert "query photo" in told.reason
     static = replace(answers("support"), key=RunKey("eopnet", ATR, 1, "k", 0, "static"))
-    both = quantity(kind="stability", of=["eopnet", "eopnet:static"], label="x").measure(
+    both = quantity(kind="spread", of=["- eopnet", "+ eopnet:static"], label="x").measure(
         Results([answers("query"), static]), ATR
     )
     assert decide(both) == "reproduced"
@@ -330,7 +330,7 @@ COSTS = [{"rows": [{"method": name, "params_m": 1.0, "macs_g": 2.0, "fps": 3.0} 
 
 
 def test_every_claim_is_decided_when_everything_was_run(everything: Results) -> None:
-    verdicts = ledger(everything, "lite", [replace(claim, findings={}) for claim in CLAIMS], COSTS)
+    verdicts = ledger(everything, "lite", costs=COSTS, findings={})
     open_rows = [verdict for verdict in verdicts if verdict.word == "not run"]
     expected = {"aaai-novel-confused"}  # nothing is confused here
     assert {verdict.claim.id for verdict in open_rows} == expected
@@ -350,8 +350,7 @@ def test_nothing_run_is_said_so() -> None:
 
 
 def test_renderings_hold_every_row(everything: Results) -> None:
-    claims = [replace(claim, findings={ATR: "It was <tried> & failed."}) for claim in CLAIMS[:1]]
-    verdicts = ledger(everything, "lite", [*claims, *CLAIMS[1:]])
+    verdicts = ledger(everything, "lite", findings={(CLAIMS[0].id, ATR): "It was <tried> & failed."})
     table = list(csv.DictReader(io.StringIO(to_csv(verdicts))))
     assert [(row["claim"], row["dataset"], row["verdict"]) for row in table] == [
         (one.claim.id, one.dataset, one.word) for one in verdicts

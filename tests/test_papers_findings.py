@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from oshp_lite.study.claims import CLAIMS, ledger, with_numbers
+from oshp_lite.study.claims import CLAIMS, FINDINGS, ledger, with_numbers
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import families
 from oshp_lite.study.records import Measured, Results, RunKey
@@ -16,21 +16,20 @@ RESULTS = Results(read_committed("lite")[0].values())
 
 def test_findings_name_datasets_and_fill_their_numbers() -> None:
     known = {name for profile in ("lite", "paper") for name in families(profile).values()}
-    for claim in CLAIMS:
-        assert set(claim.findings) <= known
-        for text in claim.findings.values():
-            filled = with_numbers(text, RESULTS)
-            assert filled.endswith(".")
-            assert 40 < len(filled) < 900
-            assert "{" not in filled
-            assert "to not run" not in filled
+    assert {claim for claim, _ in FINDINGS} <= {claim.id for claim in CLAIMS}
+    assert {dataset for _, dataset in FINDINGS} <= known
+    for text in FINDINGS.values():
+        filled = with_numbers(text, RESULTS)
+        assert filled.endswith(".")
+        assert 40 < len(filled) < 900
+        assert "{" not in filled
+        assert "to not run" not in filled
 
 
 def test_no_score_in_a_finding_is_typed_by_hand() -> None:
     """Scores have a decimal; what is left of those are settings (0.2, 0.999), below one."""
-    for claim in CLAIMS:
-        for text in claim.findings.values():
-            assert not re.search(r"\d\d\.\d|[1-9]\.\d|\d %", re.sub(r"\{[^}]*\}", "", text)), claim.id
+    for place, text in FINDINGS.items():
+        assert not re.search(r"\d\d\.\d|[1-9]\.\d|\d %", re.sub(r"\{[^}]*\}", "", text)), place
 
 
 def test_what_findings_say_in_words_is_what_the_records_hold() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 from claims_made_up import ATR, above, flat, run
@@ -59,15 +58,16 @@ def test_equal_findings_stand_once_and_bare_datasets_take_a_line() -> None:
     runs = [run(RunKey(name, data, 1, "k"), flat(skill)) for data in (ATR, "ccp-os") for name, skill in lost.items()]
     weights = "needs SAM weights: pip install 'oshp-lite[sam]', then set OSHP_SAM_WEIGHTS to a folder"
     reasons = {RunKey("persam", data, 1, "k"): weights for data in families("lite").values()}
-    said = replace(claim, findings={ATR: "Nobody knows why.", "ccp-os": "Nobody knows why."})
-    verdicts = ledger(Results(runs, reasons), "lite", [said])
+    said = dict.fromkeys([(claim.id, ATR), (claim.id, "ccp-os")], "Nobody knows why.")
+    verdicts = ledger(Results(runs, reasons), "lite", [claim], findings=said)
     page, text = to_html(verdicts), to_markdown(verdicts)
     assert page.count("Nobody knows why.") == text.count("Nobody knows why.") == 1
     assert "<b>synth-atr, ccp-os, not reproduced:</b> Nobody knows why." in page
     assert "<b>synth-lip, synth-cihp</b>: not run yet" in page
     assert "needs SAM weights (see notebook 08)" in page
     assert "OSHP_SAM_WEIGHTS" not in page
-    other = ledger(Results(runs, reasons), "lite", [replace(claim, findings={ATR: "One.", "ccp-os": "Two."})])
+    said = {(claim.id, ATR): "One.", (claim.id, "ccp-os"): "Two."}
+    other = ledger(Results(runs, reasons), "lite", [claim], findings=said)
     assert "<b>synth-atr, not reproduced:</b> One." in to_html(other)
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import product
 from typing import Any
@@ -36,11 +35,8 @@ COLUMNS = (
 )
 _MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not run": "-"}
 _DIGITS = {"points": (1, " points"), "relative": (2, ""), "correlation": (2, "")}
-_WORDS = {
-    **{name: f"{name} mIoU" for name in ("novel", "human", "base")},
-    "accuracy": "overall accuracy",
-    "bi_miou": "Bi-mIoU",
-    "novel_accuracy": "novel accuracy",
+_WORDS = {"accuracy": "overall accuracy", "bi_miou": "Bi-mIoU", "novel_accuracy": "novel accuracy"}
+_WORDS |= {
     "base-novel": "base minus novel mIoU",
     "params_m": "parameters",
     "macs_g": "MACs",
@@ -58,7 +54,6 @@ class Claim:
     decides   for readers: which runs and which measure decide
     families  the dataset families it is about; "ccp" is ours and stands beside them
     also      quantities shown beside it that decide nothing (rows that the papers do not have, screened contenders)
-    findings  dataset -> what we say where it does not reproduce
     """
 
     id: str
@@ -69,47 +64,50 @@ class Claim:
     decides: str = ""
     families: tuple[str, ...] = ("atr", "lip", "cihp", "ccp")
     also: tuple[Quantity, ...] = ()
-    findings: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 # ------------------------------------------------------------------------------------------------- reading the table
 
 _TABLE = yaml.safe_load((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
 _GROUPS = {**_TABLE["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
+FINDINGS = {
+    (claim, dataset): text
+    for claim, datasets, text in ((*place.split(" on "), text) for place, text in _TABLE["findings"].items())
+    for dataset in datasets.split(", ")
+}
+"""(claim, dataset) -> what we say where it does not reproduce."""
 
 
-def side(text: str, protocol: str = "journal", way: str = "k", **more: Any) -> Side:
-    """Return the runs that "± method:ablation/condition@way measure" names; sign and measure may be left out.
+def side(text: str, protocol: str = "journal") -> Side:
+    """Return the runs that "± method:ablation/condition@way measure" names, as much of it as there is.
 
     UserError for an unknown method.
     """
-    named = re.fullmatch(r"(?:([+-]) )?([a-z_]+)(?::([\w.-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([a-z_-]+))?", text)
+    named = re.fullmatch(r"(?:([+-]) )?([a-z_]+)(?::([\w.-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([\w-]+))?", text)
     if named is None or named[2] not in METHODS:
         raise UserError(f"{text!r} in claims.yaml names no runs; write method:ablation/condition@way")
-    more = {"weight": -1.0 if named[1] == "-" else 1.0, "measure": named[6] or "human", **more}
-    own: Any = named[5] or way
-    return Side(named[2], named[3] or "", own, protocol=protocol, condition=named[4] or "", **more)
+    sign, method, ablation, condition, way, measure = named.groups("")
+    weight: Any = -1.0 if sign == "-" else 1.0
+    return Side(method, ablation, "1" if way == "1" else "k", measure or "human", weight, False, protocol, condition)
 
 
-def quantities(
-    part: Mapping[str, Any], protocol: str = "journal", by: Sequence[str] = ("novel", "human")
-) -> Iterator[Quantity]:
+def quantities(part: Mapping[str, Any], protocol: str = "journal", by: Sequence[str] = ()) -> Iterator[Quantity]:
     """Yield the quantities of one part as `claims.yaml` writes it; `by` are the measures where it names none.
 
     UserError for a part of no known form.
     """
-    rule = "below" if "below" in part else "above"
-    runs = {name: _listed(part[name]) for name in ("first", rule, "of", "by") if name in part}
     if "of" in part:
-        sides = tuple(side(text, protocol) for text in runs["of"])
+        sides = tuple(side(text, protocol) for text in _listed(part["of"]))
         yield Quantity(part["label"], part.get("kind", "difference"), sides, float(part.get("bound", 0)))
         return
+    rule = "below" if "below" in part else "above"
     if not {"first", rule} <= part.keys():
         raise UserError(f"a part of claims.yaml has no known form: {dict(part)}")
-    way, screened, sign = str(part.get("way", "k")), part.get("screened", False), 1.0 if rule == "above" else -1.0
-    for measure, first, other in product(runs.get("by", by), runs["first"], runs[rule]):
-        one = side(first, protocol, way, measure=measure, weight=sign)
-        two = side(other, protocol, way, measure=measure, weight=-sign, screened=screened)
+    signs, way = ("+-" if rule == "above" else "-+"), f"@{part['way']}" if "way" in part else ""
+    measures = _listed(part.get("by", by or ["novel", "human"]))
+    for measure, *pair in product(measures, _listed(part["first"]), _listed(part[rule])):
+        one, two = (side(f"{sign} {run}{way} {measure}", protocol) for sign, run in zip(signs, pair, strict=True))
+        two = replace(two, screened=part.get("screened", False))
         kind, usual = ("cost", 1.0) if measure in COSTS else ("difference", 0.0)
         bound = float(part.get("bound", usual))
         yield Quantity(_label(one, two, rule, "" if bound == usual else f"{bound:g}"), kind, (one, two), bound)
@@ -122,35 +120,28 @@ def _listed(given: str | Sequence[str]) -> list[str]:
 
 def _label(one: Side, two: Side, rule: str, bound: str) -> str:
     """Return the words for one side above (or below) another."""
+    words = _WORDS.get(one.measure, f"{one.measure} mIoU")
     if one.way != two.way:
-        return f"{_WORDS[one.measure]} of {one.name}: {one.way}-way above {two.way}-way"
+        return f"{words} of {one.name}: {one.way}-way above {two.way}-way"
     against = f"more than {bound} points {rule} {two.name}" if bound else f"{rule} {two.name}"
     if bound and one.measure in COSTS:
         against = f"at most {bound} of {two.name}'s"
-    return f"{_WORDS[one.measure]}: {one.name} {against}{' (1-way)' if one.way == '1' else ''}"
+    return f"{words}: {one.name} {against}{' (1-way)' if one.way == '1' else ''}"
 
 
 def _claims(section: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Claim]:
     """Yield the claims of one entry: one, or one for each measure that it is repeated for."""
-    paper, families_of = section["paper"], tuple(entry.get("datasets", section["datasets"]))
+    paper, datasets = section["paper"], tuple(entry.get("datasets", section["datasets"]))
     for measure, words in entry.get("each", {"": ""}).items():
         parts, also = (
-            tuple(one for part in some for one in quantities(part, paper, [measure] if measure else ("novel", "human")))
+            tuple(one for part in some for one in quantities(part, paper, [measure] if measure else ()))
             for some in (entry.get("parts", [entry]), entry.get("also", ()))
         )
         name, statement = entry["id"].format(measure.split("_")[0]), entry["statement"].format(words)
-        texts = {
-            key.partition(" on ")[2]: text for key, text in _TABLE["findings"].items() if key.startswith(f"{name} on ")
-        }
-        findings = {dataset: text for datasets, text in texts.items() for dataset in datasets.split(", ")}
-        yield Claim(
-            name, paper, entry["where"], statement, parts, entry.get("decides", ""), families_of, also, findings
-        )
+        yield Claim(name, paper, entry["where"], statement, parts, entry.get("decides", ""), datasets, also)
 
 
-CLAIMS = tuple(
-    claim for section in _TABLE["sections"] for entry in section["claims"] for claim in _claims(section, entry)
-)
+CLAIMS = tuple(one for section in _TABLE["sections"] for entry in section["claims"] for one in _claims(section, entry))
 
 
 # ----------------------------------------------------------------------------------------------------- the one rule
@@ -235,8 +226,7 @@ def decide(outcome: Outcome | NotRun) -> str:
 
 def together(words: Iterable[str]) -> str:
     """Return the verdict on a claim from those on its quantities."""
-    present = set(words)
-    return next((word for word in ("not reproduced", "not run", "undecided") if word in present), "reproduced")
+    return max(words, key=("reproduced", "undecided", "not run", "not reproduced").index)
 
 
 def judge(
@@ -260,6 +250,7 @@ def ledger(
     profile: str = "lite",
     claims: Iterable[Claim] = CLAIMS,
     costs: Sequence[Mapping[str, Any]] = (),
+    findings: Mapping[tuple[str, str], str] = FINDINGS,
 ) -> list[Verdict]:
     """Return the verdicts of all claims on all datasets of a profile, claim by claim.
 
@@ -269,7 +260,7 @@ def ledger(
     ranks = [(one.get("variant") == "official", int(one.get("size", 0))) for one in costs]
     known = {row["method"]: row for row in costs[ranks.index(max(ranks))]["rows"]} if costs else {}
     return [
-        judge(claim, results, name, family, known, with_numbers(claim.findings.get(name, ""), results))
+        judge(claim, results, name, family, known, with_numbers(findings.get((claim.id, name), ""), results))
         for claim in claims
         for family, name in families(profile).items()
         if family in claim.families
@@ -291,8 +282,7 @@ def with_numbers(text: str, results: Results) -> str:
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, int]:
     """Return how many rows (a claim on a dataset) have each verdict."""
-    counted = Counter(verdict.word for verdict in verdicts)
-    return {word: counted[word] for word in VERDICTS}
+    return {word: sum(verdict.word == word for verdict in verdicts) for word in VERDICTS}
 
 
 def summary_line(verdicts: Sequence[Verdict]) -> str:

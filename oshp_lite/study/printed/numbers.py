@@ -30,20 +30,24 @@ _COSTS = {"macs": "MACs (G)", "params": "parameters (M)", "fps": "frames per sec
 
 @dataclass(frozen=True)
 class Printed:
-    """One printed number: its value and digits, the place it stands at, and what does not add up about it (or "")."""
+    """One printed number: its value and digits, the place it stands at, and what does not add up about it (or "").
+
+    In running text `table` is the section, `row` what the number says in our words, and `column` empty.
+    """
 
     value: float
     text: str
     paper: str
     table: str
     row: str
-    column: str
+    column: str = ""
     flag: str = ""
 
     @property
     def source(self) -> str:
         """The place in words."""
-        return f"{PAPER_NAMES[self.paper]}, {self.table}, {self.row}, {column_name(self.column)}"
+        place = f"{PAPER_NAMES[self.paper]}, {self.table}, {self.row}"
+        return f"{place}, {column_name(self.column)}" if self.column else place
 
 
 @dataclass(frozen=True)
@@ -76,20 +80,6 @@ class PrintedTable:
         """The number of a method in a column, or None (no such row or column, or a dash)."""
         row = self.row(method, ablation)
         return None if row is None else row.cells.get(column)
-
-
-@dataclass(frozen=True)
-class Prose:
-    """A number that stands in running text: `says` in our words, `near` the few words that it stands in."""
-
-    id: str
-    value: float
-    text: str
-    unit: str
-    says: str
-    where: str
-    near: str
-    paper: str
 
 
 @dataclass(frozen=True)
@@ -164,8 +154,7 @@ def _implied_flags() -> Iterator[Flag]:
         # human is known to 0.05, worth 0.05 * 12 / 9 in the base score, novel to 0.05 * 3 / 9; base itself to 0.05
         if abs(expected - said.value) > ROUNDING * (12 + 3) / 9 + ROUNDING:
             says = f"printed {said.value:g}, but novel {novel:g} and human {human:g} imply {expected:.1f}"
-            place = f"{PAPER_NAMES[said.paper]}, {said.where}, {said.says}"
-            yield Flag("implied", place, says, said.value, expected)
+            yield Flag("implied", said.source, says, said.value, expected)
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
@@ -219,13 +208,13 @@ def printed_table(name: str) -> PrintedTable:
     return tables[name]
 
 
-def prose(name: str) -> Prose:
+def prose(name: str) -> Printed:
     """One number of the papers' running text. Raises UserError for an unknown id."""
-    known = {entry["id"]: (paper, entry) for paper, whole in content().items() for entry in whole.get("prose", ())}
+    known = {one["id"]: (paper, one) for paper, whole in content().items() for one in whole.get("prose", ())}
     if name not in known:
         raise UserError(f"no number of the text is called {name!r}; there are {', '.join(known)}")
-    paper, entry = known[name]
-    return Prose(**{**entry, "value": float(entry["value"]), "text": str(entry["value"]), "paper": paper})
+    paper, one = known[name]
+    return Printed(float(one["value"]), str(one["value"]), paper, one["where"], one["says"])
 
 
 def flags() -> tuple[Flag, ...]:
