@@ -10,6 +10,8 @@ import pytest
 
 from oshp_lite.cli import main
 from oshp_lite.errors import UserError
+from oshp_lite.models.complexity import total_macs
+from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.study import cost
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.records import Results
@@ -22,7 +24,7 @@ def lite() -> dict[str, Any]:
 
 
 def test_eopnets_counts_at_512_pixels_are_the_known_ones() -> None:
-    found = cost.eopnet_macs("official", 512)
+    found = total_macs(EOPNetConfig.preset("official", n_ids=cost.CLASSES + 1), (512, 512), cost.CLASSES)
     assert {name: round(count / 1e9, 2) for name, count in found.items()} == {
         "full": 243.59,
         "no_agm": 141.35,
@@ -32,8 +34,9 @@ def test_eopnets_counts_at_512_pixels_are_the_known_ones() -> None:
 
 def test_counts_of_a_running_answer_agree_with_those_by_parts() -> None:
     found = cost.measure_costs("official", size=64, methods=["eopnet", "popnet"], seconds=0)
+    parts = total_macs(EOPNetConfig.preset("official", n_ids=cost.CLASSES + 1), (64, 64), cost.CLASSES)
     eopnet, popnet = found["rows"]
-    assert eopnet["convs_g"] == pytest.approx(cost.eopnet_macs("official", 64)["inference"] / 1e9, rel=1e-6)
+    assert eopnet["convs_g"] == pytest.approx(parts["inference"] / 1e9, rel=1e-6)
     assert eopnet["convs_g"] <= eopnet["macs_g"] < 1.01 * eopnet["convs_g"]
     assert eopnet["params_m"] == pytest.approx(44.22, abs=0.01)
     assert popnet["params_m"] == pytest.approx(85.88, abs=0.01)  # the two-stage form, and the journal's 85.8

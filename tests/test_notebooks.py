@@ -169,8 +169,10 @@ def test_runs_under_papermill(path: Path, tmp_path: Path) -> None:
         target=tmp_path / path.name,
         parameters={"profile": "smoke"} if "profile" in known else {},
         timeout=900,
-        data=str(tmp_path / "data"),
-        runs=str(tmp_path / "runs"),
-        threads=1,
+        environment={
+            "OSHP_DATA": str(tmp_path / "data"),
+            "OSHP_RUNS": str(tmp_path / "runs"),
+            "OMP_NUM_THREADS": "1",
+        },
     )
     assert run_job(job) == ""

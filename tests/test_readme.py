@@ -10,7 +10,7 @@ import pytest
 
 from oshp_lite.cli import main
 from oshp_lite.errors import UserError
-from oshp_lite.study.readme import update_readme
+from oshp_lite.study.exhibits import update_readme
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import read_committed
 

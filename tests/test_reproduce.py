@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,10 @@ import pytest
 from oshp_lite import files as places
 from oshp_lite.cli import main
 from oshp_lite.data.registry import dataset_folder
+from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.study import notebooks, plan, references, reproduce
-from oshp_lite.study.execute import Outcome, Task, run_tasks
+from oshp_lite.study.execute import Executor, Outcome, Task, run_tasks
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.notebooks import load_notebook, save_notebook
 from oshp_lite.study.pages import math_svg, write_page
@@ -178,15 +179,17 @@ def test_all_that_a_notebook_can_reach_is_in_the_digest(tmp_path: Path, file: st
     assert reproduce.book_digest(tmp_path) != before
 
 
-def places_of(book: Path) -> reproduce.Places:
-    return reproduce.Places(str(book / "data"), str(book / "runs"), book / "out", 2)
+def executor(book: Path, profile: str, overrides: Sequence[str] = ()) -> Executor:
+    finder = plan.Finder(RunStore(book / "runs"), book / "data")
+    return Executor(book / "out" / "matrix", profile, finder, overrides=overrides)
 
 
 def test_plan_of_a_profile(book: Path) -> None:
-    jobs, listed = reproduce.notebook_jobs("quick", places_of(book))
+    jobs = reproduce.notebook_jobs(executor(book, "quick"))
     names = [job.target.stem for job, _ in jobs]
     assert names[0] == "07_train-synth-atr-fold1-kway", "the longest first"
-    assert [training.dataset for training in listed if training.missing] == ["ccp-os"]
+    listed = plan.trainings("quick", data=book / "data")
+    assert [training.config.data.dataset for training in listed if training.reason] == ["ccp-os"]
     assert jobs[0][0].parameters == {"profile": "quick", "dataset": "synth-atr", "fold": 1, "way": "k"}
     (tour,) = [job for job, _ in jobs if job.source.stem == "00_tour"]
     assert tour.parameters == {"profile": "quick"}
@@ -200,7 +203,7 @@ def test_given_folders_reach_the_processes_and_leave_the_environment_alone(
     orders: list[dict] = []
 
     def run_child(order: dict, environment: dict[str, str], **_: object) -> tuple[int, str]:
-        orders.append({"data": environment.get("OSHP_DATA"), "runs": environment.get("OSHP_RUNS")} | order)
+        orders.append({**order, "data": environment.get("OSHP_DATA"), "runs": environment.get("OSHP_RUNS")})
         return 1, "no luck"
 
     monkeypatch.setattr(notebooks, "run_child", run_child)
@@ -210,24 +213,25 @@ def test_given_folders_reach_the_processes_and_leave_the_environment_alone(
     before = dict(os.environ)
     words = ["--only", "00", "07", "--data", str(book / "here"), "--runs", str(book / "there")]
     assert main(["reproduce", "--profile", "smoke", *words]) == 1
-    assert {order["kind"] for order in orders} == {"notebook", "references"}
+    works = {order["work"] for order in orders}
+    assert works == {"papermill:execute_notebook", "oshp_lite.study.references:make"}
     assert {(order["data"], order["runs"]) for order in orders} == {(str(book / "here"), str(book / "there"))}
     assert dict(os.environ) == before
 
 
 def test_settings_reach_the_trainings_and_their_references(book: Path) -> None:
-    jobs, listed = reproduce.notebook_jobs("smoke", places_of(book), ["07"], ["train.minutes=0.5", "data.size=48"])
-    (kway, oneway) = listed
-    assert plan.training_config("smoke", kway).train.minutes == 0.5
-    assert plan.Training.read(json.loads(json.dumps(asdict(kway)))) == kway
-    assert kway.name != plan.Training("synth-atr", 1, "k").name, "kept apart from the profile's own"
+    settings = ["train.minutes=0.5", "data.size=48"]
+    jobs = reproduce.notebook_jobs(executor(book, "smoke", settings), ["07"])
+    (kway, oneway) = plan.trainings("smoke", settings)
+    assert kway.config.train.minutes == 0.5
+    assert kway.name != plan.trainings("smoke")[0].name, "kept apart from the profile's own"
     assert {job.target.stem for job, _ in jobs} == {f"07_train-{kway.name}", f"07_train-{oneway.name}"}
-    top = references.ceiling_config("smoke", "synth-atr", 1, kway.overrides)
+    top = references.ceiling_config("smoke", "synth-atr", 1, settings)
     assert (top.data.size, top.train.minutes, top.train.visible) == (48, 0.0, "all")
     with pytest.raises(UserError, match="unknown name 'minuets'"):
-        reproduce.notebook_jobs("smoke", places_of(book), [], ["train.minuets=1"])
+        reproduce.notebook_jobs(executor(book, "smoke", ["train.minuets=1"]))
     with pytest.raises(UserError, match="nothing"):
-        reproduce.notebook_jobs("smoke", places_of(book), [], ["model.options.nothing=1"])
+        reproduce.notebook_jobs(executor(book, "smoke", ["model.options.nothing=1"]))
 
 
 @pytest.mark.parametrize("word", ["03", "3", "03_broken", "03_broken.ipynb"])

@@ -63,13 +63,13 @@ def matrix(
     if list is not None or dry_run:
         what = "--dry-run shows all rows" if list is None else "--list names all rows"
         takes_only(context, f"list dry_run jobs threads limit no_notebooks out data runs {CHOICE}", what)
-    from oshp_lite.study.plan import numbered, plan_text
+    from oshp_lite.study.plan import plan_text
 
     rows, executor = _rows(profile, steps, datasets, only, set, data), _executor(context.params)
     if list == "json":
-        print(json.dumps([_listed(row, position, executor) for position, row in numbered(rows)], indent=1))
+        print(json.dumps([_listed(row, executor) for row in rows], indent=1))
     elif list == "text":
-        print_table([[position, row.name] for position, row in numbered(rows)], ("row", "name"))
+        print_table([[row.index, row.name] for row in rows], ("row", "name"))
     elif dry_run:
         print(plan_text(rows, executor.finder, executor.is_done, jobs))
     else:
@@ -127,12 +127,12 @@ def _executor(params: dict[str, Any]) -> Executor:
     )
 
 
-def _listed(row: Row, position: int, executor: Executor) -> dict[str, Any]:
+def _listed(row: Row, executor: Executor) -> dict[str, Any]:
     from oshp_lite.engine.runs import present_code
 
     fields = ("method", "dataset", "fold", "way", "seed", "ablation", "protocol", "condition")
     return {
-        "index": position,
+        "index": row.index,
         "name": row.name,
         "needs": [*row.needs],
         "code": present_code(row.config.model.method),
@@ -143,13 +143,11 @@ def _listed(row: Row, position: int, executor: Executor) -> dict[str, Any]:
 
 
 def _chosen(rows: list[Row], index: int | None, name: str | None, inits: bool) -> list[Row]:
-    from oshp_lite.study.plan import numbered
-
     if inits:
         return [row for row in rows if row.key is None]
     if index is None and name is None:
         return rows
-    hit = next((row for number, row in numbered(rows) if row.name == name or (row.key and number == index)), None)
+    hit = next((row for row in rows if row.name == name or (row.key and row.index == index)), None)
     if hit is None:
         last = sum(row.key is not None for row in rows) - 1
         wanted = f"row {index}" if name is None else f"row {name!r}"

@@ -48,7 +48,7 @@ def report(
     """Write the report again from what is there."""
     if readme:
         takes_only(context, "readme", "README.md is filled from the committed results alone")
-        from oshp_lite.study.readme import update_readme
+        from oshp_lite.study.exhibits import update_readme
 
         print("README.md: written" if update_readme() else "README.md: its results are those of the records")
         return

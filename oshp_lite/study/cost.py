@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +30,7 @@ from oshp_lite.study.speed import reference_episode
 CLASSES = 5
 """Support classes of an episode in the journal's Table 8 (section 6.7)."""
 
-
-@dataclass(frozen=True)
-class CostRow:
-    """One method. macs_g, convs_g: 10^9 multiply-accumulates of one prediction, and the share of convolutions.
-
-    params_m  10^6 parameters held; used_m those of layers that one prediction runs through (all where nothing tells)
-    fps       predictions a second with batch size 1 (the median one's)
-    relative  fps against EOP-Net's in the same run (None without it)
-    reason    why the numbers are missing ("" where they are not)
-    """
-
-    method: str
-    label: str
-    macs_g: float | None = None
-    convs_g: float | None = None
-    params_m: float | None = None
-    used_m: float | None = None
-    fps: float | None = None
-    relative: float | None = None
-    reason: str = ""
-
-    def __str__(self) -> str:
-        if self.reason:
-            return f"{self.label}: {self.reason}"
-        return f"{self.label}: {self.macs_g:.4g} G MACs, {self.params_m:.4g} M parameters, {self.fps:.3g} frames/s"
+NUMBERS = ("macs_g", "convs_g", "params_m", "used_m", "fps", "relative")
 
 
 def measure_costs(
@@ -73,22 +48,29 @@ def measure_costs(
     variant  "official", "paper" (Xception encoders) or "lite"; size: side of both photos in pixels
     seconds  least time of timing a method after one prediction that is not timed; 0 times that one, the only one
 
-    Raises UserError for an unknown method, variant or device. A method that cannot be built has a reason instead.
+    A row of a method holds numbers, or None for each and a `reason` why they are missing ("" where they are not):
+    macs_g, convs_g  10^9 multiply-accumulates of one prediction, and the share of convolutions
+    params_m         10^6 parameters held; used_m those of layers that one prediction runs through
+    fps, relative    predictions a second with batch size 1 (the median one's), and against EOP-Net's in the same run
+
+    Raises UserError for an unknown method, variant or device.
     """
     unknown = sorted(set(methods or ()) - set(METHODS))
     if unknown:
         raise UserError(f"unknown method {unknown[0]!r}; there are {', '.join(METHODS)}")
     if size < 32 or classes < 1:
         raise UserError(f"size {size} and classes {classes} make no pair; take at least 32 pixels and one class")
-    EOPNetConfig.preset(variant)  # says what variants there are before the first method is built
-    place = pick_device(device, "--device")
-    rows = []
+    counts = total_macs(EOPNetConfig.preset(variant, n_ids=classes + 1), (size, size), classes)
+    macs = {name: count / 1e9 for name, count in counts.items()}
+    place, rows = pick_device(device, "--device"), dict[str, dict[str, Any]]()
     for name in METHODS if methods is None else methods:
-        rows.append(_measure(name, variant, size, classes, place, seconds))
+        row = rows[name] = _measure(name, variant, size, classes, place, seconds)
         if tell is not None:
-            tell(str(rows[-1]))
-    own = next((row.fps for row in rows if row.method == "eopnet"), None)
-    relative = [row.fps / own if row.fps is not None and own is not None else None for row in rows]
+            numbers = "{macs_g:.4g} G MACs, {params_m:.4g} M parameters, {fps:.3g} frames/s"
+            tell(f"{row['label']}: {row['reason'] or numbers.format(**row)}")
+    own = rows.get("eopnet", {}).get("fps")
+    for row in rows.values():
+        row["relative"] = row["fps"] / own if row["fps"] and own else None
     about = provenance(device=str(place))
     return {
         "kind": "cost",
@@ -100,20 +82,24 @@ def measure_costs(
         "date": about["date"],
         "seconds": seconds,
         "clock": "one thread's own seconds" if _clock(place) is time.process_time else "seconds on the wall",
-        "rows": [asdict(row) | {"relative": ratio} for row, ratio in zip(rows, relative, strict=True)],
-        "notes": _notes(variant, size, classes),
+        "rows": list(rows.values()),
+        "notes": [
+            f"EOP-Net, {variant}, {size} px, {classes} classes, convolutions alone: {macs['full']:.4g} G with both "
+            f"modules and both coarse passes, {macs['no_agm']:.4g} G without the fine AGM, "
+            f"{macs['inference']:.4g} G as run here."
+        ],
         "provenance": about,
     }
 
 
-def _measure(name: str, variant: str, size: int, classes: int, place: torch.device, seconds: float) -> CostRow:
-    label = METHODS[name].label
+def _measure(name: str, variant: str, size: int, classes: int, place: torch.device, seconds: float) -> dict[str, Any]:
+    """Return a method's row, `relative` apart; one that cannot be built has a reason instead of numbers."""
+    row: dict[str, Any] = {"method": name, "label": METHODS[name].label}
     try:
         net = build(name, variant=variant, seed=0, n_ids=classes + 1, way="k").to(place).eval()
     except UserError as error:
-        return CostRow(name, label, reason=str(error))
-    held, tick = count_parameters(net), _clock(place)
-    spent: list[float] = []
+        return {**row, **dict.fromkeys(NUMBERS), "reason": str(error)}
+    held, tick, spent = count_parameters(net), _clock(place), list[float]()
 
     def predict() -> None:
         # a pair of its own each time: POPNet keeps the features of photos that it has seen
@@ -126,19 +112,14 @@ def _measure(name: str, variant: str, size: int, classes: int, place: torch.devi
 
     with _idle_layers(net) as idle, FlopCounterMode(display=False) as counter:
         predict()
-    used = held - sum(p.numel() for layer in idle.values() for p in layer.parameters(recurse=False))
+    used = held - sum(p.numel() for layer in idle for p in layer.parameters(recurse=False))
     while sum(spent[1:]) < seconds:
         predict()
     by_kind = counter.get_flop_counts()["Global"]
-    return CostRow(
-        name,
-        label,
-        macs_g=counter.get_total_flops() / 2e9,
-        convs_g=sum(count for kind, count in by_kind.items() if "convolution" in str(kind)) / 2e9,
-        params_m=held / 1e6,
-        used_m=used / 1e6,
-        fps=1 / statistics.median(spent[1:] or spent),
-    )
+    convs = sum(count for kind, count in by_kind.items() if "convolution" in str(kind))
+    values = (counter.get_total_flops() / 2e9, convs / 2e9, held / 1e6, used / 1e6)
+    fps = 1 / statistics.median(spent[1:] or spent)
+    return {**row, **dict(zip(NUMBERS, (*values, fps, None), strict=True)), "reason": ""}
 
 
 def _clock(place: torch.device) -> Callable[[], float]:
@@ -147,34 +128,16 @@ def _clock(place: torch.device) -> Callable[[], float]:
 
 
 @contextmanager
-def _idle_layers(net: nn.Module) -> Iterator[dict[int, nn.Module]]:
+def _idle_layers(net: nn.Module) -> Iterator[set[nn.Module]]:
     """Convolutions and normalisations that have not run since the block began."""
     kinds = (nn.Conv2d, nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
-    idle: dict[int, nn.Module] = {id(layer): layer for layer in net.modules() if isinstance(layer, kinds)}
-
-    def ran(layer: nn.Module, _: Any, __: Any) -> None:
-        idle.pop(id(layer), None)
-
-    handles = [layer.register_forward_hook(ran) for layer in list(idle.values())]
+    idle: set[nn.Module] = {layer for layer in net.modules() if isinstance(layer, kinds)}
+    handles = [layer.register_forward_hook(lambda layer, *_: idle.discard(layer)) for layer in idle]
     try:
         yield idle
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _notes(variant: str, size: int, classes: int) -> list[str]:
-    """EOP-Net's three counts: as the released code runs, without what it throws away, as it runs here."""
-    macs = {name: count / 1e9 for name, count in eopnet_macs(variant, size, classes).items()}
-    return [
-        f"EOP-Net, {variant}, {size} px, {classes} classes, convolutions alone: {macs['full']:.4g} G with both modules "
-        f"and both coarse passes, {macs['no_agm']:.4g} G without the fine AGM, {macs['inference']:.4g} G as run here."
-    ]
-
-
-def eopnet_macs(variant: str, size: int, classes: int = CLASSES) -> dict[str, int]:
-    """EOP-Net's multiply-accumulates of convolutions: `full`, `no_agm`, `inference` (see `models.complexity`)."""
-    return total_macs(EOPNetConfig.preset(variant, n_ids=classes + 1), (size, size), classes)
 
 
 def costs_folder() -> Path:

@@ -1,7 +1,4 @@
-"""All tables, figures and claims of a profile, made from the results at hand and written to files.
-
-The report shows them; notebooks ask for single figures (`figures.picture`, `figures.CHARTS`).
-"""
+"""All tables, figures and claims of a profile, written to files, and the results that README shows."""
 
 from __future__ import annotations
 
@@ -9,20 +6,23 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from oshp_lite.files import write_atomic
+from oshp_lite.errors import UserError
+from oshp_lite.files import project_root, read_json, write_atomic
 from oshp_lite.study import claims
 from oshp_lite.study.claims import Verdict
 from oshp_lite.study.cost import load_costs
-from oshp_lite.study.experiments import families
+from oshp_lite.study.experiments import METHODS, families
 from oshp_lite.study.figures import CHARTS, PICTURES, panels_of, picture, save_figure
 from oshp_lite.study.plan import Finder
-from oshp_lite.study.records import Measured, Results
-from oshp_lite.study.results import load_results
+from oshp_lite.study.records import Measured, NotRun, Results, RunKey
+from oshp_lite.study.results import load_results, read_committed
+from oshp_lite.study.statistics import bootstrap
 from oshp_lite.study.tables import Table, make_tables
-from oshp_lite.study.tables.table import write_table
+from oshp_lite.study.tables.table import fill, write_table
 
 CAPTIONS = {
     "eopnet8f": "Scores during training, with and without momentum prototypes (EOP-Net's Fig. 8)",
@@ -30,13 +30,18 @@ CAPTIONS = {
     "confusion": "Which parts are taken for which",
     "size_iou": "IoU against the size of a part",
 }
+BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
+"""Lines of README around its results; ORDER are its rows."""
+
+ORDER = ("eopnet", "popnet", "sgone", "panet", "ppnet", "finetune", "amp", "pfenet", "label_transfer")
+CONDITIONED = ("eopnet", "popnet", "sgone", "panet", "amp")
+"""Methods that were trained under both label conditions."""
 
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What a profile has to show: tables by id, the ledger, results; `figures` id -> (title, files written)."""
+    """What a profile has to show: results, tables by id, the ledger; `figures` id -> (title, files written)."""
 
-    profile: str
     results: Results
     tables: Mapping[str, Table]
     verdicts: Sequence[Verdict]
@@ -51,35 +56,91 @@ def make_exhibits(
     What cannot be read is left out; `problems` takes the reasons.
     """
     finder = finder or Finder()
-    problems = [] if problems is None else problems
     results = load_results(profile, finder=finder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         costs = load_costs()
-    problems += [str(warning.message).removeprefix("left out: ") for warning in caught]
-    tables = make_tables(results, costs=costs)
+    if problems is not None:
+        problems += [str(warning.message).removeprefix("left out: ") for warning in caught]
+    tables, verdicts = make_tables(results, costs=costs), claims.ledger(results, profile, costs=costs)
     for table in tables.values():
         write_table(table, folder / "tables")
-    verdicts = claims.ledger(results, profile, costs=costs)
-    for ending, text in (("csv", claims.to_csv(verdicts)), ("md", claims.to_markdown(verdicts))):
-        write_atomic(folder / f"claims.{ending}", text.encode())
-    figures = {
-        name: (title, save_figure(figure, folder / "figures", name))
-        for name, title, figure in _figures(profile, results, finder)
-    }
-    return Exhibits(profile, results, tables, verdicts, figures)
+    write_atomic(folder / "claims.csv", claims.to_csv(verdicts).encode())
+    write_atomic(folder / "claims.md", claims.to_markdown(verdicts).encode())
+    drawn = _figures(profile, results, finder)
+    figures = {name: (title, save_figure(figure, folder / "figures", name)) for name, title, figure in drawn}
+    return Exhibits(results, tables, verdicts, figures)
 
 
 def _figures(profile: str, results: Results, finder: Finder) -> Iterator[tuple[str, str, Figure]]:
     for name, title in PICTURES.items():
-        protocol = None
-        if name.startswith("popnet"):  # its own protocol where that was run, else the journal's
-            own = [keys[-1] for keys in panels_of(name, profile).values()]
-            protocol = None if any(isinstance(results.get(key), Measured) for key in own) else "journal"
-        yield name, title, picture(name, results, profile, protocol=protocol, finder=finder)
-    data = families(profile)
-    measured = {key.dataset for key in results.keys()}  # noqa: SIM118 - not a mapping
+        own = [results.get(keys[-1]) for keys in panels_of(name, profile).values()]
+        # POPNet's figures by its own protocol where that was run, else by the journal's
+        other = name.startswith("popnet") and not any(isinstance(run, Measured) for run in own)
+        yield name, title, picture(name, results, profile, protocol="journal" if other else None, finder=finder)
+    data, measured = families(profile), {key.dataset for key in results.keys()}  # noqa: SIM118 - not a mapping
     for name, chart in CHARTS.items():
         yield name, f"{CAPTIONS[name]}; {data['atr']}", chart(results, data["atr"])
         if name != "eopnet8f" and data["ccp"] in measured:
             yield f"{name}_{data['ccp']}", f"{CAPTIONS[name]}; {data['ccp']}", chart(results, data["ccp"])
+
+
+def results_block(results: Results) -> str:
+    """Return README's results as Markdown. UserError when a number that it shows is not on record."""
+
+    def seeds(method: str, dataset: str, way: Any = "k") -> int:
+        return len(results.seeds(RunKey(method, dataset, 1, way)))
+
+    def interval(method: str, dataset: str, measure: str, fold: int = 1, way: Any = "k") -> str:
+        runs = results.seeds(RunKey(method, dataset, fold, way))
+        if not runs:
+            return "not run"
+        mean, low, high = (100 * value for value in bootstrap(runs, measure))
+        return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+    def score(method: str, measure: str, ablation: str = "", condition: str = "") -> str:
+        run = results.get(RunKey(method, "synth-atr", 1, "k", 0, ablation, condition=condition))
+        return "not run" if isinstance(run, NotRun) else f"{100 * run.score(measure):.1f}"
+
+    def pairs(dataset: str) -> int:
+        run = results.get(RunKey("eopnet", dataset, 1, "k"))
+        return 0 if isinstance(run, NotRun) else len(run.counts)
+
+    def record(name: str, part: str) -> Any:
+        return read_json(project_root() / "notebooks" / "results" / f"{name}_fold1_kway.json")[part]
+
+    def earlier(name: str, part: str, measure: str) -> str:
+        scores = record(name, part)
+        return f"{100 * scores.get('scores', scores)[f'{measure}_miou']:.1f}"
+
+    def trivial(name: str) -> str:
+        return f"{100 * max(scores['novel_miou'] for scores in record(name, 'baselines').values()):.1f}"
+
+    ledger = claims.ledger(results, "lite", costs=load_costs())
+    words = ", ".join(f"{count} {word}" for word, count in claims.summary(ledger).items())
+    functions = {one.__name__: one for one in (seeds, interval, score, pairs, earlier, trivial)}
+    return fill(
+        "results.txt",
+        **functions,
+        datasets={"synth-atr": "synth-atr", "ccp-os": "CCP-OS (real photos)"},
+        methods=ORDER,
+        conditioned=CONDITIONED,
+        names={name: method.label for name, method in METHODS.items()}
+        | {"label_transfer": "label transfer (untrained)"},
+        n_claims=len({verdict.claim.id for verdict in ledger}),
+        verdicts=f"of its {len(ledger)} rows (a claim on a dataset) {words}",
+    )
+
+
+def update_readme(path: Path | None = None, results: Results | None = None) -> bool:
+    """Put the results between README's markers; return whether that changed it. UserError without the markers."""
+    path = path or project_root() / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    old, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{path} has no lines {BEGIN.strip()} and {END}; put them where the results belong")
+    new = results_block(results or Results(read_committed("lite")[0].values()))
+    if new != old:
+        write_atomic(path, f"{before}{begin}{new}{end}{after}".encode())
+    return new != old

@@ -1,7 +1,7 @@
 """Notebooks: their parameters and hashes, their execution through papermill, and what is stripped before they are kept.
 
-Why not trust papermill's metadata: after a cell's time-out it still says "completed"; so a notebook counts as done when
-its process left with 0 and no error is among its outputs, and only then its done marker is written.
+Papermill's metadata still says "completed" after a cell's time-out, so a notebook counts as done when its process left
+with 0 and no error is among its outputs; only then its done marker is written.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +26,13 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT = 1800
 """Seconds a single cell may take unless something else is given."""
 
+BACKEND = "module://matplotlib_inline.backend_inline"
 _NOISE = ("papermill", "widgets", "execution")
-
-# --------------------------------------------------------------------------------------- reading and writing
 
 
 def load_notebook(path: str | Path) -> dict[str, Any]:
     """Read a notebook (nbformat 4) as a dictionary. Raises UserError when it is missing or not a notebook."""
-    try:
-        notebook = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such notebook") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a notebook ({error})") from None
+    notebook = read_json(path)
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise UserError(f"{path} is not a notebook: it has no list of cells")
     return notebook
@@ -50,11 +46,7 @@ def save_notebook(path: str | Path, notebook: dict[str, Any]) -> None:
 
 def source_of(cell: dict[str, Any]) -> str:
     """The cell's source as one string."""
-    return _joined(cell.get("source", ""))
-
-
-def _joined(text: str | list[str]) -> str:
-    return text if isinstance(text, str) else "".join(text)
+    return "".join(cell.get("source", ""))
 
 
 def tags_of(cell: dict[str, Any]) -> list[str]:
@@ -64,65 +56,50 @@ def tags_of(cell: dict[str, Any]) -> list[str]:
 
 def title_of(notebook: dict[str, Any], default: str) -> str:
     """The first line of the first cell without its number signs."""
-    first = source_of(notebook["cells"][0]).splitlines() if notebook["cells"] else []
-    return first[0].lstrip("# ").strip() if first else default
-
-
-# ------------------------------------------------------------------------------------------------ parameters
+    text = source_of(notebook["cells"][0]) if notebook["cells"] else ""
+    return text.partition("\n")[0].lstrip("# ").strip() or default
 
 
 def default_parameters(notebook: dict[str, Any], name: str = "the notebook") -> dict[str, Any]:
     """Names and literal defaults of the `parameters` cell, in order.
 
-    Read by parsing the cell rather than by `papermill.inspect_notebook`, which gives the defaults as text and
-    guesses their types; a statement that is not `name = literal` raises UserError.
+    Parsed, since `papermill.inspect_notebook` guesses their types. UserError for a statement that is not
+    `name = literal`.
     """
     cells = [source_of(cell) for cell in notebook["cells"] if "parameters" in tags_of(cell)]
     try:
-        return {target: ast.literal_eval(value) for cell in cells[:1] for target, value in _assignments(cell)}
+        return dict(_assigned(statement) for cell in cells[:1] for statement in ast.parse(cell).body)
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{name}: its parameters cell must hold only `name = literal` lines ({error})") from None
+
+
+def _assigned(statement: ast.stmt) -> tuple[str, Any]:
+    match statement:
+        case (
+            ast.Assign(targets=[ast.Name(id=name)], value=value)
+            | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+        ):
+            return name, ast.literal_eval(value)
+    raise ValueError(f"line {statement.lineno} is something else")
 
 
 def check_parameters(notebook: dict[str, Any], given: dict[str, Any], name: str = "the notebook") -> dict[str, Any]:
     """The given parameters, each known to the notebook and of its default's type.
 
-    An int is taken where a float stands, anything where None stands, and None only where None stands or for text.
+    An int is taken where a float stands, anything where None stands, and None only where None stands.
     Raises UserError for an unknown name (papermill itself only warns) or another type.
     """
-    known = default_parameters(notebook, name)
-    checked: dict[str, Any] = {}
+    known, checked = default_parameters(notebook, name), dict(given)
     for key, value in given.items():
         if key not in known:
-            listed = ", ".join(known) or "none"
-            raise UserError(f"{name} has no parameter {key!r}; its parameters are: {listed}")
+            raise UserError(f"{name} has no parameter {key!r}; its parameters are: {', '.join(known) or 'none'}")
         default = known[key]
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+        if type(default) is float and type(value) is int:
+            checked[key] = value = float(value)
         if default is not None and type(value) is not type(default):
             wanted, got = type(default).__name__, type(value).__name__
             raise UserError(f"{name}: parameter {key!r} is a {wanted} (default {default!r}), got the {got} {value!r}")
-        checked[key] = value
     return checked
-
-
-def _assignments(source: str) -> list[tuple[str, ast.expr]]:
-    """Names and values of a cell that assigns literals; ValueError or SyntaxError for any other statement."""
-    pairs: list[tuple[str, ast.expr]] = []
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target, value = statement.targets[0], statement.value
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            target, value = statement.target, statement.value
-        else:
-            raise ValueError(f"line {statement.lineno} is something else")
-        if not isinstance(target, ast.Name):
-            raise ValueError(f"line {statement.lineno} assigns to something other than a name")
-        pairs.append((target.id, value))
-    return pairs
-
-
-# ------------------------------------------------------------------------------------- freshness and tidying
 
 
 def source_sha(cell: dict[str, Any]) -> str:
@@ -167,33 +144,30 @@ def tidy(notebook: dict[str, Any]) -> dict[str, Any]:
 
 def _tidy_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
-    for output in outputs:
-        if WIDGET_VIEW in output.get("data", {}):
-            continue  # without a kernel it would show as a dead widget
-        output.get("metadata", {}).pop("papermill", None)
-        before = kept[-1] if kept else {}
-        if output["output_type"] == "stream" and before.get("name") == output["name"]:
-            before["text"] = _joined(before["text"]) + _joined(output["text"])
-        else:
-            kept.append(output)
+    alive = (one for one in outputs if WIDGET_VIEW not in one.get("data", {}))  # without a kernel a widget is dead
+    for name, group in groupby(alive, key=lambda one: one.get("name") if one["output_type"] == "stream" else None):
+        if name is None:
+            kept += group
+            continue
+        first, *more = group
+        text = "".join("".join(one["text"]) for one in (first, *more))
+        # of each line what a terminal would show: all behind the last return
+        lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
+        first["text"] = "\n".join(lines).splitlines(keepends=True)
+        kept += [first] if first["text"] else []
     for output in kept:
-        if output["output_type"] == "stream":  # of each line what a terminal would show: all behind the last return
-            lines = _joined(output["text"]).split("\n")
-            text = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
-            output["text"] = text.splitlines(keepends=True)
-    return [output for output in kept if output["output_type"] != "stream" or output["text"]]
-
-
-# ------------------------------------------------------------------------------------------------- executing
+        output.get("metadata", {}).pop("papermill", None)
+    return kept
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to execute: where from, where to, with which values.
+    """One notebook to execute, in the source's folder as in JupyterLab: where from, where to, with which values.
 
-    `identity` is what else its outputs depend on (code and data fingerprints); `timeout` is seconds per cell and
-    `limit` seconds for all, 0 for none. Cells with a tag in `without` are left out. The kernel works in the source
-    notebook's folder, as in JupyterLab. `data` and `runs` are its folders of datasets and runs ("": the environment's).
+    timeout      seconds per cell, and `limit` seconds for all; 0 for none
+    identity     what else its outputs depend on (code and data fingerprints)
+    without      cells with one of these tags are left out
+    environment  variables of its process (OSHP_DATA, OSHP_RUNS, threads)
     """
 
     source: Path
@@ -203,13 +177,11 @@ class Job:
     identity: dict[str, Any] = field(default_factory=dict)
     limit: float = 0
     without: Collection[str] = ()
-    threads: int = 0
-    data: str = ""
-    runs: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def in_place(self) -> bool:
-        """True when the notebook's own file is to receive the outputs (it is then executed with its own parameters)."""
+        """True when the notebook's own file is to receive the outputs."""
         return self.source.resolve() == self.target.resolve()
 
     @property
@@ -220,7 +192,7 @@ class Job:
     @property
     def failed(self) -> Path:
         """Where the outputs of a failed execution are kept for reading."""
-        return self.target.with_name(f"{self.target.stem}.failed.ipynb")
+        return self.target.with_suffix(".failed.ipynb")
 
     def notebook(self) -> dict[str, Any]:
         """The source without the cells that are left out."""
@@ -231,16 +203,13 @@ class Job:
     def key(self) -> str:
         """Hash of all that decides the outputs: the source's cells, the parameters, the code, the data."""
         cells = notebook_sha(self.notebook())
-        return str(sha256_json({"cells": cells, "parameters": self.parameters, "identity": self.identity}))
+        return sha256_json({"cells": cells, "parameters": self.parameters, "identity": self.identity})
 
     def is_finished(self) -> bool:
         """True when the target was made from the present source, parameters, code and data, and is still there."""
-        if self.in_place or not self.target.is_file():
-            return False
-        try:
-            return bool(read_json(self.marker)["key"] == self.key())
-        except (UserError, KeyError, TypeError):
-            return False
+        with suppress(UserError, KeyError, TypeError):
+            return not self.in_place and self.target.is_file() and bool(read_json(self.marker)["key"] == self.key())
+        return False
 
 
 def run_job(job: Job) -> str:
@@ -252,14 +221,11 @@ def run_job(job: Job) -> str:
     source, key, started = job.notebook(), job.key(), time.monotonic()
     parameters = check_parameters(source, job.parameters, job.source.name)
     job.marker.unlink(missing_ok=True)
-    environment = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    environment |= {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
-    environment |= {name: place for name, place in (("OSHP_DATA", job.data), ("OSHP_RUNS", job.runs)) if place}
     with tempfile.TemporaryDirectory(prefix="oshp-notebook-") as scratch:
         given, made = Path(scratch) / "given.ipynb", Path(scratch) / "made.ipynb"
         save_notebook(given, source)
         order = {
-            "kind": "notebook",
+            "work": "papermill:execute_notebook",
             "input_path": str(given),
             "output_path": str(made),
             "parameters": parameters,
@@ -269,21 +235,20 @@ def run_job(job: Job) -> str:
             "progress_bar": False,
             "log_output": False,
         }
-        code, text = run_child(order, environment, limit=job.limit)
-        if code > 0 and not _any_cell_ran(made):
-            # two kernels that start at the same moment can choose the same port; the second try is alone
-            code, text = run_child(order, environment, limit=job.limit)
-        if not made.is_file():
-            return reason_of(code, text)
-        executed = tidy(load_notebook(made))
+        for _ in range(2):  # kernels that start at the same moment can choose the same port; the second try is alone
+            code, text = run_child(order, {"MPLBACKEND": BACKEND, **job.environment}, limit=job.limit)
+            executed = tidy(load_notebook(made)) if made.is_file() else None
+            if code <= 0 or (executed and any(cell.get("execution_count") for cell in executed["cells"])):
+                break
+    if executed is None:
+        return reason_of(code, text)
     errors = error_outputs(executed)
     if code == 0 and not errors:
         save_notebook(job.target, executed)
         job.failed.unlink(missing_ok=True)
         if not job.in_place:
-            seconds = round(time.monotonic() - started, 1)
-            about = {"seconds": seconds, "parameters": job.parameters, "identity": job.identity}
-            write_json_atomic(job.marker, {"key": key, **about})
+            about = {"parameters": job.parameters, "identity": job.identity}
+            write_json_atomic(job.marker, {"key": key, "seconds": round(time.monotonic() - started, 1), **about})
         return ""
     if not job.in_place:
         save_notebook(job.failed, executed)
@@ -292,7 +257,3 @@ def run_job(job: Job) -> str:
     position, error = errors[0]
     first = next((line for line in source_of(executed["cells"][position]).splitlines() if line.strip()), "")
     return f"cell {position} ({first.strip()[:60]}): {error[:300]}"
-
-
-def _any_cell_ran(made: Path) -> bool:
-    return made.is_file() and any(cell.get("execution_count") for cell in load_notebook(made)["cells"])

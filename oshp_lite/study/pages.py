@@ -1,4 +1,4 @@
-"""An executed notebook as one HTML file that asks the network for nothing: no scripts, equations drawn beforehand."""
+"""An executed notebook as one HTML file that fetches nothing: no scripts, equations drawn beforehand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Work in a process of its own: one run, one notebook, or what a score is compared with.
+"""Work in a process of its own: a kernel or a training that dies, hangs or fills the memory takes nothing else along.
 
-A process each, since a kernel or a training that dies, hangs or fills the memory then takes one piece of work with it.
 (`concurrent.futures` has processes too, but one that is killed breaks its whole pool, and none can be given a limit.)
 """
 
@@ -13,8 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from oshp_lite.errors import UserError
@@ -37,49 +36,46 @@ def run_child(
     limit: float = 0,
     module: str = "oshp_lite.study.processes",
 ) -> tuple[int, str]:
-    """Have `python -m module` carry out an order in a new process; returns its exit code and what it printed.
+    """Call a function in a new process; returns its exit code (see `main`) and what it printed.
 
-    It is ended when it takes more than `limit` seconds (0: none; the code is then OVERTIME), and it ends itself when
-    this process dies, whatever killed it: its standard input is a pipe that only this process holds open.
+    order  "work": the function as "module:name"; all else are its arguments
+    limit  seconds after which it is ended, the code is then OVERTIME; 0 for none
+
+    It ends itself when this process dies, whatever killed it: its standard input is a pipe that only this process
+    holds open.
     """
-    settings = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")])),
-        **environment,
-    }
+    search = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]))
     watched, held = os.pipe()
-    try:
+    with open(watched, "rb") as stdin, open(held, "wb"):
         child = subprocess.Popen(
             [sys.executable, "-m", module, "--order", json.dumps(order)],
-            env=settings,
+            env={**os.environ, "PYTHONPATH": search, **environment},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            stdin=watched,
             text=True,
             errors="replace",
             start_new_session=True,  # so that the whole group can be ended, and Ctrl-C reaches us first
         )
-    except BaseException:
-        os.close(held)
-        raise
-    finally:
-        os.close(watched)
-    _CHILDREN.add(child)
-    try:
-        text, _ = child.communicate(timeout=limit or None)
-    except subprocess.TimeoutExpired:
-        return OVERTIME, _end(child) + f"\nit took longer than {limit:.0f} seconds and was ended"
-    finally:
-        _CHILDREN.discard(child)
-        os.close(held)
-    return child.returncode, text
+        _CHILDREN.add(child)
+        try:
+            text, _ = child.communicate(timeout=limit or None)
+            return child.returncode, text
+        except subprocess.TimeoutExpired:
+            return OVERTIME, _end(child) + f"\nit took longer than {limit:.0f} seconds and was ended"
+        finally:
+            _CHILDREN.discard(child)
+
+
+def _signal(child: subprocess.Popen[str], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)
 
 
 def _end(child: subprocess.Popen[str]) -> str:
     """End a process and its group, first politely; returns what it printed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
+        _signal(child, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return child.communicate(timeout=10)[0]
     return ""
@@ -88,8 +84,7 @@ def _end(child: subprocess.Popen[str]) -> str:
 def stop_children() -> None:
     """End the processes that `run_child` started (kernels notice and leave within seconds)."""
     for child in list(_CHILDREN):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGTERM)
+        _signal(child, signal.SIGTERM)
 
 
 def reason_of(code: int, text: str) -> str:
@@ -101,88 +96,23 @@ def reason_of(code: int, text: str) -> str:
     return (named or lines or [f"the process left with {code}"])[-1][:300]
 
 
-# ------------------------------------------------------------------------------------------- in the child
-
-
-def leave_with_parent() -> None:
-    """End this process and its group as soon as the one that started it (by `run_child`) is gone."""
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):
-            os.read(0, 1)
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def carry_out(order: Mapping[str, Any]) -> int:
-    """Do what one of the functions below does with the order's values; returns the exit code.
-
-    0 done; 1 a notebook's cell failed; 2 refused with a sentence; 75 another process is doing it.
-    """
-    values = dict(order)
-    kinds: dict[str, Callable[..., int]] = {
-        "run": make_run,
-        "notebook": execute_notebook,
-        "references": refer,
-    }
-    try:
-        return kinds[values.pop("kind")](**values)
-    except Busy as error:
-        print(error)
-        return BUSY
-    except UserError as error:
-        print(f"Error: {error}")
-        return 2
-
-
-def make_run(config: dict[str, Any], runs: str, data: str | None, fresh: bool = False) -> int:
-    """Make (or find) the run of a configuration in the folder `runs`; `fresh` makes it anew."""
-    from oshp_lite.engine.config import from_dict
-    from oshp_lite.engine.runs import RunStore
-
-    wanted = from_dict(config, where="configuration")
-    run = RunStore(Path(runs)).ensure(wanted, data, wait=False, progress=False, fresh=fresh)
-    print(run.folder.name)
-    return 0
-
-
-def execute_notebook(**values: Any) -> int:
-    """Hand a notebook to papermill; whatever goes wrong in it is one line and exit code 1."""
-    import papermill
-
-    try:
-        papermill.execute_notebook(**values)
-    except Exception as error:
-        print(f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error).strip() else ''}")
-        return 1
-    return 0
-
-
-def refer(
-    profile: str, dataset: str, fold: int, way: str, overrides: list[str], what: str, runs: str, data: str
-) -> int:
-    """Make the ceiling ("ceiling") or the trivial baselines ("baselines") of a dataset, fold and way."""
-    from oshp_lite.engine.presets import load_profile
-    from oshp_lite.engine.runs import RunStore
-    from oshp_lite.study import references
-
-    config, store = (
-        load_profile(profile, [f"data.fold={fold}", *overrides], dataset=dataset, way=way),
-        RunStore(Path(runs)),
-    )
-    if what == "ceiling":
-        top = references.ceiling_config(profile, dataset, fold, overrides)
-        references.ceiling_scores(config, top, data, store=store, progress=False)
-    else:
-        references.baseline_scores(config, references.TRIVIAL, data, store=store, progress=False)
-    return 0
+def _leave_with_parent() -> None:
+    with contextlib.suppress(OSError):
+        os.read(0, 1)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def main() -> int:
-    """Carry out the order that stands behind `--order` on the command line."""
-    leave_with_parent()
-    return int(carry_out(json.loads(sys.argv[sys.argv.index("--order") + 1])))
+    """Carry out the order on the command line: 0 done, 1 an error, 2 refused with a sentence, 75 BUSY."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    order = json.loads(sys.argv[sys.argv.index("--order") + 1])
+    module, _, name = order.pop("work").partition(":")
+    try:
+        getattr(import_module(module), name)(**order)
+    except UserError as error:
+        print(error if isinstance(error, Busy) else f"Error: {error}")
+        return BUSY if isinstance(error, Busy) else 2
+    return 0
 
 
 if __name__ == "__main__":

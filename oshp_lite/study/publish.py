@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 from oshp_lite.assets import CHECKPOINT, PROVENANCE
 from oshp_lite.engine.checkpoint import read_record, read_weights, save_weights
 from oshp_lite.errors import UserError
-from oshp_lite.files import write_json_atomic
+from oshp_lite.files import read_json, write_json_atomic
 
 KEPT_SCORES = ("way", "human_miou", "novel_miou", "base_miou", "overall_accuracy", "n_pairs", "intervals")
 
@@ -25,13 +24,8 @@ def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE
 
     The scores are those of the run, in float32. Raises UserError when the folder holds no finished run.
     """
-    try:
-        scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-        made = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{run} is not a finished run; name a folder that holds scores.json") from None
-    record = read_record(run / "weights.safetensors")
-    state = read_weights(run / "weights.safetensors")
+    scores, made = read_json(run / "scores.json"), read_json(run / "provenance.json")
+    record, state = read_record(run / "weights.safetensors"), read_weights(run / "weights.safetensors")
     half = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
     save_weights(weights, half, record)
     purpose = "for the tour and for oshp-lite parse; never the start of a measured run"

@@ -1,19 +1,19 @@
-"""What a score is compared with: trivial answers below, the supervised ceiling above. Computed once, kept by key."""
+"""What a score is compared with: trivial predictions below, the supervised ceiling above; computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.registry import find_dataset
+from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.presets import load_profile
+from oshp_lite.engine.provenance import PACKAGE, source_digest
 from oshp_lite.engine.runs import RunStore, present_code
 from oshp_lite.files import read_json, sha256_json, write_json_atomic
-
-if TYPE_CHECKING:
-    from oshp_lite.data.dataset import OneShotDataset
-    from oshp_lite.engine.config import RunConfig
 
 TRIVIAL = ("background", "copy", "mean map", "colour")
 """All background; the support mask laid on the query; the mean label map; the nearest mean colour."""
@@ -24,8 +24,6 @@ def ceiling_config(profile: str, dataset: str, fold: int, overrides: Iterable[st
 
     Of `overrides` only those of data, evaluation and the model's own options count.
     """
-    from oshp_lite.engine.presets import load_profile
-
     same = [item for item in overrides if item.startswith(("data.", "eval.", "model.options."))]
     wanted = [f"data.fold={fold}", "train.visible=all", *same]
     return load_profile(profile, wanted, dataset=dataset, way="k", task="segment")
@@ -47,15 +45,12 @@ def baseline_scores(
     from oshp_lite.engine.trivial import baseline_evaluation
 
     dataset = find_dataset(config.data, data, progress=progress)
-    scores = {}
-    for name in names:
-        path = _path(store or RunStore(), config, dataset, name)
-        if make and not path.is_file():
-            judged = baseline_evaluation(name, dataset, config, progress=progress)
-            write_json_atomic(path, judged.scores.as_dict())
-        if path.is_file():
-            scores[name] = read_json(path)
-    return scores
+
+    def judged(name: str) -> dict[str, Any]:
+        return baseline_evaluation(name, dataset, config, progress=progress).scores.as_dict()
+
+    kept = {name: _kept(store, config, dataset, name, judged if make else None) for name in names}
+    return {name: scores for name, scores in kept.items() if scores}
 
 
 def ceiling_scores(
@@ -71,33 +66,46 @@ def ceiling_scores(
 
     Made where they are not there yet, if `make` says so; else {}.
     """
+    from oshp_lite.engine.evaluate import evaluate
+
     store = store or RunStore()
     run = store.ensure(ceiling, data, progress=progress) if make else store.find(ceiling, data)
     if run is None or config.data.way == ceiling.data.way:
         return run.scores if run else {}
-    from oshp_lite.engine.evaluate import evaluate
-
     dataset = find_dataset(config.data, data, progress=progress)
-    path = _path(store, config, dataset, f"ceiling {run.identity}")
-    if make and not path.is_file():
-        judged = replace(config, model=ceiling.model)
-        write_json_atomic(path, evaluate(run.parser(), dataset, judged, progress=progress).as_dict())
-    return dict(read_json(path)) if path.is_file() else {}
+
+    def judged(_: str) -> dict[str, Any]:
+        return evaluate(run.parser(), dataset, replace(config, model=ceiling.model), progress=progress).as_dict()
+
+    return _kept(store, config, dataset, f"ceiling {run.identity}", judged if make else None)
 
 
-def _path(store: RunStore, config: RunConfig, dataset: OneShotDataset, name: str) -> Path:
-    """Where a reference's scores lie: named by everything that decides them."""
-    from oshp_lite.engine.provenance import PACKAGE, source_digest
+def make(profile: str, dataset: str, fold: int, way: str, overrides: Sequence[str], what: str) -> None:
+    """Make the ceiling ("ceiling") or the trivial baselines of a dataset, fold and way, where the environment says."""
+    config = load_profile(profile, [f"data.fold={fold}", *overrides], dataset=dataset, way=way)
+    if what == "ceiling":
+        ceiling_scores(config, ceiling_config(profile, dataset, fold, overrides), progress=False)
+    else:
+        baseline_scores(config, progress=False)
 
+
+def _kept(
+    store: RunStore | None,
+    config: RunConfig,
+    dataset: OneShotDataset,
+    name: str,
+    judged: Callable[[str], dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """A reference's scores from a file that is named by everything that decides them, made by `judged` first; or {}."""
     settings = config.as_dict()
-    own = source_digest((PACKAGE / "engine" / "trivial.py").read_text(encoding="utf-8"))
-    key = sha256_json(
-        {
-            "name": name,
-            "data": {part: settings["data"][part] for part in ("fold", "protocol", "way", "size", "split")},
-            "eval": settings["eval"],
-            "dataset": dataset.fingerprint,
-            "code": [present_code(), own],
-        }
-    )
-    return store.root / ".references" / f"{name.replace(' ', '-')}-{key[:16]}.json"
+    key = {
+        "name": name,
+        "data": {part: settings["data"][part] for part in ("fold", "protocol", "way", "size", "split")},
+        "eval": settings["eval"],
+        "dataset": dataset.fingerprint,
+        "code": [present_code(), source_digest((PACKAGE / "engine" / "trivial.py").read_text(encoding="utf-8"))],
+    }
+    path = (store or RunStore()).root / ".references" / f"{name.replace(' ', '-')}-{sha256_json(key)[:16]}.json"
+    if judged and not path.is_file():
+        write_json_atomic(path, judged(name))
+    return dict(read_json(path)) if path.is_file() else {}

@@ -21,7 +21,7 @@ from oshp_lite.study.exhibits import Exhibits, make_exhibits
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.figures.charts import training_curves
 from oshp_lite.study.pages import write_page
-from oshp_lite.study.plan import Finder, Training, training_config
+from oshp_lite.study.plan import Finder, Row, trainings
 from oshp_lite.study.records import Measured
 from oshp_lite.study.tables.table import FORMS, fill, to_html
 from oshp_lite.viz import fig_to_png
@@ -59,8 +59,8 @@ class _Report:
     def content(self) -> dict[str, Any]:
         """Everything that the page shows; writes the files beside it."""
         exhibits = make_exhibits(self.profile, self.folder, self.finder, self.problems)
-        trainings = [Training.read(record) for record in self.manifest["trainings"]]
-        groups = [group for one in trainings if (group := self.tried(one.name, partial(self._group, one)))]
+        trained = trainings(self.profile, self.manifest.get("overrides", ()), self.finder.data)
+        groups = [group for one in trained if (group := self.tried(one.name, partial(self._group, one)))]
         runs = {run.folder: run for group in groups for run in group.pop("runs")}
         self.problems += self.finder.store.damaged().values()
         entries, kept = self.manifest["entries"], ("title", "training", "scores", "ceiling", "baselines")
@@ -83,7 +83,7 @@ class _Report:
             "states": STATES,
             "groups": groups,
             "runs": [one for run in runs.values() if (one := self.tried(run.folder.name, partial(_run, run)))],
-            "not_run": [one for one in trainings if one.missing],
+            "not_run": [one for one in trained if one.reason],
             "others": [run for run in self.finder.store.runs() if run.folder not in runs],
             "matrix": ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status]),
             "unfinished": [row for row in rows if row["status"] in ("failed", "not run")],
@@ -99,14 +99,14 @@ class _Report:
             self.problems.append(f"{what}: {error}")
             return None
 
-    def _group(self, training: Training) -> dict[str, Any] | None:
+    def _group(self, training: Row) -> dict[str, Any] | None:
         """The scores of a training that has a finished run: the method, the ceiling, the trivial predictions."""
         store, data = self.finder.store, self.finder.data
-        config = training_config(self.profile, training)
-        run = None if training.missing else store.find(config, data)
+        config, of = training.config, training.config.data
+        run = None if training.reason else store.find(config, data)
         if run is None:
             return None
-        top = references.ceiling_config(self.profile, training.dataset, training.fold, training.overrides)
+        top = references.ceiling_config(self.profile, of.dataset, of.fold, self.manifest.get("overrides", ()))
         known: Any = {"data": data, "store": store, "make": False}
         ceiling = self.tried("the ceiling", partial(references.ceiling_scores, config, top, **known))
         trivial = self.tried("trivial predictions", partial(references.baseline_scores, config, **known)) or {}
@@ -121,11 +121,11 @@ class _Report:
         if ceiling and ceiling["human_miou"] and own["human_miou"] is not None:
             lines.append(f"Human mIoU: {own['human_miou'] / ceiling['human_miou']:.0%} of the ceiling.")
         return {
-            "title": f"{training.dataset}, fold {training.fold}, {training.way}-way, {_pixels(run)}",
-            "way": training.way,
+            "title": f"{of.dataset}, fold {of.fold}, {of.way}-way, {_pixels(run)}",
+            "way": of.way,
             "rows": rows,
             "lines": lines,
-            "training": next(one for one in self.manifest["trainings"] if Training.read(one) == training),
+            "training": {"dataset": of.dataset, "fold": of.fold, "way": of.way},
             "scores": own,
             "ceiling": ceiling or None,
             "baselines": trivial,

@@ -22,7 +22,7 @@ from oshp_lite.study import experiments
 from oshp_lite.study.plan import Finder, config_of, why_not
 from oshp_lite.study.records import Measured, Results, RunKey, load_measured, measured_of, save_measured
 from oshp_lite.study.screening import screened_matrices
-from oshp_lite.study.tuning import notes_by_method, profiles_with_trials
+from oshp_lite.study.tuning import PROFILES, notes_by_method
 
 if TYPE_CHECKING:
     from oshp_lite.engine.config import RunConfig
@@ -68,7 +68,7 @@ def load_results(
         else:
             reason = damaged.get(key.slug) or reason
             reasons[key] = f"not run: {reason}" if reason else "not run yet"
-    profiles = {LIKE.get(one.profile, one.profile) for one in results} & set(profiles_with_trials())
+    profiles = {LIKE.get(one.profile, one.profile) for one in results} & set(PROFILES)
     tuned = {method: words for name in sorted(profiles) for method, words in notes_by_method(name).items()}
     return Results(results, reasons, tuned=tuned)
 

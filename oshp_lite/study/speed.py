@@ -6,23 +6,27 @@ Every part takes a device, so the tests run the same code on a CPU at a small si
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.benchmark import Timer
 
 from oshp_lite.data.episode import Episode
+from oshp_lite.data.registry import dataset_spec, find_dataset
 from oshp_lite.engine.checkpoint import pick_device
+from oshp_lite.engine.presets import init_config, load_profile
+from oshp_lite.engine.provenance import provenance
+from oshp_lite.engine.runs import execute
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_json_atomic
 from oshp_lite.models.eopnet import EOPNet, EOPNetConfig
-
-if TYPE_CHECKING:
-    from oshp_lite.engine.config import RunConfig
+from oshp_lite.study.plan import trainings
 
 TEST_PAIRS = 600
 """Order of magnitude of a profile's test pairs, for the estimate only."""
@@ -79,20 +83,9 @@ def measure(
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             net.predict(episode)
 
-    trained, parsed = (_seconds(work, device, seconds) / batch for work in (step, parse))
+    clocks = [Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads()) for work in (step, parse)]
+    trained, parsed = (clock.blocked_autorange(min_run_time=seconds).mean / batch for clock in clocks)
     return Speed(trained, parsed, torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None)
-
-
-def _seconds(work: Callable[[], None], device: torch.device, least: float) -> float:
-    """Mean seconds of one call, over as many as fit `least` seconds (at least one), after one that is not timed."""
-    started, calls = 0.0, -1
-    while calls < 1 or time.perf_counter() - started < least:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        calls += 1
-        started = started if calls else time.perf_counter()
-    return (time.perf_counter() - started) / calls
 
 
 def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tuple[float, str]:
@@ -100,29 +93,23 @@ def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tup
 
     A short probe of the profile's own network is scaled to its number of steps; data preparation is not counted.
     """
-    from oshp_lite.data.registry import dataset_spec
-    from oshp_lite.engine.presets import load_profile
-    from oshp_lite.study.plan import TRAININGS
-
-    dataset, fold, way = TRAININGS[profile][0]
-    config = load_profile(profile, {"data.fold": fold}, dataset=dataset, way=way)
+    config = trainings(profile)[0].config
     data, train, init = config.data, config.train, config.init
-    spec = dataset_spec(dataset)
+    spec = dataset_spec(data.dataset)
     queries = spec.train_queries or data.synthetic.n_train // 2
     photos = spec.photos[0] if spec.photos else data.synthetic.n_train
     steps = min(queries // train.batch_size, train.steps_per_epoch or queries) * train.epochs
     seen = float(steps * train.batch_size)
-    # a supervised photo costs about half an episode, which encodes two
-    if init.kind == "segment":
+    if init.kind == "segment":  # a supervised photo costs about half an episode, which encodes two
         seen += 0.5 * photos * init.dataset_epochs + 0.5 * data.synthetic.n_train * init.synthetic_epochs
     side = data.size if isinstance(data.size, int) else int((data.size[0] * data.size[1]) ** 0.5)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in config.model.options.items()}
     model = EOPNetConfig.preset(config.variant, **options)
     heavy = model.encoder == "xception" and device.type == "cpu"
-    probe_side = min(side, 64 if heavy else 128) // 16 * 16
-    speed = measure(model, size=probe_side, batch=2 if heavy else 4, device=device, seconds=0 if heavy else seconds)
-    scale = (side / probe_side) ** 2
-    return scale * (speed.train * seen + speed.parse * TEST_PAIRS), f"{dataset} fold {fold} {way}-way"
+    probe = min(side, 64 if heavy else 128) // 16 * 16
+    speed = measure(model, size=probe, batch=2 if heavy else 4, device=device, seconds=0 if heavy else seconds)
+    took = (side / probe) ** 2 * (speed.train * seen + speed.parse * TEST_PAIRS)
+    return took, f"{data.dataset} fold {data.fold} {data.way}-way"
 
 
 # -------------------------------------------------------------------------------------------- the GPU check
@@ -139,7 +126,6 @@ class Check:
     seconds: float = 5.0
     profile: str = "gpu"
     dataset: str = "ccp-os"
-    overrides: tuple[str, ...] = ()
 
 
 def gpu_check(
@@ -155,10 +141,8 @@ def gpu_check(
 
     Raises UserError when the device or the dataset is not there. minutes <= 0 leaves the training out.
     """
-    from oshp_lite.engine.provenance import provenance
-
     plan, started, device = plan or Check(), time.monotonic(), pick_device(device_name, "--device")
-    record: dict[str, Any] = {"provenance": provenance(device=str(device)), "plan": asdict(plan)}
+    record: dict[str, Any] = {"provenance": provenance(device=str(device)), "plan": asdict(plan), "speed": {}}
     tell(f"device: {record['provenance']['device']}, torch {torch.__version__}")
     with exact_float32():
         record["parity"] = parity(device, plan)
@@ -166,21 +150,19 @@ def gpu_check(
     record["parity_ok"] = max(record["parity"].values()) < PARITY
     record["bf16"] = half_precision(device, plan)
     tell(f"bf16 against float32: the same prediction at {record['bf16']['same_prediction']:.2%} of the pixels")
-    record["speed"] = {}
-    config = EOPNetConfig.preset(plan.variant)
+    config, size, batch = EOPNetConfig.preset(plan.variant), plan.speed_size, plan.batch
     for precision in ("float32", "bf16"):
-        how = {"size": plan.speed_size, "batch": plan.batch, "precision": precision, "seconds": plan.seconds}
-        speed = measure(config, device=device, **how)  # type: ignore[arg-type]
+        speed = measure(config, size=size, batch=batch, device=device, precision=precision, seconds=plan.seconds)
         record["speed"][precision] = asdict(speed)
         memory = "" if speed.memory is None else f", peak memory {speed.memory:.0f} MiB"
         tell(
-            f"{precision} at {plan.speed_size}x{plan.speed_size}, batch {plan.batch}: {1 / speed.train:.1f} episodes/s "
-            f"training, {1 / speed.parse:.1f} parsing{memory}"
+            f"{precision} at {size}x{size}, batch {batch}: {1 / speed.train:.1f} episodes/s training, "
+            f"{1 / speed.parse:.1f} parsing{memory}"
         )
     write_json_atomic(out / "gpu_check.json", record)
-    left = minutes * 60 - (time.monotonic() - started)
     if minutes > 0:
-        record["training"] = timed_training(device_name, left / 60, out, plan, data, tell)
+        left = minutes - (time.monotonic() - started) / 60
+        record["training"] = timed_training(device_name, left, out, plan, data, tell)
         write_json_atomic(out / "gpu_check.json", record)
     tell(f"{out / 'gpu_check.json'} after {(time.monotonic() - started) / 60:.1f} minutes")
     return record
@@ -225,59 +207,49 @@ def timed_training(
 
     The clock ends the training, so its numbers cannot be repeated exactly; they are kept apart from the run store.
     """
-    from oshp_lite.data.registry import find_dataset
-    from oshp_lite.engine.presets import init_config, load_profile
-    from oshp_lite.engine.runs import execute
-
-    began = time.monotonic()
-    overrides = [*plan.overrides, "data.fold=1", "init.synthetic_epochs=0", f"train.device={device}"]
+    began, scores = time.monotonic(), {}
+    overrides = {"data.fold": 1, "init.synthetic_epochs": 0, "train.device": device}
     config = load_profile(plan.profile, overrides, dataset=plan.dataset, way="k")
-    dataset = find_dataset(config.data, data)
+    dataset, first, weights = find_dataset(config.data, data), init_config(config), None
     usable = max(minutes, 0.05) * 0.85  # evaluation and start-up take their share of the minutes too
-    first, weights = init_config(config), None
-    if first is not None:
-        first = _within(first, usable * 0.35)
-        tell(f"training: supervised start on the base classes, {first.train.minutes:.1f} minutes")
-        execute(first, dataset, _emptied(out / "start"), progress=True)
-        weights = out / "start" / "weights.safetensors"
-    config = _within(config, usable * (0.65 if first is not None else 1.0))
-    tell(f"training: episodes, {config.train.minutes:.1f} minutes")
-    scores = execute(config, dataset, _emptied(out / "eopnet"), weights, progress=True)
-    tell(f"novel mIoU {scores.novel_miou:.3f}, base {scores.base_miou:.3f}, human {scores.human_miou:.3f}")
+    for name, one, share in (("start", first, 0.35), ("eopnet", config, 0.65 if first else 1.0)):
+        if one is not None:
+            one = replace(one, train=replace(one.train, minutes=round(usable * share, 3), eval_every=0))
+            tell(f"training: {name}, {one.train.minutes:.1f} minutes")
+            scores = execute(one, dataset, _emptied(out / name), weights, progress=True).as_dict()
+            weights = out / name / "weights.safetensors"
+    tell(", ".join(f"{name} mIoU {scores[f'{name}_miou']:.3f}" for name in ("novel", "base", "human")))
     return {
         "dataset": dataset.name,
         "fold": 1,
         "way": "k",
-        "scores": scores.as_dict(),
+        "scores": scores,
         "minutes": round((time.monotonic() - began) / 60, 2),
         "samples": [path.name for path in sorted((out / "eopnet").glob("sample_*.png"))],
     }
-
-
-def _within(config: RunConfig, minutes: float) -> RunConfig:
-    return replace(config, train=replace(config.train, minutes=round(minutes, 3), eval_every=0))
 
 
 def _emptied(folder: Path) -> Path:
     """An empty folder: a check starts anew and does not go on with an older one."""
     if folder.exists() and not (folder / "config.yaml").is_file() and any(folder.iterdir()):
         raise UserError(f"{folder} holds something else; name another --out")
-    for path in folder.glob("*"):
-        if path.is_file():
-            path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     return folder
 
 
 @contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
-    """Switch TF32 off inside the block: parity is asked of float32 itself."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    """Switch TF32 off inside the block: parity is a matter of float32 itself."""
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [backend.allow_tf32 for backend in backends]
     try:
+        for backend in backends:
+            backend.allow_tf32 = False
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def _distance(left: Tensor, right: Tensor) -> float:

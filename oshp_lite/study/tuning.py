@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,17 +26,20 @@ START = "start"
 MARGIN = 0.01
 """Human mIoU by which another trial must beat the start to take its place; seeds alone differ by about half of it."""
 
-BY_HAND = {"profile": None, "trial": None}
-"""How a record names a tuning run that is no declared trial."""
-
 _OPTION = "model.options."
-
-SCORES = ("novel_miou", "base_miou", "human_miou", "n_pairs")
+_DECLARED: dict[str, Any] = yaml.safe_load(
+    resources.files("oshp_lite.study").joinpath("trials.yaml").read_text(encoding="utf-8")
+)
+PROFILES = tuple(_DECLARED)
+"""Profiles that declare trials."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of a method that is tried under a profile: what it sets, as dotted names of a run's configuration."""
+    """One setting of a method that is tried under a profile: what it sets, as dotted names of a run's configuration.
+
+    same  what holds in every trial: the protocol, and how short it is
+    """
 
     profile: str
     method: str
@@ -49,15 +51,8 @@ class Trial:
     @property
     def config(self) -> RunConfig:
         """The run that tries it."""
-        return self._laid({**self.settings, **self.same})
-
-    @property
-    def settled(self) -> RunConfig:
-        """The profile's own run of the method, were this trial's settings its settings."""
-        return self._laid(self.settings)
-
-    def _laid(self, settings: dict[str, Any]) -> RunConfig:
         # a trial names all options it has, so that it stays the same trial whatever the profile has taken since
+        settings = {**self.settings, **self.same}
         options = {name.removeprefix(_OPTION): value for name, value in settings.items() if name.startswith(_OPTION)}
         others = {name: value for name, value in settings.items() if not name.startswith(_OPTION)}
         config = load_profile(self.profile, {"model.method": self.method, **others}, dataset=self.dataset)
@@ -66,10 +61,9 @@ class Trial:
 
 def trials(profile: str) -> list[Trial]:
     """Every trial of a profile, method by method, the start of each first. Raises UserError where none is declared."""
-    content = _declared()
-    if profile not in content:
-        raise UserError(f"nothing is tried under the profile {profile!r}; profiles with trials: {', '.join(content)}")
-    declared = content[profile]
+    if profile not in PROFILES:
+        raise UserError(f"nothing is tried under the profile {profile!r}; profiles with trials: {', '.join(PROFILES)}")
+    declared = _DECLARED[profile]
     common = declared["trained"]
     tried = {
         method: {**common, **own, START: {**common[START], **own.get(START, {})}}
@@ -80,18 +74,6 @@ def trials(profile: str) -> list[Trial]:
         for method, settings in (tried | declared["untrained"]).items()
         for name, change in settings.items()
     ]
-
-
-@cache
-def _declared() -> dict[str, Any]:
-    """What trials.yaml says; nobody writes into it."""
-    text = resources.files("oshp_lite.study").joinpath("trials.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text))
-
-
-def profiles_with_trials() -> tuple[str, ...]:
-    """Profiles that declare trials."""
-    return tuple(_declared())
 
 
 def make_trials(
@@ -107,9 +89,6 @@ def make_trials(
         scores = store.ensure(trial.config, data, progress=False, tell=tell, fresh=fresh).scores
         novel, human = 100 * scores["novel_miou"], 100 * scores["human_miou"]
         tell(f"{trial.method:15s} {trial.name:18s} novel {novel:5.1f}  human {human:5.1f}")
-
-
-# ---------------------------------------------------------------------------------------------- the record
 
 
 def tuning_file() -> Path:
@@ -138,9 +117,9 @@ def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     for run in store.runs():
         if run.settings["data"]["protocol"] == "tuning" and run.settings["train"]["task"] == "parse":
             names = [] if run.older_code else [name for name, config in declared if config == run.config]
-            before = kept.get(run.identity, BY_HAND)
-            name = {"profile": profile, "trial": names[0]} if names else {key: before[key] for key in BY_HAND}
-            kept[run.identity] = {**name, **_recorded(run)}
+            before = kept.get(run.identity, {"profile": None, "trial": None})  # by hand
+            name = (profile, names[0]) if names else (before["profile"], before["trial"])
+            kept[run.identity] = {"profile": name[0], "trial": name[1], **_recorded(run)}
     if not kept:
         raise UserError(f"no tuning run is in {store.root}; make some with: oshp-lite tune --profile {profile}")
     write_json_atomic(path, sorted(kept.values(), key=lambda one: str(one["provenance"]["finished"])))
@@ -148,16 +127,17 @@ def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
 
 
 def _recorded(run: Run) -> dict[str, Any]:
-    settings, data = run.settings, run.settings["data"]
-    train = ("epochs", "lr", "encoder_lr", "batch_size", "precision", "optimizer", "seed")
+    data, train = run.settings["data"], run.settings["train"]
+    kept = ("epochs", "lr", "encoder_lr", "batch_size", "precision", "optimizer", "seed")
+    origin = ("identity", "commit", "code", "data", "finished")
     return {
-        "method": settings["model"]["method"],
+        "method": run.settings["model"]["method"],
         **{name: data[name] for name in ("dataset", "fold", "way")},
-        "options": settings["model"]["options"],
-        "train": {name: settings["train"][name] for name in train},
-        "test_pairs_per_class": settings["eval"]["per_class"],
-        "scores": {name: run.scores.get(name) for name in SCORES},
-        "provenance": {name: run.provenance.get(name) for name in ("identity", "commit", "code", "data", "finished")},
+        "options": run.settings["model"]["options"],
+        "train": {name: train[name] for name in kept},
+        "test_pairs_per_class": run.settings["eval"]["per_class"],
+        "scores": {name: run.scores.get(name) for name in ("novel_miou", "base_miou", "human_miou", "n_pairs")},
+        "provenance": {name: run.provenance.get(name) for name in origin},
     }
 
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, write_atomic
-from oshp_lite.study.experiments import METHODS, families, runs_of
+from oshp_lite.study.experiments import METHODS, runs_of
 from oshp_lite.study.figures.pairs import Array, PredictedPair, one_query, read_pairs, typical_pairs
 from oshp_lite.study.figures.panels import headed, legend_below, mask_panel, not_run, prediction_panel
 from oshp_lite.study.plan import Finder, config_of
@@ -56,7 +56,7 @@ def panels_of(name: str, profile: str, protocol: str | None = None) -> dict[str,
     if name not in TITLES:
         raise UserError(f"the figure {name!r} shows no predictions; those that do are {', '.join(TITLES)}")
     by_way: dict[str, list[RunKey]] = {}
-    for key in sorted(runs_of(name, profile, dataset=families(profile)["atr"]), key=lambda key: key.way):
+    for key in sorted(runs_of(name, profile), key=lambda key: key.way):
         own = key if protocol is None else replace(key, protocol=protocol, ablation="")
         by_way.setdefault(key.way, []).append(own)
     return by_way
