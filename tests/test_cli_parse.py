@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import re
 import resource
 import struct
 import zlib
@@ -169,12 +168,6 @@ def test_a_given_foreground_is_used(checkpoints: dict[str, Path], pair: dict[str
             network.coarse_bank.rows.neg_()
         again = parse_pair(network, support, mask, query, support_foreground=person).mask
         assert np.array_equal(again, given), "the stored prototypes of the person have no say"
-
-
-def test_the_help_says_what_a_foreground_gains(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["parse", "--help"]) == 0
-    shown = " ".join(re.sub("[^ -~]", " ", capsys.readouterr().out).split())
-    assert "CCP's test photos, IoU of one marked class without and with it" in shown
 
 
 def test_a_named_class_uses_the_marked_pixels(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:

@@ -6,10 +6,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from oshp_lite.cli import main
+from oshp_lite.engine.statistics import bounds, draw_pairs
 from oshp_lite.errors import UserError
+from oshp_lite.files import read_json
 from oshp_lite.study.exhibits import update_readme
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import read_committed
@@ -50,6 +53,27 @@ def test_readme_without_marks_is_refused(tmp_path: Path) -> None:
 def test_the_command_says_whether_readme_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "--readme"]) == 0
     assert "README" in capsys.readouterr().out
+
+
+def test_the_gain_of_a_given_foreground_is_that_of_the_record(capsys: pytest.CaptureFixture[str]) -> None:
+    """README and the help of `parse` say what 120 measured pairs give; drawn by query photo, like every interval."""
+    record = read_json(README.parent / "notebooks" / "results" / "foreground.json")
+    pairs, ious = record["pairs"], {name: 100 * np.array(rows) for name, rows in record["iou"].items()}
+    before, after = ious["ccp-os"].mean(0)
+    weights = draw_pairs([query for _, query, _ in pairs])
+    low, high = bounds(weights @ (ious["ccp-os"] @ [-1, 1]) / weights.sum(1))
+    assert [f"{value:.0f}" for value in ious["shipped"].mean(0)] == ["20", "20"]
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    for part in (
+        f"on {len(pairs)} pairs of CCP's test photos (whole photos, one marked class) its mean IoU is 20 %, with and",
+        f"reaches {before:.0f} % there, and {after:.0f} % with the foreground",
+        f"(gain {after - before:.1f} points, 95 % interval {low:.1f} to {high:.1f})",
+    ):
+        assert part in text
+    assert main(["parse", "--help"]) == 0
+    shown = " ".join(re.sub("[^ -~]", " ", capsys.readouterr().out).split())
+    assert f"{len(pairs)} pairs of CCP's test photos, IoU of one marked class without and with it:" in shown
+    assert f"{before:.0f} and {after:.0f} % by a network trained on CCP, 20 and 20 % by the shipped one" in shown
 
 
 def test_readme_says_how_photos_and_masks_are_read() -> None:
