@@ -26,6 +26,7 @@ from oshp_lite.study.execute import Executor, Outcome, Task, run_tasks
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.notebooks import load_notebook, save_notebook
 from oshp_lite.study.pages import math_svg, write_page
+from oshp_lite.study.processes import Ended
 
 pytest.importorskip("papermill")
 pytest.importorskip("nbconvert")
@@ -202,9 +203,9 @@ def test_given_folders_reach_the_processes_and_leave_the_environment_alone(
     monkeypatch.delenv("OSHP_RUNS")
     orders: list[dict] = []
 
-    def run_child(order: dict, environment: dict[str, str], **_: object) -> tuple[int, str]:
+    def run_child(order: dict, environment: dict[str, str], **_: object) -> Ended:
         orders.append({**order, "data": environment.get("OSHP_DATA"), "runs": environment.get("OSHP_RUNS")})
-        return 1, "no luck"
+        return Ended(1, "no luck")
 
     monkeypatch.setattr(notebooks, "run_child", run_child)
     monkeypatch.setattr(reproduce, "run_child", run_child)

@@ -30,8 +30,9 @@ def reproduce(
         raise UserError("with --only, --set or --minutes no row of the tables is made; leave --steps out")
     from oshp_lite.study import reproduce as study
 
+    finder = options.finder(data, runs)
     failed = study.reproduce(
-        profile, only=only, jobs=jobs, data=data, runs=runs, out=out, force=force, steps=steps, overrides=overrides
+        profile, finder, only=only, jobs=jobs, out=out, force=force, steps=steps, overrides=overrides
     )
     return 1 if failed else 0
 

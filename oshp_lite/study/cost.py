@@ -37,7 +37,6 @@ def measure_costs(
     variant: str = "lite",
     *,
     size: int = 128,
-    classes: int = CLASSES,
     device: str = "cpu",
     seconds: float = 1.0,
     methods: Sequence[str] | None = None,
@@ -58,13 +57,13 @@ def measure_costs(
     unknown = sorted(set(methods or ()) - set(METHODS))
     if unknown:
         raise UserError(f"unknown method {unknown[0]!r}; there are {', '.join(METHODS)}")
-    if size < 32 or classes < 1:
-        raise UserError(f"size {size} and classes {classes} make no pair; take at least 32 pixels and one class")
-    counts = total_macs(EOPNetConfig.preset(variant, n_ids=classes + 1), (size, size), classes)
-    macs = {name: count / 1e9 for name, count in counts.items()}
+    if size < 32:
+        raise UserError(f"size {size} is too small for a pair; take at least 32 pixels")
+    counts = total_macs(EOPNetConfig.preset(variant, n_ids=CLASSES + 1), (size, size), CLASSES)
+    full, no_agm, inference = (f"{counts[name] / 1e9:.4g} G" for name in ("full", "no_agm", "inference"))
     place, rows = pick_device(device, "--device"), dict[str, dict[str, Any]]()
     for name in METHODS if methods is None else methods:
-        row = rows[name] = _measure(name, variant, size, classes, place, seconds)
+        row = rows[name] = _measure(name, variant, size, place, seconds)
         if tell is not None:
             numbers = "{macs_g:.4g} G MACs, {params_m:.4g} M parameters, {fps:.3g} frames/s"
             tell(f"{row['label']}: {row['reason'] or numbers.format(**row)}")
@@ -72,38 +71,31 @@ def measure_costs(
     for row in rows.values():
         row["relative"] = row["fps"] / own if row["fps"] and own else None
     about = provenance(device=str(place))
-    return {
-        "kind": "cost",
-        "variant": variant,
-        "size": size,
-        "classes": classes,
-        "device": place.type,
-        "machine": about["device"],
-        "date": about["date"],
-        "seconds": seconds,
+    made = {"kind": "cost", "variant": variant, "size": size, "classes": CLASSES}
+    made |= {"device": place.type, "machine": about["device"], "date": about["date"], "seconds": seconds}
+    return made | {
         "clock": "one thread's own seconds" if _clock(place) is time.process_time else "seconds on the wall",
         "rows": list(rows.values()),
         "notes": [
-            f"EOP-Net, {variant}, {size} px, {classes} classes, convolutions alone: {macs['full']:.4g} G with both "
-            f"modules and both coarse passes, {macs['no_agm']:.4g} G without the fine AGM, "
-            f"{macs['inference']:.4g} G as run here."
+            f"EOP-Net, {variant}, {size} px, {CLASSES} classes, convolutions alone: {full} with both modules and both "
+            f"coarse passes, {no_agm} without the fine AGM, {inference} as run here."
         ],
         "provenance": about,
     }
 
 
-def _measure(name: str, variant: str, size: int, classes: int, place: torch.device, seconds: float) -> dict[str, Any]:
+def _measure(name: str, variant: str, size: int, place: torch.device, seconds: float) -> dict[str, Any]:
     """Return a method's row, `relative` apart; one that cannot be built has a reason instead of numbers."""
     row: dict[str, Any] = {"method": name, "label": METHODS[name].label}
     try:
-        net = build(name, variant=variant, seed=0, n_ids=classes + 1, way="k").to(place).eval()
+        net = build(name, variant=variant, seed=0, n_ids=CLASSES + 1, way="k").to(place).eval()
     except UserError as error:
         return {**row, **dict.fromkeys(NUMBERS), "reason": str(error)}
     held, tick, spent = count_parameters(net), _clock(place), list[float]()
 
     def predict() -> None:
         # a pair of its own each time: POPNet keeps the features of photos that it has seen
-        episode = reference_episode(size, 1, classes + 1, seed=len(spent)).to(place)
+        episode = reference_episode(size, 1, CLASSES + 1, seed=len(spent)).to(place)
         started = tick()
         net.predict(episode)
         if place.type == "cuda":

@@ -30,7 +30,7 @@ from oshp_lite.lock import Busy, locked
 from oshp_lite.study.experiments import overrides_of
 from oshp_lite.study.notebooks import CELL_TIMEOUT, Job, check_parameters, load_notebook, run_job
 from oshp_lite.study.plan import Finder, Row
-from oshp_lite.study.processes import BUSY, reason_of, run_child, stop_children
+from oshp_lite.study.processes import BUSY, run_child, stop_children
 
 LOOK_AROUND = ("look-around", "exercise")
 """Tags of those cells of notebook 07 that a row of the plan leaves out."""
@@ -202,15 +202,14 @@ class Executor:
         """Have a process make the run; returns why it failed, or nothing."""
         kept = self.folder / f"{row.name}.failed.txt"
         work = {"work": "oshp_lite.study.execute:make_run", "config": row.config.as_dict(), "fresh": self._anew(row)}
-        code, text = run_child(work, self.environment, limit=self.limit, module=self.worker)
-        if code == BUSY:
-            raise Busy(reason_of(code, text))
-        if code == 0:
-            kept.unlink(missing_ok=True)
-            return ""
+        ended = run_child(work, self.environment, limit=self.limit, module=self.worker)
+        if ended.code == BUSY:
+            raise Busy(ended.reason)
+        kept.unlink(missing_ok=True)
         with contextlib.suppress(UserError):
-            write_atomic(kept, text.encode())
-        return reason_of(code, text)
+            if ended.code:
+                write_atomic(kept, ended.text.encode())
+        return ended.reason
 
     def _executed(self, row: Row) -> str:
         """Execute notebook 07 for the run and leave it in the run's folder; returns why it failed, or nothing."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, sha256_json, write_atomic, write_json_atomic
-from oshp_lite.study.processes import OVERTIME, reason_of, run_child
+from oshp_lite.study.processes import OVERTIME, run_child
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT = 1800
@@ -224,26 +224,19 @@ def run_job(job: Job) -> str:
     with tempfile.TemporaryDirectory(prefix="oshp-notebook-") as scratch:
         given, made = Path(scratch) / "given.ipynb", Path(scratch) / "made.ipynb"
         save_notebook(given, source)
-        order = {
-            "work": "papermill:execute_notebook",
-            "input_path": str(given),
-            "output_path": str(made),
-            "parameters": parameters,
-            "cwd": str(job.source.parent.resolve()),
-            "execution_timeout": job.timeout or None,
-            "kernel_name": "python3",
-            "progress_bar": False,
-            "log_output": False,
-        }
+        order = {"work": "papermill:execute_notebook", "input_path": str(given), "output_path": str(made)}
+        order |= {"parameters": parameters, "cwd": str(job.source.parent.resolve())}
+        order |= {"execution_timeout": job.timeout or None, "kernel_name": "python3"}
+        order |= {"progress_bar": False, "log_output": False}
         for _ in range(2):  # kernels that start at the same moment can choose the same port; the second try is alone
-            code, text = run_child(order, {"MPLBACKEND": BACKEND, **job.environment}, limit=job.limit)
+            ended = run_child(order, {"MPLBACKEND": BACKEND, **job.environment}, limit=job.limit)
             executed = tidy(load_notebook(made)) if made.is_file() else None
-            if code <= 0 or (executed and any(cell.get("execution_count") for cell in executed["cells"])):
+            if ended.code <= 0 or (executed and any(cell.get("execution_count") for cell in executed["cells"])):
                 break
     if executed is None:
-        return reason_of(code, text)
+        return ended.reason
     errors = error_outputs(executed)
-    if code == 0 and not errors:
+    if not ended.code and not errors:
         save_notebook(job.target, executed)
         job.failed.unlink(missing_ok=True)
         if not job.in_place:
@@ -252,8 +245,8 @@ def run_job(job: Job) -> str:
         return ""
     if not job.in_place:
         save_notebook(job.failed, executed)
-    if not errors or code == OVERTIME:
-        return reason_of(code, text)
+    if not errors or ended.code == OVERTIME:
+        return ended.reason
     position, error = errors[0]
     first = next((line for line in source_of(executed["cells"][position]).splitlines() if line.strip()), "")
     return f"cell {position} ({first.strip()[:60]}): {error[:300]}"

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import PACKAGE_PARENT
@@ -29,14 +29,30 @@ OVERTIME = 124
 _CHILDREN: set[subprocess.Popen[str]] = set()
 
 
+class Ended(NamedTuple):
+    """How a process ended: its exit code (see `main`), negative for a signal, and what it printed."""
+
+    code: int
+    text: str
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: its signal, or the line that says most (the last with an error's name); "" if it did not."""
+        if self.code <= 0:
+            return f"the process was ended by signal {-self.code}" if self.code else ""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        named = [line for line in lines if "Error" in line] if self.code != OVERTIME else []
+        return (named or lines or [f"the process left with {self.code}"])[-1][:300]
+
+
 def run_child(
     order: Mapping[str, Any],
     environment: Mapping[str, str],
     *,
     limit: float = 0,
     module: str = "oshp_lite.study.processes",
-) -> tuple[int, str]:
-    """Call a function in a new process; returns its exit code (see `main`) and what it printed.
+) -> Ended:
+    """Call a function in a new process.
 
     order  "work": the function as "module:name"; all else are its arguments
     limit  seconds after which it is ended, the code is then OVERTIME; 0 for none
@@ -60,9 +76,9 @@ def run_child(
         _CHILDREN.add(child)
         try:
             text, _ = child.communicate(timeout=limit or None)
-            return child.returncode, text
+            return Ended(child.returncode, text)
         except subprocess.TimeoutExpired:
-            return OVERTIME, _end(child) + f"\nit took longer than {limit:.0f} seconds and was ended"
+            return Ended(OVERTIME, _end(child) + f"\nit took longer than {limit:.0f} seconds and was ended")
         finally:
             _CHILDREN.discard(child)
 
@@ -85,15 +101,6 @@ def stop_children() -> None:
     """End the processes that `run_child` started (kernels notice and leave within seconds)."""
     for child in list(_CHILDREN):
         _signal(child, signal.SIGTERM)
-
-
-def reason_of(code: int, text: str) -> str:
-    """Say why a process failed: its signal, or the line it printed that says most (the last with an error's name)."""
-    if code < 0:
-        return f"the process was ended by signal {-code}"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if "Error" in line] if code != OVERTIME else []
-    return (named or lines or [f"the process left with {code}"])[-1][:300]
 
 
 def _leave_with_parent() -> None:

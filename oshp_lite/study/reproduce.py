@@ -23,16 +23,14 @@ from typing import Any
 from oshp_lite.data.registry import dataset_folder, dataset_spec, find_dataset
 from oshp_lite.engine.presets import PROFILES
 from oshp_lite.engine.provenance import source_digest
-from oshp_lite.engine.runs import RunStore, check_start
+from oshp_lite.engine.runs import check_start
 from oshp_lite.errors import UserError
 from oshp_lite.files import (
     PACKAGE_PARENT,
-    data_root,
     make_folder,
     project_root,
     read_json,
     reports_root,
-    runs_root,
     sha256_json,
     write_json_atomic,
 )
@@ -40,7 +38,7 @@ from oshp_lite.study.execute import Executor, Outcome, Task, keep_notebook, note
 from oshp_lite.study.experiments import matrix, needs_curve
 from oshp_lite.study.notebooks import Job, check_parameters, default_parameters, load_notebook, title_of
 from oshp_lite.study.plan import LIMIT_MINUTES, Finder, Row, rows_of, trainings
-from oshp_lite.study.processes import reason_of, run_child
+from oshp_lite.study.processes import run_child
 from oshp_lite.study.report import write_report
 
 TRAINING_NOTEBOOK = "07"
@@ -71,11 +69,10 @@ def find_notebooks(only: Sequence[str] = ()) -> list[Path]:
 
 def reproduce(
     profile: str,
+    finder: Finder,
     *,
     only: Sequence[str] = (),
     jobs: int = 0,
-    data: str | None = None,
-    runs: str | None = None,
     out: str | None = None,
     force: bool = False,
     overrides: Sequence[str] = (),
@@ -91,23 +88,16 @@ def reproduce(
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
     folder, started, workers = reports_root(out) / profile, time.monotonic(), jobs or min(4, cores())
-    executor = Executor(
-        folder / "matrix",
-        profile,
-        Finder(RunStore(runs_root(runs)), data_root(data)),
-        limit=60 * LIMIT_MINUTES[profile],
-        threads=max(1, cores() // workers),
-        overrides=overrides,
-        tell=lambda text: None,
-    )
-    rows = [] if only or overrides else rows_of(matrix(profile, steps), profile, data=executor.finder.data)
+    limit, threads = 60 * LIMIT_MINUTES[profile], max(1, cores() // workers)
+    executor = Executor(folder / "matrix", profile, finder, None, limit, threads, overrides, tell=lambda text: None)
+    rows = [] if only or overrides else rows_of(matrix(profile, steps), profile, data=finder.data)
     planned = notebook_jobs(executor, only)
     for job, _ in planned:
         check_parameters(load_notebook(job.source), job.parameters, job.source.name)
     make_folder(folder)
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
     trained = [training for _, training in planned if training is not None]
-    _draw_first(trained, executor.finder.data, tell)
+    _draw_first(trained, finder.data, tell)
 
     # what shows the runs' results comes last, and again whenever there may be more to show; all else shares the places
     last = [job for job, _ in planned if job.source.stem.startswith(RESULT_NOTEBOOKS)]
@@ -127,18 +117,18 @@ def reproduce(
         entry = _entry(job, outcomes[job.target.stem], training)
         entries[_stem(entry["file"]) or job.source.name] = entry
         if training is not None and outcomes[job.target.stem].ok:
-            keep_notebook(executor.finder.find(training.config), job.target)
+            keep_notebook(finder.find(training.config), job.target)
     manifest = {
         "profile": profile,
+        "overrides": list(overrides),
         "seconds": round(time.monotonic() - started, 1),
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "entries": [entries[name] for name in sorted(entries)],
-        "overrides": list(overrides),
         "notes": [f"{one.name}: {outcomes[one.name].reason}" for one in references if not outcomes[one.name].ok],
         "matrix": [_matrix_entry(outcomes[row.name], executor) for row in rows] or earlier.get("matrix", []),
     }
     write_json_atomic(folder / "manifest.json", manifest)
-    page = write_report(profile, folder, executor.finder)
+    page = write_report(profile, folder, finder)
     failed = [outcome for outcome in outcomes.values() if not outcome.ok]
     good = sum(outcomes[job.target.stem].ok for job, _ in planned)
     tell(f"{good} of {len(planned)} notebooks done in {time.monotonic() - started:.0f} s")
@@ -228,13 +218,12 @@ def _references(trained: list[Row], executor: Executor) -> list[Task]:
         for what in ("baselines", "ceiling"):
             name = f"{what} of {one[0]}, fold {one[1]}, {one[2]}-way"
             work = {"work": "oshp_lite.study.references:make", "what": what, **order}
-            tasks.append(Task(name, partial(timed, name, partial(_referred, work, executor.environment))))
+
+            def done(work: dict[str, Any] = work) -> str:
+                return run_child(work, executor.environment).reason
+
+            tasks.append(Task(name, partial(timed, name, done)))
     return tasks
-
-
-def _referred(work: dict[str, Any], environment: dict[str, str]) -> str:
-    code, text = run_child(work, environment)
-    return reason_of(code, text) if code else ""
 
 
 def _entry(job: Job, outcome: Outcome, training: Row | None) -> dict[str, Any]:
