@@ -224,7 +224,11 @@ def run_job(job: Job) -> str:
     with tempfile.TemporaryDirectory(prefix="oshp-notebook-") as scratch:
         given, made = Path(scratch) / "given.ipynb", Path(scratch) / "made.ipynb"
         save_notebook(given, source)
-        order = {"work": "papermill:execute_notebook", "input_path": str(given), "output_path": str(made)}
+        order: dict[str, Any] = {
+            "work": "papermill:execute_notebook",
+            "input_path": str(given),
+            "output_path": str(made),
+        }
         order |= {"parameters": parameters, "cwd": str(job.source.parent.resolve())}
         order |= {"execution_timeout": job.timeout or None, "kernel_name": "python3"}
         order |= {"progress_bar": False, "log_output": False}

@@ -108,22 +108,19 @@ def reproduce(
     outcomes = {outcome.name: outcome for outcome in run_tasks(tasks, workers, tell)}
 
     earlier = _earlier(folder)
-    entries = {
-        _stem(entry["file"]): entry
-        for entry in earlier.get("entries", [])
-        if entry["file"] and (folder / "notebooks" / entry["file"]).is_file()
-    }
+    kept = [entry for entry in earlier.get("entries", []) if (folder / "notebooks" / entry["file"]).is_file()]
+    entries = {entry.get("name"): entry for entry in kept}
     for job, training in planned:
-        entry = _entry(job, outcomes[job.target.stem], training)
-        entries[_stem(entry["file"]) or job.source.name] = entry
-        if training is not None and outcomes[job.target.stem].ok:
+        name = job.target.stem
+        entries[name] = _entry(job, outcomes[name], training)
+        if training is not None and outcomes[name].ok:
             keep_notebook(finder.find(training.config), job.target)
     manifest = {
         "profile": profile,
         "overrides": list(overrides),
         "seconds": round(time.monotonic() - started, 1),
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "entries": [entries[name] for name in sorted(entries)],
+        "entries": [entries[name] for name in sorted(entries, key=str)],
         "notes": [f"{one.name}: {outcomes[one.name].reason}" for one in references if not outcomes[one.name].ok],
         "matrix": [_matrix_entry(outcomes[row.name], executor) for row in rows] or earlier.get("matrix", []),
     }
@@ -230,6 +227,7 @@ def _entry(job: Job, outcome: Outcome, training: Row | None) -> dict[str, Any]:
     """What the manifest says of an executed notebook."""
     skipped = outcome.status == "skipped"  # then what counts are the seconds of the execution that is still good
     return {
+        "name": outcome.name,
         "notebook": job.source.name,
         "title": title_of(load_notebook(job.source), job.source.stem),
         "file": job.target.name if outcome.ok else (job.failed.name if job.failed.is_file() else ""),
@@ -252,7 +250,3 @@ def _earlier(folder: Path) -> dict[str, Any]:
         about = read_json(folder / "manifest.json")
         return about if isinstance(about, dict) else {}
     return {}
-
-
-def _stem(file: str) -> str:
-    return file.removesuffix(".ipynb").removesuffix(".failed")
