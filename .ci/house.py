@@ -13,8 +13,6 @@ PACKAGE = ROOT / "oshp_lite"
 LONGEST = 400
 LONG_FILES = {
     "oshp_lite/data/prepare/raw.py": "three layouts and their one reader",
-    "oshp_lite/study/claims.py": "reader, rule and ledger of the claims",
-    "oshp_lite/study/quantities.py": "the seven kinds of quantity a claim may name",
     "tests/test_cli_parse.py": "one command, every kind of wrong input",
     "tests/test_engine_train.py": "one training loop, killed and resumed in every way",
 }

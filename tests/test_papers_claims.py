@@ -67,7 +67,7 @@ def test_a_lead_is_seen_missed_left_open_and_not_run() -> None:
     clear = kway(eopnet=0.8, popnet=0.6, sgone=0.3, amp=0.4, panet=0.2)
     found = judge(claim, clear, ATR, "atr")
     assert found.word == "reproduced"
-    assert (found.seeds, found.folds) == ("1", "1")
+    assert (found.basis, found.folds) == ("1 seed", "1")
     assert (
         judge(claim, kway(eopnet=0.5, popnet=0.7, sgone=0.3, amp=0.4, panet=0.2), ATR, "atr").word == "not reproduced"
     )
@@ -97,11 +97,9 @@ def test_seeds_count_and_widen() -> None:
     ]
     claim = Claim("x", "journal", "here", "says", (above("eopnet", "popnet", "human"),), "", ("atr",))
     every = judge(claim, Results(runs), ATR, "atr")
-    assert (every.word, every.seeds) == ("undecided", "3")
-    assert (every.basis, every.firm) == ("3 seeds", True)
+    assert (every.word, every.basis, every.firm) == ("undecided", "3 seeds", True)
     lucky = judge(claim, Results(run for run in runs if run.key.seed == 0), ATR, "atr")
-    assert (lucky.word, lucky.seeds) == ("reproduced", "1")
-    assert (lucky.basis, lucky.firm) == ("1 seed", False)
+    assert (lucky.word, lucky.basis, lucky.firm) == ("reproduced", "1 seed", False)
 
 
 def test_runs_on_other_pairs_are_not_compared() -> None:
@@ -185,7 +183,7 @@ def test_costs() -> None:
     cost = {"half-parameters": "params_m", "faster-than-popnet": "fps"}
     assert (word("half-parameters", 1.0, 2.0), word("faster-than-popnet", 20.0, 10.0)) == ("reproduced", "reproduced")
     bases = [verdict(name, {m: {cost[name]: 1.0} for m in ("eopnet", "popnet")}) for name in cost]
-    assert [(one.basis, one.seeds, one.firm) for one in bases] == [("a count", "", True), ("timed once", "", False)]
+    assert [(one.basis, one.firm) for one in bases] == [("a count", True), ("timed once", False)]
     assert word("half-parameters", 1.9, 2.0) == "not reproduced"
     assert word("faster-than-popnet", 10.0, 10.2) == "undecided"
     file = {

@@ -25,7 +25,6 @@ from oshp_lite.study.quantities import COSTS, Costs, Outcome, Quantity, Side
 from oshp_lite.study.records import NotRun, Results
 from oshp_lite.study.tables.table import fill
 
-VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
 FIRM_SEEDS = 3
 """Trainings from which on a row counts as firm; fewer say little of another training. Decides nothing."""
 PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper"}
@@ -34,6 +33,7 @@ COLUMNS = (
     *("paper's figures", "folds", "seeds", "finding"),
 )
 _MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not run": "-"}
+VERDICTS = tuple(_MARKS)
 _DIGITS = {"points": (1, " points"), "relative": (2, ""), "correlation": (2, "")}
 _WORDS = {"accuracy": "overall accuracy", "bi_miou": "Bi-mIoU", "novel_accuracy": "novel accuracy"}
 _WORDS |= {
@@ -188,16 +188,12 @@ class Verdict:
         return [part.outcome for part in self.parts if isinstance(part.outcome, Outcome)]
 
     @property
-    def seeds(self) -> str:
-        """The number of seeds behind the parts, "1" or "1-3", "" where there are none."""
-        counts = sorted({outcome.seeds for outcome in self.outcomes if not outcome.basis})
-        return "-".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
-
-    @property
     def basis(self) -> str:
-        """What the parts rest on: "1-3 seeds", "a count", "timed once", "" for nothing."""
-        seeds = f"{self.seeds} seed{'' if self.seeds == '1' else 's'}" if self.seeds else ""
-        return ", ".join(filter(None, dict.fromkeys([seeds, *(outcome.basis for outcome in self.outcomes)])))
+        """What the parts rest on: "1 seed", "1-3 seeds", "a count", "timed once", "" for nothing."""
+        counts = sorted({outcome.seeds for outcome in self.outcomes if not outcome.basis})
+        seeds = "-".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
+        words = f"{seeds} seed{'' if seeds == '1' else 's'}" if seeds else ""
+        return ", ".join(filter(None, dict.fromkeys([words, *(outcome.basis for outcome in self.outcomes)])))
 
     @property
     def firm(self) -> bool:
@@ -311,7 +307,7 @@ def to_csv(verdicts: Sequence[Verdict]) -> str:
         figures = one.reason or "; ".join(f"{part.label}: {part.figures}" for part in one.parts)
         printed = ", ".join(f"{part.printed:+g}" for part in one.parts if part.printed is not None)
         said = (claim.id, PAPERS[claim.paper], claim.where, claim.statement, one.dataset, one.word, figures, printed)
-        writer.writerow((*said, one.folds, one.seeds or one.basis, one.finding))
+        writer.writerow((*said, one.folds, re.sub(r" seeds?$", "", one.basis), one.finding))
     return stream.getvalue()
 
 
@@ -335,19 +331,14 @@ def _by_claim(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 def to_markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the ledger as Markdown: the count, a table of verdicts, and the findings below it."""
     datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
-    lines = [
-        summary_line(verdicts),
-        "",
-        f"| claim | where | {' | '.join(datasets)} |",
-        "|---" * (2 + len(datasets)) + "|",
-    ]
-    findings = []
+    head, rule = f"| claim | where | {' | '.join(datasets)} |", "|---" * (2 + len(datasets)) + "|"
+    lines, findings = [summary_line(verdicts), "", head, rule], []
     for one in _by_claim(verdicts):
         statement = one["claim"].statement
         cells = (getattr(one["verdicts"].get(dataset), "word", "") for dataset in datasets)
         lines.append(f"| {statement} | {one['where']} | {' | '.join(cells)} |")
         findings += [f"* {statement} ({', '.join([*of, word])}) {text}" for (text, word), of in one["findings"].items()]
-    return "\n".join([*lines, *(["", "Findings:", "", *findings] if findings else [])]) + "\n"
+    return "\n".join([*lines, *["", "Findings:", ""] * bool(findings), *findings, ""])
 
 
 def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
@@ -355,13 +346,9 @@ def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
 
     Verdicts are words with a mark, so nothing rests on colour. `styled=False` where the page has the style already.
     """
-    known = {
-        "datasets": list(dict.fromkeys(verdict.dataset for verdict in verdicts)),
-        "claims": _by_claim(verdicts),
-        "marks": _MARKS,
-        "brief": _brief,
-    }
-    return fill("ledger.html", summary=summary_line(verdicts), styled=styled, **known)
+    datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
+    known = {"summary": summary_line(verdicts), "datasets": datasets, "claims": _by_claim(verdicts), "marks": _MARKS}
+    return fill("ledger.html", styled=styled, brief=_brief, **known)
 
 
 def _brief(reason: str) -> str:

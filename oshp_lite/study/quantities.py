@@ -158,19 +158,17 @@ def _difference(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outco
 
 def _cost(quantity: Quantity, costs: Costs) -> Outcome:
     """Compare what two methods cost; folds and seeds do not matter here."""
-    name = quantity.sides[0].measure
-    values = [costs.get(side.method, {}).get(name, np.nan) for side in quantity.sides]
-    missing = [side.name for side, value in zip(quantity.sides, values, strict=True) if np.isnan(value)]
-    if missing:
+    sides, name = quantity.sides, quantity.sides[0].measure
+    values = [costs.get(side.method, {}).get(name) or np.nan for side in sides]
+    if np.isnan(values).any():
+        missing = (side.name for side, value in zip(sides, values, strict=True) if np.isnan(value))
         raise UserError("; ".join(f"{one}: {COSTS[name]} not measured" for one in missing))
     blur = CLOCK_BLUR if name == "fps" else 0.0
-    corners = [
-        quantity.of(corner) for corner in product(*((value * (1 - blur), value * (1 + blur)) for value in values))
-    ]
-    levels = ", ".join(f"{side.name} {value:.3g}" for side, value in zip(quantity.sides, values, strict=True))
+    corners = [quantity.of(both) for both in product(*([one * (1 - blur), one * (1 + blur)] for one in values))]
+    levels = ", ".join(f"{side.name} {value:.3g}" for side, value in zip(sides, values, strict=True))
     basis = "timed once" if name == "fps" else "a count"
-    mean = quantity.of(values)
-    return Outcome(mean, min(corners), max(corners), "relative", levels=f"{levels} {COSTS[name]}", basis=basis)
+    ends = min(corners), max(corners)
+    return Outcome(quantity.of(values), *ends, "relative", levels=f"{levels} {COSTS[name]}", basis=basis)
 
 
 def _trend(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome:
@@ -181,20 +179,20 @@ def _trend(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome:
     """
     from scipy.stats import linregress, t
 
-    mean, variance, freedom, words, seeds = 0.0, 0.0, 0, [], []
+    mean, variance, freedom, words, seeds = 0.0, 0.0, 0.0, [], []
     for side, own in zip(quantity.sides, zip(*common_runs(runs), strict=True), strict=True):
         late = [(x[x >= 0.5], y[x >= 0.5]) for x, y, _ in (curve_of(run, side.measure) for run in own)]
-        lines = [(len(x), linregress(x, 50.0 * y)) for x, y in late if len(x) >= LATE_SCORES]
-        if not lines:
+        fits = [(len(x) - 2, linregress(x, 50.0 * y)) for x, y in late if len(x) >= LATE_SCORES]
+        if not fits:
             most = max(len(x) for x, _ in late)
             counted = f"{most or 'no'} score{'' if most == 1 else 's'} in the second half of training"
             raise UserError(f"{side.name}: {counted}, a slope needs at least {LATE_SCORES}")
-        slope = float(np.mean([line.slope for _, line in lines]))
-        mean += side.weight * slope
-        variance += sum(line.stderr**2 for _, line in lines) / len(lines) ** 2
-        freedom += sum(number - 2 for number, _ in lines)
-        words.append(f"{side.name} {slope:+.1f}")
-        seeds.append(len(lines))
+        free, slopes, errors = np.array([(own_free, line.slope, line.stderr) for own_free, line in fits]).T
+        mean += side.weight * slopes.mean()
+        variance += (errors**2).sum() / len(fits) ** 2
+        freedom += free.sum()
+        words.append(f"{side.name} {slopes.mean():+.1f}")
+        seeds.append(len(fits))
     reach = float(t.ppf(0.975, freedom) * np.sqrt(variance))
     return Outcome(mean, mean - reach, mean + reach, "points", min(seeds), levels=", ".join(words))
 

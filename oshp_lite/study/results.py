@@ -117,16 +117,10 @@ def _read(key: RunKey, profile: str, config: RunConfig, finder: Finder, screen: 
     mask_key = replace(key, method="eopnet", ablation="", condition="")
     if screen and (masks := finder.find(config_of(mask_key, profile))):
         more["screened"] = screened_matrices(run, masks, config, dataset, finder.store.root / ".references")
-    settings = {
-        **{name: getattr(config.train, name) for name in SETTINGS},
-        "size": config.data.size,
-        "augment": config.data.augment,
-        "init": config.init.kind,
-        "init_epochs": config.init.dataset_epochs if config.init.kind == "segment" else 0,
-        "variant": config.variant,
-        "condition": config.data.condition,
-        "options": dict(config.model.options),
-    }
+    settings = {name: getattr(config.train, name) for name in SETTINGS}
+    settings |= {"size": config.data.size, "augment": config.data.augment, "init": config.init.kind}
+    settings["init_epochs"] = config.init.dataset_epochs if config.init.kind == "segment" else 0
+    settings |= {"variant": config.variant, "condition": config.data.condition, "options": dict(config.model.options)}
     older = {"older_code": True} if run.older_code else {}
     more["provenance"] = {**run.provenance, "run": run.folder.name, "settings": settings, **older}
     return measured_of(key, profile, matrices, class_ids, **more)
