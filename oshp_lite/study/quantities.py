@@ -153,7 +153,7 @@ def _difference(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outco
     apart = [f"fold {fold} {words}" for fold, words in seeds.items()] if len(set(seeds.values())) > 1 else []
     words = f"{'; '.join(apart) or next(iter(seeds.values()))}: {', '.join(levels)}"
     mean, ends = quantity.of([100 * level for level in total.levels]), bounds(quantity.beyond(100 * total.draws))
-    return Outcome(mean, *ends, "points", total.seeds, tuple(total.by_fold), words)
+    return Outcome(mean, *ends, "points", min(map(len, total.by_fold.values())), tuple(total.by_fold), words)
 
 
 def _cost(quantity: Quantity, costs: Costs) -> Outcome:
@@ -243,13 +243,13 @@ def sizes_and_ious(run: Measured) -> tuple[Array, Array, Array]:
     return there.nonzero()[0], area[there], iou_of_counts(counts)[there]
 
 
-def _rank_correlation(run: Measured, repeats: int = 300) -> Array:
+def _rank_correlation(run: Measured) -> Array:
     """Return the rank correlation, -1..1, of a part's true area and its IoU over all pairs and classes, [1,1+R]."""
     from scipy.stats import rankdata
 
     pair, area, iou = sizes_and_ious(run)
     x, y = rankdata(area) / max(1, len(area)), rankdata(iou) / max(1, len(iou))
-    weights = np.concatenate([np.ones((1, len(run.counts))), pair_draws(run, repeats)])[:, pair]
+    weights = pair_draws(run, repeats=300)[:, pair]
     mx, my, mxy, mxx, myy = (weights @ values / weights.sum(1) for values in (x, y, x * y, x**2, y**2))
     return np.asarray([(mxy - mx * my) / np.sqrt((mxx - mx**2) * (myy - my**2))])
 
@@ -258,8 +258,7 @@ def _shares(run: Measured) -> Array:
     """Return where novel pixels go that are taken for another class: % to novel and to base ones, [2,1+R]."""
     if run.misassigned is None:
         raise UserError(f"{run.key.slug}: no confusions between classes were recorded")
-    weights = np.concatenate([np.ones((1, len(run.counts))), pair_draws(run, block=run.key.fold)])
-    counted = (weights @ run.misassigned.astype(np.float64)).T
+    counted = (pair_draws(run, run.key.fold) @ run.misassigned.astype(np.float64)).T
     with np.errstate(invalid="ignore"):
         return np.asarray(100 * counted / counted.sum(0))
 

@@ -31,11 +31,6 @@ class Estimate:
     by_fold: dict[int, tuple[int, ...]]
     draws: Array = field(repr=False, compare=False)
 
-    @property
-    def seeds(self) -> int:
-        """The number of seeds of the fold that has the fewest."""
-        return min(map(len, self.by_fold.values()))
-
     def __iter__(self) -> Iterator[float]:
         """Unpack as (mean, low, high)."""
         return iter((self.mean, self.low, self.high))
@@ -75,13 +70,11 @@ def contrast(terms: Sequence[Term]) -> Estimate:
     for block, (number, chosen) in enumerate(groupby(rows, key=lambda row: row[0].key.fold)):
         runs = list(chosen)  # [S][T]
         _same_pairs([run for row in runs for run in row])
-        scores = [[_redrawn(run, t, block) for run, t in zip(row, terms, strict=True)] for row in runs]
-        drawn.append(weights @ [mean_over_runs(mine, block=block) for mine in np.stack(scores, 1)])
-        plain = [
-            [run.score(term.measure, screened=term.screened) for run, term in zip(row, terms, strict=True)]
-            for row in runs
-        ]
-        levels.append(np.mean(plain, 0))
+        scores = np.array(
+            [[_redrawn(run, t.measure, t.screened, block) for run, t in zip(row, terms, strict=True)] for row in runs]
+        )  # [S,T,1+R]
+        drawn.append(weights @ [mean_over_runs(scores[:, place, 1:], block=block) for place in range(len(terms))])
+        levels.append(scores[..., 0].mean(0))
         by_fold[number] = tuple(row[0].key.seed for row in runs)
     each, draws = np.mean(levels, 0), np.mean(drawn, 0)
     return Estimate(float(weights @ each), *bounds(draws), tuple(each.tolist()), by_fold, draws)
@@ -107,16 +100,19 @@ def _same_pairs(runs: Sequence[Measured]) -> None:
             raise UserError(f"{said}; measure one of them anew")
 
 
-def _redrawn(run: Measured, term: Term, block: int) -> Array:
-    """Return a run's score float64 [R] under pairs drawn anew."""
-    name = (term.measure, term.screened, block)
+def _redrawn(run: Measured, measure: str, screened: bool, block: int) -> Array:
+    """Return a run's score float64 [1+R], as it is and under pairs drawn anew."""
+    name = (measure, screened, block)
     if name not in run.memo:
-        run.memo[name] = scores_under(run, pair_draws(run, block=block), term.measure, screened=term.screened)
+        run.memo[name] = scores_under(run, pair_draws(run, block), measure, screened=screened)
     return run.memo[name]
 
 
-def pair_draws(run: Measured, repeats: int = REPEATS, block: int = 0) -> Array:
-    """Return float64 [repeats,N], how often each pair of a run is drawn; where queries are unknown, each pair alone."""
+def pair_draws(run: Measured, block: int = 0, repeats: int = REPEATS) -> Array:
+    """Return float64 [1+repeats,N], how often each pair counts: once, then as often as it is drawn.
+
+    Pairs of one query photo are drawn as one; where the photos are unknown, each pair is drawn alone.
+    """
     groups = np.arange(len(run.class_ids)) if run.queries is None else run.queries
     strata = run.class_ids if run.key.way == "1" else np.zeros(0)
     return _draws(groups.astype(np.int64).tobytes(), strata.astype(np.int64).tobytes(), repeats, block)
@@ -125,4 +121,5 @@ def pair_draws(run: Measured, repeats: int = REPEATS, block: int = 0) -> Array:
 @lru_cache(maxsize=8)  # a few pair lists at a time; each takes a few megabytes
 def _draws(groups: bytes, strata: bytes, repeats: int, block: int) -> Array:
     places = np.frombuffer(strata, np.int64) if strata else None
-    return draw_pairs(np.frombuffer(groups, np.int64), places, repeats=repeats, block=block)
+    drawn = draw_pairs(np.frombuffer(groups, np.int64), places, repeats=repeats, block=block)
+    return np.concatenate([np.ones_like(drawn[:1]), drawn])
