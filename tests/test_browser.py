@@ -163,10 +163,9 @@ def example() -> dict[str, Any]:
     return {
         "claims": to_html(ledger(nothing, "quick"), styled=False),
         "origins": Counter({"committed": 3}),
-        "older": 1,
-        "tables": [(table, table_html(table, styled=False))],
-        "forms": ["csv"],
-        "figures": [("f", "F", curves, [Path("figures/f.svg")])],
+        "older_runs": 1,
+        "tables": [(table, table_html(table, styled=False), ["tables/eopnet2.csv"])],
+        "figures": [("f", "F", curves, ["figures/f.svg"])],
         "profile": "quick",
         "manifest": {"made": "today", "seconds": 100, "notes": ["a note"], "entries": [{**entry, "training": None}]},
         "failed": 1,

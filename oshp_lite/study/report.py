@@ -8,14 +8,17 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from oshp_lite.engine.provenance import provenance
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_atomic, write_json_atomic
+from oshp_lite.labels import fold
 from oshp_lite.study import claims, references
 from oshp_lite.study.exhibits import Exhibits, make_exhibits
 from oshp_lite.study.experiments import METHODS
@@ -60,14 +63,14 @@ class _Report:
         """Everything that the page shows; writes the files beside it."""
         exhibits = make_exhibits(self.profile, self.folder, self.finder, self.problems)
         trained = trainings(self.profile, self.manifest.get("overrides", ()), self.finder.data)
-        groups = [group for one in trained if (group := self.tried(one.name, partial(self._group, one)))]
+        groups = [group for one in trained if (group := self.tried(one.name, self._group, one))]
         runs = {run.folder: run for group in groups for run in group.pop("runs")}
         self.problems += self.finder.store.damaged().values()
-        entries, kept = self.manifest["entries"], ("title", "training", "scores", "ceiling", "baselines")
+        kept = ("title", "training", "scores", "ceiling", "baselines")
         results = {
             **{name: self.manifest[name] for name in ("made", "seconds")},
             "profile": self.profile,
-            "notebooks": entries,
+            "notebooks": self.manifest["entries"],
             "groups": [{name: group[name] for name in kept} for group in groups],
             "runs": {run.folder.name: run.provenance for run in runs.values()},
         }
@@ -78,11 +81,11 @@ class _Report:
             **_exhibits(exhibits),
             "profile": self.profile,
             "manifest": self.manifest,
-            "failed": sum(entry["status"] == "failed" for entry in entries),
-            "pages": {entry["file"]: self._page(entry["file"]) for entry in entries},
+            "failed": sum(entry["status"] == "failed" for entry in self.manifest["entries"]),
+            "pages": {entry["file"]: self._page(entry["file"]) for entry in self.manifest["entries"]},
             "states": STATES,
             "groups": groups,
-            "runs": [one for run in runs.values() if (one := self.tried(run.folder.name, partial(_run, run)))],
+            "runs": [one for run in runs.values() if (one := self.tried(run.folder.name, _run, run))],
             "not_run": [one for one in trained if one.reason],
             "others": [run for run in self.finder.store.runs() if run.folder not in runs],
             "matrix": ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status]),
@@ -91,10 +94,10 @@ class _Report:
             "problems": self.problems,
         }
 
-    def tried(self, what: str, work: Callable[[], Result]) -> Result | None:
+    def tried(self, what: str, work: Callable[..., Result], *given: Any) -> Result | None:
         """The outcome of `work`, or None and its reason among the problems."""
         try:
-            return work()
+            return work(*given)
         except UserError as error:
             self.problems.append(f"{what}: {error}")
             return None
@@ -108,7 +111,7 @@ class _Report:
             return None
         top = references.ceiling_config(self.profile, of.dataset, of.fold, self.manifest.get("overrides", ()))
         known: Any = {"data": data, "store": store, "make": False}
-        ceiling = self.tried("the ceiling", partial(references.ceiling_scores, config, top, **known))
+        ceiling = self.tried("the ceiling", partial(references.ceiling_scores, config, top, **known)) or None
         trivial = self.tried("trivial predictions", partial(references.baseline_scores, config, **known)) or {}
         top_run = store.find(top, data)
         rows: list[tuple[Any, ...]] = [(_method(run), "own", run.scores, run)]
@@ -121,13 +124,13 @@ class _Report:
         if ceiling and ceiling["human_miou"] and own["human_miou"] is not None:
             lines.append(f"Human mIoU: {own['human_miou'] / ceiling['human_miou']:.0%} of the ceiling.")
         return {
-            "title": f"{of.dataset}, fold {of.fold}, {of.way}-way, {_pixels(run)}",
+            "title": _setting(run),
             "way": of.way,
             "rows": rows,
             "lines": lines,
             "training": {"dataset": of.dataset, "fold": of.fold, "way": of.way},
             "scores": own,
-            "ceiling": ceiling or None,
+            "ceiling": ceiling,
             "baselines": trivial,
             "runs": [run, *([top_run] if top_run else [])],
         }
@@ -137,7 +140,7 @@ class _Report:
         notebook = self.folder / "notebooks" / file
         page = notebook.with_suffix(".html")
         if file and (not page.is_file() or page.stat().st_mtime < notebook.stat().st_mtime):
-            self.tried(file, partial(write_page, notebook, page))
+            self.tried(file, write_page, notebook, page)
         return f"notebooks/{page.name}" if file and page.is_file() else ""
 
 
@@ -148,11 +151,13 @@ def _exhibits(made: Exhibits) -> dict[str, Any]:
     return {
         "claims": claims.to_html(made.verdicts, styled=False),
         "origins": Counter(run.origin for run in runs),
-        "older": sum(bool(run.provenance.get("older_code")) for run in runs),
-        "tables": [(table, to_html(table, styled=False)) for table in made.tables.values()],
-        "forms": list(FORMS),
+        "older_runs": sum(bool(run.provenance.get("older_code")) for run in runs),
+        "tables": [
+            (table, to_html(table, styled=False), [f"tables/{table.id}.{ending}" for ending in FORMS])
+            for table in made.tables.values()
+        ],
         "figures": [
-            (name, title, png(next(path for path in paths if path.suffix == ".png").read_bytes()), paths)
+            (name, title, png(paths[-1].read_bytes()), [f"figures/{path.name}" for path in paths])
             for name, (title, paths) in made.figures.items()
         ],
     }
@@ -160,28 +165,21 @@ def _exhibits(made: Exhibits) -> dict[str, Any]:
 
 def _run(run: Run) -> dict[str, Any]:
     """What the page shows of one run."""
-    from oshp_lite.labels import fold
-
-    history, data = run.history, run.settings["data"]
+    history, data, classes = run.history, run.settings["data"], []
     losses = [row["loss_total"] for row in history if "loss_total" in row]
-    text = f"{len(history)} epochs" + (
-        f"; the total loss went from {losses[0]:.2f} to {losses[-1]:.2f}." if losses else "."
-    )
+    text = f"; the total loss went from {losses[0]:.2f} to {losses[-1]:.2f}." if losses else "."
     if history and history[0].get("loss_agm"):
         text += " The grey line is beta, the weight of the attention guidance module (right axis)."
-    try:
+    with suppress(UserError):  # a dataset that is no more
         split = fold(data["dataset"], data["fold"], data["protocol"])
-        roles = {0: "background"} | dict.fromkeys(split.novel, "novel")
-        classes = [
-            (split.space.class_name(c), roles.get(c, "base"), run.scores["iou"].get(str(c))) for c in split.classes
-        ]
-    except UserError:  # a dataset that is no more
-        classes = []
+        for c in split.classes:
+            role = "novel" if c in split.novel else "base" if c else "background"
+            classes.append((split.space.class_name(c), role, run.scores["iou"].get(str(c))))
     return {
         "run": run,
-        "title": f"{_method(run)}, {data['dataset']}, fold {data['fold']}, {data['way']}-way, {_pixels(run)}",
+        "title": f"{_method(run)}, {_setting(run)}",
         "curves": png(fig_to_png(training_curves(history))) if len(history) > 1 else "",
-        "curves_text": text,
+        "curves_text": f"{len(history)} epochs{text}",
         "classes": classes,
         "samples": [png(path.read_bytes()) for path in run.samples],
         "provenance": {key: _plain(value) for key, value in run.provenance.items()},
@@ -190,8 +188,6 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _machine() -> str:
-    from oshp_lite.engine.provenance import provenance
-
     record = provenance()
     commit = f", commit {record['commit']}" if record["commit"] else ""
     place = f"{record['device']}, {record['system']}, Python {record['python']}; torch {record['libraries']['torch']}"
@@ -205,9 +201,10 @@ def _method(run: Run) -> str:
     return f"{METHODS[method].label if method in METHODS else method} ({run.settings['variant']})"
 
 
-def _pixels(run: Run) -> str:
-    size = run.settings["data"]["size"]
-    return f"{size} px" if isinstance(size, int) else f"{size[0]}x{size[1]} px"
+def _setting(run: Run) -> str:
+    data = run.settings["data"]
+    size = data["size"] if isinstance(data["size"], int) else "x".join(map(str, data["size"]))
+    return f"{data['dataset']}, fold {data['fold']}, {data['way']}-way, {size} px"
 
 
 def _plain(value: Any) -> str:
