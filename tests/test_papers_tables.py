@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,8 @@ from papers_made_up import made_up, made_up_results
 
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
-from oshp_lite.study import tables
+from oshp_lite.study import results, tables
 from oshp_lite.study.records import Results, RunKey
-from oshp_lite.study.results import _tuned
 from oshp_lite.study.statistics import bootstrap
 from oshp_lite.study.tables import TABLES, make_table
 from oshp_lite.study.tables.measure import runs_cell
@@ -230,10 +230,11 @@ def test_the_table_says_how_much_each_was_tuned() -> None:
     assert note.endswith("SG-One: 4 trials; EOP-Net: 4 trials, the first kept.")  # AMP has no result here
 
 
-def test_quick_runs_were_tuned_as_lite_ones() -> None:
+def test_quick_runs_were_tuned_as_lite_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """quick takes the settings of lite, so what was tried for them is told there too; smoke has settings of its own."""
     key = RunKey("panet", "synth-atr", 1, "k")
-    told = {name: _tuned([made_up(key, profile=name)]) for name in ("quick", "lite", "smoke")}
+    monkeypatch.setattr(results, "_read", lambda key, profile, *_: made_up(key, profile=profile))
+    told = {name: results.load_results(name, [key], committed=tmp_path).tuned for name in ("quick", "lite", "smoke")}
     assert told["quick"] == told["lite"]
     assert "trials" in told["quick"]["panet"]
     assert "panet" not in told["smoke"]
