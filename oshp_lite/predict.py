@@ -39,13 +39,8 @@ RELEASED = {18: ("atr",), 20: ("lip", "cihp")}
 """Number of ids of a released checkpoint -> the label spaces it may have."""
 _REST = -1
 """The support person's unmarked pixels, beside the user's ids."""
-_COLOURS = np.array(
-    [
-        *[(230, 60, 60), (50, 120, 220), (250, 190, 40), (70, 170, 90), (160, 90, 220), (240, 130, 190)],
-        *[(30, 160, 170), (200, 120, 60), (140, 150, 170), (120, 190, 60), (90, 70, 160), (220, 160, 130)],
-    ],
-    np.uint8,
-)
+_COLOURS = [(230, 60, 60), (50, 120, 220), (250, 190, 40), (70, 170, 90), (160, 90, 220), (240, 130, 190)]
+_COLOURS += [(30, 160, 170), (200, 120, 60), (140, 150, 170), (120, 190, 60), (90, 70, 160), (220, 160, 130)]
 
 
 @dataclass(frozen=True)
@@ -61,9 +56,8 @@ class PhotoParsing:
 def load_network(path: str | Path, device: str = "cpu", labels: str | None = None) -> OneShotModel:
     """A checkpoint of ours (safetensors), or a released one (.pth, .pt, .tar), ready to predict.
 
-    What the file says of itself stands in `.record`. A released one says its number of ids alone, which LIP and CIHP
-    share: `labels` names its label space. Raises UserError for a missing, damaged or foreign file, a device that is not
-    there, or labels that do not fit.
+    What the file says of itself stands in `.record`. `labels` names a released one's label space, since LIP and CIHP
+    share their number of ids. UserError for a missing, damaged or foreign file, device or labels that do not fit.
     """
     place = pick_device(device, "--device")
     if Path(path).suffix not in {".pth", ".pt", ".tar"}:

@@ -80,12 +80,11 @@ def _beside(picture: Array, mask: Array, space: LabelSpace) -> Array:
 
 def _bars(figure: Figure, row: Array, shares: Mapping[str, float]) -> None:
     """Merge the first two places of a row into one chart of sizes."""
-    grid = row[0].get_gridspec()
-    place = row[0].get_subplotspec()
+    grid, line = row[0].get_gridspec(), row[0].get_subplotspec().rowspan.start
     for axes in row[:2]:
         axes.remove()
     with style():
-        chart = figure.add_subplot(grid[place.rowspan.start, :2])
+        chart = figure.add_subplot(grid[line, :2])
         ordered = sorted(shares.items(), key=lambda item: item[1])
         colours = [INK[1] if name.startswith("object") else INK[2] for name, _ in ordered]
         chart.barh(range(len(ordered)), [share for _, share in ordered], color=colours)
@@ -136,9 +135,7 @@ def fold_chart(folds: Sequence[Fold], titles: Sequence[str]) -> Figure:
 
     titles  one for each fold
     """
-    names: list[str] = []
-    for chosen in folds:
-        names += [name for name in chosen.names(chosen.foreground) if name not in names]
+    names = list(dict.fromkeys(name for chosen in folds for name in chosen.names(chosen.foreground)))
     figure, axes = new_figure(width=7.4, height=0.9 + 0.27 * len(folds))
     chart: Axes = axes[0, 0]
     grid = np.full((len(folds), len(names), 3), 255, np.uint8)
@@ -158,8 +155,7 @@ def fold_chart(folds: Sequence[Fold], titles: Sequence[str]) -> Figure:
         chart.grid(False)
         chart.grid(True, which="minor", color="white", linewidth=2)
         chart.tick_params(which="both", length=0)
-        for side in chart.spines.values():
-            side.set_visible(False)
+        chart.spines[:].set_visible(False)
     return figure
 
 

@@ -61,17 +61,14 @@ def difference_table(dataset: str = "atr-os") -> str:
     """Return all rows as a Markdown table, the switches' values read from both presets."""
     lines = ["| | | papers | released code | `official` | `paper` |", "|---|---|---|---|---|---|"]
     for entry in DIFFERENCES:
+        columns = [entry.stance, ""]
         if entry.fields:
+            official, paper = (entry.settings(variant, dataset) for variant in VARIANTS)
+            changed = (_words(paper[name]) if paper[name] != official[name] else "same" for name in entry.fields)
             columns = [
-                "<br>".join(f"`{name}` = {_words(value)}" for name, value in entry.settings(variant, dataset).items())
-                for variant in VARIANTS
+                "<br>".join(f"`{name}` = {_words(value)}" for name, value in official.items()),
+                "<br>".join(changed),
             ]
-            columns[1] = "<br>".join(
-                _words(value) if value != entry.settings("official", dataset)[name] else "same"
-                for name, value in entry.settings("paper", dataset).items()
-            )
-        else:
-            columns = [entry.stance, ""]
         lines.append(f"| {entry.row} | {entry.item} | {entry.paper} | {entry.code} | {columns[0]} | {columns[1]} |")
     return "\n".join(lines)
 
@@ -80,13 +77,9 @@ def preset_table(
     group: str = "model", variants: Sequence[str] = ("official", "paper", "lite"), dataset: str = "atr-os"
 ) -> str:
     """Return every plain field of one group (model, data, train or eval) under the presets, as a Markdown table."""
-    names = [field.name for field in fields(EOPNetConfig)]
-    if group != "model":
-        names = [field.name for field in fields(getattr(variant_config("official", dataset), group))]
-    lines = [
-        f"| {group} | " + " | ".join(f"`{variant}`" for variant in variants) + " |",
-        "|---" * (1 + len(variants)) + "|",
-    ]
+    owner = EOPNetConfig if group == "model" else getattr(variant_config("official", dataset), group)
+    names = [field.name for field in fields(owner)]
+    lines = [f"| {group} | {' | '.join(f'`{variant}`' for variant in variants)} |", "|---" * (1 + len(variants)) + "|"]
     for name in names:
         if is_dataclass(setting(f"{group}.{name}", variants[0], dataset)):
             continue  # a group of its own (the procedural people), the same in every preset

@@ -1,8 +1,7 @@
 """Every numbered equation of both papers, the function that holds it, and the test that checks that function.
 
-The list is `equations.yaml`; `tests/test_equations.py` sees to it that no number is missing, every function can be
-imported and every test exists. Where the papers print one form and the released code computes another, `note` says so;
-the row number of the full list of such differences (notebook 06) stands beside it.
+The list is `equations.yaml`; `tests/test_equations.py` checks that it is complete and true. Where the papers print one
+form and the released code computes another, `note` says so, with the row of the list of such differences (notebook 06).
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, resources
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 import yaml
 
@@ -52,13 +52,11 @@ class Equation:
         return self.function.partition(":")[2]
 
     def load(self) -> Callable[..., Any]:
-        """Import and return the function; raises ImportError or AttributeError when it has moved."""
-        target: Any = import_module(self.module)
-        for part in self.name.split("."):
-            target = getattr(target, part)
+        """Import and return the function; raises ImportError, AttributeError or TypeError when it has moved."""
+        target = attrgetter(self.name)(import_module(self.module))
         if not callable(target):
             raise TypeError(f"{self.function} is not callable")
-        return target
+        return cast(Callable[..., Any], target)
 
 
 EQUATIONS: tuple[Equation, ...] = tuple(
@@ -69,10 +67,10 @@ EQUATIONS: tuple[Equation, ...] = tuple(
 
 def equation(paper: str, number: int) -> Equation:
     """Return one equation; raises KeyError for a number the paper does not have."""
-    for entry in EQUATIONS:
-        if (entry.paper, entry.number) == (paper, number):
-            return entry
-    raise KeyError(f"no equation {number} in {paper!r}")
+    entry = next((one for one in EQUATIONS if (one.paper, one.number) == (paper, number)), None)
+    if entry is None:
+        raise KeyError(f"no equation {number} in {paper!r}")
+    return entry
 
 
 def equation_table(paper: str | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from oshp_lite import __version__
-from oshp_lite.cli import bench, data, doctor, evaluate, matrix, parse, reproduce, train
+from oshp_lite.cli import bench, data, doctor, evaluate, parse, study, train
 from oshp_lite.errors import UserError
 
 LISTS = ("--only", "--datasets", "--classes")
@@ -34,8 +34,8 @@ def _oshp_lite(
 
 
 app.add_typer(data.app, name="data")
-MAKING = (train.train, evaluate.evaluate, parse.parse, reproduce.reproduce, train.tune, matrix.matrix)
-for function in (*MAKING, reproduce.report, doctor.doctor, bench.bench):
+COMMANDS = (train.train, evaluate.evaluate, parse.parse, study.reproduce, train.tune, study.matrix, study.report)
+for function in (*COMMANDS, doctor.doctor, bench.bench):
     app.command()(cast(Callable[..., Any], function))
 
 

@@ -10,6 +10,7 @@ import typer
 from oshp_lite.cli import common as options
 from oshp_lite.cli.common import number, print_table, takes_only
 
+OUT = "GPU check: reports/gpu-check; methods: notebooks/results/costs"
 TAKES = {
     "synthetic": "seconds size",
     "model": "device seconds size batch variant",
@@ -32,10 +33,7 @@ def bench(
     batch: options.Count = 2,
     variant: Annotated[str, typer.Option(help="model, methods: lite, official or paper")] = "lite",
     data: options.Data = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="GPU check: reports/gpu-check; methods: notebooks/results/costs"),
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help=OUT)] = None,
 ) -> int:
     """Measure the generator's or the networks' speed; the GPU check."""
     device = device or "cpu"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from oshp_lite.cli import common as options
 from oshp_lite.cli.common import chosen_config, print_table, settings_only, takes_only
 from oshp_lite.errors import UserError
+
+if TYPE_CHECKING:
+    from oshp_lite.engine.config import RunConfig
 
 BASELINES = ("background", "copy", "mean-map", "colour", "all", "ceiling")
 OUTPUT = "out quiet data"
@@ -41,12 +44,12 @@ def evaluate(
     if run is not None:
         takes_only(context, f"run device set {OUTPUT}", "a run knows its own dataset, fold, way and method")
         settings_only(set, ("eval.", *MACHINE), "a run's weights are evaluated again as they are")
-        scores = {run.name: _judge(run / "weights.safetensors", _config_of(run, set), device, None, data, quiet)}
+        scores = {run.name: _judge(run / "weights.safetensors", _config_of(run, set), context.params)}
     elif weights is not None:
         uses = f"weights labels profile dataset fold way device set {OUTPUT}"
         takes_only(context, uses, "a checkpoint is only evaluated")
         settings_only(set, ("eval.", "data."), "a checkpoint is only evaluated")
-        scores = {weights.name: _judge(weights, chosen_config(context.params), device, labels, data, quiet)}
+        scores = {weights.name: _judge(weights, chosen_config(context.params), context.params)}
     else:
         scores = _baseline(context, str(baseline).replace(" ", "-").replace("_", "-"))
     print_scores(scores)
@@ -75,7 +78,7 @@ def _baseline(context: typer.Context, name: str) -> dict[str, dict[str, Any]]:
     return references.baseline_scores(config, names, params["data"], progress=progress, store=store)
 
 
-def _config_of(run: Path, settings: list[str]) -> Any:
+def _config_of(run: Path, settings: list[str]) -> RunConfig:
     import yaml
 
     from oshp_lite.engine.config import from_dict, override
@@ -91,22 +94,22 @@ def _config_of(run: Path, settings: list[str]) -> Any:
     return override(from_dict(content, where=str(run)), settings)
 
 
-def _judge(weights: Path, config: Any, device: str | None, labels: str | None, data: str | None, quiet: bool) -> Any:
+def _judge(weights: Path, config: RunConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     from oshp_lite.data.registry import find_dataset
     from oshp_lite.engine.evaluate import evaluate
     from oshp_lite.labels import label_space
     from oshp_lite.models.registry import method
     from oshp_lite.predict import load_network
 
-    network = load_network(weights, device or "cpu", labels)
+    network = load_network(weights, params["device"] or "cpu", params["labels"])
     record = network.record
     assert record is not None
     if record.way != config.data.way and method(record.method).one_shot:
         raise UserError(f"{weights} is a {record.way}-way checkpoint; say --way {record.way}")
-    dataset = find_dataset(config.data, data, progress=not quiet)
+    dataset = find_dataset(config.data, params["data"], progress=not params["quiet"])
     if dataset.space is not label_space(record.space):
         raise UserError(f"{weights} knows the labels of {record.space}, {dataset.name} has others; choose another")
-    return evaluate(network, dataset, config, progress=not quiet).as_dict()
+    return evaluate(network, dataset, config, progress=not params["quiet"]).as_dict()
 
 
 def print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:

@@ -41,18 +41,14 @@ def read_record(path: Path | str) -> CheckpointRecord:
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(path, error) from None
     if text is None:
-        raise UserError(
-            f"{path} is not a checkpoint of this project (its description is missing); official ones are read with "
-            "EOPNet.from_official, DeepLab ones with init.kind=file"
-        )
+        others = "official ones are read with EOPNet.from_official, DeepLab ones with init.kind=file"
+        raise UserError(f"{path} is not a checkpoint of this project (its description is missing); {others}")
     try:
         record = CheckpointRecord.from_dict(json.loads(text))
         label_space(record.space)
         return record
     except (RecursionError, TypeError, ValueError, UserError) as error:
-        raise UserError(
-            f"{path} has a description that cannot be read ({error}); train it again or get it anew"
-        ) from None
+        raise UserError(f"{path} has a description that cannot be read ({error}); train it again") from None
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
@@ -72,15 +68,13 @@ def _unreadable(path: Path | str, error: Exception) -> UserError:
 def put_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
     """Copy a full state into a module. UserError naming the first tensors that do not fit."""
     own = module.state_dict()
-    missing = sorted(set(own) - set(state))
-    extra = sorted(set(state) - set(own))
-    wrong = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)
-    if missing or extra or wrong:
-        parts = [
-            f"{what} {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"
-            for what, names in (("lacks", missing), ("has unknown", extra), ("has other shapes for", wrong))
-            if names
-        ]
+    faults = {
+        "lacks": sorted(set(own) - set(state)),
+        "has unknown": sorted(set(state) - set(own)),
+        "has other shapes for": sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape),
+    }
+    parts = [f"{what} {', '.join(some[:3])}{' and more' if some[3:] else ''}" for what, some in faults.items() if some]
+    if parts:
         raise UserError(f"checkpoint {path} does not fit the model it describes: it {'; '.join(parts)}; train it again")
     module.load_state_dict(dict(state))
 
@@ -100,10 +94,8 @@ def load_state(path: Path | str) -> dict[str, Any]:
         raise cannot_read(path, error, "checkpoint") from None
     except _NO_STATE as error:
         if "GLOBAL" in str(error) or "Unsupported class" in str(error):
-            raise UserError(
-                f"checkpoint {path} holds more than tensors and plain values, so it is not opened; "
-                "save its state_dict alone"
-            ) from None
+            more = "holds more than tensors and plain values, so it is not opened; save its state_dict alone"
+            raise UserError(f"checkpoint {path} {more}") from None
         raise UserError(f"checkpoint {path} is damaged or no torch file; train it again or get it anew") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds no dictionary of tensors; save a state_dict")
@@ -120,9 +112,7 @@ def load_parser(path: Path | str, device: torch.device | str = "cpu") -> OneShot
     try:
         parser = build(record.method, **record.options)
     except (UserError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"checkpoint {path} describes a model this version cannot build ({error}); train it again"
-        ) from None
+        raise UserError(f"checkpoint {path} describes a model that cannot be built ({error}); train it again") from None
     put_weights(parser, read_weights(path), path)
     parser.record = record
     return parser.to(chosen).eval()

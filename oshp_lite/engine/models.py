@@ -64,10 +64,8 @@ def load_encoder(parser: OneShotModel, path: Path | str) -> int:
         own = encoder.state_dict()
         wrong = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
         if wrong:
-            raise UserError(
-                f"checkpoint {path} does not hold this run's encoder (for example {wrong[0]} is missing or differs); "
-                "use a run with the same encoder options"
-            )
+            what = f"{wrong[0]} is missing or differs; use a run with the same encoder options"
+            raise UserError(f"checkpoint {path} does not hold this run's encoder: {what}")
         encoder.load_state_dict({name: state[name] for name in own})
     return sum(len(encoder.state_dict()) for encoder in encoders)
 

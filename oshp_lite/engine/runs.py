@@ -1,15 +1,14 @@
 """The run store: a configuration goes in, its finished run comes out, trained at most once.
 
-A run's identity is the hash of its configuration, the fingerprint of its training data, the identity of its
-initialisation and the kind of device (`config.identity_of`). The code that made it is recorded beside it; a run of
-older code is marked, and `fresh` trains it anew. A folder appears under its final name when everything is in it:
+A run's identity (`config.identity_of`) names its folder, which appears when everything is in it:
 
     config.yaml   history.csv      weights.safetensors      resume.pt
     scores.json   provenance.json  sample_NN.png  notebook.ipynb
     pairs.npz     predictions.npz  (each test pair's confusion matrix; its ids and person mask)
 
-Until then the work lies in `.partial/`, from where a killed training goes on. provenance.json holds the files'
-digests: a run whose files do not verify is damaged and not finished.
+Until then the work lies in `.partial/`, from where a killed training goes on. provenance.json holds the files' digests
+(a run whose files do not verify is damaged) and the code that made it: a run of older code is marked, and `fresh`
+trains it anew.
 """
 
 from __future__ import annotations
@@ -83,8 +82,7 @@ class Run:
     @property
     def notebook(self) -> Path | None:
         """The executed notebook that shows this run, when it has been made by one."""
-        path = self.folder / "notebook.ipynb"
-        return path if path.is_file() else None
+        return next(self.folder.glob("notebook.ipynb"), None)
 
     @property
     def seconds(self) -> float:
@@ -218,14 +216,12 @@ class RunStore:
         folders = list(self._folders(config, dataset, data, draw=True))
         folder = folders[0]
         for place in folders if not fresh else ():
-            run = self._open(place)
-            if run is not None:
+            if run := self._open(place):
                 return run
         check_start(config)
         first = self._initial(config, data, wait=wait, progress=progress, tell=say, fresh=fresh)
         with locked(self.root / ".locks" / f"{folder.name}.lock", f"the run {folder.name}", wait=wait, tell=say) as had:
-            run = self._open(folder) if had or not fresh else None
-            if run is not None:
+            if (had or not fresh) and (run := self._open(folder)):
                 return run
             work = self.root / ".partial" / folder.name
             if fresh and not folder.exists():  # where it does, the work is that of a fresh training cut short
@@ -247,8 +243,7 @@ class RunStore:
         dataset = dataset or find_dataset(config.data, data, progress=False)
         for folder in self._folders(config, dataset, data, draw=False):
             with suppress(UserError):
-                run = self._open(folder)
-                if run is not None:
+                if run := self._open(folder):
                     return run
         return None
 
@@ -316,12 +311,12 @@ class RunStore:
         """Train and evaluate into `work`, which keeps its content when this is interrupted."""
         origin = first.identity if first else None
         execute(config, dataset, work, first.weights if first else None, progress, origin)
-        trained = [row.get("seconds", 0.0) for row in read_history(work)][-1:]
+        trained = sum(row.get("seconds", 0.0) for row in read_history(work)[-1:])
         judged = read_json(work / SCORES).get("details", {}).get("seconds", 0.0)
         record = {
             "identity": work.name.rpartition("-")[2],
             "init": origin,
-            "seconds": round(sum(trained) + judged, 1),
+            "seconds": round(trained + judged, 1),
             "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "files": {name: _digest(work / name) for name in VERIFIED if (work / name).is_file()},
         }

@@ -41,7 +41,7 @@ def rate(
 
 
 def renews_optimizer(config: TrainConfig, epoch: int) -> bool:
-    """Tell whether the released code makes a fresh optimiser (momentum lost) at the start of this epoch.
+    """Whether the released code makes a fresh optimiser (momentum lost) at the start of this epoch.
 
     Never where time is the budget: the rate then changes with every step, as under "iteration".
     """
@@ -53,9 +53,8 @@ def renews_optimizer(config: TrainConfig, epoch: int) -> bool:
 def make_optimizer(config: TrainConfig, module: nn.Module) -> torch.optim.Optimizer:
     """Return the optimiser over all parameters that learn.
 
-    SGD decays every weight (biases, BatchNorm and scale too), as released; AdamW decays matrices and kernels only.
-    Parameters of `module.encoder` (or of a stage's) learn at `encoder_lr` times the rate; the factor is kept in each
-    group's `factor`.
+    SGD decays every weight (biases, BatchNorm and scale too), as released; AdamW decays matrices and kernels only. Each
+    group's `factor` multiplies the rate: `encoder_lr` for the parameters of an encoder, 1 for the others.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
@@ -64,15 +63,7 @@ def make_optimizer(config: TrainConfig, module: nn.Module) -> torch.optim.Optimi
         factor = config.encoder_lr if "encoder" in name.split(".") else 1.0  # a stage's encoder too
         decays = config.optimizer == "sgd" or parameter.dim() > 1
         groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
-    listed = [
-        {"params": members, "factor": factor, "weight_decay": decay} for (factor, decay), members in groups.items()
-    ]
+    listed = [{"params": own, "factor": factor, "weight_decay": decay} for (factor, decay), own in groups.items()]
     if config.optimizer == "sgd":
         return torch.optim.SGD(listed, lr=config.lr, momentum=config.momentum)
     return torch.optim.AdamW(listed, lr=config.lr)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Set every group's learning rate to value times the group's factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = value * group["factor"]

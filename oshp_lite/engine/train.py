@@ -33,7 +33,7 @@ from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
 from oshp_lite.engine.metrics import mean_accuracy
 from oshp_lite.engine.models import build_parser, initialise, run_record
 from oshp_lite.engine.provenance import code_of
-from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer, set_rate
+from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer
 from oshp_lite.errors import UserError
 from oshp_lite.fields import check_fields
 from oshp_lite.files import file_sha256, write_atomic
@@ -105,11 +105,11 @@ def train(
 ) -> None:
     """Train a run in `folder`, from wherever an earlier call left it; returns at once when it is finished.
 
-    Writes config.yaml, history.csv (a row per epoch), resume.pt (the state to go on from) and, at the end,
-    weights.safetensors. `init_weights`: checkpoint whose encoder starts the run (see `presets.init_config`), known as
-    `init_identity` (default: the file's SHA-256). A run killed at any moment and started again ends with the bits of
-    one never killed (CPU, same torch, same number of threads). A damaged state is set aside and training begins anew.
-    Raises Interrupted after Ctrl-C, UserError for a folder that holds another run, a diverging loss, a full disk.
+    Writes config.yaml, history.csv (a row per epoch), resume.pt and, at the end, weights.safetensors. `init_weights`:
+    checkpoint whose encoder starts the run, known as `init_identity` (default: the file's SHA-256). A run killed at any
+    moment and started again ends with the bits of one never killed (CPU, same torch, same number of threads). A damaged
+    state is set aside. Raises Interrupted after Ctrl-C, UserError for a folder of another run, a diverging loss, a full
+    disk.
     """
     training = Training(config, dataset, Path(folder), init_weights, init_identity)
     with threads_set(config.train.threads), torch.random.fork_rng():
@@ -169,7 +169,7 @@ class Training:
         )
         self._saved = self._begun = time.monotonic()
         with _stop_wanted() as stop, bar:
-            while self.parser.trainable and self._more():
+            while self.parser.trainable and self._time_left():
                 self._epoch(bar, stop)
         self._save()
         self._write_history()
@@ -184,9 +184,6 @@ class Training:
             start=self.start_from,
         )
         save_weights(self.folder / WEIGHTS, self.parser.state_dict(), record)
-
-    def _more(self) -> bool:
-        return self._time_left() and bool(self.config.train.minutes or self.position.epoch < self.config.train.epochs)
 
     def _epoch(self, bar: Any, stop: threading.Event) -> None:
         here = self.position
@@ -228,7 +225,8 @@ class Training:
             query, support = (image.contiguous(memory_format=torch.channels_last) for image in images)
             batch = replace(batch, query_image=query, support_image=support)
         torch.manual_seed(train.seed * 1_000_003 + here.step)
-        set_rate(self.optimizer, self.rate(here.step, progress))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(here.step, progress) * group["factor"]
         half = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
         with half:
             parsing = self.parser(batch, progress=progress)
@@ -302,8 +300,8 @@ class Training:
         return self.position.elapsed + time.monotonic() - self._begun
 
     def _time_left(self) -> bool:
-        minutes = self.config.train.minutes
-        return not minutes or self._elapsed() < 60 * minutes
+        train = self.config.train
+        return self._elapsed() < 60 * train.minutes if train.minutes else self.position.epoch < train.epochs
 
     # --------------------------------------------------------------------------------------- saving, going on
 

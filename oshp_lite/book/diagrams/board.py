@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Polygon, Rectangle
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 
 INK = "#22313f"
 LINE = "#5b6b7a"
@@ -61,7 +61,7 @@ class Board:
         """
         fill, dashed = options.pop("fill", SHARED), options.pop("dashed", False)
         style = "round,pad=0,rounding_size=0.8"
-        self._add(
+        self.axes.add_patch(
             FancyBboxPatch((x, y), w, h, boxstyle=style, fc=fill, ec=LINE, lw=1.0, ls="--" if dashed else "-", zorder=3)
         )
         if words:
@@ -69,7 +69,9 @@ class Board:
 
     def area(self, x: float, y: float, w: float, h: float, title: str, *, fill: str, indent: float = 1.4) -> None:
         """Draw a tinted background area with a bold title in its upper left corner, `indent` from the edge."""
-        self._add(FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0,rounding_size=1.6", fc=fill, ec="none", zorder=0))
+        self.axes.add_patch(
+            FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0,rounding_size=1.6", fc=fill, ec="none", zorder=0)
+        )
         self.text(x + indent, y + h - 1.9, title, ha="left", bold=True, size=10)
 
     def arrow(self, *points: Point, dashed: bool = False) -> None:
@@ -77,13 +79,15 @@ class Board:
         line: dict[str, Any] = {"color": LINE, "lw": 1.3, "ls": "--" if dashed else "-", "zorder": 2}
         for (x0, y0), (x1, y1) in pairwise(points[:-1]):
             self.axes.plot([x0, x1], [y0, y1], solid_capstyle="round", **line)
-        self._add(FancyArrowPatch(*points[-2:], arrowstyle="-|>", mutation_scale=11, shrinkA=0, shrinkB=0, **line))
+        self.axes.add_patch(
+            FancyArrowPatch(*points[-2:], arrowstyle="-|>", mutation_scale=11, shrinkA=0, shrinkB=0, **line)
+        )
 
     def slab(self, x: float, y: float, words: str, *, fill: str, size: float = 9, above: bool = False) -> None:
         """Draw a feature block (three stacked sheets) of about 4 x 6 units with a caption under (or above) it."""
         for k in (2, 1, 0):
             place = (x + 0.7 * k, y + 0.7 * k)
-            self._add(Rectangle(place, 2.8, 4.6, fc=fill, ec=LINE, lw=0.8, zorder=4 - 0.1 * k))
+            self.axes.add_patch(Rectangle(place, 2.8, 4.6, fc=fill, ec=LINE, lw=0.8, zorder=4 - 0.1 * k))
         self.text(x + 2.1, y + 7.5 if above else y - 1.6, words, size=size)
 
     def vectors(self, x: float, y: float, colours: Sequence[str]) -> None:
@@ -92,13 +96,13 @@ class Board:
             for part in range(6):
                 alpha = (0.45, 0.95, 0.65, 1.0, 0.55, 0.8)[(part + k) % 6]
                 look: dict[str, Any] = {"fc": colour, "alpha": alpha, "ec": "white", "lw": 0.3, "zorder": 4}
-                self._add(Rectangle((x + part, y - 1.3 * k), 1.0, 0.95, **look))
+                self.axes.add_patch(Rectangle((x + part, y - 1.3 * k), 1.0, 0.95, **look))
 
     def person(self, x: float, y: float, h: float, kind: str = "photo", *, pose: int = 0) -> None:
         """Draw a small person in a frame of 0.62 h x h: kind photo, fine, areas or whole (a foreground mask)."""
         colours, w = _KINDS[kind], 0.62 * h
         ground = "#dfe7ea" if kind == "photo" else "#1c1c1c"
-        self._add(Rectangle((x, y), w, h, fc=ground, ec=LINE, lw=0.8, zorder=4))
+        self.axes.add_patch(Rectangle((x, y), w, h, fc=ground, ec=LINE, lw=0.8, zorder=4))
         spread, lift = ((0.13, 0.0), (0.24, 0.16))[pose % 2]
         hip, foot, heel = 0.22, 0.09 + spread, spread * 0.6
 
@@ -107,7 +111,7 @@ class Board:
 
         def shape(name: str, *corners: Point) -> None:
             points = [at(*corner) for corner in corners]
-            self._add(Polygon(points, closed=True, fc=colours[name], ec="none", zorder=5))
+            self.axes.add_patch(Polygon(points, closed=True, fc=colours[name], ec="none", zorder=5))
 
         for s in (-1, 1):
             up = lift if s > 0 else 0.0
@@ -117,7 +121,4 @@ class Board:
         shape("top", (-0.28, 0.74), (0.28, 0.74), (0.22, 0.42), (-0.22, 0.42))
         across, high = at(0.0, 0.83)
         for name, offset, radius in (("hair", 0.018, 0.085), ("face", -0.012, 0.062)):
-            self._add(Circle((across, high + offset * h), radius * h, fc=colours[name], ec="none", zorder=5))
-
-    def _add(self, patch: Patch) -> None:
-        self.axes.add_patch(patch)
+            self.axes.add_patch(Circle((across, high + offset * h), radius * h, fc=colours[name], ec="none", zorder=5))

@@ -1,10 +1,11 @@
-"""`oshp-lite matrix`: every run behind the tables and figures, made, listed or kept."""
+"""`oshp-lite matrix | reproduce | report`: every run, the notebooks of a profile through papermill, and its page."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
     from oshp_lite.study.execute import Executor
-    from oshp_lite.study.plan import Row
+    from oshp_lite.study.plan import Finder, Row
 
 CHOICE = "profile steps only datasets set"
 
@@ -41,9 +42,7 @@ def matrix(
     no_notebooks: Annotated[bool, typer.Option("--no-notebooks", help="train and score, execute no notebook")] = False,
     fresh: options.Fresh = False,
     dry_run: options.DryRun = False,
-    list: Annotated[
-        Literal["text", "json"] | None, typer.Option("--list", help="list the rows, for people or for programs")
-    ] = None,
+    list: Annotated[Literal["text", "json"] | None, typer.Option(help="the rows, for people or programs")] = None,
     snakefile: Annotated[bool, typer.Option("--snakefile", help="print where the matrix's Snakefile lies")] = False,
     set: options.Settings,
     out: options.Reports = None,
@@ -57,7 +56,7 @@ def matrix(
         return 0
     if action == "record":
         takes_only(context, "action profile data runs", "record keeps every finished row of the profile's own settings")
-        return _record(profile, data, runs)
+        return _record(profile, options.finder(data, runs))
     if sum((index is not None, row is not None, inits)) > 1:
         raise UserError("--index, --row and --inits each choose rows; say one of them")
     if list is not None or dry_run:
@@ -65,7 +64,7 @@ def matrix(
         takes_only(context, f"list dry_run jobs threads limit no_notebooks out data runs {CHOICE}", what)
     from oshp_lite.study.plan import plan_text
 
-    rows, executor = _rows(profile, steps, datasets, only, set, data), _executor(context.params)
+    rows, executor = _rows(context.params), _executor(context.params)
     if list == "json":
         print(json.dumps([_listed(row, executor) for row in rows], indent=1))
     elif list == "text":
@@ -77,11 +76,10 @@ def matrix(
     return 0
 
 
-def _record(profile: str, data: str | None, runs: str | None) -> int:
+def _record(profile: str, finder: Finder) -> int:
     from oshp_lite.study.figures import keep_predictions
     from oshp_lite.study.results import committed_folder, load_results, record
 
-    finder = options.finder(data, runs)
     changed = record(profile, finder=finder)
     for path in keep_predictions(load_results(profile, finder=finder, screen=False), profile, finder=finder):
         print(f"kept     predictions of {path.stem}")
@@ -91,20 +89,19 @@ def _record(profile: str, data: str | None, runs: str | None) -> int:
     return 0
 
 
-def _rows(
-    profile: str, steps: list[str] | None, datasets: list[str], only: list[str], settings: list[str], data: str | None
-) -> list[Row]:
+def _rows(params: Mapping[str, Any]) -> list[Row]:
     from oshp_lite.study.experiments import METHODS, matrix
     from oshp_lite.study.plan import rows_of
 
+    profile, only = params["profile"], params["only"]
     unknown = sorted({*only} - {*METHODS})
     if unknown:
         raise UserError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
-    keys = matrix(profile, steps, datasets or None)
-    return rows_of([key for key in keys if not only or key.method in only], profile, settings, data)
+    keys = matrix(profile, params["steps"], params["datasets"] or None)
+    return rows_of([key for key in keys if not only or key.method in only], profile, params["set"], params["data"])
 
 
-def _executor(params: dict[str, Any]) -> Executor:
+def _executor(params: Mapping[str, Any]) -> Executor:
     from oshp_lite.files import reports_root
     from oshp_lite.study.execute import Executor
     from oshp_lite.study.plan import LIMIT_MINUTES
@@ -168,3 +165,51 @@ def _make(rows: list[Row], executor: Executor, jobs: int) -> int:
             kept = "".join(f"\n        kept: {path}" for path in executor.kept(outcome.name))
             print(f"failed: {outcome.name}: {outcome.reason}{kept}")
     return 1 if counts["failed"] else 0
+
+
+def reproduce(
+    *,
+    profile: options.Profile = "quick",
+    only: Annotated[list[str], words("NN ...", "these notebooks only, e.g. 03 06")],
+    steps: options.Steps = None,
+    jobs: Annotated[int, number(0, "N", "notebooks at a time, 0: by cores")] = 0,
+    set: options.Settings,
+    minutes: options.Minutes = None,
+    force: Annotated[bool, typer.Option("--force", help="execute notebooks again that are finished")] = False,
+    out: options.Reports = None,
+    data: options.Data = None,
+    runs: options.Runs = None,
+) -> int:
+    """Execute the notebooks of a profile and write its report."""
+    overrides = [*set, *([f"train.minutes={minutes}"] if minutes else [])]
+    if steps and (only or overrides):
+        raise UserError("with --only, --set or --minutes no row of the tables is made; leave --steps out")
+    from oshp_lite.study import reproduce as study
+
+    finder = options.finder(data, runs)
+    failed = study.reproduce(
+        profile, finder, only=only, jobs=jobs, out=out, force=force, steps=steps, overrides=overrides
+    )
+    return 1 if failed else 0
+
+
+def report(
+    context: typer.Context,
+    *,
+    profile: options.Profile = "quick",
+    out: options.Reports = None,
+    data: options.Data = None,
+    runs: options.Runs = None,
+    readme: Annotated[bool, typer.Option("--readme", help="fill README.md from the committed results instead")] = False,
+) -> None:
+    """Write the report again from what is there."""
+    if readme:
+        takes_only(context, "readme", "README.md is filled from the committed results alone")
+        from oshp_lite.study.exhibits import update_readme
+
+        print("README.md: written" if update_readme() else "README.md: its results are those of the records")
+        return
+    from oshp_lite.files import reports_root
+    from oshp_lite.study.report import write_report
+
+    print(f"report: {write_report(profile, reports_root(out) / profile, options.finder(data, runs))}")
