@@ -300,15 +300,7 @@ def pair_rule(rule: Any, **numbers: int | None) -> dict[str, Any]:
     return {"rule": name, **full}
 
 
-_NEEDED = {
-    "name": str,
-    "label_space": str,
-    "counts": dict,
-    "train_split": int,
-    "test_split": int,
-    "fingerprint": str,
-    "test_pairs": object,
-}
+_NEEDED = {"name": str, "label_space": str, "counts": dict, "train_split": int, "test_split": int, "fingerprint": str}
 
 
 def open_dataset(root: Path | str) -> OneShotDataset:
@@ -320,11 +312,11 @@ def open_dataset(root: Path | str) -> OneShotDataset:
     if not os.path.exists(path):
         raise UserError(f"{root} is no tailored dataset (it has no {DESCRIPTION}); make it with data_scripts")
     description = read_json(path)
-    lacking = sorted(set(_NEEDED) - set(description)) if isinstance(description, dict) else ["everything"]
+    lacking = sorted({*_NEEDED, "test_pairs"} - set(description)) if isinstance(description, dict) else ["everything"]
     if lacking:
         raise UserError(f"{path} lacks {', '.join(lacking)}; {AGAIN}")
     for key, kind in _NEEDED.items():
-        if kind not in (object, type(description[key])):
+        if type(description[key]) is not kind:
             raise UserError(f"{path}: {key} is {description[key]!r}, a value of the wrong type; {AGAIN}")
     if description.get("form", FORM) != FORM:
         raise UserError(f"{path} is of form {description['form']}, this code reads form {FORM}; {AGAIN}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,18 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from oshp_lite.data.dataset import OneShotDataset, Phase, Sample
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.data.pairs import Pair, kway_training_pairs, oneway_training_pairs
-from oshp_lite.data.transforms import (
-    Channels,
-    Preset,
-    Recipe,
-    Size,
-    as_size,
-    augment,
-    fit,
-    mirrored,
-    resize,
-    to_tensors,
-)
+from oshp_lite.data.transforms import Channels, Preset, Recipe, Size, as_size, augment, fit, resize, to_tensors
 from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold
 
@@ -88,15 +78,10 @@ class _Items(Dataset[Episode]):
 
     def _sized(self, stem: str, rng: np.random.Generator) -> Sample:
         """The photo at the size it is handed over, augmented in training."""
-        recipe = self.recipe
-        if recipe is None:
-            sample = self.cache.read(stem)
-            return sample if self.size is None else fit(sample, self.size)
-
-        def read(flip: bool) -> Sample:  # the paper's preset reads the mirror image's own label file
-            return self.cache.read(stem, flip) if recipe.preset == "paper" or not flip else mirrored(read(False))
-
-        return augment(read, recipe, rng)
+        if self.recipe is not None:
+            return augment(partial(self.cache.read, stem), self.recipe, rng)
+        sample = self.cache.read(stem)
+        return sample if self.size is None else fit(sample, self.size)
 
 
 class EpisodeDataset(_Items):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,9 +92,6 @@ def refuse_old_name(where: str, name: str) -> None:
     """Raise UserError when a setting or a class goes by another name now."""
     if name in _OLD_NAMES:
         raise UserError(f"{where}{name} is now called {_OLD_NAMES[name]}; use that name")
-
-
-# ---------------------------------------------------------------------------------------- opened or drawn
 
 
 FREE: dict[str, Any] = {"identity": False}
@@ -224,13 +222,10 @@ def draw(
     """Draw procedural people into `folder`, or keep what an equal order by the same generator left there."""
     from oshp_lite.data.synthetic.generate import generate, recipe
 
-    order = name, n_train, n_test, size, seed
     workers = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))  # how much of the machine is ours
-
-    def make() -> OneShotDataset:
-        return generate(name, folder, n_train, n_test, size, seed, progress, workers=workers, replaces="generator")
-
-    return _once(folder, recipe(*order), make)
+    how = {"progress": progress, "workers": workers, "replaces": "generator"}
+    make = partial(generate, name, folder, n_train, n_test, size, seed, **how)
+    return _once(folder, recipe(name, n_train, n_test, size, seed), make)
 
 
 def _once(folder: Path, recipe: Any, make: Callable[[], OneShotDataset]) -> OneShotDataset:

@@ -58,8 +58,10 @@ def augment(read: Callable[[bool], Sample], recipe: Recipe, rng: np.random.Gener
     """
     if recipe.preset == "none":
         return fit(read(False), recipe.size, recipe.pad_label)
-    sample = read(bool(rng.random() < 0.5))
-    return (_paper if recipe.preset == "paper" else _mild)(sample, recipe, rng)
+    flip = bool(rng.random() < 0.5)
+    if recipe.preset == "paper":  # reads the mirror image's own label file
+        return _paper(read(flip), recipe, rng)
+    return _mild(mirrored(read(False)) if flip else read(False), recipe, rng)
 
 
 def _paper(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:

@@ -13,42 +13,12 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from oshp_lite.data.dataset import (
-    CLASSES,
-    DESCRIPTION,
-    FOREGROUND,
-    FORM,
-    IMAGES,
-    INSTANCES,
-    MIRRORED,
-    PHASES,
-    PICTURES,
-    OneShotDataset,
-    Phase,
-    check_sizes,
-    check_split,
-    list_path,
-    open_dataset,
-    pair_rule,
-    picture_path,
-    support_path,
-)
+from oshp_lite import files
+from oshp_lite.data import dataset as form
+from oshp_lite.data.dataset import PHASES, OneShotDataset, Phase, open_dataset
 from oshp_lite.data.pairs import build_support_index
 from oshp_lite.errors import UserError
-from oshp_lite.files import (
-    cannot_write,
-    check_photo,
-    encode_jpeg,
-    make_folder,
-    publish_folder,
-    read_bytes,
-    read_json,
-    read_mask,
-    sha256_json,
-    write_atomic,
-    write_json_atomic,
-    write_mask,
-)
+from oshp_lite.files import sha256_json
 from oshp_lite.labels import label_space
 from oshp_lite.lock import locked
 
@@ -100,7 +70,7 @@ class DatasetWriter:
         """Settle the place and what is written into the description."""
         self.root = Path(os.path.abspath(self.root))
         self.folder = self.root.with_name(f".{self.root.name}.partial")
-        self._space, self._rule = label_space(self.space), pair_rule(self.test_pairs)
+        self._space, self._rule = label_space(self.space), form.pair_rule(self.test_pairs)
         self._presence: dict[Phase, dict[str, tuple[int, ...]]] = {phase: {} for phase in PHASES}
 
     def __enter__(self) -> Self:
@@ -120,7 +90,7 @@ class DatasetWriter:
             yield
             return
         self._check_place(root)
-        make_folder(self.folder)
+        files.make_folder(self.folder)
         with locked(self.folder / _LOCK, f"the dataset {root}", wait=False):
             resumable = False
             try:
@@ -134,7 +104,7 @@ class DatasetWriter:
                 resumable = True
                 raise
             except OSError as error:
-                raise cannot_write(error.filename or root, error) from None
+                raise files.cannot_write(error.filename or root, error) from None
             finally:
                 if not resumable:
                     shutil.rmtree(self.folder, ignore_errors=True)
@@ -148,7 +118,7 @@ class DatasetWriter:
             raise UserError(f"cannot write {root}: there is a file of that name; choose another place")
         if not os.path.isdir(root) or not os.listdir(root):
             return
-        if not (os.path.isfile(root / DESCRIPTION) and os.path.isdir(root / CLASSES)):
+        if not (os.path.isfile(root / form.DESCRIPTION) and os.path.isdir(root / form.CLASSES)):
             raise UserError(f"{root} already holds something else, no dataset; remove it or choose another place")
         try:
             replaced = self.force or self.replaces in open_dataset(root).description
@@ -160,50 +130,50 @@ class DatasetWriter:
     def _start(self) -> None:
         """Keep what was begun with an equal recipe, and nothing else."""
         begun, recipe = self.folder / _RECIPE, sha256_json(self.recipe)
-        if not begun.exists() or read_json(begun) != recipe:
+        if not begun.exists() or files.read_json(begun) != recipe:
             for entry in self.folder.iterdir():
                 if not entry.name.startswith(_LOCK):
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            write_json_atomic(begun, recipe)
+            files.write_json_atomic(begun, recipe)
 
     def _finish(self, root: Path) -> None:
         splits: dict[Phase, int] = {"train": self.train_split, "test": self.test_split}
         for phase, presence in self._presence.items():
-            check_split(self.name, phase, splits[phase], len(presence))
-            write_atomic(list_path(self.folder, phase), "".join(f"{stem}\n" for stem in presence).encode())
+            form.check_split(self.name, phase, splits[phase], len(presence))
+            files.write_atomic(form.list_path(self.folder, phase), "".join(f"{stem}\n" for stem in presence).encode())
             index = self.indexes.get(phase) or build_support_index(
                 list(presence.values()), splits[phase], self._space.n_foreground, inclusive=self.inclusive
             )
-            write_json_atomic(support_path(self.folder, phase, self._space.key), index)
+            files.write_json_atomic(form.support_path(self.folder, phase, self._space.key), index)
         description = {
             "name": self.name,
-            "form": FORM,
+            "form": form.FORM,
             "label_space": self._space.name,
             "counts": {phase: len(presence) for phase, presence in self._presence.items()},
             **{f"{phase}_split": split for phase, split in splits.items()},
             "test_pairs": self._rule,
-            "fingerprint": self.fingerprint or sha256_json([FORM, self.name, self.recipe]),
+            "fingerprint": self.fingerprint or sha256_json([form.FORM, self.name, self.recipe]),
             "recipe_sha256": sha256_json(self.recipe),
             **self.details,
         }
-        write_json_atomic(self.folder / DESCRIPTION, description)
+        files.write_json_atomic(self.folder / form.DESCRIPTION, description)
         listed = {stem for presence in self._presence.values() for stem in presence}
-        pictures = (path for folder in PICTURES for path in self.folder.glob(f"{folder}/*"))
+        pictures = (path for folder in form.PICTURES for path in self.folder.glob(f"{folder}/*"))
         spare = [path for path in pictures if path.stem not in listed]
         for path in (*spare, self.folder / _RECIPE, *self.folder.glob(f"{_LOCK}*")):
             path.unlink()
-        publish_folder(self.folder, root)
+        files.publish_folder(self.folder, root)
 
     def has(self, stem: str) -> bool:
         """True when a photo was written whole by a run that was broken off (its class mask is written last)."""
-        return self.done or os.path.exists(picture_path(self.folder, CLASSES, stem))
+        return self.done or os.path.exists(form.picture_path(self.folder, form.CLASSES, stem))
 
     def keep(self, phase: Phase, stem: str) -> bool:
         """List a photo that is there already; False when it is not."""
         there = self.has(stem)
         if there and not self.done:
-            path = picture_path(self.folder, CLASSES, stem)
-            self._presence[phase][stem] = self._space.present(read_mask(path), f"mask {path}")
+            path = form.picture_path(self.folder, form.CLASSES, stem)
+            self._presence[phase][stem] = self._space.present(files.read_mask(path), f"mask {path}")
         return there
 
     def missing(
@@ -236,30 +206,30 @@ class DatasetWriter:
         """
         if self.keep(phase, stem):
             return
-        ids, where = (read_mask(mask), mask) if isinstance(mask, Path) else (mask, f"{stem}.png")
+        ids, where = (files.read_mask(mask), mask) if isinstance(mask, Path) else (mask, f"{stem}.png")
         if isinstance(image, Path):
-            check_sizes(image, check_photo(image), mask=ids)
+            form.check_sizes(image, files.check_photo(image), mask=ids)
         else:
             persons = instances if isinstance(instances, np.ndarray) else None
             shape = ids.shape if isinstance(image, bytes) else image.shape
-            check_sizes(f"{stem}.jpg", shape, mask=ids, foreground_mask=foreground, instance_mask=persons)
+            form.check_sizes(f"{stem}.jpg", shape, mask=ids, foreground_mask=foreground, instance_mask=persons)
         classes = self._space.present(ids, f"mask {where}")
         parts: dict[str, np.ndarray | bytes | Path | None] = {
-            IMAGES: encode_jpeg(image, quality) if isinstance(image, np.ndarray) else image,
-            MIRRORED: self._space.mirror(ids) if mirrored is None else mirrored,
-            FOREGROUND: foreground,
-            INSTANCES: instances,
-            CLASSES: mask,
+            form.IMAGES: files.encode_jpeg(image, quality) if isinstance(image, np.ndarray) else image,
+            form.MIRRORED: self._space.mirror(ids) if mirrored is None else mirrored,
+            form.FOREGROUND: foreground,
+            form.INSTANCES: instances,
+            form.CLASSES: mask,
         }
         for folder, part in parts.items():
-            path = picture_path(self.folder, folder, stem)
+            path = form.picture_path(self.folder, folder, stem)
             if isinstance(part, Path) and not copy:
                 path.parent.mkdir(exist_ok=True)
                 path.unlink(missing_ok=True)
                 path.symlink_to(os.path.abspath(part))
             elif isinstance(part, np.ndarray):
-                palette = self._space.palette if folder in (CLASSES, MIRRORED) else None
-                write_mask(path, part, palette, durable=False)
+                palette = self._space.palette if folder in (form.CLASSES, form.MIRRORED) else None
+                files.write_mask(path, part, palette, durable=False)
             elif part is not None:
-                write_atomic(path, read_bytes(part) if isinstance(part, Path) else part, durable=False)
+                files.write_atomic(path, files.read_bytes(part) if isinstance(part, Path) else part, durable=False)
         self._presence[phase][stem] = classes
