@@ -199,7 +199,7 @@ def _leg_line(fig: Figure, side: str, t: np.ndarray) -> np.ndarray:
 
 
 def skirt_shapes(
-    fig: Figure, material: str, length: float, ease: float, flare: float, rng: Rng, waist: float = 0.62
+    fig: Figure, material: str, length: float, ease: float, flare: float, rng: Rng, waist: float
 ) -> tuple[list[Shape], list[Fold]]:
     """A skirt, or the skirt of a dress or coat: from the waist over both legs to `length` (1 knee, 2 ankle).
 
@@ -210,29 +210,23 @@ def skirt_shapes(
     r = (half + (ease + 0.15 * flare * np.linspace(0, 1, 5)) * s)[:, None]
     top_r, top_l = centre + u * r, centre - u * r
     t = np.linspace(0.16, length, 7)
-    legs = {side: _leg_line(fig, side, t) for side in (LEFT, RIGHT)}
+    left, right = (_leg_line(fig, side, t) for side in (RIGHT, LEFT))  # as a viewer sees a person who faces them
     x = u[-1]
     k = fig.build.bulk * s
     body = np.interp(t, [0, 0.33, 0.67, 1, 1.33, 1.67, 2], np.concatenate([THIGH, SHIN[1:]]) * k)
     grow = (ease + 0.004) * s + flare * s * (t / 1.2)
-    pr, pl = legs[LEFT] @ x, legs[RIGHT] @ x
-    swap = pr < pl
-    right = np.where(swap[:, None], legs[RIGHT], legs[LEFT])
-    left = np.where(swap[:, None], legs[LEFT], legs[RIGHT])
+    swap = (right @ x < left @ x)[:, None]
+    left, right = np.where(swap, right, left), np.where(swap, left, right)
     wave = rng.array(7) * 0.003 * s
     edge_r = right + x * (body + grow + wave)[:, None]
     edge_l = left - x * (body + grow - wave)[:, None]
     mid = (right + left) / 2
-    who = RIGHT if float(np.mean(swap)) > 0.5 else LEFT  # whose leg is on the right of the picture
-    other = RIGHT if who == LEFT else LEFT
-    down = unit(mid[-1] - mid[0])
-    sag = down * rng.uniform(0.004, 0.014) * s
-    knee = int(np.searchsorted(t, 1.0))
-    shapes: list[Shape] = [
-        (strip(np.concatenate([top_r, edge_r[:2]]), np.concatenate([top_l, edge_l[:2]])), atom(material, "torso"))
-    ]
-    stop = min(knee + 1, 7)
-    for side, edge in ((who, edge_r), (other, edge_l)):
+    sides = (RIGHT, LEFT) if float(np.mean(swap)) > 0.5 else (LEFT, RIGHT)  # on the right and left of the picture
+    sag = unit(mid[-1] - mid[0]) * rng.uniform(0.004, 0.014) * s
+    hips = strip(np.concatenate([top_r, edge_r[:2]]), np.concatenate([top_l, edge_l[:2]]))
+    shapes: list[Shape] = [(hips, atom(material, "torso"))]
+    stop = min(int(np.searchsorted(t, 1.0)) + 1, 7)
+    for side, edge in zip(sides, (edge_r, edge_l), strict=True):
         hem = [(edge[-1] + mid[-1]) / 2 + sag * 0.8, mid[-1] + sag]
         upper = np.stack([*edge[:stop], *(hem if stop == 7 else [mid[stop - 1]]), *mid[: stop - 1][::-1]])
         shapes.append((upper, atom(material, "upper-leg", side)))

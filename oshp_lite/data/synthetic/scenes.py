@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import cos, sin
+from typing import NamedTuple
 
 import numpy as np
 
@@ -120,13 +121,21 @@ def scene(name: str, seed: int, index: int, size: int = 256) -> Scene:
     return drawn
 
 
+class Stage(NamedTuple):
+    """What the people of one scene share: how tall they are on the whole, and who stands where from left to right."""
+
+    height: float
+    slots: tuple[int, ...]
+
+
 def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
     rng = Rng(*key, "scene")
     place = background(Rng(*key, "place"), size, size)
     angle = rng.uniform(-2.6, -0.5)
     canvas = Canvas(place, (cos(angle), sin(angle)))
     n = rng.integer(*what.people)
-    stage = Stage.random(rng, what, n)
+    slots = sorted(range(n), key=lambda _: rng.u())
+    stage = Stage(rng.uniform(*what.height), tuple(slots))
     for k in range(n):
         draw_person(canvas, what, stage, Rng(*key, "person", k), k + 1, size)
     if rng.chance(what.occluders):
@@ -140,12 +149,11 @@ def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
 
 def draw_person(canvas: Canvas, what: Spec, stage: Stage, rng: Rng, number: int, size: int) -> None:
     """Draw person `number` of a scene (the farther ones first)."""
-    total = len(stage.slots)
     child = rng.chance(what.children)
     build = Build.random(rng, child)
     pose = strong_pose(rng, back=what.back) if rng.chance(what.strong) else fashion_pose(rng, what.yaw, what.back)
-    scale, foot = _place(what, stage, rng, number, total, size, child)
-    if total == 1:
+    scale, foot = _place(what, stage, rng, number, size, child)
+    if len(stage.slots) == 1:
         headroom = -rng.uniform(0, 0.12) if rng.chance(what.harsh * 0.15) else rng.uniform(0.0, 0.05)
         fig = _fit(build, pose, scale, size, rng, headroom)
     else:
@@ -158,27 +166,13 @@ def draw_person(canvas: Canvas, what: Spec, stage: Stage, rng: Rng, number: int,
     Person(canvas, fig, outfit, rng).draw()
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What the people of one scene share: how tall they are on the whole, and who stands where from left to right."""
-
-    height: float
-    slots: tuple[int, ...]
-
-    @classmethod
-    def random(cls, rng: Rng, what: Spec, n: int) -> Stage:
-        """Heights by the dataset's range, places shuffled."""
-        order = sorted(range(n), key=lambda _: rng.u())
-        return cls(rng.uniform(*what.height), tuple(order))
-
-
 def _place(
-    what: Spec, stage: Stage, rng: Rng, number: int, total: int, size: int, child: bool
+    what: Spec, stage: Stage, rng: Rng, number: int, size: int, child: bool
 ) -> tuple[float, tuple[float, float]]:
     """Stature and foot point in pixels."""
-    low, high = what.height
+    total = len(stage.slots)
     if total == 1:
-        tall = rng.uniform(low, high) * (0.8 if child else 1.0)
+        tall = rng.uniform(*what.height) * (0.8 if child else 1.0)
         if rng.chance(what.truncate):
             tall *= rng.uniform(1.1, 1.7)
         return tall * size, (0.5 * size, 0.97 * size)

@@ -175,21 +175,6 @@ class Flat:
         return self.colour * (1 + tile_crop(noise_tile(self.kind), x, y, w, h) * np.float32(self.grain))[..., None]
 
 
-@dataclass
-class Picture:
-    """A ready picture [h, w, 3] laid at (x0, y0); outside it the nearest pixel."""
-
-    pixels: np.ndarray
-    x0: int
-    y0: int
-
-    def colours(self, x: int, y: int, w: int, h: int) -> np.ndarray:
-        """float32 [h, w, 3], 0..255."""
-        rows = np.clip(np.arange(y, y + h) - self.y0, 0, self.pixels.shape[0] - 1)
-        cols = np.clip(np.arange(x, x + w) - self.x0, 0, self.pixels.shape[1] - 1)
-        return self.pixels[np.ix_(rows, cols)]
-
-
 SKIN = (
     *((241, 207, 184), (233, 189, 160), (222, 172, 138), (203, 150, 115)),
     *((176, 122, 88), (146, 96, 66), (110, 72, 50), (82, 54, 40)),

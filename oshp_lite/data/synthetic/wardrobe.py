@@ -37,7 +37,7 @@ class Outfit:
     """Everything one person wears, with its measures and its cloth."""
 
     core: str
-    top: Top | None
+    top: Top
     top_cloth: Cloth
     low_cloth: Cloth
     coat: Top | None
@@ -85,17 +85,17 @@ def dress_up(rng: Rng, habits: Habits, scale: float, feminine: float) -> Outfit:
         coat.sleeve = rng.weighted({1.95: 5, 1.45: 1, 0.0: 0.5})
         coat.ease = max(coat.ease, 0.010) + 0.008
         coat.width = max(coat.width, 0.008) + 0.007
-    material = {"dress": "dress", "jumpsuit": "jumpsuit"}.get(core, "upper-clothes")
-    top = random_top(rng, material)
-    if core in ("dress", "jumpsuit"):
-        top.flare = 0.0
-        top.ease = min(top.ease, 0.012)
-        top.hem = rng.uniform(0.56, 0.7)
+    one_piece = core in ("dress", "jumpsuit")
+    top = random_top(rng, core if one_piece else "upper-clothes")
+    if one_piece:
+        top.flare, top.ease, top.hem = 0.0, min(top.ease, 0.012), rng.uniform(0.56, 0.7)
     fit = rng.weighted(FITS)
     shoes = "" if rng.chance(habits.barefoot) else rng.weighted(SHOES)
     socks = rng.weighted({0.0: 6, 0.25: 1.2, 0.6: 0.6, 0.92: 0.6, 1.9: 1.0})
     hair = "" if rng.chance(habits.bald) else _hair(rng, feminine)
     coat_length = rng.weighted({0.86: 2.0, 1.0: 2.0, 1.2: 1.0, 1.5: 0.8, 1.9: 0.5, 2.3: 0.3})
+    leg_lengths = {0.45: 0.8, 0.7: 0.6, 1.05: 0.5, 1.5: 0.5, 1.84: 1.0, 2.1: 7.0}
+    skirt_lengths = {0.45: 1.5, 0.65: 2.2, 0.9: 2.2, 1.2: 1.0, 1.6: 0.9, 1.92: 0.9}
     return Outfit(
         core=core,
         top=top,
@@ -106,11 +106,9 @@ def dress_up(rng: Rng, habits: Habits, scale: float, feminine: float) -> Outfit:
         coat_open=rng.weighted({0.0: 0.9, 0.05: 1.6, 0.075: 1.6, 0.1: 0.8}),
         coat_length=coat_length + rng.uniform(-0.06, 0.06),
         tucked=rng.chance(0.45),
-        leg_length=rng.weighted({0.45: 0.8, 0.7: 0.6, 1.05: 0.5, 1.5: 0.5, 1.84: 1.0, 2.1: 7.0})
-        + rng.uniform(-0.04, 0.02),
+        leg_length=rng.weighted(leg_lengths) + rng.uniform(-0.04, 0.02),
         leg_fit=fit,
-        skirt_length=rng.weighted({0.45: 1.5, 0.65: 2.2, 0.9: 2.2, 1.2: 1.0, 1.6: 0.9, 1.92: 0.9})
-        + rng.uniform(-0.08, 0.06),
+        skirt_length=rng.weighted(skirt_lengths) + rng.uniform(-0.08, 0.06),
         skirt_flare=rng.weighted({0.0: 1.5, 0.015: 2.0, 0.04: 1.8, 0.075: 0.8}),
         waist=rng.uniform(0.54, 0.72),
         leggings=rng.chance(habits.leggings),
