@@ -128,9 +128,9 @@ def read_mask(path: Path | str) -> np.ndarray:
         return np.array(picture)
 
 
-def picture_size(path: Path | str, kind: str = "image") -> tuple[int, int]:
+def picture_size(path: Path | str) -> tuple[int, int]:
     """Height and width of a picture, read from its header alone. Raises UserError as `read_image` does."""
-    with _opened(path, kind) as picture:
+    with _opened(path, "image") as picture:
         return picture.height, picture.width
 
 
@@ -139,16 +139,11 @@ def check_photo(path: Path | str) -> tuple[int, int]:
 
     A JPEG that ends with its end marker is taken to be whole; any other picture is decoded. Raises UserError.
     """
-    size = picture_size(path)
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(-2, os.SEEK_END)
-            whole = stream.read() == b"\xff\xd9"
-    except OSError as error:
-        raise cannot_read(path, error, "image") from None
-    if not whole:
-        read_image(path)
-    return size
+    with _opened(path, "image") as picture, open(path, "rb") as stream:
+        stream.seek(-2, os.SEEK_END)
+        if stream.read() != b"\xff\xd9":
+            read_image(path)
+        return picture.height, picture.width
 
 
 def read_bytes(path: Path | str, kind: str = "file") -> bytes:

@@ -22,15 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oshp_lite.data.pairs import (
-    SPREAD_QUERIES,
-    SPREAD_REPEATS,
-    Pair,
-    aaai_pairs,
-    journal_pairs,
-    spread_pairs,
-    thin_pairs,
-)
+from oshp_lite.data.pairs import Pair, aaai_pairs, journal_pairs, spread_pairs, thin_pairs
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_bytes, read_image, read_json, read_mask, read_plain_pickle
 from oshp_lite.labels import BACKGROUND, IGNORE, LabelSpace, label_space
@@ -40,6 +32,8 @@ PHASES: tuple[Phase, ...] = ("train", "test")
 PairRule = Literal["dataset", "journal", "spread", "aaai"]
 FORM = 1
 """Version of the on-disk form; written into every dataset.json and part of every fingerprint."""
+SPREAD = {"queries": 10, "repeats": 5}
+"""Photos of a class and supports of each under the rule "spread", where a description gives no numbers."""
 AGAIN = "make the dataset again with its script in data_scripts"
 
 DESCRIPTION = "dataset.json"
@@ -189,7 +183,7 @@ class OneShotDataset:
 
     def _ids(self, path: Path) -> np.ndarray:
         mask = read_mask(path)
-        self.space.check(mask, f"mask {path}")
+        self.space.merge(mask, f"mask {path}")  # refuses foreign ids
         return mask
 
     def mirrored(self, stem: str) -> np.ndarray:
@@ -293,8 +287,7 @@ def pair_rule(rule: Any, **numbers: int | None) -> dict[str, Any]:
         raise UserError(f"unknown rule {name!r} for test pairs; it is journal, spread or aaai")
     if name != "spread":
         return {"rule": name}
-    defaults = {"queries": SPREAD_QUERIES, "repeats": SPREAD_REPEATS}
-    full = {key: numbers.get(key) or given.get(key, default) for key, default in defaults.items()}
+    full = {key: numbers.get(key) or given.get(key, default) for key, default in SPREAD.items()}
     if not all(type(number) is int and number > 0 for number in full.values()):
         raise UserError(f"queries and repeats of the rule spread must be whole numbers above 0, not {full}")
     return {"rule": name, **full}

@@ -14,8 +14,6 @@ from oshp_lite.files import sha256_json
 SupportIndex = Mapping[int, Sequence[int]]
 """Keys 0..2S (S foreground ids): key c = query-part photos with class c, key c+S = support-part photos with it."""
 
-SPREAD_QUERIES, SPREAD_REPEATS = 10, 5
-
 
 class Pair(NamedTuple):
     """A query photo, the support photo it is parsed with (line numbers of the list file) and the class of 1-way."""
@@ -83,7 +81,7 @@ def journal_pairs(
 
 
 def spread_pairs(
-    support_index: SupportIndex, classes: Sequence[int], *, queries: int = SPREAD_QUERIES, repeats: int = SPREAD_REPEATS
+    support_index: SupportIndex, classes: Sequence[int], *, queries: int = 10, repeats: int = 5
 ) -> list[Pair]:
     """The journal's idea on few photos: per class up to `queries` queries x `repeats` supports, rarest class first.
 

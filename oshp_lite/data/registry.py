@@ -223,8 +223,7 @@ def draw(
     from oshp_lite.data.synthetic.generate import generate, recipe
 
     workers = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))  # how much of the machine is ours
-    how = {"progress": progress, "workers": workers, "replaces": "generator"}
-    make = partial(generate, name, folder, n_train, n_test, size, seed, **how)
+    make = partial(generate, name, folder, n_train, n_test, size, seed, progress, workers=workers, replaces="generator")
     return _once(folder, recipe(name, n_train, n_test, size, seed), make)
 
 

@@ -85,11 +85,9 @@ def _index(dataset: OneShotDataset, phase: Phase, presence: list[tuple[int, ...]
         report.note(what, error, str(error))
         return
     size = max((line for class_id in space.foreground_classes for line in index[class_id]), default=-1) + 1
-    agrees = True
-    if presence:
-        counted = build_support_index(presence, size, space.n_foreground, inclusive=False)
-        kept = [key + part for key in space.foreground_classes for part in (0, space.n_foreground)]
-        agrees = all(counted[key] == index[key] for key in kept)
+    counted = build_support_index(presence, size, space.n_foreground, inclusive=False)
+    keys = [class_id + part for class_id in space.foreground_classes for part in (0, space.n_foreground)]
+    agrees = not presence or all(counted[key] == index[key] for key in keys)
     fault = f"the {phase} support index of {dataset.root} does not agree with the masks"
     report.note(what, f"query part {size} photos, agrees with the masks: {agrees}", *([] if agrees else [fault]))
 

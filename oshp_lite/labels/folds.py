@@ -94,11 +94,11 @@ def fold(dataset: str, number: int, protocol: str = "journal") -> Fold:
         seen = tuple(index for index in whole.training if index not in played)
         return replace(whole, protocol="tuning", classes=whole.training, training=seen, novel=played)
     short = canonical(dataset)
-    spaces = {space.key: space for space in label_spaces() if space.folds}
-    training = spaces[short].folds.get((protocol, number)) if short in spaces else None
-    if training is None:
-        known = ", ".join(f"{name} {count} ({rule})" for name, space in spaces.items() for rule, count in space.folds)
+    spaces = {(space.key, *key): space for space in label_spaces() for key in space.folds}
+    space = spaces.get((short, protocol, number))
+    if space is None:
+        known = ", ".join(f"{name} {count} ({rule})" for name, rule, count in spaces)
         raise UserError(f"there is no fold {number!r} of {dataset!r} in protocol {protocol!r}; there are {known}")
-    space = spaces[short]
+    training = space.folds[protocol, number]
     novel = tuple(index for index in space.classes if index not in training)
     return Fold(short, number, protocol, space.n_ids, space.classes, training, novel)

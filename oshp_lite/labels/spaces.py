@@ -132,10 +132,6 @@ class LabelSpace:
         """Mask [H,W] of the mirrored photo: turned left to right, left and right raw ids exchanged. Facts A.8."""
         return np.ascontiguousarray(self._look_up(self._swap, mask, what)[:, ::-1])
 
-    def check(self, mask: np.ndarray, what: str = "the mask") -> None:
-        """Raise UserError when the mask holds an id outside this space."""
-        self._look_up(self._merge, mask, what)
-
     def present(self, mask: np.ndarray, what: str = "the mask") -> tuple[int, ...]:
         """Kept foreground ids with at least one pixel in a raw mask, ascending; 0 and 255 do not count. Facts A.4."""
         ids = np.unique(self.merge(mask, what))

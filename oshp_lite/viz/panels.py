@@ -126,10 +126,8 @@ def episode_figure(
     return figure
 
 
-def show_episode(
-    episode: Any, space: Space, prediction: Pixels | None = None, *, channels: str = "rgb", named: bool = False
-) -> None:
-    """Display a single (unbatched) Episode in the running notebook, with the prediction when given."""
+def show_episode(episode: Any, space: Space, *, named: bool = False) -> None:
+    """Display a single (unbatched) Episode in the running notebook."""
     support, query = (episode.support_image, episode.support_mask), (episode.query_image, episode.query_mask)
-    figure = episode_figure(*support, *query, prediction, space=space, channels=channels, named=named)
+    figure = episode_figure(*support, *query, space=space, named=named)
     show(figure, "support photo, its mask, the query photo and its parts")
