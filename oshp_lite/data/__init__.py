@@ -1,4 +1,4 @@
-"""From files to episodes. Every name is loaded when it is first asked for; what reads pictures needs no torch."""
+"""From files to episodes. Every name is loaded when first needed; what reads pictures needs no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name's module when it is first asked for."""
+    """Load a name's module when first needed."""
     if name in _HOME:
         return getattr(import_module(f"oshp_lite.data.{_HOME[name]}"), name)
     raise AttributeError(f"module 'oshp_lite.data' has no attribute {name!r}")

@@ -52,9 +52,9 @@ def list_path(root: Path, phase: str) -> Path:
     return root / "list" / f"meta_{phase}_id.txt"
 
 
-def support_path(root: Path, phase: str, key: str, ending: str = "json") -> Path:
+def support_path(root: Path, phase: str, key: str, suffix: str = "json") -> Path:
     """Where a phase's support index lies (`key` is the label space's short name)."""
-    return root / "support" / f"meta_{phase}_{key}_supports.{ending}"
+    return root / "support" / f"meta_{phase}_{key}_supports.{suffix}"
 
 
 def check_split(where: object, phase: str, split: int, photos: int) -> None:
@@ -126,7 +126,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class OneShotDataset:
-    """A dataset in the on-disk form, opened by `open_dataset`. Pictures are read when asked for.
+    """A dataset in the on-disk form, opened by `open_dataset`. Pictures are read when needed.
 
     `space` is the label space of the class masks, `description` the content of dataset.json.
     Every reading method raises UserError for a missing, damaged or ill-fitting file.
@@ -223,7 +223,7 @@ class OneShotDataset:
     def support_index(self, phase: Phase) -> dict[int, list[int]]:
         """The support index in the official form: keys 0..2S, values sorted line numbers. Facts A.4."""
         if phase not in self._index:
-            paths = [support_path(self.root, phase, self.space.key, ending) for ending in ("json", "pkl")]
+            paths = [support_path(self.root, phase, self.space.key, suffix) for suffix in ("json", "pkl")]
             path = next((path for path in paths if path.exists()), None)
             if path is None:
                 raise UserError(f"support file {paths[0]} does not exist; {AGAIN}")

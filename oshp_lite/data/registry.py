@@ -40,7 +40,7 @@ class DatasetSpec:
 
     @property
     def synthetic(self) -> bool:
-        """True for procedural people, drawn when first asked for."""
+        """True for procedural people, drawn when first needed."""
         return self.prepare is None
 
     @property

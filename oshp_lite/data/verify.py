@@ -48,8 +48,8 @@ def _folder(dataset: OneShotDataset, folder: str, listed: set[str], report: Repo
         problems = [f"folder {place} does not exist; make the dataset again"] if needed else []
         report.note(folder, "not there" if needed else "not there (optional)", *problems)
         return
-    ending = form.picture_path(place, folder, "x").suffix
-    names = {path.stem for path in place.iterdir() if path.suffix == ending and not path.name.startswith(".")}
+    suffix = form.picture_path(place, folder, "x").suffix
+    names = {path.stem for path in place.iterdir() if path.suffix == suffix and not path.name.startswith(".")}
     missing, extra = sorted(listed - names), sorted(names - listed)
     state, problems = f"{len(names & listed)} of {len(listed)} listed", []
     if missing:

@@ -29,7 +29,7 @@ from oshp_lite.labels import BACKGROUND, CCP_CLASSES, label_space
 
 SOURCE = "https://github.com/bearpaw/clothing-co-parsing"
 PHOTOS, ANNOTATIONS = Path("photos"), Path("annotations") / "pixel-level"
-_ENDINGS = {ANNOTATIONS: ".mat", PHOTOS: ".jpg"}
+_SUFFIXES = {ANNOTATIONS: ".mat", PHOTOS: ".jpg"}
 VERSION = 1
 MARGIN = 0.1
 """The foreground's box grows by this share of its width (height) on each side, inside the photo."""
@@ -111,16 +111,16 @@ def shrink(array: np.ndarray, max_side: int | None) -> np.ndarray:
 def _check_clone(root: Path, stems: list[str]) -> list[str]:
     """Raise UserError unless every listed photo and annotation is there; returns what else is annotated."""
     names = {}
-    for part, ending in _ENDINGS.items():
+    for part, suffix in _SUFFIXES.items():
         folder = root / part
         if not os.path.isdir(folder):
             raise UserError(f"{root} is no clone of CCP ({folder} is missing); git clone {SOURCE} and give --root")
-        names[part] = {path.stem for path in folder.iterdir() if path.suffix == ending}
+        names[part] = {path.stem for path in folder.iterdir() if path.suffix == suffix}
         missing = [stem for stem in stems if stem not in names[part]]
         if missing:
             raise UserError(
-                f"{len(missing)} of the {len(stems)} {ending} files of CCP's list are missing in {folder}, "
-                f"{missing[0]}{ending} among them; git clone {SOURCE} again and give --root"
+                f"{len(missing)} of the {len(stems)} {suffix} files of CCP's list are missing in {folder}, "
+                f"{missing[0]}{suffix} among them; git clone {SOURCE} again and give --root"
             )
     return sorted(names[ANNOTATIONS] - set(stems))
 
@@ -128,7 +128,7 @@ def _check_clone(root: Path, stems: list[str]) -> list[str]:
 def _recipe(root: Path, stems: list[str], max_side: int | None, plan: CcpPlan) -> dict[str, Any]:
     """Everything the result depends on; file sizes stand for the files."""
     queries = {"train_queries": plan.train_queries, "test_queries": plan.test_queries}
-    files = ((stem, [root / part / f"{stem}{ending}" for part, ending in _ENDINGS.items()]) for stem in stems)
+    files = ((stem, [root / part / f"{stem}{suffix}" for part, suffix in _SUFFIXES.items()]) for stem in stems)
     return {
         "tailor": "ccp",
         "version": VERSION,

@@ -133,7 +133,7 @@ class RawFiles:
 
 
 def _files(
-    folders: Sequence[Path], names: Sequence[str], ending: str = ".png", *, plain: bool = False
+    folders: Sequence[Path], names: Sequence[str], suffix: str = ".png", *, plain: bool = False
 ) -> tuple[Path, dict[str, Path]] | None:
     """The first folder of one of these names with such files, and the files by stem; None without any.
 
@@ -141,7 +141,7 @@ def _files(
     """
     for place in (folder / name for name in names for folder in folders):
         if place.is_dir() and not (plain and "revers" in str(place.relative_to(folders[0])).lower()):
-            paths = (path for path in sorted(place.iterdir()) if path.suffix == ending and path.name[0] != ".")
+            paths = (path for path in sorted(place.iterdir()) if path.suffix == suffix and path.name[0] != ".")
             files = {path.stem: path for path in paths}
             if files:
                 return place, files
@@ -167,13 +167,13 @@ def find_raw(root: Path, layout: RawLayout) -> RawFiles:
         images, masks, mirrored = {"all": form.IMAGES}, {"all": form.CLASSES}, ((form.MIRRORED,),)
         folders = [arranged[0].parent]
 
-    def needed(phase: str, what: str, name: str, ending: str) -> dict[str, Path]:
-        there = _files(folders, (name,), ending, plain=True)
+    def needed(phase: str, what: str, name: str, suffix: str) -> dict[str, Path]:
+        there = _files(folders, (name,), suffix, plain=True)
         if there is None:
             piece = "class masks" if phase == "all" and what == "masks" else f"{_PARTS[phase]}{what}"
             first = f"unpack {', '.join(packed)} there, or " if packed else ""
             raise UserError(
-                f"{layout.name}: the {piece} are missing (no folder {name} with {ending} files "
+                f"{layout.name}: the {piece} are missing (no folder {name} with {suffix} files "
                 f"beneath {folders[0]}); {first}download {layout.source}"
             )
         return there[1]
@@ -244,11 +244,6 @@ def _check_complete(stems: Sequence[str], files: Mapping[str, Path], what: str, 
         raise UserError(f"{layout.name}: {more}; download {layout.source}")
 
 
-def _query_part(index: Mapping[int, Sequence[int]], n_foreground: int) -> int:
-    """Number of query photos an index speaks of, less the one the official files count twice (facts A.4)."""
-    return max((max(index[key], default=0) for key in range(1, n_foreground + 1)), default=0)
-
-
 def _test_rule(
     layout: RawLayout, presence: Sequence[tuple[int, ...]], given: int | None, notes: list[str]
 ) -> tuple[int, str]:
@@ -304,7 +299,12 @@ def tailor(
     if len(raw.image) > len(work):
         notes.append(f"{len(raw.image) - len(work)} photos are in no list and were left out")
 
-    splits: dict[Phase, int] = {phase: _query_part(index, space.n_foreground) for phase, index in indexes.items()}
+    splits: dict[Phase, int] = {}
+    for (
+        phase,
+        index,
+    ) in indexes.items():  # the last query photo, since the official files count one too many (facts A.4)
+        splits[phase] = max((line for key in range(1, space.n_foreground + 1) for line in index[key]), default=0)
     if "train" not in splits:
         splits["train"] = train_split or layout.train_split
         if train_split is None and layout.train_split >= len(stems["train"]):  # a tree smaller than the papers' number
