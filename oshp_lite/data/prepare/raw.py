@@ -303,7 +303,7 @@ def tailor(
     for (
         phase,
         index,
-    ) in indexes.items():  # the last query photo, since the official files count one too many (facts A.4)
+    ) in indexes.items():  # the official files count one too many (facts A.4)
         splits[phase] = max((line for key in range(1, space.n_foreground + 1) for line in index[key]), default=0)
     if "train" not in splits:
         splits["train"] = train_split or layout.train_split
