@@ -87,7 +87,7 @@ def side(text: str, protocol: str = "journal") -> Side:
     if named is None or named[2] not in METHODS:
         raise UserError(f"{text!r} in claims.yaml names no runs; write method:ablation/condition@way")
     sign, method, ablation, condition, way, measure = named.groups("")
-    weight: Any = -1.0 if sign == "-" else 1.0
+    weight = -1.0 if sign == "-" else 1.0
     return Side(method, ablation, "1" if way == "1" else "k", measure or "human", weight, False, protocol, condition)
 
 

@@ -128,14 +128,14 @@ class Quantity:
 
     def runs(self, results: Results, dataset: str) -> list[list[Measured]]:
         """Return each side's results of both folds and all seeds. UserError with the reasons where a side has none."""
-        found = [[run for fold in (1, 2) for run in results.seeds(side.key(dataset, fold))] for side in self.sides]
+        runs = [[run for fold in (1, 2) for run in results.seeds(side.key(dataset, fold))] for side in self.sides]
         reasons = []
-        for side in (side for side, runs in zip(self.sides, found, strict=True) if not runs):
+        for side in (side for side, own in zip(self.sides, runs, strict=True) if not own):
             reason = getattr(results.get(side.key(dataset)), "reason", "not run yet").removeprefix("not run: ")
             reasons.append(f"{side.name}{'' if side.way == 'k' else ', 1-way'}: {reason}")
         if reasons:
             raise UserError("; ".join(dict.fromkeys(reasons)))
-        return found
+        return runs
 
 
 def _difference(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome:
@@ -222,7 +222,7 @@ def spreads(run: Measured) -> Array:
     if run.queries is None:
         raise UserError(f"{run.key.slug}: which pairs share a query photo was not recorded")
     rng = np.random.default_rng([0, 31])
-    found = []
+    made = []
     for class_id in run.novel:
         counts = run.counts[:, run.classes.index(class_id)]
         iou, present = iou_of_counts(counts), counts[:, 0] + counts[:, 2] > 0
@@ -231,8 +231,8 @@ def spreads(run: Measured) -> Array:
         if len(groups) > 1:
             variances, means = np.array([(group.var(ddof=1), group.mean()) for group in groups]).T
             picks = np.concatenate([[range(len(means))], rng.integers(0, len(means), (REPEATS, len(means)))])
-            found.append([np.sqrt(variances[picks].mean(1)), means[picks].std(1, ddof=1)])
-    return 100 * np.mean(found, 0) if found else np.full((2, 1 + REPEATS), np.nan)
+            made.append([np.sqrt(variances[picks].mean(1)), means[picks].std(1, ddof=1)])
+    return 100 * np.mean(made, 0) if made else np.full((2, 1 + REPEATS), np.nan)
 
 
 def sizes_and_ious(run: Measured) -> tuple[Array, Array, Array]:
