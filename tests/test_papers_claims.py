@@ -357,7 +357,7 @@ def test_renderings_hold_every_row(everything: Results) -> None:
     assert table[0]["finding"] == "It was <tried> & failed."
     page = to_html(verdicts)
     assert "It was &lt;tried&gt; &amp; failed." in page
-    assert page.count("<tr>") == len(CLAIMS) + 1
+    assert page.count("<tr") == len(CLAIMS) + 1
     assert summary_line(verdicts) in html.unescape(page)
     assert len(page) < 400_000
     text = to_markdown(verdicts)
