@@ -18,7 +18,7 @@ from papers_made_up import made_up_results
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import Results
 from oshp_lite.study.tables import TABLES, make_table
-from oshp_lite.study.tables.table import FORMS, Cell, Column, Note, Row, Table, to_html, write_table
+from oshp_lite.study.tables.table import FORMS, Cell, Column, Row, Table, to_html, write_table
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +120,14 @@ def test_nothing_is_lost_in_any_form(name: str, full: Results) -> None:
     wanted = texts(table)
     rows, notes = from_html(FORMS["html"](table))
     assert rows == wanted
-    assert notes == [" ".join(str(note).split()) for note in table.notes]
+    assert notes == [" ".join(note.split()) for note in table.notes]
     read = list(csv.reader(io.StringIO(FORMS["csv"](table))))
     assert read[0] == [column.full for column in table.columns]
     assert [[" ".join(cell.split()) for cell in row] for row in read[1 : 1 + len(wanted)]] == wanted
     assert [row[0].removeprefix("# ") for row in read[1 + len(wanted) :]] == [
         table.title,
         table.source,
-        *map(str, table.notes),
+        *table.notes,
     ]
     assert from_latex(FORMS["tex"](table)) == wanted
     assert from_markdown(FORMS["md"](table)) == wanted
@@ -144,7 +144,7 @@ _TEXT = st.text(alphabet=st.sampled_from(list("ab1 &%$#_{}~^<>|*`±†‡–×\"
 def test_odd_signs_survive_html_csv_and_json(pairs: list[tuple[str, str]], note: str) -> None:
     columns = (Column("name & more", "", "row"), Column("x_1", "group %"))
     rows = tuple(Row((Cell(one), Cell(two))) for one, two in pairs)
-    table = Table("odd", "Odd <signs>", "nowhere", columns, rows, (Note(note),))
+    table = Table("odd", "Odd <signs>", "nowhere", columns, rows, (note,))
     assert from_html(to_html(table))[0] == texts(table)
     assert list(csv.reader(io.StringIO(FORMS["csv"](table))))[1 : 1 + len(rows)] == [list(p) for p in pairs]
     plain = json.loads(FORMS["json"](table))["rows"]

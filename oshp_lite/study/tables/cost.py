@@ -9,7 +9,7 @@ from typing import Any
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.printed.numbers import Printed, PrintedRow, printed_table
 from oshp_lite.study.tables.measure import finished
-from oshp_lite.study.tables.table import Cell, Column, Note, Row, Table, missing, printed_cell
+from oshp_lite.study.tables.table import Cell, Column, Row, Table, missing, printed_cell
 
 _FIELDS = ("macs_g", "params_m", "fps", "relative")
 _HEADS = ("MACs (G)", "parameters (M)", "frames per second", "speed against EOP-Net")
@@ -50,7 +50,7 @@ def cost_table(name: str, spec: Mapping[str, Any], costs: Sequence[Mapping[str, 
             rows.append(Row((title, Cell("measured"), Cell("–"), *cells), "measured", method.name))
     notes = dict.fromkeys((*_NOTES, *(text for cost in costs for text in cost.get("notes", ()))))
     columns += [Column(head) for head in _HEADS]
-    return finished(name, spec, columns, rows, [Note(text) for text in notes], best=False)
+    return finished(name, spec["title"], columns, rows, notes, best=False)
 
 
 def _printed_ratio(row: PrintedRow, base: Printed | None) -> Cell:
@@ -70,6 +70,6 @@ def _measured(timed: Mapping[str, Any]) -> list[Cell]:
     for field in _FIELDS:
         value = timed.get(field)
         digits = 2 if field in ("fps", "relative") else 1 if value and value >= 10 else 3
-        known = Cell(f"{value:.{digits}f}", "measured", value=value) if value is not None else None
+        known = Cell(f"{value:.{digits}f}", "measured", value) if value is not None else None
         cells.append(known or missing("EOP-Net was not timed in that run"))
     return cells

@@ -6,7 +6,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.printed.numbers import PAPER_NAMES, printed_tables
 from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import bootstrap
-from oshp_lite.study.tables.table import FLAGGED, Cell, Column, Note, Row, Table, missing
+from oshp_lite.study.tables.table import FLAGGED, Cell, Column, Row, Table, missing
 
 MEASURES = {"novel": "novel", "human": "human", "acc": "accuracy", "bi": "bi_miou"}
 """A column's word -> measure of `study.records`."""
@@ -63,8 +62,8 @@ def measured_cell(
     by_fold = [{run.key.seed: run.score(name, screened=screened) for run in runs if run.key.fold == n} for n in folds]
     each = [100 * np.mean([scores[seed] for scores in by_fold]) for seed in set.intersection(*map(set, by_fold))]
     spread = float(np.std(each, ddof=1)) if len(each) > 1 else None
-    rests: dict[str, Any] = {"seeds": max(1, len(each)), "runs": tuple(run.key.slug for run in runs)}
-    return Cell(f"{mean:.1f}", "measured", mark, False, False, mean, low, high, spread, folds=tuple(folds), **rests)
+    slugs, place = tuple(run.key.slug for run in runs), (mean, low, high, spread, max(1, len(each)))
+    return Cell(f"{mean:.1f}", "measured", *place, mark=mark, runs=slugs, folds=tuple(folds))
 
 
 def where_measured(runs: Sequence[Measured], dataset: str) -> str:
@@ -95,16 +94,17 @@ _WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
 """Settings that also concern a method without a training of its own: the photos, and what its encoder learned first."""
 
 
-def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[Note]:
+def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[str]:
     """What the methods were trained with, from the runs' provenance: what most share, then what each has of its own.
 
     An option that one method was given is compared with its value in the others, be that given or from their preset.
 
     runs_of  results by method; methods without results or recorded settings are left out
     """
-    firsts = {name: [run.provenance.get("settings") for run in runs] for name, runs in runs_of.items()}
-    recorded: dict[str, dict[str, Any]] = {name: next(filter(None, some), {}) for name, some in firsts.items()}
-    recorded = {name: settings for name, settings in recorded.items() if settings}
+    recorded: dict[str, dict[str, Any]] = {}
+    for name, run in ((name, run) for name, runs in runs_of.items() for run in runs):
+        if settings := run.provenance.get("settings"):
+            recorded.setdefault(name, settings)
     if len(recorded) < 2:
         return []
     given = dict.fromkeys(option for settings in recorded.values() for option in settings.get("options", {}))
@@ -114,7 +114,7 @@ def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[Note]:
         method, options = METHODS[name], settings.get("options", {})
         if method.training_free:
             words = _words({key: settings.get(key) for key in _WITHOUT_TRAINING} | options)
-            untrained.append(Note(f"{method.label}, which is not trained: {'; '.join(words.values())}."))
+            untrained.append(f"{method.label}, which is not trained: {'; '.join(words.values())}.")
             continue
         known = _preset(name, settings.get("variant")) | options
         own = {option: known[option] for option in given if option in known}
@@ -129,7 +129,7 @@ def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[Note]:
     for label, words in trained.items():
         apart = [word for key, word in words.items() if usual.get(key) != word]
         notes += [f"{label}: {'; '.join(apart)}."] if apart else []
-    return [*map(Note, notes), *untrained]
+    return notes + untrained
 
 
 def _words(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -152,54 +152,40 @@ def _preset(method: str, variant: str | None) -> dict[str, Any]:
     return options | {"unlabelled_foreground": options["unlabelled"]}  # the name that recorded runs use
 
 
-def tuning_notes(results: Results, methods: Iterable[str]) -> list[Note]:
+def tuning_notes(results: Results, methods: Iterable[str]) -> list[str]:
     """How much each measured method was tuned, where that is known."""
     known = "; ".join(f"{METHODS[name].label}: {results.tuned[name]}" for name in methods if name in results.tuned)
-    return [Note(f"Settings tried on base classes held out of training photos. {known}.")] if known else []
+    return [f"Settings tried on base classes held out of training photos. {known}."] if known else []
 
 
 # ---------------------------------------------------------------------------------------------- finishing touches
 
 
 def finished(
-    name: str,
-    spec: Mapping[str, Any],
-    columns: Sequence[Column],
-    rows: Sequence[Row],
-    notes: Sequence[Note],
-    *,
-    best: bool = True,
+    name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], notes: Iterable[str], *, best: bool = True
 ) -> Table:
-    """A declared table with its best cells marked, a letter for every reason why a number is missing, and its notes.
+    """A table with its best cells marked, a letter for every reason why a number is missing, and all notes below it.
 
     best  mark the highest number of each column among the rows of each kind, where at least two stand; what is screened
           takes no part
     """
-    cells = [list(row.cells) for row in rows]
-    kinds = ("paper", "measured", "both") if best else ()
-    for place, kind in (
-        (place, kind) for place, column in enumerate(columns) for kind in kinds if column.kind != "screened"
-    ):
-        values = {
-            n: row[place].value or 0.0
-            for n, row in enumerate(cells)
-            if rows[n].kind == kind and row[place].value is not None
-        }
-        for number, value in values.items():
-            if len(values) > 1 and round(value, 6) == round(max(values.values()), 6):
-                cells[number][place] = replace(cells[number][place], best=True)
-    every = [cell for row in cells for cell in row]
-    letters = {
-        reason: _letter(n) for n, reason in enumerate(dict.fromkeys(cell.reason for cell in every if cell.reason))
-    }
-    flags = [cell.printed for cell in every if cell.printed and cell.printed.flag]
-    below = dict.fromkeys(Note(f"{one.row}, {one.table}: {one.flag}.", FLAGGED) for one in flags)
-    below |= dict.fromkeys(Note(f"{reason}.", letter) for reason, letter in letters.items())
-    marked = ([replace(cell, mark=letters[cell.reason]) if cell.reason else cell for cell in row] for row in cells)
-    made = (replace(row, cells=tuple(some)) for row, some in zip(rows, marked, strict=True))
+    for place, column in enumerate(columns):
+        for kind in ("paper", "measured", "both") if best and column.kind != "screened" else ():
+            cells = [row.cells[place] for row in rows if row.kind == kind]
+            values = {id(cell): round(cell.value, 6) for cell in cells if cell.value is not None}
+            for cell in cells if len(values) > 1 else ():
+                cell.best = values.get(id(cell)) == max(values.values())
+    flags: dict[str, str] = {}
+    letters: dict[str, str] = {}
+    for cell in (cell for row in rows for cell in row.cells):
+        if cell.printed and cell.printed.flag:
+            flags[f"{FLAGGED} {cell.printed.row}, {cell.printed.table}: {cell.printed.flag}."] = ""
+        if cell.reason:
+            cell.mark = letters.setdefault(cell.reason, _letter(len(letters)))
+    below = (*flags, *(f"({letter}) {reason}." for reason, letter in letters.items()))
     printed = printed_tables().get(name)
     source = f"{PAPER_NAMES[printed.paper]}, {printed.label}" if printed else "in no paper"
-    return Table(name, spec["title"], source, tuple(columns), tuple(made), (*notes, *below))
+    return Table(name, title, source, tuple(columns), tuple(rows), (*notes, *below))
 
 
 def _letter(number: int) -> str:

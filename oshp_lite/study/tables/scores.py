@@ -25,27 +25,31 @@ from oshp_lite.study.tables.measure import (
     tuning_notes,
     where_measured,
 )
-from oshp_lite.study.tables.table import OURS, Cell, Column, Note, Row, Table, missing, printed_cell
+from oshp_lite.study.tables.table import OURS, Cell, Column, Row, Table, missing, printed_cell
 
 ONE_FOLD = "‡"
-_HOW = Note(
+_HOW = (
     "Scores in per cent. Measured: the mean over seeds and folds, ± the standard deviation over seeds (n of them), and "
     "in brackets the 95 % interval from drawing query photos with their test pairs (and seeds, from two on) anew. "
     "The best of each column in bold, the paper's and the measured ones apart."
 )
-_SCREENING = Note(
+_SCREENING = (
     "Screened by EOP-Net: the same predictions, with everything outside the person mask of this protocol's EOP-Net set "
     "to background. EOP-Net's own row has that already."
 )
-_APART = Note(
-    "A measured number belongs to the data and the profile named in its row; it is not the paper's experiment repeated."
-)
-_SEEDS = Note("Rows may rest on different numbers of seeds; the ledger of claims compares what both sides have.")
-_BI = Note("Bi-mIoU is pooled over every test pair; the released code takes every tenth.")
-_MARKS = (
-    Note("ours: the papers have no such row, or no k-way form of this method.", OURS),
-    Note("one fold only; the average needs both.", ONE_FOLD),
-)
+_BI = "Bi-mIoU is pooled over every test pair; the released code takes every tenth."
+_BELOW = {
+    "comparison": "A measured number belongs to the data and the profile named in its row; it is not the paper's "
+    "experiment repeated.",
+    "parts": "Rows may rest on different numbers of seeds; the ledger of claims compares what both sides have.",
+}
+_MARKS = {
+    "comparison": (
+        f"{OURS} ours: the papers have no such row, or no k-way form of this method.",
+        f"{ONE_FOLD} one fold only; the average needs both.",
+    ),
+    "parts": (f"{OURS} ours: in no paper.",),
+}
 _WORDS = {"paper": "paper", "measured": "measured", "screened": "measured, screened by EOP-Net"}
 _GROUPS = {"paper": "paper, {} fold 1", "measured": "measured on {}, fold 1"}
 _GROUPS |= {"screened": _GROUPS["measured"] + ", screened by EOP-Net"}
@@ -91,23 +95,21 @@ def score_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
             sources.append(("screened", data))
     if side_by_side:
         columns, rows = _side_by_side(spec.get("first", "parts"), lines, sources, results)
-        notes = [_HOW, _SEEDS, *(Note(text) for text in spec.get("notes", ()))]
-        marks: Sequence[Note] = (Note("ours: in no paper.", OURS),)
     else:
         places = (printed or printed_table("eopnet2")).columns
         columns, rows = _below_each_other(places, lines, sources, results)
-        notes, marks = [_HOW, _APART], _MARKS
+    notes = [_HOW, _BELOW[spec["kind"]], *spec.get("notes", ())]
     screened = any(column.kind == "screened" for column in columns) or any(row.kind == "screened" for row in rows)
     notes += [_SCREENING] if screened else []
     used = "".join(cell.shown for row in rows for cell in row.cells)
-    notes += [note for note in marks if note.mark in used]
+    notes += [note for note in _MARKS[spec["kind"]] if note[0] in used]
     if not side_by_side:
         notes += [_BI] if any(place.startswith("1.bi") for place in places) else []
         # the first dataset's runs speak for all: a method has one recipe per profile and dataset
         first = {line.group: line.runs(results, datasets[0]) for line in lines if line.group in METHODS}
         notes += settings_notes(first)
         notes += tuning_notes(results, [method for method, runs in first.items() if runs])
-    return finished(name, spec, columns, rows, notes)
+    return finished(name, spec["title"], columns, rows, notes)
 
 
 # ------------------------------------------------------------------------------------------------------- the lines
@@ -140,36 +142,20 @@ def _parts(name: str, spec: Mapping[str, Any], printed: PrintedTable | None, res
     """
     protocol, mark = (printed.protocol, OURS) if printed else (spec.get("protocol", "journal"), "")
     datasets = spec.get("datasets") or [families(profile)["atr"] for profile in ("lite", "paper")]
-    names = spec.get("names", {})
-    given: list[tuple[str, PrintedRow | None, dict[str, str]]] = [
-        (names.get(row.name, row.name), row, {"method": row.method, "ablation": row.ablation})
-        for row in (printed.rows if printed else ())
-    ]
-    given += [(f"{row['name']}{mark}", None, row) for row in spec.get("rows", ())]
-    if name == "eopnet6":
-        full = all_seeds(results, [RunKey("eopnet", data, 1, "k") for data in datasets])
-        options = [run.provenance.get("settings", {}).get("options", {}) for run in full]
-        own = sorted({float(some.get("momentum", _FULL_MOMENTUM)) for some in options} - {_FULL_MOMENTUM})
-        if own:
-            given = [
-                (n, r, {**row, "ablation": row["ablation"] or f"momentum-{_FULL_MOMENTUM}"}) for n, r, row in given
-            ]
-            title = f"{', '.join(f'{value:g}' for value in own)} (the full network here){OURS}"
-            given.append((title, None, {"method": "eopnet"}))
-    return [
-        _Line(
-            title,
-            "",
-            tuple(
-                RunKey(row["method"], data, 1, "k", 0, row.get("ablation", ""), protocol, row.get("condition", ""))
-                for data in datasets
-            ),
-            known,
-            {"k": "" if known else mark},
-            extra=bool(printed) and known is None,
-        )
-        for title, known, row in given
-    ]
+    full = all_seeds(results, [RunKey("eopnet", data, 1, "k") for data in datasets] if name == "eopnet6" else ())
+    options = [run.provenance.get("settings", {}).get("options", {}) for run in full]
+    own = sorted({float(some.get("momentum", _FULL_MOMENTUM)) for some in options} - {_FULL_MOMENTUM})
+
+    def line(name: str, method: str, ablation: str = "", condition: str = "", known: PrintedRow | None = None) -> _Line:
+        keys = tuple(RunKey(method, data, 1, "k", 0, ablation, protocol, condition) for data in datasets)
+        return _Line(name, "", keys, known, {"k": "" if known else mark}, extra=bool(printed) and known is None)
+
+    names, usual = spec.get("names", {}), f"momentum-{_FULL_MOMENTUM}" if own else ""
+    rows = printed.rows if printed else ()
+    lines = [line(names.get(row.name, row.name), row.method, row.ablation or usual, known=row) for row in rows]
+    lines += [line(**{**row, "name": row["name"] + mark}) for row in spec.get("rows", ())]
+    title = f"{', '.join(f'{value:g}' for value in own)} (the full network here){OURS}"
+    return [*lines, line(title, "eopnet")] if own else lines
 
 
 # ------------------------------------------------------------------------------------------------------ the layouts

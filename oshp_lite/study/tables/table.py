@@ -28,7 +28,7 @@ FLAGGED = "*"
 """Marks a printed number that does not add up; the notes say why."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cell:
     """Words, a paper's number, a measured number, or none and why.
 
@@ -42,14 +42,14 @@ class Cell:
 
     text: str
     kind: Literal["label", "printed", "measured", "missing"] = "label"
-    mark: str = ""
-    best: bool = False
-    mono: bool = False
     value: float | None = None
     low: float | None = None
     high: float | None = None
     spread: float | None = None
     seeds: int = 1
+    mark: str = ""
+    best: bool = False
+    mono: bool = False
     reason: str = ""
     printed: Printed | None = None
     runs: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ def printed_cell(number: Printed | None, why: str = "the paper prints no number 
     """A paper's number as a table shows it; where it prints none, a dash and why."""
     if number is None:
         return missing(why, "–")
-    return Cell(number.text, "printed", FLAGGED if number.flag else "", value=number.value, printed=number)
+    return Cell(number.text, "printed", number.value, mark=FLAGGED if number.flag else "", printed=number)
 
 
 def missing(reason: str, text: str = "not run") -> Cell:
@@ -123,26 +123,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Note:
-    """A line below the table; `mark` is what cells refer to it by, "" for a general one."""
-
-    text: str
-    mark: str = ""
-
-    def __str__(self) -> str:
-        return f"({self.mark}) {self.text}" if self.mark.isalnum() else f"{self.mark} {self.text}".strip()
-
-
-@dataclass(frozen=True)
 class Table:
-    """A finished table; `source` says where the papers' counterpart stands. `FORMS` writes it."""
+    """A finished table; `source` says where the papers' counterpart stands, a note begins with the mark it explains."""
 
     id: str
     title: str
     source: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    notes: tuple[Note, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse rows of another length, with a ValueError."""
