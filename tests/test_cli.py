@@ -77,6 +77,8 @@ UNFIT = [
         (["train", "--profile", "smoke", "--method", "panet", "--set", "model.options.bg=blue"], "bg is 'blue'"),
         (["train", "--profile", "smoke", "--set", "model.options.nothing=1"], "'nothing'"),
         (["train", "--profile", "smoke", "--method", "persam"], "needs SAM weights"),
+        (["train", "--profile", "smoke", "--method", "panet", "--set", "eval.source=agm"], "panet has no agm logits"),
+        (["train", "--profile", "smoke", "--method", "panet", "--set", "eval.restrict=false"], "leave restrict open"),
         (["train", "--fold", "0"], "'--fold': takes a whole number, at least 1, not '0'"),
         (["train", "--seed", "1.5"], "'--seed': takes a whole number, at least 0, not '1.5'"),
         (["train", "--minutes", "inf"], "'--minutes': takes a number, at least 0, not 'inf'"),

@@ -135,6 +135,12 @@ def test_copying_is_perfect_when_query_and_support_are_the_same_photo(dataset: O
     assert run_evaluation(CopySupport(), dataset, config, progress=False, episodes=episodes).scores.human_miou == 1.0
 
 
+def test_a_list_of_pairs_that_cannot_be_is_refused_before_the_training(dataset: OneShotDataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the AAAI test needs 1000 test photos"):
+        execute(tiny_config(eval={"pairs": "aaai"}), dataset, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_runs_folder_explains_itself(dataset: OneShotDataset, tmp_path: Path) -> None:
     config = tiny_config(train={"epochs": 1})
     scores = execute(config, dataset, tmp_path, progress=False)

@@ -44,7 +44,8 @@ FAKE = textwrap.dedent(
         while os.environ.get("GO") and not Path(os.environ["GO"]).exists():
             time.sleep(0.05)
         (folder / "history.csv").write_text("epoch,loss_total,novel_miou\\n1,2.5,\\n2,1.5,0.2\\n")
-        (folder / "weights.safetensors").write_bytes(b"weights")
+        for name in ("weights.safetensors", "pairs.npz", "predictions.npz"):
+            (folder / name).write_bytes(b"content of " + name.encode())
         (folder / "scores.json").write_text(json.dumps({"way": config.data.way, "human_miou": 0.5}))
         (folder / "provenance.json").write_text(json.dumps({"code": store.present_code(), "data": dataset.fingerprint}))
 
@@ -156,7 +157,8 @@ def test_a_run_of_older_code_is_found_and_marked_and_fresh_trains_it_anew(
     assert not is_older({"code": "old", "code_equivalent": "newer code"}, "eopnet")
 
 
-FILES = ("config.yaml", "history.csv", "weights.safetensors", "scores.json", "provenance.json")
+FILES = ("config.yaml", "history.csv", "weights.safetensors", "scores.json", "pairs.npz", "predictions.npz")
+FILES += ("provenance.json",)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -127,10 +127,10 @@ def execute(
     from oshp_lite.engine.train import threads_set, train
 
     folder = Path(folder)
+    episodes = test_set(config, dataset, run_fold(config, dataset))  # a list that cannot be is refused before training
     train(config, dataset, folder, init_weights, progress, init_identity=init_identity)
     with threads_set(config.train.threads):
         parser = load_parser(folder / WEIGHTS, config.train.device)
-        episodes = test_set(config, dataset, run_fold(config, dataset))
         evaluation = run_evaluation(parser, dataset, config, progress=progress, episodes=episodes)
         device = str(evaluation.scores.details["device"])
         record = provenance(dataset.fingerprint, device=device, seed=config.train.seed, method=config.model.method)
@@ -168,9 +168,11 @@ def check_network(config: RunConfig) -> None:
     """Raise UserError for an unknown method, dataset or option, or weights that are lacking: build the network once."""
     from oshp_lite.engine.models import build_parser
     from oshp_lite.labels import fold
+    from oshp_lite.models.base import PredictOptions
 
     check_names(config.data)
-    build_parser(config, fold(config.data.dataset, config.data.fold, config.data.protocol))
+    parser = build_parser(config, fold(config.data.dataset, config.data.fold, config.data.protocol))
+    parser.check_options(PredictOptions(config.eval.source, restrict=config.eval.restrict))
 
 
 def check_start(config: RunConfig) -> None:

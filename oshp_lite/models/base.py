@@ -195,6 +195,14 @@ class OneShotModel(EpisodeRules):
         """Return the terms of the objective, each float []; `total` is what the trainer minimises."""
         raise NotImplementedError
 
+    def check_options(self, options: PredictOptions) -> None:
+        """Raise UserError for options that the method does not have."""
+        name = self.Config.name
+        if options.source not in self.sources:
+            raise UserError(f"method {name} has no {options.source} logits; use {' or '.join(self.sources)}")
+        if options.restrict is False and not self.unrestricted:
+            raise UserError(f"method {name} compares with the support's classes only; leave restrict open")
+
     @torch.no_grad()
     def predict(self, batch: Episode, options: PredictOptions | None = None) -> Prediction:
         """Parse with ids. Runs in evaluation mode and writes nothing, whatever mode the network is in.
@@ -202,12 +210,7 @@ class OneShotModel(EpisodeRules):
         Raises UserError for options that the method does not have.
         """
         options = options or PredictOptions()
-        if options.source not in self.sources:
-            raise UserError(
-                f"method {self.Config.name} has no {options.source} logits; use {' or '.join(self.sources)}"
-            )
-        if options.restrict is False and not self.unrestricted:
-            raise UserError(f"method {self.Config.name} compares with the support's classes only; leave restrict open")
+        self.check_options(options)
         with evaluating(self):
             batch = self.checked(batch)
             parsing = self.parse_at_test(batch, options)
