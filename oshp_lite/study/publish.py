@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 from oshp_lite.assets import CHECKPOINT, PROVENANCE
+from oshp_lite.engine import runs
 from oshp_lite.engine.checkpoint import read_record, read_weights, save_weights
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_json_atomic
-
-KEPT_SCORES = ("way", "human_miou", "novel_miou", "base_miou", "overall_accuracy", "n_pairs", "intervals")
 
 
 def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE) -> None:
@@ -24,12 +23,13 @@ def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE
 
     The scores are those of the run, in float32. Raises UserError when the folder holds no finished run.
     """
-    scores, made = read_json(run / "scores.json"), read_json(run / "provenance.json")
-    record, state = read_record(run / "weights.safetensors"), read_weights(run / "weights.safetensors")
+    scores, made = read_json(run / runs.SCORES), read_json(run / runs.PROVENANCE)
+    record, state = read_record(run / runs.WEIGHTS), read_weights(run / runs.WEIGHTS)
     half = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
     save_weights(weights, half, record)
     purpose = "for the tour and for oshp-lite parse; never the start of a measured run"
-    kept = {name: scores[name] for name in KEPT_SCORES if name in scores}
+    names = ("way", "human_miou", "novel_miou", "base_miou", "overall_accuracy", "n_pairs", "intervals")
+    kept = {name: scores[name] for name in names if name in scores}
     write_json_atomic(provenance, {"purpose": purpose, "config": record.config, "scores": kept, "run": made})
 
 

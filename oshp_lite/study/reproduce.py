@@ -35,7 +35,7 @@ from oshp_lite.files import (
     write_json_atomic,
 )
 from oshp_lite.study.execute import Executor, Outcome, Task, keep_notebook, notebook_task, run_tasks, timed
-from oshp_lite.study.experiments import matrix, needs_curve
+from oshp_lite.study.experiments import matrix
 from oshp_lite.study.notebooks import Job, check_parameters, default_parameters, load_notebook, title_of
 from oshp_lite.study.plan import LIMIT_MINUTES, Finder, Row, rows_of, trainings
 from oshp_lite.study.processes import run_child
@@ -185,12 +185,10 @@ def _values(executor: Executor, known: dict[str, Any], training: Row | None) -> 
     if training is None:  # a notebook without a training of its own needs no more than laptop settings
         return {"profile": "smoke" if profile == "smoke" else "quick"} if "profile" in known else {}
     assert training.key is not None
-    key, changed = training.key, list(executor.overrides)
-    if needs_curve(key):  # so that it trains the run as the plan would
-        changed.append(f"train.eval_every={training.config.train.eval_every}")
+    key, overrides = training.key, [*executor.overrides, f"train.eval_every={training.config.train.eval_every}"]
     values: dict[str, Any] = {"profile": profile, "dataset": key.dataset, "fold": key.fold, "way": key.way}
     # the ceiling is being made beside the notebook, which then waits for it rather than leave it out
-    more = {"with_ceiling": True, **({"overrides": changed} if changed else {})}
+    more = {"with_ceiling": True, "overrides": overrides}
     return values | {name: value for name, value in more.items() if name in known}
 
 
