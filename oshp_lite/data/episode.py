@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IGNORE = 255
-"""The mask value that says "no statement about this pixel" in every mask and foreground."""
+from oshp_lite.labels import IGNORE as IGNORE
 
 _IMAGES, _MASKS = ("query_image", "support_image"), ("support_mask", "query_mask")
 _TENSORS = (*_IMAGES, *_MASKS, "support_foreground", "query_foreground", "class_ids")

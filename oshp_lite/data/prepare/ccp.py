@@ -172,7 +172,7 @@ def tailor(
     with writer:
         tagged = label_space("ccp")
         for phase, stem in writer.missing({"train": plan.train, "test": plan.test}, progress=progress):
-            image, tags = (shrink(array, max_side) for array in _crop(root, stem, MARGIN))
+            image, tags = (shrink(array, max_side) for array in _crop(root, stem))
             writer.add(phase, stem, image, tagged.merge(tags), foreground=tagged.foreground(tags), quality=QUALITY)
     made = open_dataset(out)
     notes = [f"left out: {stem} ({reason})" for stem, reason in made.description["left_out"].items()]
@@ -180,11 +180,11 @@ def tailor(
     return TailorReport(out, made.counts(), tuple(notes), fresh=not writer.done)
 
 
-def _crop(root: Path, stem: str, margin: float) -> tuple[np.ndarray, np.ndarray]:
+def _crop(root: Path, stem: str) -> tuple[np.ndarray, np.ndarray]:
     """A photo uint8 [H,W,3] and its tags uint8 [H,W], cut to the foreground's box. Raises UserError."""
     annotation, photo = root / ANNOTATIONS / f"{stem}.mat", root / PHOTOS / f"{stem}.jpg"
     tags = read_annotation(annotation)
-    box = foreground_box(tags, margin)
+    box = foreground_box(tags, MARGIN)
     if box is None:
         raise UserError(f"annotation {annotation} has no foreground, though CCP's has; git clone {SOURCE} again")
     image = read_image(photo)
