@@ -48,10 +48,8 @@ def background(rng: Rng, height: int, width: int) -> np.ndarray:
 def _studio(draw: ImageDraw.ImageDraw, rng: Rng, w: int, h: int, y: float) -> None:
     base = place_colour(rng) if rng.chance(0.5) else np.full(3, rng.uniform(150, 245), dtype=np.float32)
     draw.rectangle((0, 0, w, h), fill=_rgb(base))
-    steps = 14
     floor = base * rng.uniform(0.8, 1.1)
-    for i in range(steps):
-        t = i / steps
+    for t in (i / 14 for i in range(14)):
         draw.rectangle((0, y + (h - y) * t, w, h), fill=_rgb(base + (floor - base) * t))
 
 

@@ -211,7 +211,8 @@ def hair_back(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:
         at = head.points([(b * 3.4, -1.02 if rng.chance(0.6) else -0.5)])[0]
         return [(ellipse(at, 0.36 * head.unit, 0.34 * head.unit), hair)]
     if style == "afro":
-        return [(head.curve([(x * 1.14 + b, y * 1.12 - 0.24) for x, y in _ring(rng, 11, 0.05)], 3), hair)]
+        angle, r = np.arange(11) * (2 * np.pi / 11), 1 + rng.array(11) * 0.05
+        return [(head.curve(np.stack([np.cos(angle) * r * 1.14 + b, np.sin(angle) * r * 1.12 - 0.24], 1), 3), hair)]
     if style in LONG:
         j = rng.array(6) * (0.1 if style == "wavy" else 0.03)
         w = 0.86 + (0.1 if style == "wavy" else 0)
@@ -227,12 +228,6 @@ def hair_back(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:
     else:
         return []
     return [(head.curve(pts), hair)]
-
-
-def _ring(rng: Rng, n: int, rough: float) -> list[tuple[float, float]]:
-    a = np.arange(n) * (2 * np.pi / n)
-    r = 1 + rng.array(n) * rough
-    return list(zip((np.cos(a) * r).tolist(), (np.sin(a) * r).tolist(), strict=True))
 
 
 def hair_front(head: Head, style: str, length: float, rng: Rng) -> list[Shape]:

@@ -170,10 +170,13 @@ def trouser_leg(fig: Figure, side: str, material: str, length: float, fit: np.nd
 
 
 def trouser_folds(fig: Figure, side: str, length: float, rng: Rng) -> list[Fold]:
-    """Creases at the crotch, the knee and above the hem."""
+    """The seam of the waistband, creases at the crotch, the knee and above the hem."""
     s = fig.scale
     hip, kn, an = (fig.at(n, side) for n in ("hip", "knee", "ankle"))
-    out: list[Fold] = [band_fold(fig, 0.66, 0.004), (np.stack([middle(fig, 0.7), middle(fig, 0.95)]), -0.4)]
+    centre, u, half = torso_rows(fig, np.array([0.66]))
+    r = half[0] + 0.004 * s
+    band = [centre[0] - u[0] * r, centre[0] + np.array([0, 0.004 * s]), centre[0] + u[0] * r]
+    out: list[Fold] = [(np.stack(band), -0.6), (np.stack([middle(fig, 0.7), middle(fig, 0.95)]), -0.4)]
     for _ in range(2):
         end = hip + (kn - hip) * rng.uniform(0.1, 0.35) + across(hip, kn) * rng.uniform(-0.03, 0.03) * s
         out.append((np.stack([fig.at("crotch"), end]), rng.uniform(-0.6, 0.2)))
@@ -278,10 +281,3 @@ def button_shapes(fig: Figure, v0: float, v1: float, offset: float, n: int) -> l
     r = max(0.0042 * fig.scale, 0.5)
     u = torso_rows(fig, np.array([0.5]))[1][0]
     return [(ellipse(middle(fig, v) + u * offset * fig.scale, r, r, n=8), 1) for v in np.linspace(v0, v1, n)]
-
-
-def band_fold(fig: Figure, v: float, ease: float) -> Fold:
-    """The seam of a waistband or of a cuff around the trunk."""
-    centre, u, half = torso_rows(fig, np.array([v]))
-    r = half[0] + ease * fig.scale
-    return np.stack([centre[0] - u[0] * r, centre[0] + np.array([0, 0.004 * fig.scale]), centre[0] + u[0] * r]), -0.6

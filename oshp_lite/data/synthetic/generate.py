@@ -88,16 +88,12 @@ def generate(
 
 def _draw_all(name: str, seed: int, indices: list[int], size: int, workers: int) -> Iterator[Scene]:
     """The scenes in order, drawn here or by `workers` processes (the result is the same)."""
-    draw = partial(_draw, name, seed, size)
+    draw = partial(scene, name, seed, size=size)
     if workers < 2 or len(indices) < 64:
         yield from map(draw, indices)
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         yield from pool.imap(draw, indices, chunksize=16)
-
-
-def _draw(name: str, seed: int, size: int, index: int) -> Scene:
-    return scene(name, seed, index, size)
 
 
 def bench(seconds: float = 3.0, size: int = 256) -> dict[str, float]:

@@ -28,14 +28,9 @@ def _spline_matrix(n: int, per: int, closed: bool) -> np.ndarray:
     return rows
 
 
-def smooth(points: np.ndarray, per: int = 4, closed: bool = True) -> np.ndarray:
-    """A Catmull-Rom curve through the control points [n, 2], `per` samples to a span."""
-    return _spline_matrix(len(points), per, closed) @ points
-
-
-def smooth_values(values: np.ndarray, per: int = 4) -> np.ndarray:
-    """The same for numbers along a line: [n] -> [(n - 1) * per + 1]."""
-    return _spline_matrix(len(values), per, False) @ values
+def smooth(points: np.ndarray, per: int = 4) -> np.ndarray:
+    """A closed Catmull-Rom curve through the control points [n, 2], `per` samples to a span."""
+    return _spline_matrix(len(points), per, True) @ points
 
 
 @cache
@@ -78,7 +73,7 @@ def limb(
     `radii` holds half-widths in pixels at equal steps from a to b; `bow` bends the axis sideways (pixels); `hem` lets
     the far end bulge along the axis (pixels), as the round opening of a sleeve or trouser leg does.
     """
-    fine = smooth_values(radii, 3)
+    fine = _spline_matrix(len(radii), 3, False) @ radii
     t = t0 + (t1 - t0) * _steps(9)
     r = np.interp(t, _steps(len(fine)), fine)
     n = across(a, b)

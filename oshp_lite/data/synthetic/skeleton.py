@@ -222,13 +222,11 @@ class Figure:
 def stand_up(build: Build, pose: Pose, scale: float, foot: tuple[float, float]) -> Figure:
     """Joints of the posed body: its lowest point stands at `foot`, `scale` is the stature in pixels."""
     b = build
-    joints: dict[tuple[str, str], np.ndarray] = {}
-    zero = np.zeros(3)
+    joints: dict[tuple[str, str], np.ndarray] = {("pelvis", ""): np.zeros(3)}
     lean, bend = radians(pose.lean), radians(pose.bend)
     up = np.array([sin(lean), -cos(lean) * cos(bend), cos(lean) * sin(bend)])
     front = np.array([0.0, sin(bend), cos(bend)])
     spine = 1.0 - 0.031 - b.head - 0.49 * b.leg - 0.005
-    joints["pelvis", ""] = zero
     joints["neck", ""] = up * spine
     joints["crotch", ""] = -up * 0.028
     joints["chin", ""] = up * (spine + 0.034) + front * 0.012

@@ -28,8 +28,7 @@ MUTED = (
 @cache
 def noise_tile(kind: int) -> np.ndarray:
     """Periodic noise laid 2 x 2, float32 [512, 512], mean 0, sd 1. kind: 0 fine .. 3 coarse; 4 strands of hair."""
-    field = Rng("noise tile", kind).field(TILE).astype(np.float32)
-    field = (field * 255).astype(np.uint8)
+    field = (Rng("noise tile", kind).field(TILE).astype(np.float32) * 255).astype(np.uint8)
     big = Image.fromarray(np.tile(field, (3, 3)))
     radius: tuple[float, float] = ((0, 0), (1, 1), (3, 3), (9, 9), (0.4, 6))[kind]
     if radius[1]:
