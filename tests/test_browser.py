@@ -177,7 +177,14 @@ def example() -> dict[str, Any]:
         "others": [run],
         "matrix": "1 row failed",
         "unfinished": [{"name": "r" * 60, "status": "failed", "reason": "so", "kept": ""}],
-        "machine": "Code c; a CPU",
+        "here": {
+            "code": "c",
+            "commit": "",
+            "device": "a CPU",
+            "system": "s",
+            "python": "3",
+            "libraries": {"torch": "2"},
+        },
         "problems": ["a run: its scores are damaged"],
     }
 

@@ -90,7 +90,7 @@ class _Report:
             "others": [run for run in self.finder.store.runs() if run.folder not in runs],
             "matrix": ", ".join(f"{counts[status]} {words}" for status, words in ROWS.items() if counts[status]),
             "unfinished": [row for row in rows if row["status"] in ("failed", "not run")],
-            "machine": _machine(),
+            "here": provenance(),
             "problems": self.problems,
         }
 
@@ -182,16 +182,9 @@ def _run(run: Run) -> dict[str, Any]:
         "curves_text": f"{len(history)} epochs{text}",
         "classes": classes,
         "samples": [png(path.read_bytes()) for path in run.samples],
-        "provenance": {key: _plain(value) for key, value in run.provenance.items()},
+        "provenance": run.provenance,
         "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
     }
-
-
-def _machine() -> str:
-    record = provenance()
-    commit = f", commit {record['commit']}" if record["commit"] else ""
-    place = f"{record['device']}, {record['system']}, Python {record['python']}; torch {record['libraries']['torch']}"
-    return f"Code {record['code']}{commit}; {place}"
 
 
 def _method(run: Run) -> str:
@@ -205,10 +198,6 @@ def _setting(run: Run) -> str:
     data = run.settings["data"]
     size = data["size"] if isinstance(data["size"], int) else "x".join(map(str, data["size"]))
     return f"{data['dataset']}, fold {data['fold']}, {data['way']}-way, {size} px"
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
 
 
 def png(content: bytes) -> str:

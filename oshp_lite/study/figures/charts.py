@@ -15,7 +15,7 @@ from oshp_lite.labels import label_space
 from oshp_lite.study.experiments import FIGURE8, FIGURE_METHODS, METHODS
 from oshp_lite.study.figures.panels import headed, not_run
 from oshp_lite.study.quantities import curve_of, sizes_and_ious
-from oshp_lite.study.records import Measured, NotRun, Results, RunKey
+from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import bootstrap
 from oshp_lite.viz import INK, class_matrix, new_figure, style
 
@@ -132,7 +132,7 @@ def eopnet8f(results: Results, dataset: str = "synth-atr") -> Figure:
     for ablation in FIGURE8:
         key = RunKey("eopnet", dataset, 1, "k", 0, ablation)
         runs = results.seeds(key)
-        reasons += [] if runs else [_reason(results, key)]
+        reasons += [] if runs else [getattr(results.get(key), "reason", "not run yet")]
         for part in ("base", "novel") if runs else ():
             curves = [curve for curve in (curve_of(run, part) for run in runs) if len(curve[0])]
             if not curves:
@@ -217,13 +217,9 @@ def _kway_runs(results: Results, exhibit: str, dataset: str) -> tuple[dict[str, 
             short = "Label transfer" if method.name == "label_transfer" else method.label
             measured[f"{short} ({len(runs)} seeds)" if len(runs) > 1 else short] = runs
         else:
-            missing.append(f"{method.label} ({_reason(results, key).removeprefix('not run: ')})")
+            reason = getattr(results.get(key), "reason", "not run yet").removeprefix("not run: ")
+            missing.append(f"{method.label} ({reason})")
     return measured, f"not run: {'; '.join(missing)}" if missing else ""
-
-
-def _reason(results: Results, key: RunKey) -> str:
-    absent = results.get(key)
-    return absent.reason if isinstance(absent, NotRun) else "not run yet"
 
 
 def _classes(run: Measured, *first: int) -> tuple[list[int], list[str]]:

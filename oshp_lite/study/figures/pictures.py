@@ -89,6 +89,7 @@ def picture(
 
 
 def _pairs(name: str, keys: Sequence[RunKey], results: Results, finder: Finder, kept: Path | None) -> Pairs:
+    """Return the test pairs of one way with the runs' predictions, from their folders, else from the kept ones."""
     lead = results.get(keys[-1])
     if isinstance(lead, NotRun):
         return NotRun(f"{METHODS[keys[-1].method].label}, {keys[-1].way}-way: {lead.reason}")
@@ -97,32 +98,25 @@ def _pairs(name: str, keys: Sequence[RunKey], results: Results, finder: Finder, 
     if dataset is None:
         return NotRun(f"the photos of {config.data.dataset} are not on this machine")
     positions = positions_of(name, lead)
-    predictions = {
-        METHODS[key.method].label: _predictions(key, results, finder, positions, dataset.fingerprint, kept)
-        for key in keys
-    }
-    return read_pairs(dataset, config, predictions, positions)
 
+    def predictions(key: RunKey) -> dict[int, Array] | NotRun:
+        measured = results.get(key)
+        if isinstance(measured, NotRun):
+            return measured
+        try:
+            every = _of_run(config_of(key, measured.profile), finder)
+            if every is not None:
+                return {at: every[at] for at in positions}
+            with np.load((kept or predictions_folder()) / f"{key.slug}.npz", allow_pickle=False) as content:
+                if str(content["data"]) == dataset.fingerprint:
+                    return {at: content[f"prediction_{at:05d}"] for at in positions}
+        except UserError as error:
+            return NotRun(str(error))
+        except (OSError, KeyError, IndexError, ValueError):  # missing, damaged, or of other pairs
+            pass
+        return NotRun("measured elsewhere; its predictions of these pairs are not on this machine")
 
-def _predictions(
-    key: RunKey, results: Results, finder: Finder, positions: Sequence[int], fingerprint: str, kept: Path | None
-) -> dict[int, Array] | NotRun:
-    """Return {position: ids [H,W]} of a run from its folder, else from the kept ones, or why there are none."""
-    measured = results.get(key)
-    if isinstance(measured, NotRun):
-        return measured
-    try:
-        every = _of_run(config_of(key, measured.profile), finder)
-        if every is not None:
-            return {at: every[at] for at in positions}
-        with np.load((kept or predictions_folder()) / f"{key.slug}.npz", allow_pickle=False) as content:
-            if str(content["data"]) == fingerprint:
-                return {at: content[f"prediction_{at:05d}"] for at in positions}
-    except UserError as error:
-        return NotRun(str(error))
-    except (OSError, KeyError, IndexError, ValueError):  # missing, damaged, or of other pairs
-        pass
-    return NotRun("measured elsewhere; its predictions of these pairs are not on this machine")
+    return read_pairs(dataset, config, {METHODS[key.method].label: predictions(key) for key in keys}, positions)
 
 
 def _of_run(config: RunConfig, finder: Finder) -> Sequence[Array] | None:
