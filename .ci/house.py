@@ -26,7 +26,6 @@ CEILINGS = {"library": 12_800, "study": 8_000, "package": 27_900}
 WORD = re.compile(r"[A-Za-z_]\w*")
 CALLED_FROM_OUTSIDE = {
     "to_official",  # for users: a trained network as the authors' checkpoint
-    "settled",  # for the test that a profile holds what its trials chose
     *("find_class", "persistent_load"),  # pickle
     *("_repr_html_", "_repr_png_"),  # Jupyter
 }
