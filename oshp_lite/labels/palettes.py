@@ -13,40 +13,15 @@ UNUSED_COLOUR: Colour = (128, 128, 128)
 
 # Bodies are drawn in skin and hair tones, garments in saturated hues, small things in greys and pastels.
 _COLOURS: Mapping[str, Colour] = {
-    "background": (28, 30, 38),
-    # head
-    "hat": (70, 200, 235),
-    "hair": (112, 66, 40),
-    "face": (255, 217, 178),
-    "head": (255, 200, 120),
-    "sunglasses": (60, 70, 105),
-    # garments
-    "upper-clothes": (52, 112, 210),
-    "coat": (38, 48, 125),
-    "dress": (235, 82, 160),
-    "skirt": (250, 208, 48),
-    "pants": (58, 160, 80),
-    "jumpsuits": (18, 140, 140),
-    "socks": (150, 158, 205),
-    "legwear": (130, 136, 190),
-    "shoes": (214, 52, 50),
-    "scarf": (250, 150, 140),
-    "belt": (96, 96, 100),
-    "glove": (120, 190, 170),
-    "bag": (160, 92, 226),
-    "accessory": (205, 205, 130),
-    # body
-    "arms": (245, 158, 104),
-    "legs": (196, 112, 88),
-    "torso-skin": (216, 150, 168),
-    "skin": (255, 205, 165),
-    # coarse parts
-    "body": (52, 112, 210),
-    "torso": (78, 134, 214),
-    "upper-arms": (245, 158, 104),
-    "lower-arms": (240, 108, 60),
-    "upper-legs": (58, 160, 80),
-    "lower-legs": (146, 206, 110),
+    name: (int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16))
+    for line in (
+        "background 1c1e26, hat 46c8eb, hair 704228, face ffd9b2, head ffc878, sunglasses 3c4669",
+        "upper-clothes 3470d2, coat 26307d, dress eb52a0, skirt fad030, pants 3aa050, jumpsuits 128c8c, socks 969ecd",
+        "legwear 8288be, shoes d63432, scarf fa968c, belt 606064, glove 78beaa, bag a05ce2, accessory cdcd82",
+        "arms f59e68, legs c47058, torso-skin d896a8, skin ffcda5",
+        "body 3470d2, torso 4e86d6, upper-arms f59e68, lower-arms f06c3c, upper-legs 3aa050, lower-legs 92ce6e",
+    )
+    for name, code in (entry.split() for entry in line.split(", "))
 }
 
 
