@@ -165,10 +165,9 @@ def _space(name: str) -> LabelSpace:
     sides = tuple((names.index(left_of[entry]), right) for right, entry in enumerate(names) if entry in left_of)
     if table.made_of:
         class_of = {raw: one for one, parts in table.made_of.items() for raw in tables.split(parts)}
-        classes = list(table.made_of)
-        kept_as = {index: classes.index(class_of.get(entry, "background")) for index, entry in enumerate(names)}
+        id_of = {one: index for index, one in enumerate(table.made_of)}
+        kept_as = {index: id_of[class_of.get(entry, "background")] for index, entry in enumerate(names)}
         meanings = [class_of.get(entry, tables.COLOURED_AS.get(entry, "accessory")) for entry in names]
-        id_of = {one: index for index, one in enumerate(classes)}
     else:
         kept_as = {index: BACKGROUND if entry in gone else index for index, entry in enumerate(names)}
         kept_as |= {right: left for left, right in sides}
@@ -176,25 +175,14 @@ def _space(name: str) -> LabelSpace:
         for left, right in sides:
             meanings[left] = meanings[right] = f"{names[left].removeprefix('left ')}s"
         id_of = {meanings[index]: index for index in sorted(set(kept_as.values()))}
-    groups = {
-        group: tuple(id_of[part] for part in tables.split(parts))
-        for group, parts in zip(tables.GROUPS, table.groups, strict=True)
-    }
-    if sorted(index for ids in groups.values() for index in ids) != sorted(id_of.values())[1:]:
+    parts = map(tables.split, table.groups)
+    groups = {group: tuple(id_of[one] for one in ones) for group, ones in zip(tables.GROUPS, parts, strict=True)}
+    classes, n_ids = tuple(id_of.values()), len(table.made_of) or len(names)
+    if sorted(index for ids in groups.values() for index in ids) != sorted(classes)[1:]:
         raise ValueError(f"label space {name}: the groups are no partition of the classes")
-    return LabelSpace(
-        name,
-        names,
-        tuple(meanings),
-        len(table.made_of) or len(names),
-        kept_as,
-        tuple(id_of.values()),
-        tuple(id_of),
-        table.test_order or tuple(id_of.values())[1:],
-        sides,
-        groups,
-        table.folds,
-    )
+    order = table.test_order or classes[1:]
+    colours = tuple(meanings)
+    return LabelSpace(name, names, colours, n_ids, kept_as, classes, tuple(id_of), order, sides, groups, table.folds)
 
 
 def canonical(dataset: str) -> str:

@@ -9,8 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -121,8 +121,7 @@ CIHP = RawLayout(
 """20 ids, 28,280 + 5,000 photos of several people, with person ids where they are at hand."""
 
 
-@dataclass(frozen=True)
-class RawFiles:
+class RawFiles(NamedTuple):
     """Stem -> file of every kind, and the photos of each phase's folder in file order."""
 
     image: dict[str, Path]
