@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -190,31 +189,16 @@ def test_settings_are_told_shared_ones_once() -> None:
     assert {"EOP-Net: lr 0.1.", "SG-One: lr 0.2."} <= set(halves)
 
 
-def test_an_option_of_a_preset_counts_as_one_that_was_given() -> None:
-    """EOP-Net's lite preset has the class for unlabelled pixels that the others were given: no difference to tell."""
-    options = {
-        "eopnet": {"npm_scale": 20.0},
-        "popnet": {"unlabelled_foreground": "class"},
-        "sgone": {"unlabelled_foreground": "class"},
-        "label_transfer": {},
-    }
-
-    def told(**changed: dict[str, Any]) -> tuple[str, ...]:
-        made = []
-        for method, own in (options | changed).items():
-            about = {"epochs": 5, "size": 96, "variant": "lite", "options": own}
-            made.append(replace(made_up(RunKey(method, "synth-atr", 1, "k")), provenance={"settings": about}))
-        return make_table("eopnet2", Results(made)).notes
-
-    notes = told()
-    assert (
-        "Trained methods, unless said otherwise: epochs 5; size 96; variant lite; unlabelled_foreground class." in notes
-    )
+def test_a_method_without_training_names_its_photos_and_its_start_alone() -> None:
+    made = []
+    for method, own in (("eopnet", {"npm_scale": 20.0}), ("popnet", {}), ("sgone", {}), ("label_transfer", {})):
+        about = {"epochs": 5, "size": 96, "variant": "lite", "options": own}
+        made.append(replace(made_up(RunKey(method, "synth-atr", 1, "k")), provenance={"settings": about}))
+    notes = make_table("eopnet2", Results(made)).notes
+    assert "Trained methods, unless said otherwise: epochs 5; size 96; variant lite." in notes
     assert "EOP-Net: npm_scale 20." in notes
     assert not any(note.startswith(("POPNet: ", "SG-One: ")) for note in notes)
     assert "Nearest-patch label transfer, which is not trained: size 96; variant lite." in notes
-    other = told(eopnet={"unlabelled_foreground": "background"})
-    assert "EOP-Net: unlabelled_foreground background." in other
 
 
 def test_a_row_that_was_never_planned_says_so(full: Results) -> None:

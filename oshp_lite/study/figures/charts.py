@@ -19,8 +19,6 @@ from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import bootstrap
 from oshp_lite.viz import INK, class_matrix, new_figure, style
 
-MARKERS = "osD^v<>P*X"
-
 
 def per_class(results: Results, dataset: str = "synth-atr") -> Figure:
     """Draw IoU per class, a panel a method: plain bars for base, hatched for novel classes; lines: 95 % intervals."""
@@ -85,11 +83,11 @@ def size_iou(results: Results, dataset: str = "synth-atr") -> Figure:
     sizes = np.concatenate([curve[0] for curve in curves.values()])
     ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30) if 0.9 * sizes.min() < tick < 1.1 * sizes.max()]
     figure, places = _grid(len(measured), 1.9)
-    for place, mark, (name, (x, y, error)) in zip(places, MARKERS, curves.items(), strict=False):
+    for place, (name, (x, y, error)) in zip(places, curves.items(), strict=True):
         with style():
             if dotted is not None and dotted is not curves[name]:
                 place.plot(*dotted[:2], color="0.45", linestyle=":", linewidth=1.2)
-            place.errorbar(x, y, yerr=2 * error, capsize=2, color=INK[0], marker=mark, linestyle="-", linewidth=1.3)
+            place.errorbar(x, y, yerr=2 * error, capsize=2, color=INK[0], marker="o", linestyle="-", linewidth=1.3)
             place.set(xscale="log", ylim=(0, 100))
             place.set_title(name, fontsize=8)
             place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

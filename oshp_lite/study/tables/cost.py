@@ -9,7 +9,7 @@ from typing import Any
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.printed.numbers import Printed, PrintedRow, printed_table
 from oshp_lite.study.tables.measure import finished
-from oshp_lite.study.tables.table import Cell, Column, Row, Table, missing, printed_cell
+from oshp_lite.study.tables.table import NAMED, Cell, Column, Row, Table, missing, printed_cell
 
 _FIELDS = ("macs_g", "params_m", "fps", "relative")
 _HEADS = ("MACs (G)", "parameters (M)", "frames per second", "speed against EOP-Net")
@@ -28,7 +28,6 @@ def cost_table(name: str, spec: Mapping[str, Any], costs: Sequence[Mapping[str, 
     """Table 8; `costs` are what `study.cost` wrote, one per encoder and device."""
     printed = printed_table(name)
     base = printed.get("eopnet", "cost.fps")
-    columns = [Column("method", "", "row"), Column("number", "", "row"), Column("data and profile", "", "data")]
     rows = []
     for method in METHODS.values():
         title = Cell(f"{method.label} (ours, in no paper)" if method.ours else method.label)
@@ -49,7 +48,7 @@ def cost_table(name: str, spec: Mapping[str, Any], costs: Sequence[Mapping[str, 
             cells = [missing("`oshp-lite bench methods` measures this; not run yet")] * len(_FIELDS)
             rows.append(Row((title, Cell("measured"), Cell("–"), *cells), "measured", method.name))
     notes = dict.fromkeys((*_NOTES, *(text for cost in costs for text in cost.get("notes", ()))))
-    columns += [Column(head) for head in _HEADS]
+    columns = [*NAMED, *map(Column, _HEADS)]
     return finished(name, spec["title"], columns, rows, notes, best=False)
 
 

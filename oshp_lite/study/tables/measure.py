@@ -97,8 +97,6 @@ _WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
 def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[str]:
     """What the methods were trained with, from the runs' provenance: what most share, then what each has of its own.
 
-    An option that one method was given is compared with its value in the others, be that given or from their preset.
-
     runs_of  results by method; methods without results or recorded settings are left out
     """
     recorded: dict[str, dict[str, Any]] = {}
@@ -107,18 +105,16 @@ def settings_notes(runs_of: Mapping[str, Sequence[Measured]]) -> list[str]:
             recorded.setdefault(name, settings)
     if len(recorded) < 2:
         return []
-    given = dict.fromkeys(option for settings in recorded.values() for option in settings.get("options", {}))
     trained: dict[str, dict[str, str]] = {}
     untrained = []
     for name, settings in recorded.items():
         method, options = METHODS[name], settings.get("options", {})
+        kept = [key for key in settings if key in _WITHOUT_TRAINING or not (method.training_free or key == "options")]
+        words = _words({key: settings[key] for key in kept} | options)
         if method.training_free:
-            words = _words({key: settings.get(key) for key in _WITHOUT_TRAINING} | options)
             untrained.append(f"{method.label}, which is not trained: {'; '.join(words.values())}.")
-            continue
-        known = _preset(name, settings.get("variant")) | options
-        own = {option: known[option] for option in given if option in known}
-        trained[method.label] = _words({key: settings[key] for key in settings if key != "options"} | own)
+        else:
+            trained[method.label] = words
     usual = {}
     for key in next(iter(trained.values()), {}):
         values = [words.get(key) for words in trained.values()]
@@ -138,18 +134,6 @@ def _words(settings: Mapping[str, Any]) -> dict[str, str]:
         return f"{value:g}" if isinstance(value, float) else "x".join(map(str, value)) if many else str(value)
 
     return {key: f"{key} {plain(value)}" for key, value in settings.items() if value is not None}
-
-
-def _preset(method: str, variant: str | None) -> dict[str, Any]:
-    """Every option of a method under a variant, for methods whose presets set any; {} for the others."""
-    from oshp_lite.models.eopnet_config import EOPNetConfig
-    from oshp_lite.models.popnet_config import POPNetConfig
-
-    presets: dict[str, Any] = {"eopnet": EOPNetConfig.preset, "popnet": POPNetConfig.preset}
-    if variant is None or method not in presets:
-        return {}
-    options = vars(presets[method](variant))
-    return options | {"unlabelled_foreground": options["unlabelled"]}  # the name that recorded runs use
 
 
 def tuning_notes(results: Results, methods: Iterable[str]) -> list[str]:

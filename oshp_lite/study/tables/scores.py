@@ -25,7 +25,7 @@ from oshp_lite.study.tables.measure import (
     tuning_notes,
     where_measured,
 )
-from oshp_lite.study.tables.table import OURS, Cell, Column, Row, Table, missing, printed_cell
+from oshp_lite.study.tables.table import NAMED, OURS, Cell, Column, Row, Table, missing, printed_cell
 
 ONE_FOLD = "‡"
 _HOW = (
@@ -165,9 +165,8 @@ def _below_each_other(
     places: Sequence[str], lines: Sequence[_Line], sources: Sequence[tuple[str, str]], results: Results
 ) -> tuple[list[Column], list[Row]]:
     """A row for each source of a line, unless that was never meant to be there."""
-    columns = [Column("method", "", "row"), Column("number", "", "row"), Column("data and profile", "", "data")]
-    for way, measure, fold in (place.split(".") for place in places):
-        columns.append(Column(_FOLD[fold], f"{way}-way {HEADS[measure]}"))
+    parts = [place.split(".") for place in places]
+    columns = [*NAMED, *(Column(_FOLD[fold], f"{way}-way {HEADS[measure]}") for way, measure, fold in parts)]
     rows = []
     for line in lines:
         for kind, data in sources:

@@ -113,6 +113,10 @@ class Column:
         return self.kind in ("row", "data", "runs")
 
 
+NAMED = (Column("method", "", "row"), Column("number", "", "row"), Column("data and profile", "", "data"))
+"""What names the rows of a comparison."""
+
+
 @dataclass(frozen=True)
 class Row:
     """Cells in column order. kind: "paper", "measured", "screened" or "both"; `group` holds rows of one method."""
