@@ -65,10 +65,8 @@ def difference_table(dataset: str = "atr-os") -> str:
         if entry.fields:
             official, paper = (entry.settings(variant, dataset) for variant in VARIANTS)
             changed = (_words(paper[name]) if paper[name] != official[name] else "same" for name in entry.fields)
-            columns = [
-                "<br>".join(f"`{name}` = {_words(value)}" for name, value in official.items()),
-                "<br>".join(changed),
-            ]
+            chosen = (f"`{name}` = {_words(value)}" for name, value in official.items())
+            columns = ["<br>".join(chosen), "<br>".join(changed)]
         lines.append(f"| {entry.row} | {entry.item} | {entry.paper} | {entry.code} | {columns[0]} | {columns[1]} |")
     return "\n".join(lines)
 

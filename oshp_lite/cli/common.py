@@ -62,9 +62,7 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Settings = Annotated[list[str], words("A.B=VALUE", "any other setting, e.g. train.epochs=5", "--set")]
 Steps = Annotated[Any, typer.Option(parser=_steps, metavar="A,B", help="these steps of the study only (see --dry-run)")]
 Only = Annotated[list[str], words("METHOD ...", "these methods only")]
-Labels = Annotated[
-    Literal["atr", "lip", "cihp"] | None, typer.Option(help="a released checkpoint's label space; ours record it")
-]
+Labels = Annotated[Literal["atr", "lip", "cihp"] | None, typer.Option(help="a released checkpoint's label space")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="train anew what is there (heals a damaged run)")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be made and what is done")]

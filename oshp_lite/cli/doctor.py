@@ -94,9 +94,8 @@ def _state(folder: Path) -> str:
     try:
         dataset = open_dataset(folder)
         stems = [*dataset.stems("train"), *dataset.stems("test")]
-        lacking = [
-            stem for stem in stems if not (dataset.image_path(stem).is_file() and dataset.mask_path(stem).is_file())
-        ]
+        files = ((stem, (dataset.image_path(stem), dataset.mask_path(stem))) for stem in stems)
+        lacking = [stem for stem, paths in files if not all(path.is_file() for path in paths)]
         if lacking:
             return f"NOT VALID: {len(lacking)} photos or masks are missing, e.g. {lacking[0]}"
         dataset.support_index("train"), dataset.support_index("test")

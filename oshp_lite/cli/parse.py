@@ -16,10 +16,7 @@ FOREGROUND = (
     "on 120 pairs of CCP's test photos, IoU of one marked class without and with it: 30 and 39 % by a network trained "
     "on CCP, 20 and 20 % by the shipped one, which has seen synthetic people only and is poor on photos"
 )
-CLASSES = (
-    "ids that are classes the checkpoint knows, e.g. 1=hat: their prototypes are three quarters the stored one, one "
-    "quarter the marked pixels"
-)
+CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
 
 
 def parse(

@@ -187,9 +187,8 @@ def reproduce(
     from oshp_lite.study import reproduce as study
 
     finder = options.finder(data, runs)
-    failed = study.reproduce(
-        profile, finder, only=only, jobs=jobs, out=out, force=force, steps=steps, overrides=overrides
-    )
+    chosen: dict[str, Any] = {"only": only, "steps": steps, "overrides": overrides}
+    failed = study.reproduce(profile, finder, jobs=jobs, out=out, force=force, **chosen)
     return 1 if failed else 0
 
 

@@ -148,9 +148,8 @@ def truth_of(batch: Episode, n_ids: int, config: RunConfig) -> Tensor:
 
 def batches(episodes: EpisodeDataset, config: RunConfig) -> Iterator[tuple[list[int], Episode]]:
     """Yield (positions, batch) in order; episodes of unequal size never share a batch."""
-    loader: DataLoader[Episode] = DataLoader(
-        episodes, batch_size=None, num_workers=config.data.workers, generator=torch.Generator()
-    )
+    how: dict[str, Any] = {"num_workers": config.data.workers, "generator": torch.Generator()}
+    loader: DataLoader[Episode] = DataLoader(episodes, batch_size=None, **how)
 
     def shapes(episode: Episode) -> tuple[torch.Size, torch.Size]:
         return episode.query_image.shape, episode.support_image.shape

@@ -106,9 +106,8 @@ def init_config(config: RunConfig) -> RunConfig | None:
         return None
     on_people = not init.dataset_epochs
     data = replace(config.data, way="k", split=None, pairing="each epoch", cap=None)
-    evaluation = replace(
-        config.eval, source="npm", screening=True, absent_test="resized", pairs="dataset", bi_every=1, bootstrap=0
-    )
+    own: dict[str, Any] = {"source": "npm", "screening": True, "absent_test": "resized", "pairs": "dataset"}
+    evaluation = replace(config.eval, **own, bi_every=1, bootstrap=0)
     if on_people:  # the same run whichever dataset it later serves, so its protocol and test settings are fixed
         data = replace(data, dataset=init.synthetic, protocol="journal")
         evaluation = replace(plain.eval, test_size=data.size, bootstrap=0)

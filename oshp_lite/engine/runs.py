@@ -304,9 +304,8 @@ class RunStore:
             older = is_older(provenance, str(settings["model"]["method"]))
         except (UserError, OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             reason = str(error) if isinstance(error, UserError) else f"{PROVENANCE} or {CONFIG} is incomplete"
-            raise UserError(
-                f"the run {folder} is damaged: {reason}; make it anew with --fresh (ensure(..., fresh=True))"
-            ) from None
+            heal = "make it anew with --fresh (ensure(..., fresh=True))"
+            raise UserError(f"the run {folder} is damaged: {reason}; {heal}") from None
         return Run(folder, settings, scores, provenance, older)
 
     def _make(self, config: RunConfig, dataset: OneShotDataset, work: Path, first: Run | None, progress: bool) -> None:

@@ -210,9 +210,7 @@ class Training:
             self._stop(f"after epoch {here.epoch} of {self.config.train.epochs}")
 
     def _stop(self, where: str) -> None:
-        raise Interrupted(
-            f"training stopped {where}; its state is saved in {self.folder}, start the same run again to go on"
-        )
+        raise Interrupted(f"training stopped {where} and saved in {self.folder}; start the same run again to go on")
 
     def _step(self, batch: Episode) -> dict[str, Tensor]:
         """Take one step and add its losses to the epoch's sums."""
@@ -362,10 +360,8 @@ class Training:
 
     def _check_key(self, key: str) -> None:
         if key != self.key:
-            raise UserError(
-                f"{self.folder} holds a run of another configuration, dataset, initialisation or device; choose "
-                "another folder or remove this one"
-            )
+            other = "another configuration, dataset, initialisation or device"
+            raise UserError(f"{self.folder} holds a run of {other}; choose another folder or remove this one")
 
     def _write_history(self) -> None:
         rows = self.position.rows

@@ -60,18 +60,17 @@ class Board:
         Options: `fill`, `dashed`, and those of `text`.
         """
         fill, dashed = options.pop("fill", SHARED), options.pop("dashed", False)
-        style = "round,pad=0,rounding_size=0.8"
-        self.axes.add_patch(
-            FancyBboxPatch((x, y), w, h, boxstyle=style, fc=fill, ec=LINE, lw=1.0, ls="--" if dashed else "-", zorder=3)
-        )
+        self._rounded(x, y, w, h, 0.8, fc=fill, ec=LINE, lw=1.0, ls="--" if dashed else "-", zorder=3)
         if words:
             self.text(x + w / 2, y + h / 2, words, **options)
 
+    def _rounded(self, x: float, y: float, w: float, h: float, radius: float, **look: Any) -> None:
+        style = f"round,pad=0,rounding_size={radius}"
+        self.axes.add_patch(FancyBboxPatch((x, y), w, h, boxstyle=style, **look))
+
     def area(self, x: float, y: float, w: float, h: float, title: str, *, fill: str, indent: float = 1.4) -> None:
         """Draw a tinted background area with a bold title in its upper left corner, `indent` from the edge."""
-        self.axes.add_patch(
-            FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0,rounding_size=1.6", fc=fill, ec="none", zorder=0)
-        )
+        self._rounded(x, y, w, h, 1.6, fc=fill, ec="none", zorder=0)
         self.text(x + indent, y + h - 1.9, title, ha="left", bold=True, size=10)
 
     def arrow(self, *points: Point, dashed: bool = False) -> None:
@@ -79,9 +78,8 @@ class Board:
         line: dict[str, Any] = {"color": LINE, "lw": 1.3, "ls": "--" if dashed else "-", "zorder": 2}
         for (x0, y0), (x1, y1) in pairwise(points[:-1]):
             self.axes.plot([x0, x1], [y0, y1], solid_capstyle="round", **line)
-        self.axes.add_patch(
-            FancyArrowPatch(*points[-2:], arrowstyle="-|>", mutation_scale=11, shrinkA=0, shrinkB=0, **line)
-        )
+        line |= {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 0, "shrinkB": 0}
+        self.axes.add_patch(FancyArrowPatch(*points[-2:], **line))
 
     def slab(self, x: float, y: float, words: str, *, fill: str, size: float = 9, above: bool = False) -> None:
         """Draw a feature block (three stacked sheets) of about 4 x 6 units with a caption under (or above) it."""

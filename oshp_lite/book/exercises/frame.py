@@ -149,10 +149,8 @@ def mask_of(value: Any, shape: Sequence[int], what: str = "the mask", dtype: Any
     _shaped(value, np.ndarray, "a NumPy array", shape, what)
     require(value.dtype != bool, f"{what} holds class ids, not True and False")
     require(value.dtype.kind in "iu", f"{what} holds ids, which are whole numbers, not {value.dtype}")
-    require(
-        dtype is None or value.dtype == dtype,
-        f"{what} holds one byte per pixel ({np.dtype(dtype)}), yours is {value.dtype}; build it with the mask's dtype",
-    )
+    one_byte = f"{what} holds one byte per pixel ({np.dtype(dtype)}), not {value.dtype}; build it with the mask's dtype"
+    require(dtype is None or value.dtype == dtype, one_byte)
     return np.asarray(value)
 
 

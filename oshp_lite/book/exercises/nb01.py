@@ -28,23 +28,30 @@ def check_training_mask(attempt: Any) -> str:
     return "training sees its own classes, a silent 255, and background where the new garments are"
 
 
-@checker
-def check_truth(attempt: Any) -> str:
-    """Check `f(query_mask [h,w], support_mask [H,W]) -> int array [h,w]`: the truth restricted to the support."""
+def judge_restriction(attempt: Any) -> None:
+    """Raise `Wrong` unless `f(query_mask [h,w], support_mask [H,W]) -> int array [h,w]` restricts to the support."""
     for query, support in (
         (np.array([[0, 4, 4, 255], [6, 6, 16, 9]]), np.array([[0, 4, 6], [6, 9, 0], [1, 1, 0]])),
         (np.array([[0, 5, 7], [12, 255, 12]]), np.array([[255, 7], [12, 0]])),
+        (np.array([[0, 4]]), np.array([[4, 4]])),
     ):
         truth = np.where(np.isin(query, support) | (query == IGNORE), query, 0)
-        value = call(attempt, query, support)
-        result = mask_of(value, query.shape, "the truth (it has the query's size)")
-        refuse(result, (query, "nothing is restricted: classes that the support lacks are still scored"))
+        lost, known = (truth == 0) & (query != 0), np.isin(query, support) & (query != IGNORE)
+        result = mask_of(call(attempt, query, support), query.shape, "the truth (it has the query's size)")
+        unchanged = "nothing has changed, nothing is restricted: classes that the support lacks are still scored"
+        require(not lost.any() or not np.array_equal(result, query), unchanged)
         require((result[query == IGNORE] == IGNORE).all(), "a query pixel of 255 has no label; it must stay 255")
-        lost = (truth == 0) & (query != 0)
-        ignored = "you ignore what the support lacks (255); it is background, and a class there has said too much"
+        ignored = "what the support lacks is background (0), not ignored (255): a class there has said too much"
         require(not (result[lost] == IGNORE).any(), ignored)
+        require((result[known] == query[known]).all(), "classes that the support holds must stay in the truth")
         require(not (result[lost] == query[lost]).any(), "a class that the support lacks is still in the truth")
         same_ids(result, truth, query)
+
+
+@checker
+def check_truth(attempt: Any) -> str:
+    """Check the truth restricted to the support: see `judge_restriction`."""
+    judge_restriction(attempt)
     return "the truth holds what the support shows, wherever it shows it"
 
 

@@ -24,10 +24,7 @@ def check_merge(attempt: Any) -> str:
     chained = mask.copy()
     for raw_id, kept in kept_as.items():
         chained[chained == raw_id] = kept
-    twice = (
-        "ids are merged twice: 1 becomes 2, and the next step takes that fresh 2 for a raw one. Read from the mask, "
-        "write into another array"
-    )
+    twice = "ids are merged twice: 1 becomes 2, and the next step takes that 2 for a raw one. Write into another array"
     refuse(result, (chained, twice), (np.where(mask == 17, 0, chained), twice))
     require((result[mask == IGNORE] == IGNORE).all(), "255 is not an id but the lack of a label; it must stay 255")
     require((result[mask == 17] == 0).all(), "id 17 is not in kept_as: it was dropped, so it becomes background, 0")

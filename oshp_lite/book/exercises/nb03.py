@@ -68,19 +68,15 @@ def check_bank_update(attempt: Any) -> str:
     new, used = tensor_of(result[0], (4, 3), "the bank"), tensor_of(result[1], (2, 4, 3), "the used prototypes")
     first = alpha * bank[1] + (1 - alpha) * static[0, 1]
     second = alpha * first + (1 - alpha) * static[1, 1]
-    refuse(
-        used[0, 1], ((1 - alpha) * bank[1] + alpha * static[0, 1], "α stands on the old value, which the bank keeps")
-    )
+    swapped = (1 - alpha) * bank[1] + alpha * static[0, 1]
+    refuse(used[0, 1], (swapped, "α stands on the old value, which the bank keeps"))
     require(is_close(used[0, 1], first), "the first sample's prototype of class 1 is not α·bank + (1-α)·static")
-    refuse(
-        used[1, 1], (alpha * bank[1] + (1 - alpha) * static[1, 1], "sample 1 must see the bank as sample 0 has left it")
-    )
+    alone = alpha * bank[1] + (1 - alpha) * static[1, 1]
+    refuse(used[1, 1], (alone, "sample 1 must see the bank as sample 0 has left it"))
     require(is_close(used[1, 1], second), "the second sample's prototype of class 1 does not follow from the first's")
     require(not used[:, 2].any(), "class 2 is not in the supports: its used prototype is zero")
     require(is_close(new[2], bank[2]), "class 2 is in neither support, yet its bank row changed")
-    refuse(
-        used[0, 3], ((1 - alpha) * static[0, 3], "class 3's bank row is still empty: take the static prototype itself")
-    )
+    refuse(used[0, 3], ((1 - alpha) * static[0, 3], "class 3's bank row is empty: take the static prototype itself"))
     require(is_close(used[0, 3], static[0, 3]), "class 3's row was empty, so its first static prototype is used as is")
     require(is_close(new[1], second), "the new bank must hold the last used prototype of each class that occurred")
     require(is_close(new[0], bank[0]) and not used[:, 0].any(), "row 0 is the background: skip it (used: zero)")

@@ -24,10 +24,8 @@ def check_parent_mask(attempt: Any) -> str:
             truth[mask == class_id] = parent
             chained[chained == class_id] = parent
     result = tensor_of(call(attempt, mask, _GROUPS), (3, 5), "the parent mask", torch.int64)
-    refuse(
-        result,
-        (torch.where((truth > 0) & (truth != 255), truth - 1, truth), "0 is the background. Count the parents from 1"),
-    )
+    from_zero = torch.where((truth > 0) & (truth != 255), truth - 1, truth)
+    refuse(result, (from_zero, "0 is the background. Count the parents from 1"))
     require((result[mask == 255] == 255).all(), "255 makes no statement, at any granularity: it must stay 255")
     in_place = (
         "you write into the mask that you read from: a fine id that was turned into parent 2 is taken for class 2 "

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oshp_lite.book.exercises.frame import call, checker, is_close, mask_of, number, numbers, refuse, require, same_ends
+from oshp_lite.book.exercises.frame import call, checker, is_close, number, numbers, refuse, require, same_ends
+from oshp_lite.book.exercises.nb01 import judge_restriction
 
 
 def _matrices() -> np.ndarray:
@@ -100,22 +101,8 @@ def check_interval(attempt: Any) -> str:
 
 @checker
 def check_restricted(attempt: Any) -> str:
-    """Check `f(truth int64 [H,W], support int64 [h,w]) -> int64 [H,W]`, the truth restricted to the support."""
-    truth = np.array([[0, 1, 1, 2], [5, 5, 255, 2], [7, 0, 1, 255]])
-    support = np.array([[0, 1, 9], [2, 2, 0]])
-    result = mask_of(call(attempt, truth, support), truth.shape, "the restricted truth")
-    refuse(result, (truth, "nothing has changed: classes 5 and 7 have no example in the support; nobody can know them"))
-    require(not (result[1, 2] == 0 and result[2, 3] == 0), "255 marks a pixel without a label; it must stay 255")
-    require(not (result[truth == 5] == 255).all(), "classes without an example are background (0), not ignored (255)")
-    known = np.isin(truth, (1, 2))
-    require((result[known] == truth[known]).all(), "the support holds classes 1 and 2; they must stay in the truth")
-    require(not np.isin(result, (5, 7)).any(), "a class that is not in the support is still in your truth")
-    restricted = np.where(np.isin(truth, (5, 7)), 0, truth)
-    require(np.array_equal(result, restricted), "this is not the truth restricted to the support's classes")
-    second = np.asarray(call(attempt, np.array([[0, 4]]), np.array([[4, 4]])))
-    require(np.array_equal(second, [[0, 4]]), "background must stay 0, also where the support has none")
-    full = np.asarray(call(attempt, np.array([[3, 255]]), np.array([[255, 3]])))
-    require(np.array_equal(full, [[3, 255]]), "a support with ignored pixels changes nothing for its classes")
+    """Check the truth restricted to the support, now within an evaluation: see `judge_restriction`."""
+    judge_restriction(attempt)
     return "the truth holds only what the support shows; unknown pixels stay unknown"
 
 
