@@ -17,7 +17,7 @@ from oshp_lite.errors import UserError
 LISTS = ("--only", "--datasets", "--classes")
 """Options that take every word up to the next option; typer itself knows only one word an option."""
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 
 
 def _version(wanted: bool) -> None:

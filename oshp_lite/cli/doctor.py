@@ -29,7 +29,7 @@ def doctor(
     data: options.Data = None,
     runs: options.Runs = None,
 ) -> int:
-    """Say what is installed, which data are there, and what this machine can run."""
+    """Say what is installed, which data are there, what can run here."""
     missing = _installed()
     _data(data)
     if not missing:
