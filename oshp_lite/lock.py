@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
@@ -44,9 +43,9 @@ def locked(
     except OSError as error:
         raise cannot_write(path, error) from None
     try:
-        record = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         with contextlib.suppress(OSError):  # for people only; a full disk must not keep anyone from owning
-            note.write_text(json.dumps(record), encoding="utf-8")
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            note.write_text(f"process {os.getpid()} on {socket.gethostname()} (since {since})", encoding="utf-8")
         yield waited
     finally:
         with contextlib.suppress(OSError):
@@ -57,7 +56,6 @@ def locked(
 def owner(path: Path) -> str:
     """Say who holds the lock."""
     try:
-        record = json.loads(path.with_name(f"{path.name}.owner").read_text(encoding="utf-8"))
-        return f"process {record['pid']} on {record['host']} (since {record['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        return path.with_name(f"{path.name}.owner").read_text(encoding="utf-8") or "another process"
+    except (OSError, ValueError):
         return "another process"

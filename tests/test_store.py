@@ -350,8 +350,7 @@ def test_a_dead_owner_holds_nothing_up(tmp_path: Path) -> None:
 def test_the_lock_names_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     with locked(path, "the thing"):
-        told = json.loads(path.with_name("x.lock.owner").read_text())
-        assert told["pid"] == os.getpid()
+        assert path.with_name("x.lock.owner").read_text().startswith(f"process {os.getpid()} on ")
         with (
             pytest.raises(Busy, match=f"the thing is being made by process {os.getpid()}"),
             locked(path, "the thing", wait=False),

@@ -43,16 +43,10 @@ def draw_pairs(
     return weights
 
 
-def draw_runs(n_runs: int, *, repeats: int = REPEATS, seed: int = 0, block: int = 0) -> NDArray[np.int64]:
-    """Return int64 [repeats,n_runs], the runs (seeds) of each draw; one run is always itself, [repeats,1] zeros."""
-    if n_runs < 2:
-        return np.zeros((repeats, 1), np.int64)
-    return np.random.default_rng([seed, 23, block]).integers(0, n_runs, (repeats, n_runs))
-
-
 def mean_over_runs(scores: Array, *, seed: int = 0, block: int = 0) -> Array:
     """Return float64 [R], the mean over runs drawn anew, of scores [S,R] of S runs under the same R draws of pairs."""
-    picks = draw_runs(len(scores), repeats=scores.shape[1], seed=seed, block=block)
+    runs, repeats = scores.shape  # a single run is always itself
+    picks = np.random.default_rng([seed, 23, block]).integers(0, runs, (repeats, runs))
     return np.asarray(np.take_along_axis(np.asarray(scores).T, picks, 1).mean(1))
 
 
