@@ -37,7 +37,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the weights are found.
+    """How the network is trained.
 
     `visible` and `unlabelled` concern the task "segment": which classes have labels, and whether a person's pixels
     without a visible label count as background or are ignored. `epochs` is the budget; `steps_per_epoch` cuts epochs
@@ -109,7 +109,7 @@ class EvalConfig:
 class InitConfig:
     """Where the encoder's first weights come from.
 
-    kind "none": random; "file": `path`, an encoder found by name in a checkpoint; "segment": plain supervised runs on
+    kind "none": random; "file": `path`, an encoder in a checkpoint, by name; "segment": plain supervised runs on
     what the fold allows: first `synthetic_epochs` on procedural people (skipped when the dataset is one itself), then
     `dataset_epochs` on the dataset's own training photos. Novel classes have no labels in either.
     """
