@@ -155,6 +155,9 @@ class Results:
         """Return the keys of all results, sorted."""
         return sorted(self._measured)
 
+    def __len__(self) -> int:
+        return len(self._measured)
+
 
 # ------------------------------------------------------------------------------------------------ counts and scores
 
