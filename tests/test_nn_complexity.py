@@ -24,9 +24,9 @@ from oshp_lite.models.complexity import (
     total_macs,
     used_parameters,
 )
-from oshp_lite.models.encoders.pretrained import load_coco
+from oshp_lite.models.encoders.pretrained import load_deeplab
 from oshp_lite.models.eopnet import EOPNet
-from oshp_lite.models.released.eopnet import our_names
+from oshp_lite.models.released import EOPNET
 
 
 def test_coco_checkpoint_loads_by_name(tmp_path: Path) -> None:
@@ -46,23 +46,18 @@ def test_coco_checkpoint_loads_by_name(tmp_path: Path) -> None:
     torch.save(
         {"state_dict": {f"module.{name}": value for name, value in {**good, **other}.items()}}, tmp_path / "c.pth"
     )
-    said: list[str] = []
-    report = load_coco(net, tmp_path / "c.pth", say=said.append)
-    assert set(report.matched) == set(good)
-    assert report.mismatched == ("xception_features.conv2.weight",)
-    assert set(report.unknown) == {"decoder.0.weight", "semantic.bias", "concat_projection_bn1.bias"}
-    assert "xception_features.bn1.weight" in report.missing
-    assert said == [str(report)]
-    assert "matched" in said[0]
-    assert "decoder (1)" in said[0]
+    said = load_deeplab(net.encoders(), tmp_path / "c.pth")
+    assert said.startswith("4 encoder tensors from c.pth (")
+    assert said.endswith("are not in it, 1 differ in shape, 3 are not the encoder's)")
     backbone = net.encoder.backbone  # type: ignore[union-attr]
     assert bool((backbone.conv1.weight == 0.5).all())  # type: ignore[union-attr]
     assert bool((backbone.block1.units[1].pointwise.weight == 0.25).all())  # type: ignore[union-attr,index]
     assert bool((backbone.block2.units[2].depthwise_bn.running_mean == 0.125).all())  # type: ignore[union-attr,index]
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="nothing in the checkpoint"):
-        load_coco(net, {"weight": torch.zeros(1)}, say=said.append)
+        load_deeplab(net.encoders(), tmp_path / "other.pth")
     with pytest.raises(UserError, match="does not exist"):
-        load_coco(net, tmp_path / "none.pth", say=said.append)
+        load_deeplab(net.encoders(), tmp_path / "none.pth")
 
 
 def test_a_run_starts_from_a_coco_checkpoint_with_every_stage(tmp_path: Path) -> None:
@@ -127,6 +122,6 @@ def test_mac_table_is_what_a_forward_pass_runs() -> None:
 
 def test_names_list_is_complete() -> None:
     names = json.loads((Path(__file__).parent / "data" / "official_names.json").read_text())
-    mapping = our_names(on_meta(EOPNetConfig.official()))
+    mapping = EOPNET.names(on_meta(EOPNetConfig.official()))
     assert list(mapping) == list(names["kway"])
     assert len(set(mapping.values())) == 933

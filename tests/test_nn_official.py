@@ -17,7 +17,7 @@ from torch import Tensor
 from oshp_lite import EOPNet, Episode
 from oshp_lite.errors import UserError
 from oshp_lite.models import EOPNetConfig
-from oshp_lite.models.released import eopnet as official
+from oshp_lite.models.released import EOPNET
 
 DATA = Path(__file__).parent / "data"
 
@@ -179,7 +179,7 @@ def test_heads_agree_with_the_literal_reference(
     with torch.no_grad():  # some rows of the bank are filled already
         net.bank[[1, 3]] = torch.tensor(np.random.RandomState(1).randn(2, 16))
         net.coarse_bank.rows[0] = torch.tensor(np.random.RandomState(2).randn(16))
-    names = official.official_names(net, official.table(way))
+    names = EOPNET.names(net, whole=False)
     compare(net, epoch, names, small_batch(way, query=sizes[0], support=sizes[1]))
 
 
@@ -190,13 +190,13 @@ def test_heads_agree_with_the_literal_reference(
 @pytest.mark.slow
 def test_whole_network_agrees_with_the_literal_reference(way: str, level: Any, training: bool, epoch: int) -> None:
     net = EOPNet.from_official(small_state(way), feature_level=level).train(training)
-    compare(net, epoch, official.our_names(net), small_batch(way, query=(49, 67), support=(60, 44)))
+    compare(net, epoch, EOPNET.names(net), small_batch(way, query=(49, 67), support=(60, 44)))
 
 
 @pytest.mark.slow
 def test_whole_network_agrees_with_the_literal_reference_at_odd_sizes() -> None:
     net = EOPNet.from_official(small_state("k")).train()
-    compare(net, 26, official.our_names(net), small_batch("k", query=(97, 131), support=(120, 88)))
+    compare(net, 26, EOPNET.names(net), small_batch("k", query=(97, 131), support=(120, 88)))
 
 
 def test_foreign_and_damaged_checkpoints_are_told(tmp_path: Path, kway_state: dict[str, Tensor]) -> None:

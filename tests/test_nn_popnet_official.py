@@ -18,8 +18,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.models.complexity import count_parameters, module_macs
 from oshp_lite.models.popnet import POPNet
 from oshp_lite.models.popnet_config import POPNetConfig
-from oshp_lite.models.released import eopnet as official
-from oshp_lite.models.released import popnet as popnet_official
+from oshp_lite.models.released import POPNET
 
 WIDTH, N_IDS = 8, 18
 
@@ -48,8 +47,7 @@ def small_net(mode: str, bank: str = "recipe", way: str = "k", **changes: Any) -
 
 
 def head_names(net: POPNet) -> dict[str, str]:
-    parts = [(theirs, f"stages.0.{ours}") for theirs, ours in popnet_official.table(net.config.way)]
-    return official.official_names(net, parts)
+    return POPNET.names(net, whole=False)
 
 
 def masks(size: tuple[int, int], ids: tuple[tuple[int, ...], ...], draw: np.random.RandomState) -> Tensor:
@@ -184,7 +182,7 @@ def test_names_sizes_and_the_way_back() -> None:
     assert set(back) == set(state)
     assert all(torch.equal(back[name], state[name]) for name in state)
     assert net.config.screening_ids == "fixed"
-    assert POPNet.from_official(state, screening="ucs").config.screening_ids == "ucs"
+    assert POPNet.from_official(state, screening_ids="ucs").config.screening_ids == "ucs"
 
 
 def test_the_two_stage_form_has_the_journals_85_8_million() -> None:
@@ -212,10 +210,10 @@ def test_macs_of_a_stage_with_kim() -> None:
 def test_the_whole_network_agrees_with_the_literal_reference(
     mode: str, training: bool, static: bool, shift: int | None
 ) -> None:
-    net = POPNet.from_official(whole_state(), screening=mode).train(training)
+    net = POPNet.from_official(whole_state(), screening_ids=mode).train(training)
     batch = batch_of((61, 67), (64, 60))
     previous = None if shift is None else earlier(batch, 256, shift)
-    names = popnet_official.our_names(net)
+    names = POPNET.names(net)
     with torch.no_grad():
         compare(net, names, batch, static, previous, gradients=False)
 
@@ -225,7 +223,7 @@ def test_the_whole_network_agrees_with_the_literal_reference(
 def test_float32_stays_near_float64(mode: str, training: bool) -> None:
     answers = []
     for dtype in (torch.float32, torch.float64):
-        net = POPNet.from_official(whole_state(dtype), screening=mode).train(training)
+        net = POPNet.from_official(whole_state(dtype), screening_ids=mode).train(training)
         batch = batch_of((64, 64), (64, 64), dtype)
         with torch.no_grad():
             parsing = net(Episode(**batch), static_prototypes=False, previous=earlier(batch, 256, 0))
@@ -244,7 +242,7 @@ def test_other_checkpoints_are_refused() -> None:
     with pytest.raises(UserError, match="block20"):
         POPNet.from_official(state, feature_level="block20")
     with pytest.raises(UserError, match="screening_ids"):
-        POPNet.from_official(state, screening="all")
+        POPNet.from_official(state, screening_ids="all")
     with pytest.raises(ValueError, match="no counterpart"):
         POPNet(variant="lite", n_ids=5).to_official()
 
@@ -252,7 +250,7 @@ def test_other_checkpoints_are_refused() -> None:
 def test_the_one_way_form_loads() -> None:
     with torch.device("meta"):
         net = POPNet(POPNetConfig.official(stages=1, way="1", n_ids=18))
-    names, state = popnet_official.our_names(net), net.state_dict()
+    names, state = POPNET.names(net), net.state_dict()
     assert len(names) == 928
     assert count_parameters(net) == 43_047_863
     drawn = nn_reference.recipe({theirs: list(state[ours].shape) for theirs, ours in names.items()})

@@ -13,7 +13,7 @@ from torch import Tensor
 from oshp_lite import EOPNet
 from oshp_lite.errors import UserError
 from oshp_lite.models.modules.prototypes import smooth_prototypes
-from oshp_lite.models.released.eopnet import read_state
+from oshp_lite.models.released import read_state
 
 
 def test_momentum_is_as_exact_as_the_prototypes() -> None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.errors import UserError
-from oshp_lite.models.base import OneShotModel, Parsing, PredictOptions
-from oshp_lite.models.encoders.xception import FeatureLevel
+from oshp_lite.models.base import Parsing
+from oshp_lite.models.dual import PapersNetwork
 from oshp_lite.models.modules.feature_cache import FeatureCache
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.losses import pixel_loss
-from oshp_lite.models.modules.metric import ScalarAffine
 from oshp_lite.models.popnet_config import POPNetConfig
 from oshp_lite.models.popnet_stage import ForegroundStage, PopNetStage
-from oshp_lite.models.released import popnet as popnet_official
+from oshp_lite.models.released import POPNET
 
 
-class POPNet(OneShotModel):
+class POPNet(PapersNetwork):
     """The progressive one-shot parsing network.
 
     `POPNet(config)` or `POPNet(variant="lite", n_ids=18, ...)` with the fields of POPNetConfig. Stages are trained one
@@ -34,8 +30,7 @@ class POPNet(OneShotModel):
 
     Config = POPNetConfig
     config: POPNetConfig
-    sources = ("npm", "agm")
-    unrestricted = True
+    released = POPNET
 
     def build(self) -> None:
         """Make the stages, each with its own encoder, and the cache of earlier stages' features."""
@@ -50,25 +45,15 @@ class POPNet(OneShotModel):
             own = replace(config, n_ids=config.n_areas, areas=None, stages=1, stage_ends=None) if areas else config
             # the released stage holds a KIM whether or not something comes before it
             self.stages.append(PopNetStage(own, infused=len(self.stages) > 0 or config.all_branches))
-        # Kaiming-normal weights (fan-in) for encoders and trunks, and with `head_init` "kaiming" for everything
-        for name, module in self.named_modules():
-            if isinstance(module, ScalarAffine) and config.scalar_init == "unit" and module.out_channels == 1:
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-            elif isinstance(module, nn.Conv2d):
-                base = ".encoder." in name or ".trunk." in name
-                if base or config.head_init == "kaiming":
-                    nn.init.kaiming_normal_(module.weight)
+        # encoders and trunks, and with `head_init` "kaiming" everything
+        kaiming = config.head_init == "kaiming"
+        config.init_convolutions(self, lambda name: kaiming or ".encoder." in name or ".trunk." in name)
         earlier = list(self.stages[:-1])
         self._cache = FeatureCache(earlier, config.cache_mb) if earlier and config.cache != "never" else None
 
     def encoders(self) -> list[nn.Module]:
         """Every stage's encoder; first weights go into each of them."""
         return [cast(nn.Module, stage.encoder) for stage in self.stages]
-
-    def prototype_bank(self) -> Tensor:
-        """The stored prototypes of the classes, float [n_ids,D]."""
-        return self.bank
 
     @property
     def fine(self) -> PopNetStage:
@@ -77,7 +62,7 @@ class POPNet(OneShotModel):
 
     @property
     def bank(self) -> Tensor:
-        """The fine stage's stored prototypes, float [n_ids,D]; in 1-way a row is one asked class."""
+        """The fine stage's stored prototypes, float [n_ids,D]; in 1-way a row is one target class."""
         return self.fine.bank.rows
 
     @property
@@ -208,48 +193,3 @@ class POPNet(OneShotModel):
             parsing = Parsing(fine=extras["ncm"], agm=extras.get("agm"), extras=extras)
         terms = cast(PopNetStage, stage).losses(parsing, self._for_stage(batch, active), share)
         return {"foreground": torch.zeros_like(terms["total"]), **terms}
-
-    # ------------------------------------------------------------------------------------------------ predict
-
-    def parse_at_test(self, batch: Episode, options: PredictOptions) -> Parsing:
-        """The forward pass of a prediction, with the AGM only where its logits are asked for (the NCM needs it not)."""
-        parsing: Parsing = self(batch, compute_agm=options.source == "agm", restrict=options.restrict)
-        return parsing
-
-    def winning_classes(self, batch: Episode, options: PredictOptions) -> None:
-        """Those that the forward pass left open."""
-
-    # -------------------------------------------------------------------------------------------- checkpoints
-
-    @classmethod
-    def from_official(
-        cls,
-        source: str | Path | Mapping[str, Any],
-        screening: str = "fixed",
-        feature_level: FeatureLevel = "mid",
-        **changes: Any,
-    ) -> POPNet:
-        """Build the released one-stage form from its checkpoint (a path, or its state dict).
-
-        screening  "fixed" compares all ids, "ucs" those that the batch's supports show (with the slip of its bank)
-
-        Number of ids is read off the shapes. The result parses `net(batch, static_prototypes=..., previous=...)`.
-        Raises UserError for a file that is missing, damaged, not such a checkpoint, or holds code.
-        """
-        if feature_level == "block20":
-            raise UserError("released checkpoints hold no weights for feature level block20; choose mid or high")
-        state, size = popnet_official.read(source)
-        config = POPNetConfig.preset(
-            "official", **{**size, "stages": 1, "screening_ids": screening, "feature_level": feature_level, **changes}
-        )
-        with torch.device("meta"):
-            net = cls(config)
-        popnet_official.load(net, state)
-        return net
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Return the state under the released code's names; the inverse of from_official.
-
-        Raises ValueError for a configuration that has no official form.
-        """
-        return popnet_official.export(self)

@@ -9,9 +9,7 @@ from typing import Any, ClassVar, Literal
 from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
 from oshp_lite.labels import label_spaces
-from oshp_lite.models.base import MethodConfig
-from oshp_lite.models.modules.metric import TrunkKind
-from oshp_lite.models.modules.prototypes import WarmupRule
+from oshp_lite.models.dual import DualMetricConfig
 
 StageKind = Literal["foreground", "areas", "fine"]
 
@@ -27,91 +25,42 @@ STAGE_ENDS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.3, 1.0), 3: (0.2, 0
 
 
 @dataclass(frozen=True)
-class POPNetConfig(MethodConfig):
-    """Configuration of a model; the plain constructor is the `official` preset.
+class POPNetConfig(DualMetricConfig):
+    """Configuration of a POPNet; the plain constructor is the `official` preset.
 
-    | field               | official    | paper     | lite    | what it decides |
-    |---------------------|-------------|-----------|---------|---------------------------------------------------|
-    | stages              | 2           | 2         | 2       | 1: fine only, 2: the journal's, 3: the AAAI paper's |
-    | dynamic             | True        | True      | True    | smooth prototypes over training (AAAI, Eq. 2) |
-    | momentum            | 0.999       | 0.999     | 0.999   | share of the old bank value kept |
-    | warmup              | 0.5         | 0.5       | 0.5     | share of a stage with static prototypes: 15 of 30 |
-    | bank_during_warmup  | overwrite   | overwrite | overwrite | the bank while prototypes are static |
-    | agm_trunk           | plain2+sep1 | separable | plain1  | the layers of phi |
-    | kim                 | separable   | separable | plain   | the two layers of a knowledge infusion module |
-    | screening_ids       | fixed       | fixed     | fixed   | ids that are compared: all, or "ucs" (see below) |
-    | ucs_rows            | position    | id        | id      | bank row of a compared id under "ucs" |
-    | bg_mean             | all_ids     | present   | present | ids in the background's mean under "fixed" |
-    | restrict_to_support | False       | True      | True    | softmax and argmax over the support's ids only |
-    | oneway_head         | code        | kway      | kway    | 1-way: own 1-to-2 head, or the k-way scheme |
-    | ncm_scale           | 10          | 10        | 10      | learnable factor on the NCM's logits |
-    | absent_test         | resized     | full      | resized | mask that says which ids the support shows |
-    | trunk_bn            | per_id      | joint     | joint   | phi's BatchNorm sees each id apart, or all at once |
-    | feature_level       | mid         | mid       | (lite)  | depth of the embedding |
-    | head_init           | default     | default   | kaiming | first weights of KIM, classifiers and scalars |
-    | scalar_init         | random      | random    | unit    | scalars at start, as in EOPNetConfig |
-
-    screening_ids "ucs" (unseen-class screening, released code): only ids that some support of the batch shows are
-    compared and averaged, every other channel's logit is 0. ucs_rows "position" keeps a slip of the released code: the
-    bank is tested and written at the id's place among those ids, and read at the id.
-    oneway_head "code": with dynamic prototypes no residual and a scaled NCM, without them a residual and no scale.
-
-    Not in the sources: `stage_ends` (shares of the budget, ascending, last 1.0; None: `STAGE_ENDS`), `fixed_beta` (None
-    shifts the weight from AGM to NCM over a stage), `areas` (raw id -> area, 0 the background; None: the label space
-    with `n_ids` ids), and `cache` with `cache_mb`: features of earlier stages are kept by the photo's content in
-    "test", "always" (pays in training if photos are not augmented) or "never". The Xception encoder fixes the width at
-    256, since no projection follows. What is not listed stands in MethodConfig and EncoderConfig.
+    The Xception encoder fixes the width at 256, since no projection follows.
     """
 
     name: ClassVar[str] = "popnet"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "official": {},
-        "paper": {
-            "all_branches": False,
-            "agm_trunk": "separable",
-            "ucs_rows": "id",
-            "bg_mean": "present",
-            "restrict_to_support": True,
-            "oneway_head": "kway",
-            "absent_test": "full",
-            "trunk_bn": "joint",
-        },
-        "lite": {
-            "encoder": "lite",
-            "width": 64,
-            "all_branches": False,
-            "agm_trunk": "plain1",
-            "kim": "plain",
-            "ucs_rows": "id",
-            "bg_mean": "present",
-            "restrict_to_support": True,
-            "oneway_head": "kway",
-            "trunk_bn": "joint",
-            "head_init": "kaiming",
-            "scalar_init": "unit",
-        },
+        "paper": DualMetricConfig.PRESETS["paper"] | {"ucs_rows": "id"},
+        "lite": DualMetricConfig.PRESETS["lite"] | {"kim": "plain", "ucs_rows": "id", "head_init": "kaiming"},
     }
-    """What each variant changes against the plain constructor (the released code)."""
 
+    # 1: the classes only, 2: the journal's, 3: the AAAI paper's
     stages: Literal[1, 2, 3] = 2
+    # rising shares of the training budget, the last one 1.0; None: STAGE_ENDS
     stage_ends: tuple[float, ...] | None = None
+    # raw id -> area, 0 the background; None: those of the label space with `n_ids` ids
     areas: tuple[int, ...] | None = None
+    # smooth prototypes over training (AAAI, Eq. 2); the released 1-way head differs with it, see DualMetric
     dynamic: bool = True
-    momentum: float = bounded(0.999, 0, 1, below=True)
+    # share of a stage with static prototypes: 15 of 30 epochs
     warmup: float = bounded(0.5, 0, 1)
-    bank_during_warmup: WarmupRule = "overwrite"
-    agm_trunk: TrunkKind = "plain2+sep1"
+    # the two layers of a knowledge infusion module
     kim: Literal["separable", "plain"] = "separable"
+    # ids that are compared: all, or with "ucs" (unseen-class screening, released code) those that some support of the
+    # batch shows; every other channel's logit is 0
     screening_ids: Literal["fixed", "ucs"] = "fixed"
+    # "position" keeps a slip of the released "ucs": the bank is tested and written at the id's place among the compared
+    # ids, and read at the id
     ucs_rows: Literal["position", "id"] = "position"
-    bg_mean: Literal["all_ids", "present"] = "all_ids"
-    restrict_to_support: bool = False
-    oneway_head: Literal["code", "kway"] = "code"
+    # learnable factor on the NCM's logits
     ncm_scale: float = bounded(10.0, 0, above=True)
-    trunk_bn: Literal["per_id", "joint"] = "per_id"
+    # first weights of KIM, classifiers and scalars
     head_init: Literal["default", "kaiming"] = "default"
-    scalar_init: Literal["random", "unit"] = "random"
-    fixed_beta: float | None = bounded(None, 0, 1)
+    # when features of earlier stages are kept by the photo's content; "always" pays if photos are not augmented (ours)
     cache: Literal["test", "always", "never"] = "test"
     cache_mb: int = bounded(256, 0)
 
@@ -119,19 +68,11 @@ class POPNetConfig(MethodConfig):
         super().__post_init__()
         if self.encoder == "xception" and self.width != 256:
             raise UserError(f"model option width is {self.width}; POPNet on the Xception encoder has width 256")
-        self._check_ends()
-        self._check_areas()
-
-    def _check_ends(self) -> None:
         ends = STAGE_ENDS[self.stages] if self.stage_ends is None else self.stage_ends
-        rising = all(0 < a < b for a, b in pairwise(ends))
-        if len(ends) != self.stages or not rising or ends[-1] != 1:
+        if len(ends) != self.stages or not all(0 < a < b for a, b in pairwise(ends)) or ends[-1] != 1:
             raise UserError(
                 f"model option stage_ends is {self.stage_ends}; give {self.stages} rising shares, the last one 1.0"
             )
-        object.__setattr__(self, "stage_ends", ends)
-
-    def _check_areas(self) -> None:
         areas = self.areas
         if areas is None:
             areas = _areas_of(self.n_ids) if self.stages == 3 else (0,) * self.n_ids
@@ -141,6 +82,7 @@ class POPNetConfig(MethodConfig):
             )
         if self.stages == 3 and not any(areas):
             raise UserError("model option areas is all background; the second of three stages would have no classes")
+        object.__setattr__(self, "stage_ends", ends)
         object.__setattr__(self, "areas", areas)
 
     @property

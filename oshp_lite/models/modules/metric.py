@@ -132,28 +132,3 @@ class NearestPrototype(nn.Module):
         """Turn similarity maps into logits."""
         background = class_mean(self.background.maps(1 - similarity), counted)
         return torch.cat([self.fusion.maps(background), self.foreground.maps(similarity)], 1)
-
-
-def dual_metric(
-    query: Tensor,
-    prototypes: Tensor,
-    counted: Tensor,
-    needed: Tensor,
-    *,
-    heads: tuple[NearestPrototype, Tensor, AttentionGuidance, ScalarAffine],
-    compute_agm: bool,
-    one_by_one: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Dual metric learning over K foreground prototypes (journal, section 4.3): NPM and AGM logits float [B,K+1,h,w].
-
-    query float [B,D,h,w], prototypes float [B,K,D]; counted bool [B,K]: ids in the background's means; needed bool
-    [B,K]: ids whose AGM scores matter. heads: the NPM, its scale, phi and the map behind phi's background mean.
-    """
-    nearest, scale, guidance, fusion = heads
-    similarity = cosine_maps(query, prototypes)
-    npm = nearest(similarity, counted) * scale
-    if not compute_agm:
-        return npm, None
-    scores = guide_each(guidance, query, similarity, prototypes.sum(-1) != 0, needed, one_by_one=one_by_one)
-    background = fusion.maps(class_mean(scores[:, :, 1], counted))
-    return npm, torch.cat([background, scores[:, :, 0]], 1)

@@ -1,1 +1,0 @@
-"""The authors' checkpoints: their parameter names and ours, both ways."""
