@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from oshp_lite import EOPNet, Episode
-from oshp_lite.models import EOPNetConfig
+from oshp_lite.models.eopnet_config import EOPNetConfig
 
 TINY: dict[str, Any] = {"n_ids": 6, "width": 8, "encoder": "lite", "lite_channels": (4, 8, 8, 8)}
 

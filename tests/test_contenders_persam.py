@@ -15,7 +15,6 @@ from sam_tiny import GRID, PATCH, SIDE, Decoder, tiny_sam
 from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
-from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines import persam
 from oshp_lite.models.baselines.external import VARIABLE, Frame, Sam, patch_decoder, target_in_final_attention
 from oshp_lite.models.baselines.persam import (
@@ -27,6 +26,7 @@ from oshp_lite.models.baselines.persam import (
     mask_loss,
 )
 from oshp_lite.models.registry import build, method
+from oshp_lite.models.rules import ABSENT
 
 transformers = pytest.importorskip("transformers", reason="PerSAM needs transformers: pip install oshp-lite[sam]")
 
@@ -131,7 +131,6 @@ def test_only_the_mask_decoder_is_changed() -> None:
 def test_frames_points_and_boxes() -> None:
     frame = Frame((40, 52), SIDE, PATCH)
     assert frame.inner == (98, 128)
-    assert frame.block == (7, 8)
     maps = torch.zeros(2, 40, 52)
     maps[0, 5, 7], maps[0, 30, 2] = 1, -1
     maps[1, 39, 51], maps[1, 0, 0] = 1, -1

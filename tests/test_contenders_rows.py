@@ -26,7 +26,8 @@ from nn_tiny import episode
 from torch import nn
 
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.models.base import ABSENT, PredictOptions
+from oshp_lite.models.base import PredictOptions
+from oshp_lite.models.rules import ABSENT
 
 # ----------------------------------------------------------------------------------------------------- AMP
 
@@ -230,10 +231,10 @@ def test_an_equal_support_is_tuned_on_once_and_other_weights_anew(monkeypatch: p
         net.second_norm.running_mean += 0.1
     net(batch)
     assert len(calls) == 6
-    monkeypatch.setattr("oshp_lite.models.baselines.finetune._KEPT_BYTES", 1)
-    net(other)
-    assert len(net._tuned) == 1
     assert not net.train()._tuned
+    net._tuned.limit = 1
+    net.eval()(other)
+    assert not net._tuned
 
 
 def test_fine_tuning_fits_its_support_better_with_more_steps() -> None:

@@ -13,7 +13,6 @@ from oshp_lite.engine.config import DataConfig, InitConfig, ModelConfig, RunConf
 from oshp_lite.engine.models import build_parser, initialise
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.models import EOPNetConfig
 from oshp_lite.models.complexity import (
     count_parameters,
     counting_macs,
@@ -26,6 +25,7 @@ from oshp_lite.models.complexity import (
 )
 from oshp_lite.models.encoders.pretrained import load_deeplab
 from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.released import EOPNET
 
 

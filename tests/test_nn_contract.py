@@ -34,7 +34,7 @@ def state_of(net: OneShotModel) -> dict[str, torch.Tensor]:
 
 def test_the_list_of_methods_is_read_without_torch() -> None:
     code = (
-        "import sys; from oshp_lite.models.registry import METHODS; from oshp_lite.models import build; "
+        "import sys; from oshp_lite.models.registry import METHODS, build; "
         "assert {'eopnet', 'popnet', 'segment'} <= set(METHODS); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

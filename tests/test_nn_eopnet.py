@@ -12,7 +12,9 @@ from torch import nn
 
 from oshp_lite import EOPNet, Episode
 from oshp_lite.errors import UserError
-from oshp_lite.models import METHODS, EOPNetConfig, OneShotModel, PredictOptions, build
+from oshp_lite.models.base import OneShotModel, PredictOptions
+from oshp_lite.models.eopnet_config import EOPNetConfig
+from oshp_lite.models.registry import METHODS, build
 
 # ----------------------------------------------------------------------------------------------------- the face
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from oshp_lite import EOPNet, Episode
 from oshp_lite.errors import UserError
-from oshp_lite.models import EOPNetConfig
+from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.released import EOPNET
 
 DATA = Path(__file__).parent / "data"

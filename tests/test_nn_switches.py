@@ -14,10 +14,11 @@ from torch import Tensor
 
 from oshp_lite import EOPNet
 from oshp_lite.errors import UserError
-from oshp_lite.models import EOPNetConfig, PredictOptions
+from oshp_lite.models import PredictOptions
 from oshp_lite.models.base import MethodConfig
 from oshp_lite.models.dual import DualMetricConfig
 from oshp_lite.models.encoders import EncoderConfig
+from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.popnet_config import POPNetConfig
 
 # -------------------------------------------------------------------------------------------------- the switches

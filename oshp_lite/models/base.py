@@ -13,100 +13,67 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.fields import MISFIT, annotations_of, fitted
-from oshp_lite.models.rules import ABSENT, EpisodeRules, MethodConfig, Parsing, mask_absent_logits
-
-__all__ = [
-    "ABSENT",
-    "CheckpointRecord",
-    "EpisodeRules",
-    "MethodConfig",
-    "OneShotModel",
-    "Parsing",
-    "PredictOptions",
-    "Prediction",
-    "evaluating",
-    "mask_absent_logits",
-    "seeded",
-]
+from oshp_lite.models.rules import EpisodeRules, MethodConfig, Parsing, mask_absent_logits
 
 Source = Literal["npm", "agm"]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What `predict` gives.
+    """What `predict` gives."""
 
-    ids     int64 [B,H,W] raw ids in k-way, 0 / 1 in 1-way
-    person  bool [B,H,W] the person mask that screening goes by, for methods that have one
-    scores  float [B,C,H,W] the logits behind the ids, where they were asked for
-    """
-
-    ids: Tensor
-    person: Tensor | None = None
-    scores: Tensor | None = None
+    ids: Tensor  # int64 [B,H,W] raw ids in k-way, 0 / 1 in 1-way
+    person: Tensor | None = None  # bool [B,H,W] the person mask that screening goes by, for methods that have one
+    scores: Tensor | None = None  # float [B,C,H,W] the logits behind the ids, where they were asked for
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Choices of an evaluation; no method's configuration repeats them.
+    """Choices of an evaluation; no method's configuration repeats them."""
 
-    source     which logits decide: "npm" (every method's own) or "agm"
-    screening  pixels outside the person mask become 0, for methods that have such a mask
-    restrict   only ids that the support shows may win; None: as the method's own configuration or paper has it
-    scores     keep the logits in the prediction
-    """
-
-    source: Source = "npm"
-    screening: bool = True
-    restrict: bool | None = None
-    scores: bool = False
+    source: Source = "npm"  # which logits decide: "npm" (every method's own) or "agm"
+    screening: bool = True  # pixels outside the person mask become 0, for methods that have such a mask
+    restrict: bool | None = None  # only the support's ids may win; None: as the method's configuration or paper has it
+    scores: bool = False  # keep the logits in the prediction
 
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """What a weights file says about itself.
-
-    method, options  how the network is built
-    way, n_ids       its kind of episodes and its number of raw ids
-    space            the label space of its ids
-    channels, size   channel order and size (one number or [height, width]) of the photos it was made for
-    dataset, fold, classes, config  what it was trained on: names, the fold's, and the whole configuration of the run
-    more             whatever else stands in the file
-    """
+    """What a weights file says about itself: how the network is built, and what it was trained on."""
 
     method: str
     options: dict[str, Any]
     way: str
     n_ids: int
-    space: str
-    channels: str = "rgb"
-    size: int | tuple[int, int] = 512
+    space: str  # the label space of its ids
+    channels: str = "rgb"  # order of the photos it was made for
+    size: int | tuple[int, int] = 512  # of those photos: one number, or height and width
     dataset: str = ""
     fold: dict[str, Any] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    more: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)  # the whole configuration of the run
+    more: dict[str, Any] = field(default_factory=dict)  # whatever else stands in the file
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointRecord:
         """Read what `as_dict` wrote. UserError naming an entry that is missing or of another kind."""
         if not isinstance(values, Mapping):
             raise UserError("it is no group of entries")
-        hints, known = annotations_of(cls), {item.name for item in fields(cls)} - {"more"}
-        kept: dict[str, Any] = {"more": {name: value for name, value in values.items() if name not in known}}
-        for name in ("method", "options", "way", "n_ids", "space"):
-            if name not in values:
+        hints = annotations_of(cls)
+        kept: dict[str, Any] = {"more": {name: value for name, value in values.items() if name not in hints}}
+        for name in [item.name for item in fields(cls) if item.name != "more"]:
+            if name in values:
+                kept[name] = fitted(hints[name], values[name])
+                if kept[name] is MISFIT:
+                    raise UserError(f"the entry {name!r} cannot be {values[name]!r}")
+            elif name in ("method", "options", "way", "n_ids", "space"):
                 raise UserError(f"the entry {name!r} is missing")
-        for name in known & set(values):
-            kept[name] = fitted(hints[name], values[name])
-            if kept[name] is MISFIT:
-                raise UserError(f"the entry {name!r} cannot be {values[name]!r}")
         return cls(**kept)
 
     def as_dict(self) -> dict[str, Any]:
         """A form that JSON takes."""
-        told = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {**told.pop("more"), **told}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**values.pop("more"), **values}
 
 
 @contextmanager
@@ -132,32 +99,23 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 class OneShotModel(EpisodeRules):
     """Base class of every method.
 
-    A method has a `Config` (a MethodConfig), builds its parts in `build`, and writes `forward` and `losses`; `predict`
-    is here. `Model(config)` or `Model(variant="lite", n_ids=18, ...)` with the fields of its Config; `seed` fixes the
-    initial weights without touching the global generator.
+    A method has a `Config`, builds its parts in `build`, and writes `forward` and `losses`. `Model(config)` or
+    `Model(variant="lite", n_ids=18, ...)` with the fields of its Config; `seed` fixes the initial weights without
+    touching the global generator.
     """
 
     Config: ClassVar[type[MethodConfig]]
-    trainable: ClassVar[bool] = True
-    """False for methods whose weights are those they start with."""
-    sources: ClassVar[tuple[Source, ...]] = ("npm",)
-    """Whose logits may decide a prediction."""
-    has_person_mask: ClassVar[bool] = False
-    """Whether `Prediction.person` is given, and a prediction can be screened by it."""
-    unrestricted: ClassVar[bool] = False
-    """Whether ids that the support does not show can win where `PredictOptions.restrict` is False."""
-    stage_ends: tuple[float, ...] = (1.0,)
-    """Shares of the training budget at which the stages of a method trained in sequence end."""
-    record: CheckpointRecord | None = None
-    """What the weights file says that the weights came from."""
+    trainable: ClassVar[bool] = True  # False for methods whose weights are those they start with
+    sources: ClassVar[tuple[Source, ...]] = ("npm",)  # whose logits may decide a prediction
+    has_person_mask: ClassVar[bool] = False  # whether `Prediction.person` is given and can screen a prediction
+    unrestricted: ClassVar[bool] = False  # whether ids that the support does not show can win (`restrict` False)
+    stage_ends: tuple[float, ...] = (1.0,)  # shares of the training budget at which stages trained in sequence end
+    record: CheckpointRecord | None = None  # what the weights file says of the weights
 
     def __init__(self, config: MethodConfig | None = None, *, seed: int = 0, **options: Any) -> None:
         super().__init__()
-        if config is None:
-            config = self.Config.preset(**options)
-        elif options:
-            config = replace(config, **options)
-        self.config, self.seed = config, seed
+        self.config = config = self.Config.preset(**options) if config is None else replace(config, **options)
+        self.seed = seed
         self.n_ids, self.way = config.n_ids, config.way
         with seeded(seed):
             self.build()
@@ -173,8 +131,7 @@ class OneShotModel(EpisodeRules):
 
     def encoders(self) -> list[nn.Module]:
         """The encoders that first weights go into."""
-        encoder = self._modules.get("encoder")
-        return [] if encoder is None else [encoder]
+        return [part for name, part in self.named_children() if name == "encoder"]
 
     def prototype_bank(self) -> Tensor | None:
         """The stored prototypes of the classes, float [n_ids,D]; None for methods that store none."""

@@ -65,13 +65,6 @@ class POPNet(PapersNetwork):
         """The fine stage's stored prototypes, float [n_ids,D]; in 1-way a row is one target class."""
         return self.fine.bank.rows
 
-    @property
-    def cached_photos(self) -> tuple[int, int]:
-        """How often earlier stages' features were (found, computed) since the network was made."""
-        return (0, 0) if self._cache is None else (self._cache.hits, self._cache.misses)
-
-    # ------------------------------------------------------------------------------------------------ forward
-
     def forward(
         self,
         batch: Episode,
@@ -105,14 +98,17 @@ class POPNet(PapersNetwork):
             learns = self.training and place == active
             if stage.training != learns:
                 stage.train(learns)
-        before_query, before_support = self._frozen(batch, active) if active else ([], [])
         size = batch.query_image.shape[-2:]
-        stage = self.stages[active]
+        nothing = batch.query_image.new_zeros(()).expand(len(batch), self.config.n_logits, *size)
+        images, stage = (batch.query_image, batch.support_image), self.stages[active]
         if isinstance(stage, ForegroundStage):
-            return self._stage_one(stage, batch)
-        given_query, given_support = previous or (None, None)
-        query = stage.features(batch.query_image, before_query[-1] if active else given_query)  # type: ignore[operator]
-        support = stage.features(batch.support_image, before_support[-1] if active else given_support)  # type: ignore[operator]
+            query, support = (resize(stage.logits(stage.features(image)), image.shape[-2:]) for image in images)
+            return Parsing(fine=nothing.to(query.dtype), coarse=query, extras={"support_coarse": support})
+        earlier = self._frozen(batch, active) if active else ([], [])
+        before = [made[-1] for made in earlier] if active else previous or (None, None)
+        query, support = (
+            cast(PopNetStage, stage).features(image, own) for image, own in zip(images, before, strict=True)
+        )
         static = static_prototypes
         if static is None:
             static = progress is not None and share < self.config.warmup - 1e-9
@@ -120,21 +116,12 @@ class POPNet(PapersNetwork):
         parsing: Parsing = stage(query, support, own, static=static, compute_agm=compute_agm, restrict=restrict)
         first = self.stages[0]
         if isinstance(first, ForegroundStage):
-            parsing.coarse = resize(first.logits(before_query[0]), size)
+            parsing.coarse = resize(first.logits(earlier[0][0]), size)
         if active < len(self.stages) - 1:
             extras = {**parsing.extras, "ncm": parsing.fine}
             extras |= {} if parsing.agm is None else {"agm": parsing.agm}
-            parsing = Parsing(fine=self._nothing(batch, parsing.fine), coarse=parsing.coarse, extras=extras)
+            parsing = Parsing(fine=nothing.to(parsing.fine.dtype), coarse=parsing.coarse, extras=extras)
         return parsing
-
-    def _stage_one(self, stage: ForegroundStage, batch: Episode) -> Parsing:
-        """Scene against person on both photos, as stage 1 is trained."""
-        images = (batch.query_image, batch.support_image)
-        query, support = (resize(stage.logits(stage.features(image)), image.shape[-2:]) for image in images)
-        return Parsing(fine=self._nothing(batch, query), coarse=query, extras={"support_coarse": support})
-
-    def _nothing(self, batch: Episode, like: Tensor) -> Tensor:
-        return like.new_zeros(()).expand(len(batch), self.config.n_logits, *batch.query_image.shape[-2:])
 
     def _frozen(self, batch: Episode, active: int) -> tuple[list[Tensor], list[Tensor]]:
         """Features of query and support after each stage before `active`, without gradient."""
@@ -147,12 +134,10 @@ class POPNet(PapersNetwork):
             return made
 
         # augmented photos never come again; and until the last stage's turn the weights behind the cache still change
-        keeps = self._cache is not None and (not self.training or self.config.cache == "always")
-        keeps = keeps and active == len(self.stages) - 1
+        keeps = active == len(self.stages) - 1 and (not self.training or self.config.cache == "always")
         with torch.no_grad():
-            if keeps:
-                cache = cast(FeatureCache, self._cache)
-                return cache(batch.query_image, make), cache(batch.support_image, make)
+            if self._cache is not None and keeps:
+                return self._cache(batch.query_image, make), self._cache(batch.support_image, make)
             return make(batch.query_image), make(batch.support_image)
 
     def _for_stage(self, batch: Episode, place: int) -> Episode:
@@ -168,8 +153,6 @@ class POPNet(PapersNetwork):
             return replace(batch, class_ids=table[cast(Tensor, batch.class_ids)])
         query = None if batch.query_mask is None else table[batch.query_mask]
         return replace(batch, support_mask=table[batch.support_mask], query_mask=query)
-
-    # ------------------------------------------------------------------------------------------------- losses
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
         """Return `foreground`, `agm`, `ncm` and their weighted `total`, each float []; 0 for what is not in training.

@@ -22,28 +22,19 @@ ABSENT = -1.0e4
 
 @dataclass
 class Parsing:
-    """What a forward pass gives: named logits at the query's size.
+    """What a forward pass gives: named logits at the query's size."""
 
-    fine   float [B,C,H,W] logits over raw ids (1-way: C = 2, background and the target class)
-    agm    float [B,C,H,W] of the attention guidance module, or None
-    coarse float [B,2,H,W] scene against person, or None
-    extras what the method's own losses need (projected features, prototypes); no reader relies on its keys
-    """
-
-    fine: Tensor
-    agm: Tensor | None = None
-    coarse: Tensor | None = None
-    extras: dict[str, Tensor] = field(default_factory=dict)
+    fine: Tensor  # float [B,C,H,W] over raw ids (1-way: C = 2, background and the target class)
+    agm: Tensor | None = None  # float [B,C,H,W] of the attention guidance module
+    coarse: Tensor | None = None  # float [B,2,H,W] scene against person
+    extras: dict[str, Tensor] = field(default_factory=dict)  # what the method's own losses need, for them alone
 
     @property
     def npm(self) -> Tensor:
         """The nearest prototype module's logits: EOP-Net's `fine`."""
         return self.fine
 
-    @property
-    def ncm(self) -> Tensor:
-        """The nearest centroid module's logits, scale included: POPNet's `fine`."""
-        return self.fine
+    ncm = npm  # POPNet's nearest centroid module
 
 
 @dataclass(frozen=True)
@@ -90,11 +81,6 @@ class EpisodeRules(nn.Module):
         return self.config.n_logits
 
     @property
-    def absent_test(self) -> str:
-        """Mask that says which ids the support shows: "resized" or "full"."""
-        return self.config.absent_test
-
-    @property
     def unlabelled_class(self) -> bool:
         """Whether the person's unlabelled pixels are one more class behind the raw ids (k-way training only)."""
         return self.training and self.config.way == "k" and self.config.unlabelled == "class"
@@ -106,24 +92,23 @@ class EpisodeRules(nn.Module):
 
     def label_unlabelled(self, mask: Tensor, foreground: Tensor) -> Tensor:
         """Give the person's unlabelled pixels the id that `unlabelled` says, in k-way training; int64, shape kept."""
-        config = self.config
-        if not self.training or config.way != "k" or config.unlabelled == "background":
+        if not self.training or self.config.way != "k" or self.config.unlabelled == "background":
             return mask
-        return mask.masked_fill((mask == 0) & (foreground == 1), config.n_ids if self.unlabelled_class else IGNORE)
+        label = self.config.n_ids if self.unlabelled_class else IGNORE
+        return mask.masked_fill((mask == 0) & (foreground == 1), label)
 
     def support_mask(self, batch: Episode) -> Tensor:
         """The support mask to learn from: int64 [B,H',W'] with ids below `rows`, and 255."""
         return self.label_unlabelled(batch.support_mask, batch.support_foreground)
 
-    def _tested(self, mask: Tensor) -> Tensor:
-        """The mask that is asked which ids it shows."""
-        if self.absent_test == "full":
-            return mask
-        return shrink_mask(mask, [math.ceil(side / 4) for side in mask.shape[-2:]])
+    def tested(self, mask: Tensor) -> Tensor:
+        """The mask that says which ids the support shows: itself, or at stride 4."""
+        full = self.config.absent_test == "full"
+        return mask if full else shrink_mask(mask, [math.ceil(side / 4) for side in mask.shape[-2:]])
 
     def support_classes(self, batch: Episode) -> Tensor:
         """Which ids the support shows, bool [B,rows]; the background always."""
-        present = present_ids(self._tested(self.support_mask(batch)), self.rows)
+        present = present_ids(self.tested(self.support_mask(batch)), self.rows)
         present[:, 0] = True
         return present
 
@@ -138,7 +123,7 @@ class EpisodeRules(nn.Module):
         if label is None or foreground is None:
             raise ValueError("losses need query_mask and query_foreground in the episode")
         label = self.label_unlabelled(label, foreground)
-        target = restrict_target(label, self._tested(self.support_mask(batch)), self.rows)
+        target = restrict_target(label, self.tested(self.support_mask(batch)), self.rows)
         if not self.unlabelled_class:
             return target
         # without such pixels in the support nothing is known of those of the query
@@ -181,15 +166,27 @@ class EpisodeRules(nn.Module):
 
         `images` False leaves the values of the photos unread. Raises ValueError naming the field that does not fit.
         """
-        for name in ("query_image", "support_image", "support_mask", "support_foreground"):
-            if getattr(batch, name) is None:
-                raise ValueError(f"{name} is missing; an episode needs it")
+        required = {"query_image", "support_image", "support_mask", "support_foreground"}
         for name, value in vars(batch).items():
-            if name not in ("classes", "names") and value is not None and not isinstance(value, Tensor):
+            if value is None and name in required:
+                raise ValueError(f"{name} is missing; an episode needs it")
+            if name not in ("classes", "names") and not isinstance(value, Tensor | None):
                 raise ValueError(f"{name} is of type {type(value).__name__}; give a torch tensor")
-        batch = batch.batched()
-        if images:
-            self._check_images(batch)
+        batch, weight = batch.batched(), next(self.parameters(), None)
+        for name in ("query_image", "support_image") if images else ():
+            image: Tensor = getattr(batch, name)
+            kind, channels = str(image.dtype).removeprefix("torch."), self.image_channels
+            if image.dim() != 4 or image.shape[1] != channels or 0 in image.shape:
+                raise ValueError(f"{name} has shape {tuple(image.shape)}; it must be [B,{channels},H,W], or without B")
+            if len(image) != len(batch.query_image):
+                raise ValueError(f"{name} has a batch of {len(image)}, query_image one of {len(batch.query_image)}")
+            if not image.is_floating_point():
+                raise ValueError(f"{name} is of type {kind}; give floating-point numbers, usually in [-1,1]")
+            if weight is not None and image.dtype != weight.dtype and not torch.is_autocast_enabled(image.device.type):
+                own = str(weight.dtype).removeprefix("torch.")
+                raise ValueError(f"{name} is of type {kind}, the network's weights of type {own}; convert one of them")
+            if not bool(torch.isfinite(image).all()):
+                raise ValueError(f"{name} holds NaN or infinite values")
         whole: dict[str, Any] = {}
         for name in ("support_mask", "support_foreground", "query_mask", "query_foreground"):
             mask: Tensor | None = getattr(batch, name)
@@ -204,33 +201,10 @@ class EpisodeRules(nn.Module):
             if len(wrong):
                 raise ValueError(f"{name} holds id {int(wrong[0])}; ids below {limit} and 255 (ignore) are allowed")
         if self.config.way == "1":
-            whole["class_ids"] = self._checked_targets(batch)
+            target, last = batch.class_ids, self.config.n_ids - 1
+            if target is None:
+                raise ValueError("a 1-way network needs class_ids, the raw id of each episode's target class")
+            if len(target) != len(batch) or bool(((target < 1) | (target > last)).any()):
+                raise ValueError(f"class_ids must be one id in 1..{last} per episode")
+            whole["class_ids"] = target.long()
         return replace(batch, **whole)
-
-    def _check_images(self, batch: Episode) -> None:
-        weight = next(self.parameters(), None)
-        for name in ("query_image", "support_image"):
-            image: Tensor = getattr(batch, name)
-            if image.dim() != 4 or image.shape[1] != self.image_channels or 0 in image.shape:
-                shape = tuple(image.shape)
-                raise ValueError(
-                    f"{name} has shape {shape}; it must be [B,{self.image_channels},H,W], or without the B"
-                )
-            if len(image) != len(batch.query_image):
-                raise ValueError(f"{name} has a batch of {len(image)}, query_image one of {len(batch.query_image)}")
-            kind = str(image.dtype).removeprefix("torch.")
-            if not image.is_floating_point():
-                raise ValueError(f"{name} is of type {kind}; give floating-point numbers, usually in [-1,1]")
-            if weight is not None and image.dtype != weight.dtype and not torch.is_autocast_enabled(image.device.type):
-                own = str(weight.dtype).removeprefix("torch.")
-                raise ValueError(f"{name} is of type {kind}, the network's weights of type {own}; convert one of them")
-            if not bool(torch.isfinite(image).all()):
-                raise ValueError(f"{name} holds NaN or infinite values")
-
-    def _checked_targets(self, batch: Episode) -> Tensor:
-        target, last = batch.class_ids, self.config.n_ids - 1
-        if target is None:
-            raise ValueError("a 1-way network needs class_ids, the raw id of each episode's target class")
-        if len(target) != len(batch) or bool(((target < 1) | (target > last)).any()):
-            raise ValueError(f"class_ids must be one id in 1..{last} per episode")
-        return target.long()

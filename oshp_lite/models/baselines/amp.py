@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from functools import reduce
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import Parsing, PredictOptions, mask_absent_logits
+from oshp_lite.models.base import Parsing, PredictOptions
 from oshp_lite.models.baselines.common import ContenderConfig, RowContender, members, pool
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
+from oshp_lite.models.rules import mask_absent_logits
 
 _TAPS = {"lite": ("decode8", "stage4")}
 """Which inner maps of an encoder carry the two further scorers, coarse to fine."""
@@ -23,21 +25,20 @@ _TAPS = {"lite": ("decode8", "stage4")}
 
 @dataclass(frozen=True)
 class AMPConfig(ContenderConfig):
-    """Configuration of AMP.
-
-    levels      1: the last map alone. 3: two inner maps of the lite encoder too (multi-resolution imprinting)
-    projection  width of the first level, 0 for the shared map as it is; None: the encoder's width
-    alpha, update_bg, scale  see AMP
-    iterate     the iterative imprinting pass on the query. Ours in k-way: known parts' pixels stay out of it
-    """
+    """Configuration of AMP."""
 
     name: ClassVar[str] = "amp"
 
+    # share of a known id's row that its proxy takes
     alpha: float = bounded(0.25821, 0, 1)
     update_bg: bool = True
+    # 1: the last map alone, 3: two inner maps of the lite encoder too (multi-resolution imprinting)
     levels: Literal[1, 3] = 1
+    # width of the first level, 0 for the shared map as it is, None for the encoder's width
     projection: int | None = bounded(None, 0)
+    # first value of the learned factors on the cosines
     scale: float = bounded(20.0, 1e-6)
+    # the iterative imprinting pass on the query; ours in k-way: known parts' pixels stay out of it
     iterate: bool = False
 
     def __post_init__(self) -> None:
@@ -73,10 +74,8 @@ class AMP(RowContender):
         config = self.config
         self.taps = _TAPS[config.encoder] if config.levels == 3 else ()
         of_tap = {"decode8": config.lite_channels[2], "stage4": config.lite_channels[1]}
-        width = self.encoder.out_channels
-        wide = width if config.projection is None else config.projection
-        self.projection = nn.Conv2d(width, wide, 1) if wide else nn.Identity()
-        widths = [wide or width, *(of_tap[name] for name in self.taps)]
+        self.projection = self.linear(config.projection)
+        widths = [config.projection or self.encoder.out_channels, *(of_tap[name] for name in self.taps)]
         rows = [nn.init.normal_(torch.empty(self.n_rows, size), std=size**-0.5) for size in widths]
         self.scorers = nn.ParameterList(rows)
         self.scales = nn.Parameter(torch.full((len(widths),), config.scale))
@@ -85,27 +84,13 @@ class AMP(RowContender):
 
     def maps(self, image: Tensor) -> list[Tensor]:
         """Feature maps of all levels, float [B,D_l,h_l,w_l] each, the projected last map first."""
-        kept: dict[str, Tensor] = {}
-
-        def keep(name: str) -> Any:
-            return lambda _module, _given, made: kept.__setitem__(name, made)
-
-        hooks = [self.encoder.get_submodule(name).register_forward_hook(keep(name)) for name in self.taps]
-        try:
-            last = self.projection(self.encoder(image))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [last, *(kept[name] for name in self.taps)]
+        last, *inner = self.tapped(image, *self.taps)
+        return [self.projection(last), *inner]
 
     def score(self, maps: list[Tensor], rows: list[Tensor]) -> Tensor:
         """Sum over levels of scale cos(F, w) at the first level's size; rows float [B,R,D_l] -> float [B,R,h,w]."""
-        total = None
-        for level, (features, weights) in enumerate(zip(maps, rows, strict=True)):
-            one = self.scales[level] * cosine_maps(features, weights)
-            one = resize(one, maps[0].shape[-2:], self.resampling)
-            total = one if total is None else total + one
-        return cast(Tensor, total)
+        levels = (scale * cosine_maps(*level) for scale, *level in zip(self.scales, maps, rows, strict=True))
+        return reduce(torch.add, (resize(one, maps[0].shape[-2:], self.resampling) for one in levels))
 
     def row_logits(self, image: Tensor) -> Tensor:
         """Score every row; see RowContender."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from oshp_lite.data.episode import Episode
-from oshp_lite.models.base import ABSENT, MethodConfig, OneShotModel, Parsing, mask_absent_logits, seeded
+from oshp_lite.fields import bounded
+from oshp_lite.models.base import MethodConfig, OneShotModel, Parsing, seeded
 from oshp_lite.models.encoders import build_encoder
 from oshp_lite.models.modules.layers import Resampling, resize
 from oshp_lite.models.modules.losses import pixel_loss
 from oshp_lite.models.modules.prototypes import present_ids
+from oshp_lite.models.rules import ABSENT, mask_absent_logits
 
 
 def upsampling_matrix(cells: int, full: int, mode: Resampling, like: Tensor) -> Tensor:
@@ -26,11 +28,8 @@ def upsampling_matrix(cells: int, full: int, mode: Resampling, like: Tensor) -> 
     nearest neighbour. Read off torch itself by resampling the unit vectors, so that the two agree exactly.
     """
     unit = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
-    if mode == "nearest":
-        rows = F.interpolate(unit, size=full, mode="nearest")
-    else:
-        rows = F.interpolate(unit, size=full, mode="linear", align_corners=mode == "aligned")
-    return rows[0].T
+    kind: dict[str, Any] = {"mode": "linear", "align_corners": mode == "aligned"}
+    return F.interpolate(unit, size=full, **({"mode": "nearest"} if mode == "nearest" else kind))[0].T
 
 
 def shrink_weights(masks: Tensor, size: Sequence[int], mode: Resampling = "bilinear") -> Tensor:
@@ -72,12 +71,9 @@ def learning() -> Iterator[None]:
         yield
 
 
-# ---------------------------------------------------------------------------------------------- the contender
-
-
 @dataclass(frozen=True)
 class ContenderConfig(MethodConfig):
-    """Configuration of a contender; the preset is `lite` when no variant is named. 1-way always asks the full mask."""
+    """Configuration of a contender; the preset is `lite` when no variant is named."""
 
     variant: ClassVar[str] = "lite"
 
@@ -85,10 +81,9 @@ class ContenderConfig(MethodConfig):
 class Contender(OneShotModel):
     """Base of all contenders: a method on the shared encoder, trained by cross-entropy. A subclass writes `forward`."""
 
-    @property
-    def absent_test(self) -> str:
-        """As configured in k-way; the full mask in 1-way."""
-        return self.config.absent_test if self.way == "k" else "full"
+    def tested(self, mask: Tensor) -> Tensor:
+        """The mask that says which ids the support shows: as configured in k-way, the full one in 1-way."""
+        return mask if self.way == "1" else super().tested(mask)
 
     def build(self) -> None:
         """Make the encoder, then the rest with a seed of its own, so that it does not depend on the encoder's size."""
@@ -99,9 +94,30 @@ class Contender(OneShotModel):
     def build_head(self) -> None:
         """Make what stands behind the encoder; torch's generator is seeded already."""
 
+    def linear(self, width: int | None) -> nn.Module:
+        """A 1x1 projection of the encoder's features to this width; to their own for None, no layer for 0."""
+        channels = self.encoder.out_channels
+        width = channels if width is None else width
+        return nn.Conv2d(channels, width, 1) if width else nn.Identity()
+
     def encode(self, batch: Episode) -> tuple[Tensor, Tensor]:
         """Encode query and support, one after the other as EOP-Net does; float [B,C,h,w] each."""
         return self.encoder(batch.query_image), self.encoder(batch.support_image)
+
+    def tapped(self, image: Tensor, *names: str) -> list[Tensor]:
+        """The encoder's features of an image, then the outputs of some of its submodules on the way."""
+        kept: dict[str, Tensor] = {}
+        hooks = [
+            self.encoder.get_submodule(name).register_forward_hook(
+                lambda _part, _given, made, name=name: kept.update({name: made})  # type: ignore[misc]
+            )
+            for name in names
+        ]
+        try:
+            return [self.encoder(image), *(kept[name] for name in names)]
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def cross_entropy(self, parsing: Parsing, batch: Episode) -> Tensor:
         """Mean cross-entropy of a parsing against `target(batch)`, float []."""
@@ -111,6 +127,49 @@ class Contender(OneShotModel):
         """Return the terms of the objective, here the cross-entropy `ce` alone, and `total`, each float []."""
         ce = self.cross_entropy(parsing, batch)
         return {"ce": ce, "total": ce}
+
+
+@dataclass(frozen=True)
+class AlignedConfig(ContenderConfig):
+    """Configuration of a contender with prototype alignment."""
+
+    # factor on the cosines
+    scale: float = bounded(20.0, 1e-6)
+    # weight of the alignment term
+    par_weight: float = bounded(1.0, 0)
+    # width of a linear 1x1 layer behind the encoder, 0 for none, None for the encoder's own. Ours: PANet ends its
+    # backbone without a ReLU on purpose, and the shared encoder ends with one, where cosines crowd together
+    projection: int | None = bounded(None, 0)
+
+
+class AlignedContender(Contender):
+    """Base of PANet and PPNet: prototypes of the query's own parse parse the support (PAR, prototype alignment).
+
+    `forward` keeps the projected `query` and `support` and the query's `scores` float [B,rows,h,w] as extras.
+    """
+
+    config: AlignedConfig
+
+    def build_head(self) -> None:
+        """Make the projection."""
+        self.projection = self.linear(self.config.projection)
+
+    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
+        """Return `ce`, `par` (0 outside training mode) and `total` = ce + par_weight par, each float []."""
+        ce = self.cross_entropy(parsing, batch)
+        align = self.training and self.config.par_weight > 0
+        par = self.alignment(parsing, self.checked(batch, images=False)) if align else torch.zeros_like(ce)
+        return {"ce": ce, "par": par, "total": ce + self.config.par_weight * par}
+
+    def alignment(self, parsing: Parsing, batch: Episode) -> Tensor:
+        """The alignment term, float []."""
+        raise NotImplementedError
+
+
+def two_way_loss(lead: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
+    """Mean two-way cross-entropy of each map: float [N,H,W] logit of the way minus the background's, bool x2 -> [N]."""
+    pixels = F.softplus(torch.where(wanted, -lead, lead)) * counted
+    return pixels.sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
 
 
 class RowContender(Contender):

@@ -8,13 +8,10 @@ corrected here, without touching the package.
 
 from __future__ import annotations
 
-import math
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
+from oshp_lite.models.modules.feature_cache import Recent, digest
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of RGB in [0,1], as DINO and SAM models want them."""
@@ -60,33 +58,19 @@ def load(kind: str, source: str | Path, who: str, how: str) -> nn.Module:
 
     Nothing is fetched. The model is frozen, in evaluation mode. Raises UserError ("who ...; how") when it is not here.
     """
-    place = Path(source).expanduser()
-    package = transformers(who)
+    place, package = Path(source).expanduser(), transformers(who)
     bar = package.logging.is_progress_bar_enabled()
     package.logging.disable_progress_bar()
     try:
-        model: Any = getattr(package, kind).from_pretrained(
-            str(place) if place.is_dir() else str(source), local_files_only=True
-        )
+        named = str(place if place.is_dir() else source)
+        model: nn.Module = getattr(package, kind).from_pretrained(named, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]
         raise UserError(f"{who}: nothing usable at {source} on this machine ({reason}); {how}") from None
     finally:
         if bar:
             package.logging.enable_progress_bar()
-    module: nn.Module = model
-    return module.eval().requires_grad_(False)
-
-
-class ExternalModel:
-    """A model from elsewhere beside a network, not a submodule of it: its weights stay out of every state."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-
-    def on(self, device: torch.device) -> nn.Module:
-        """Return the model, moved to `device`."""
-        return self.model.to(device)
+    return model.eval().requires_grad_(False)
 
 
 def standard_rgb(image: Tensor, channels: str) -> Tensor:
@@ -95,8 +79,6 @@ def standard_rgb(image: Tensor, channels: str) -> Tensor:
     mean, std = (rgb.new_tensor(values)[:, None, None] for values in IMAGENET)
     return (rgb - mean) / std
 
-
-# ------------------------------------------------------------------------------------------- Segment Anything
 
 HUB_NAME = "facebook/sam-vit-huge"
 """The model the papers' comparison used (ViT-H)."""
@@ -137,25 +119,19 @@ def double_softmax(
 
 def patch_decoder(model: nn.Module) -> nn.Module:
     """Give the mask decoder of a SamModel (only it) PerSAM's attention; the same model is returned."""
-    package = transformers("PerSAM")
-    package.AttentionInterface.register(_ATTENTION, double_softmax)
-    decoder = cast(nn.Module, model.mask_decoder)
-    for module in decoder.modules():
-        config = getattr(module, "config", None)
-        if config is not None:
-            config._attn_implementation = _ATTENTION
+    transformers("PerSAM").AttentionInterface.register(_ATTENTION, double_softmax)
+    for module in cast(nn.Module, model.mask_decoder).modules():
+        if getattr(module, "config", None) is not None:
+            module.config._attn_implementation = _ATTENTION  # type: ignore[union-attr]
     return model
 
 
 @contextmanager
 def target_in_final_attention(model: nn.Module, target: Tensor | None) -> Iterator[None]:
     """Inside the block the query of the final token-to-image attention carries the target embedding too."""
-    if target is None:
-        yield
-        return
 
     def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, {**kwargs, "query": kwargs["query"] + target}
+        return args, kwargs if target is None else {**kwargs, "query": kwargs["query"] + target}
 
     final: nn.Module = model.mask_decoder.transformer.final_attn_token_to_image  # type: ignore[union-attr, assignment]
     handle = final.register_forward_pre_hook(add, with_kwargs=True)
@@ -184,11 +160,6 @@ class Frame:
         """Tokens along a side of the square."""
         return self.side // self.patch
 
-    @property
-    def block(self) -> tuple[int, int]:
-        """Token rows and columns that hold any of the image."""
-        return math.ceil(self.inner[0] / self.patch), math.ceil(self.inner[1] / self.patch)
-
     def pad(self, x: Tensor) -> Tensor:
         """Zeros to the right and below, float [...,h,w] -> [...,side,side]."""
         return F.pad(x, (0, self.side - x.shape[-1], 0, self.side - x.shape[-2]))
@@ -206,43 +177,37 @@ class Frame:
 
 
 class Sam:
-    """A frozen SAM beside a network: image embeddings (remembered), and the decoder with PerSAM's corrections.
+    """A frozen SAM beside a network: image embeddings (`cache` of them kept), and the decoder as PerSAM corrects it.
 
-    weights   folder or cached hub name; `model` instead of it takes a SamModel as it is. channels: the loader's order.
+    weights: folder or cached hub name; `model` instead of it takes a SamModel as it is. channels: the loader's order.
     """
 
     def __init__(
         self, weights: str | None = None, *, model: nn.Module | None = None, channels: str = "rgb", cache: int = 64
     ) -> None:
-        found = load("SamModel", str(weights), "needs SAM weights", HOW) if model is None else model
-        self._external = ExternalModel(patch_decoder(found))
-        self._channels, self._room = channels, cache
-        self._known: OrderedDict[bytes, Tensor] = OrderedDict()
-        config: Any = found.config
-        self.side, self.patch = int(config.vision_config.image_size), int(config.vision_config.patch_size)
+        self.model: Any = patch_decoder(model or load("SamModel", str(weights), "needs SAM weights", HOW))
+        self._channels, self._room, self._known = channels, cache, Recent()
+        config = self.model.config.vision_config
+        self.side, self.patch = int(config.image_size), int(config.patch_size)
 
-    def frame(self, size: tuple[int, int]) -> Frame:
-        """The frame of an image of height and width `size`."""
-        return Frame(size, self.side, self.patch)
+    def frame(self, image: Tensor) -> Frame:
+        """How an image float [...,H,W] lies in the square."""
+        return Frame((image.shape[-2], image.shape[-1]), self.side, self.patch)
 
     def embed(self, image: Tensor) -> Tensor:
         """Image embedding float [1,C,g,g] of one image float [3,H,W] in [-1,1]; the last few are remembered."""
-        key = sha256(image.detach().float().cpu().numpy().tobytes() + str(tuple(image.shape)).encode()).digest()
+        key = digest(image.float())
         if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key].to(image.device)
-        frame = self.frame((image.shape[-2], image.shape[-1]))
+            return self._known.keep(key, self._known[key])[0].to(image.device)
+        frame = self.frame(image)
         # the range is that of 8-bit pixels; SAM's own preprocessing rounds to them after resizing, which is left out
         pixels = F.interpolate(
             standard_rgb(image[None], self._channels), size=frame.inner, mode="bilinear", antialias=True
         )
-        model: Any = self._external.on(image.device)
         with torch.no_grad():
-            embedding: Tensor = model.get_image_embeddings(frame.pad(pixels))
-        if self._room:
-            self._known[key] = embedding.cpu()
-            while len(self._known) > self._room:
-                self._known.popitem(last=False)
+            embedding: Tensor = self.model.to(image.device).get_image_embeddings(frame.pad(pixels))
+        self._known.limit = self._room * embedding.nbytes
+        self._known.keep(key, [embedding.cpu()])
         return embedding
 
     @torch.no_grad()
@@ -264,12 +229,10 @@ class Sam:
         masks float [P,1,4g,4g] logits of an earlier pass; M is 3 with `several`, else 1. guidance float [P,g*g]
         and target float [P,C] are PerSAM's; None leaves SAM as it is.
         """
-        model: Any = self._external.on(embedding.device)
-        count = len(points)
         semantic = None if target is None else target.to(embedding.dtype)[:, None, None].clone()
-        with target_in_final_attention(model, semantic):
-            decoded = model(
-                image_embeddings=embedding.expand(count, -1, -1, -1),
+        with target_in_final_attention(self.model, semantic):
+            decoded = self.model.to(embedding.device)(
+                image_embeddings=embedding.expand(len(points), -1, -1, -1),
                 input_points=points[:, None].to(embedding.dtype),
                 input_labels=labels[:, None],
                 input_boxes=None if boxes is None else boxes[:, None].to(embedding.dtype),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -12,33 +11,31 @@ from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines.common import ContenderConfig, RowContender, learning, members, pool
+from oshp_lite.models.modules.feature_cache import Recent, digest
 from oshp_lite.models.modules.layers import BatchNorm, resize
+from oshp_lite.models.rules import ABSENT
 
 _Weights = dict[str, Tensor]
-_KEPT_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class FineTuningConfig(ContenderConfig):
-    """Configuration of fine-tuning; all of it ours.
-
-    head_width    channels of the two 3x3 convolutions with BatchNorm and ReLU; 0: 64 in the lite variant, else 256
-    steps, lr, momentum, decay   of the SGD at test
-    novel_rows    an id that training never met starts from its "imprint", the mean head feature of its pixels brought
-                  to the mean length of the base rows, or from a "draw" as a new layer would (seeded, so repeatable)
-    balanced      give every id of the support photo the same weight in the loss; background dominates it otherwise
-    """
+    """Configuration of fine-tuning; all of it ours."""
 
     name: ClassVar[str] = "finetune"
 
+    # channels of the two 3x3 convolutions with BatchNorm and ReLU; 0: 64 in the lite variant, else 256
     head_width: int = bounded(0, 0)
+    # of the SGD at test, as lr, momentum and decay
     steps: int = bounded(20, 0)
     lr: float = bounded(1e-2, 0)
     momentum: float = bounded(0.9, 0, 1)
     decay: float = bounded(5e-4, 0)
+    # an id that training never met starts from its "imprint", the mean head feature of its pixels brought to the mean
+    # length of the base rows, or from a "draw" as a new layer would (seeded, so repeatable)
     novel_rows: Literal["imprint", "draw"] = "imprint"
+    # give every id of the support photo the same weight in the loss; background dominates it otherwise
     balanced: bool = False
 
 
@@ -61,7 +58,7 @@ class FineTuning(RowContender):
     def build_head(self) -> None:
         """Make the head."""
         # test lists show the same support photo to many queries; an equal photo under equal weights is tuned on once
-        self._tuned: dict[bytes, tuple[list[int], _Weights]] = {}
+        self._tuned = Recent(128 * 2**20)
         width = self.config.head_width or (64 if self.config.encoder == "lite" else 256)
         self.first = nn.Conv2d(self.encoder.out_channels, width, 3, padding=1, bias=False)
         self.first_norm = BatchNorm(width)
@@ -84,38 +81,23 @@ class FineTuning(RowContender):
     def adapted(self, batch: Episode, *, restrict: bool | None = None) -> Tensor:
         """Fine-tune on each support, one by one, and score its query; float [B,n_logits,h,w]."""
         query, support = self.encode(batch)
-        logits = []
-        head = self._digest(*(value for name, value in self.state_dict().items() if not name.startswith("encoder.")))
-        for b in range(len(batch)):
-            target = None if batch.class_ids is None or self.way == "k" else int(batch.class_ids[b])
-            key = head + self._digest(support[b], batch.support_mask[b]) + str(target).encode()
-            if key not in self._tuned:
-                with learning():
-                    # tensors made in inference mode may not enter a graph; their clones may
-                    self._keep(key, self.tuned(support[b : b + 1].clone(), batch.support_mask[b].clone(), target))
-            ids, weights = self._tuned[key]
+        head, logits = digest(*(v for name, v in self.state_dict().items() if not name.startswith("encoder."))), []
+        for b, mask in enumerate(batch.support_mask):
+            target = None if self.way == "k" else int(cast(Tensor, batch.class_ids)[b])
+            key = digest(head, support[b], mask, target)
+            if key in self._tuned:
+                channels, *weights = self._tuned[key]
+            else:
+                with learning():  # tensors made in inference mode may not enter a graph; their clones may
+                    ids, made = self.tuned(support[b : b + 1].clone(), mask.clone(), target)
+                channels, *weights = self._tuned.keep(key, (torch.tensor(ids, device=mask.device), *made.values()))
+            first, second, rows, bias = weights
             with torch.no_grad():
-                scores = F.conv2d(self.trunk(query[b : b + 1], weights), weights["rows"], weights["bias"])
+                scores = F.conv2d(self.trunk(query[b : b + 1], {"first": first, "second": second}), rows, bias)
             # rows exist for the ids of this support alone; the other channels are masked afterwards
-            channels = torch.tensor(ids if self.way == "k" else list(range(len(ids))), device=scores.device)
             whole = scores.new_full((self.n_logits, *scores.shape[-2:]), -torch.inf)
             logits.append(whole.index_copy(0, channels, scores[0]))
         return torch.stack(logits).clamp(min=ABSENT)
-
-    @staticmethod
-    def _digest(*values: Tensor) -> bytes:
-        """A hash of what tensors hold."""
-        made = hashlib.blake2b(digest_size=16)
-        for value in values:
-            made.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return made.digest()
-
-    def _keep(self, key: bytes, value: tuple[list[int], _Weights]) -> None:
-        """Remember what came of a support photo; the oldest ones go when there are too many."""
-        size = sum(part.numel() * part.element_size() for part in value[1].values())
-        while len(self._tuned) >= max(1, _KEPT_BYTES // max(size, 1)):
-            del self._tuned[next(iter(self._tuned))]
-        self._tuned[key] = value
 
     def train(self, mode: bool = True) -> FineTuning:
         """Switch the mode; training forgets what was tuned."""
@@ -130,10 +112,7 @@ class FineTuning(RowContender):
         Returns the channels the rows stand for, background first (1-way: always [0, 1]), and the tensors `first`,
         `second` (the convolutions), `rows` float [1+K,D,1,1] and `bias` float [1+K]. Needs gradients switched on.
         """
-        if target is None:
-            ids = [0, *(int(i) for i in mask.unique() if 0 < i < self.n_ids)]
-        else:
-            ids = [0, 1]
+        ids = [0, *(int(i) for i in mask.unique() if 0 < i < self.n_ids)] if target is None else [0, 1]
         weights = {"first": self.first.weight.detach().clone(), "second": self.second.weight.detach().clone()}
         weights |= self.fresh_rows(support, mask, ids, target)
         if not bool((mask != IGNORE).any()):

@@ -21,7 +21,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
 from oshp_lite.models.base import Parsing, evaluating
 from oshp_lite.models.baselines.common import Contender, ContenderConfig, members
-from oshp_lite.models.baselines.external import ExternalModel, load, local_source, standard_rgb
+from oshp_lite.models.baselines.external import load, local_source, standard_rgb
 from oshp_lite.models.modules.layers import resize
 
 _ENTRIES = 1 << 24  # similarities held at a time
@@ -77,26 +77,21 @@ def transfer(
 
 @dataclass(frozen=True)
 class LabelTransferConfig(ContenderConfig):
-    """Configuration of label transfer.
-
-    source       "encoder": the project's own; "dino": the DINOv2 or DINOv3 model that OSHP_DINO_WEIGHTS names
-                 (DINOv2-B without it); else a folder or hub name of one (transformers, local files only)
-    level        map to compare: "last", or of the encoder the name of a submodule ("context": stride 16 of the lite
-                 one), of a DINO model the number of a layer
-    top_k        support cells that vote for a query cell
-    temperature  of their votes' weights
-    centre       True subtracts the mean feature of both images' cells first
-    source_size  longer side at which a DINO model sees an image
-    channels     channel order of the loader's images, for DINO models
-    """
+    """Configuration of label transfer."""
 
     name: ClassVar[str] = "label_transfer"
 
+    # the project's own "encoder"; "dino", the DINOv2 or DINOv3 model that OSHP_DINO_WEIGHTS names (DINOv2-B without
+    # it); else a folder or hub name of one (transformers, local files only)
     source: str = "encoder"
+    # map to compare: the "last"; of the encoder a submodule ("context": stride 16 of the lite one), of DINO a layer
     level: str | int = "last"
+    # support cells that vote for a query cell, and the temperature of their votes' weights
     top_k: int = bounded(5, 1)
     temperature: float = bounded(0.05, 1e-6)
+    # subtract the mean feature of both images' cells first
     centre: bool = True
+    # longer side at which a DINO model sees an image, and the channel order of the loader's images
     source_size: int = bounded(448, 14)
     channels: Literal["rgb", "bgr"] = "rgb"
 
@@ -120,7 +115,8 @@ class LabelTransfer(Contender):
         """Load the external model, if one is the source."""
         source, self.level = self.config.source, str(self.config.level)
         own = source == "encoder"
-        self._external = None if own else ExternalModel(load("AutoModel", _model(source), "label_transfer", _HOW))
+        # in a tuple, since a submodule's weights would enter the network's state
+        self._external = () if own else (load("AutoModel", _model(source), "label_transfer", _HOW),)
         if own and self.level not in {"last", *(name for name, _ in self.encoder.named_modules())}:
             parts = ", ".join(name for name, _ in self.encoder.named_children())
             raise UserError(f"model option level is {self.level!r}; choose last or a part of the encoder: {parts}")
@@ -128,25 +124,14 @@ class LabelTransfer(Contender):
     @torch.no_grad()
     def features(self, image: Tensor) -> Tensor:
         """The map that is compared, float [B,D,h,w], of images float [B,3,H,W]."""
-        if self._external is not None:
-            return self._tokens(image)
-        caught: list[Tensor] = []
+        if self._external:
+            return self._tokens(image, self._external[0].to(image.device))
         with evaluating(self):
-            if self.level == "last":
-                return self.encoder(image)
-            part = self.encoder.get_submodule(self.level)
-            handle = part.register_forward_hook(lambda module, inputs, output: caught.append(output))
-            try:
-                self.encoder(image)
-            finally:
-                handle.remove()
-        return caught[-1]
+            return self.tapped(image, *([] if self.level == "last" else [self.level]))[-1]
 
-    def _tokens(self, image: Tensor) -> Tensor:
-        """Patch tokens of the DINO model as a map."""
-        assert self._external is not None
-        model = self._external.on(image.device)
-        patch = int(model.config.patch_size)  # type: ignore[union-attr, arg-type]
+    def _tokens(self, image: Tensor, model: Any) -> Tensor:
+        """Patch tokens of a DINO model as a map."""
+        patch = int(model.config.patch_size)
         ratio = self.config.source_size / max(image.shape[-2:])
         h, w = (max(1, round(side * ratio / patch)) for side in image.shape[-2:])
         pixels = F.interpolate(

@@ -6,39 +6,39 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.fields import bounded
-from oshp_lite.models.base import Parsing, mask_absent_logits
-from oshp_lite.models.baselines.common import Contender, ContenderConfig, members, pool, shown_pairs
+from oshp_lite.models.base import Parsing
+from oshp_lite.models.baselines.common import (
+    AlignedConfig,
+    AlignedContender,
+    members,
+    pool,
+    shown_pairs,
+    two_way_loss,
+)
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
+from oshp_lite.models.rules import mask_absent_logits
 
 
 @dataclass(frozen=True)
-class PANetConfig(ContenderConfig):
+class PANetConfig(AlignedConfig):
     """Configuration of PANet.
 
-    bg          which support pixels make the background prototype in k-way. "paper": the mean over classes c of the
-                average of all pixels that are not c (EOP-Net's journal shows the support once per class, the other
-                classes masked as background); "panet": pixels of no class of the episode (PANet's own rule). PAR's
-                two-way labels follow: other classes are background ("paper") or ignored ("panet")
-    par_weight, scale  of the alignment term; of the cosines
-    projection  width D of a linear 1x1 layer behind the shared encoder, 0 for none. Ours: the original ends its
-                backbone without a ReLU on purpose, and the shared encoder ends with one. None: the encoder's width
+    bg  which support pixels make the background prototype in k-way. "paper": the mean over classes c of the average of
+        all pixels that are not c (EOP-Net's journal shows the support once per class, the other classes masked as
+        background); "panet": pixels of no class of the episode (PANet's own rule). PAR's two-way labels follow: other
+        classes are background ("paper") or ignored ("panet")
     """
 
     name: ClassVar[str] = "panet"
 
     bg: Literal["paper", "panet"] = "paper"
-    par_weight: float = bounded(1.0, 0)
-    scale: float = bounded(20.0, 1e-6)
-    projection: int | None = bounded(None, 0)
 
 
-class PANet(Contender):
+class PANet(AlignedContender):
     """One prototype per class and one for the background; every pixel goes to the nearest.
 
         p_c = masked average at mask resolution,  s_j(x) = scale cos(F_query(x), p_j),  j = background, 1..K
@@ -54,11 +54,6 @@ class PANet(Contender):
     Config = PANetConfig
     config: PANetConfig
     resampling = "bilinear"
-
-    def build_head(self) -> None:
-        """Make the projection."""
-        width = self.encoder.out_channels if self.config.projection is None else self.config.projection
-        self.projection = nn.Conv2d(self.encoder.out_channels, width, 1) if width else nn.Identity()
 
     def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
         """Parse every query of the batch; ids that the support does not show are masked in training too."""
@@ -83,14 +78,6 @@ class PANet(Contender):
         background = torch.where(ways.any(1)[:, None], mean, rows[:, 0])
         return torch.cat([background[:, None], rows[:, 1:]], 1)
 
-    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
-        """Return `ce`, `par` (0 outside training mode) and `total` = ce + par_weight par, each float []."""
-        batch = self.checked(batch, images=False)
-        ce = self.cross_entropy(parsing, batch)
-        align = self.training and self.config.par_weight > 0
-        par = self.alignment(parsing, batch) if align else torch.zeros_like(ce)
-        return {"ce": ce, "par": par, "total": ce + self.config.par_weight * par}
-
     def alignment(self, parsing: Parsing, batch: Episode) -> Tensor:
         """The prototype alignment term, float []; 0 where the query is parsed as background alone."""
         shown, mask = self.support_classes(batch), self.support_mask(batch)
@@ -106,8 +93,6 @@ class PANet(Contender):
         lead = back[sample, channel] - back[sample, 0]
         mask = mask[sample]
         wanted = mask == channel[:, None, None]
-        rest = (mask != IGNORE) & ~wanted if self.config.bg == "paper" else mask == 0
-        pixels = F.softplus(torch.where(wanted, -lead, lead)) * (wanted | rest)
-        each = pixels.sum((1, 2)) / (wanted | rest).sum((1, 2)).clamp(min=1)
+        each = two_way_loss(lead, wanted, mask != IGNORE if self.config.bg == "paper" else wanted | (mask == 0))
         ways = shown[:, 1:].sum(1).clamp(min=1)
         return (each / ways[sample]).sum() / len(shown)

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import ABSENT, Parsing
+from oshp_lite.models.base import Parsing
 from oshp_lite.models.baselines.common import Contender, ContenderConfig, learning, members, shown_pairs
 from oshp_lite.models.baselines.external import HOW, IMAGENET, Frame, Sam, where_weights
+from oshp_lite.models.rules import ABSENT
 
 
 def cells_by_area(masks: Tensor, frame: Frame) -> Tensor:
@@ -62,18 +63,17 @@ def guidance_of(similarity: Tensor, frame: Frame, how: str = "block") -> Tensor:
     """
     mean, deviation = similarity.mean((1, 2), keepdim=True), similarity.std((1, 2), keepdim=True)
     normal = ((similarity - mean) / deviation.clamp(min=1e-8))[:, None]
-    size = (frame.tokens, frame.tokens) if how == "stretched" else frame.block
+    # the block of tokens that hold any of the image
+    size = [frame.tokens if how == "stretched" else -(-side // frame.patch) for side in frame.inner]
     guide = F.interpolate(normal, size=size, mode="bilinear", align_corners=False).sigmoid()
     return F.pad(guide, (0, frame.tokens - size[1], 0, frame.tokens - size[0])).flatten(1)
 
 
 def boxes_of(masks: Tensor, frame: Frame) -> Tensor:
     """Corners (x0, y0, x1, y1) of non-empty masks bool [P,H,W] in the square's coordinates, float [P,4]."""
-    corners = []
-    for mask in masks:
-        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-        corners.append(torch.stack([columns[0], rows[0], columns[-1], rows[-1]]))
-    return frame.points(torch.stack(corners).float().view(-1, 2, 2)).view(-1, 4)
+    places = [mask.nonzero().flip(1) for mask in masks]
+    corners = torch.stack([torch.stack([place.amin(0), place.amax(0)]) for place in places])
+    return frame.points(corners.float()).view(-1, 4)
 
 
 def _best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,28 +84,26 @@ def _best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class PerSAMConfig(ContenderConfig):
-    """Configuration of PerSAM.
-
-    weights    folder or cached hub name of a SAM model; else OSHP_SAM_WEIGHTS, else facebook/sam-vit-huge if cached
-    mask_rule  "area": tokens more than half covered, at least one (ours); "paper": the released code's rule, by which
-               a class may have no token (it then cannot win)
-    guidance   "block" or "stretched" (as released), see guidance_of
-    kway_rule  "logit": the largest logit times predicted IoU among the classes whose mask covers a pixel; "similarity":
-               the largest cosine among them. Background where no mask lies (ours; the paper is 1-way)
-    persam_f   True mixes SAM's three masks with weights fitted to the support's mask (f_steps of AdamW)
-    cache      image embeddings to remember
-    channels   channel order of the loader's images
-    """
+    """Configuration of PerSAM."""
 
     name: ClassVar[str] = "persam"
 
+    # folder or cached hub name of a SAM model; else OSHP_SAM_WEIGHTS, else facebook/sam-vit-huge if cached
     weights: str | None = None
+    # tokens more than half covered, at least one (ours); or the released code's rule, by which a class may have no
+    # token (it then cannot win)
     mask_rule: Literal["area", "paper"] = "area"
+    # where the guidance lies, "stretched" as released, see guidance_of
     guidance: Literal["block", "stretched"] = "block"
+    # the largest logit times predicted IoU, or the largest cosine, among the classes whose mask covers a pixel;
+    # background where no mask lies (ours; the paper is 1-way)
     kway_rule: Literal["logit", "similarity"] = "logit"
+    # True mixes SAM's three masks with weights fitted to the support's mask (f_steps of AdamW)
     persam_f: bool = False
     f_steps: int = bounded(1000, 1)
+    # image embeddings to remember
     cache: int = bounded(64, 0)
+    # channel order of the loader's images
     channels: Literal["rgb", "bgr"] = "rgb"
 
 
@@ -130,8 +128,7 @@ class PerSAM(Contender):
     def build(self) -> None:
         """Load SAM."""
         config = self.config
-        lacking = self.lacking({"weights": config.weights})
-        if lacking:
+        if lacking := self.lacking({"weights": config.weights}):
             raise UserError(lacking)
         self.sam = Sam(where_weights(config.weights), channels=config.channels, cache=config.cache)
         self.encoder = nn.Identity()  # type: ignore[assignment]  # the common initialisation finds an encoder without weights
@@ -159,7 +156,7 @@ class PerSAM(Contender):
         Returns which classes have any token, bool [P], and the logits of those, float [known,H,W], positive inside.
         """
         sam = self.sam
-        there, here = (sam.frame((image.shape[-2], image.shape[-1])) for image in (support, query))
+        there, here = (sam.frame(image) for image in (support, query))
         source, place = sam.embed(support), sam.embed(query)
         cells = (cells_by_area if self.config.mask_rule == "area" else cells_as_released)(masks, there)
         known = cells.flatten(1).any(1)
@@ -196,38 +193,26 @@ class PerSAM(Contender):
         guide = guidance_of(similarity, frame, self.config.guidance)
         first, rated = self.sam.decode(embedding, points, labels, guidance=guide, target=target)
         second, better = _best(*self.sam.decode(embedding, points, labels, masks=first, several=True))
-        empty = ~(frame.back(second) > 0).flatten(1).any(
-            1
-        )  # the released code does not provide for an empty second mask
+        # the released code does not provide for an empty second mask
+        empty = ~(frame.back(second) > 0).flatten(1).any(1)
         second = torch.where(empty[:, None, None, None], first, second)
         better = torch.where(empty, rated[:, 0], better)
-        return self._boxed(second, better, points, labels, embedding, frame, times=1)
+        return self._boxed(second, better, (points, labels), embedding, frame)
 
     def _boxed(
-        self,
-        logits: Tensor,
-        iou: Tensor,
-        points: Tensor,
-        labels: Tensor,
-        embedding: Tensor,
-        frame: Frame,
-        times: int,
+        self, logits: Tensor, iou: Tensor, prompt: tuple[Tensor, Tensor], embedding: Tensor, frame: Frame
     ) -> tuple[Tensor, Tensor]:
-        """Pass `times` times with points, mask and the mask's box; a class whose mask is empty keeps what it has."""
-        for _ in range(times):
-            inside = frame.back(logits)[:, 0] > 0
-            some = inside.flatten(1).any(1)
-            if not some.any():
-                break
-            boxes = boxes_of(inside[some], frame)
-            again = self.sam.decode(
-                embedding, points[some], labels[some], boxes=boxes, masks=logits[some], several=True
-            )
-            logits, iou = logits.clone(), iou.clone()
-            logits[some], iou[some] = _best(*again)
+        """Pass with points, mask and the mask's box; a class whose mask is empty keeps what it has."""
+        inside = frame.back(logits)[:, 0] > 0
+        some = inside.flatten(1).any(1)
+        if not some.any():
+            return logits, iou
+        points, labels = (part[some] for part in prompt)
+        boxes = boxes_of(inside[some], frame)
+        again = self.sam.decode(embedding, points, labels, boxes=boxes, masks=logits[some], several=True)
+        logits, iou = logits.clone(), iou.clone()
+        logits[some], iou[some] = _best(*again)
         return logits, iou
-
-    # ------------------------------------------------------------------------------------------------ PerSAM-F
 
     def _fit(self, similarity: Tensor, embedding: Tensor, masks: Tensor, frame: Frame) -> Tensor:
         """Fit the weights of SAM's three masks to the support's mask, one pair (w1, w2) per class: float [P,3].
@@ -258,7 +243,8 @@ class PerSAM(Contender):
         labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
         low, iou = self.sam.decode(embedding, points, labels, several=True)
         mixed = torch.einsum("pm,pmhw->phw", mix.to(low), low)[:, None]
-        return self._boxed(mixed, (mix.to(iou) * iou).sum(1), points, labels, embedding, frame, times=2)
+        again = self._boxed(mixed, (mix.to(iou) * iou).sum(1), (points, labels), embedding, frame)
+        return self._boxed(*again, (points, labels), embedding, frame)
 
 
 def _three(weights: Tensor) -> Tensor:

@@ -14,15 +14,23 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.data.episode import Episode
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import Parsing, mask_absent_logits
-from oshp_lite.models.baselines.common import Contender, ContenderConfig, members, pool, shown_pairs
+from oshp_lite.models.base import Parsing
+from oshp_lite.models.baselines.common import (
+    AlignedConfig,
+    AlignedContender,
+    members,
+    pool,
+    shown_pairs,
+    two_way_loss,
+)
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
 from oshp_lite.models.modules.prototypes import shrink_mask
+from oshp_lite.models.rules import mask_absent_logits
 
 FEW = 10
 """A class with at most this many grid cells is sampled at mask resolution instead."""
@@ -205,52 +213,31 @@ def part_scores(features: Tensor, prototypes: Tensor, scale: float = 20.0) -> Te
 
 
 @dataclass(frozen=True)
-class PPNetConfig(ContenderConfig):
-    """Configuration of PPNet.
-
-    parts          clusters of every class and of the background (5)
-    iterations     of k-means (10)
-    global_weight  lambda of the global prototype added to every part (0.8)
-    scale          factor on the cosines (20)
-    par_weight     weight of the alignment loss: the query's own parse parses the support (1)
-    sampling       "grid": the paper's refined grids and its rule for small classes; "mask": every mask pixel
-    projection     width of the linear 1x1 projection behind the encoder (ours), 0 leaves it out; None: `width`
-    """
+class PPNetConfig(AlignedConfig):
+    """Configuration of PPNet."""
 
     name: ClassVar[str] = "ppnet"
 
+    # clusters of every class and of the background
     parts: int = bounded(5, 1, 64)
+    # of k-means
     iterations: int = bounded(10, 0, 100)
+    # lambda of the global prototype added to every part
     global_weight: float = bounded(0.8, 0)
-    scale: float = bounded(20.0, 1e-3)
-    par_weight: float = bounded(1.0, 0)
+    # the paper's refined grids and its rule for small classes, or every mask pixel
     sampling: Literal["grid", "mask"] = "grid"
-    projection: int | None = bounded(None, 0)
 
 
-class PPNet(Contender):
+class PPNet(AlignedContender):
     """Part-aware prototype network (facts 3), on the shared encoder."""
 
     Config = PPNetConfig
     config: PPNetConfig
 
-    def build_head(self) -> None:
-        """Make the projection."""
-        width = self.config.width if self.config.projection is None else self.config.projection
-        self.projection = nn.Conv2d(self.encoder.out_channels, width, 1) if width else nn.Identity()
-
     def prototypes(self, features: Tensor, mask: Tensor) -> Tensor:
         """Part prototypes of features under a mask with this network's settings, float [B,rows,parts,D]."""
-        return part_prototypes(
-            features,
-            mask,
-            self.rows,
-            parts=self.config.parts,
-            iterations=self.config.iterations,
-            global_weight=self.config.global_weight,
-            sampling=self.config.sampling,
-            seed=self.seed,
-        )
+        options = {name: getattr(self.config, name) for name in ("parts", "iterations", "global_weight", "sampling")}
+        return part_prototypes(features, mask, self.rows, **options, seed=self.seed)
 
     def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
         """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, ids that the support does not show masked."""
@@ -258,15 +245,7 @@ class PPNet(Contender):
         query, support = (self.projection(features) for features in self.encode(batch))
         scores = part_scores(query, self.prototypes(support, self.support_mask(batch)), self.config.scale)
         scores = mask_absent_logits(scores, self.support_classes(batch))
-        extras = {"query": query, "support": support, "scores": scores} if self.training else {}
-        return self.parsing(scores, batch, **extras)
-
-    def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
-        """Return `ce`, the alignment term `par` (0 outside training) and `total` = ce + par_weight par, each []."""
-        ce = self.cross_entropy(parsing, batch)
-        aligned = self.config.par_weight > 0 and "scores" in parsing.extras
-        par = self.alignment(parsing, self.checked(batch, images=False)) if aligned else ce.new_zeros(())
-        return {"ce": ce, "par": par, "total": ce + self.config.par_weight * par}
+        return self.parsing(scores, batch, query=query, support=support, scores=scores)
 
     def alignment(self, parsing: Parsing, batch: Episode) -> Tensor:
         """Prototype alignment: parse the support with the query's own parts, one way at a time; float [].
@@ -288,8 +267,6 @@ class PPNet(Contender):
         margin = maps[sample, channel] - maps[sample, 0]  # resampling is linear: the difference is all that is needed
         margin = resize(margin[:, None], mask.shape[-2:])[:, 0]
         of = mask[sample]
-        label = torch.where(of == channel[:, None, None], 1, torch.where(of == 0, 0, IGNORE))
-        counted = label != IGNORE
-        terms = F.softplus(torch.where(label == 1, -margin, margin)) * counted
-        each = terms.sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
+        wanted = of == channel[:, None, None]
+        each = two_way_loss(margin, wanted, wanted | (of == 0))
         return (each / ways[sample]).sum() / len(mask)
