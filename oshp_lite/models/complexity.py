@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -33,24 +33,17 @@ def on_meta(config: EOPNetConfig) -> EOPNet:
         return EOPNet(config)
 
 
-_UNUSED = {
-    "mid": ("aspp", "pooled", "concat", "high_decoder"),
-    "high": ("mid_adapt", "mid_decoder"),
-    "block20": ("aspp", "pooled", "concat", "high_decoder", "mid_adapt", "conv3", "conv4", "conv5"),
-}
-
-
 def parameter_table(config: EOPNetConfig) -> list[Part]:
     """Parameters by module, the Xception backbone block by block; unused branches are marked."""
-    net = on_meta(config)
-    parts: dict[str, int] = {}
-    for name, parameter in net.named_parameters():
+    needed = {name for name, _ in on_meta(replace(config, all_branches=False)).named_parameters()}
+    parts: dict[str, Part] = {}
+    for name, parameter in on_meta(config).named_parameters():
         pieces = name.split(".")
         depth = 3 if pieces[:2] == ["encoder", "backbone"] else 2 if pieces[0] == "encoder" else 1
         label = ".".join(pieces[:depth]) if len(pieces) > depth else name
-        parts[label] = parts.get(label, 0) + parameter.numel()
-    unused = _UNUSED[config.feature_level] if config.encoder == "xception" else ()
-    return [Part(name, count, not name.split(".")[-1].startswith(unused or ("\0",))) for name, count in parts.items()]
+        before = parts[label].count if label in parts else 0
+        parts[label] = Part(label, before + parameter.numel(), name in needed)
+    return list(parts.values())
 
 
 def used_parameters(config: EOPNetConfig) -> int:
@@ -86,16 +79,12 @@ def module_macs(module: nn.Module, *shapes: Sequence[int]) -> int:
 def mac_table(config: EOPNetConfig, size: tuple[int, int] = (512, 512), classes: int | None = None) -> list[Part]:
     """MACs of one episode at this size, convolutions only, part by part.
 
-    `classes` is the number of ids that get an AGM pass of their own (default: all foreground ids, as the released
-    code loops). The parts are measured on the meta device and put together as the forward pass does.
+    classes: number of ids that get an AGM pass of their own (default: all foreground ids, as the released code loops).
     """
-    net = on_meta(config)
-    height, width = size
-    small = (1, config.width, -(-height // 4), -(-width // 4))
+    net, small = on_meta(config), [-(-side // 4) for side in size]
     encoder = module_macs(net.encoder, (1, 3, *size))
-    features = (1, net.encoder.out_channels, *small[2:])
-    projection = module_macs(net.fine_projection, features)
-    trunk = module_macs(net.fine_guidance, small)
+    projection = module_macs(net.fine_projection, (1, net.encoder.out_channels, *small))
+    trunk = module_macs(net.fine_guidance, (1, config.width, *small))
     passes = 1 if config.way == "1" else config.n_ids - 1 if classes is None else classes
     return [
         Part("encoder, query and support", 2 * encoder),

@@ -51,18 +51,12 @@ class DualMetricConfig(MethodConfig):
         "lite": _PRESENT | {"encoder": "lite", "width": 64, "agm_trunk": "plain1", "scalar_init": "unit"},
     }
 
-    # share of the old bank value kept (journal, Eq. 3; AAAI, Eq. 2)
-    momentum: float = bounded(0.999, 0, 1, below=True)
-    # the bank while prototypes are static; not stated in the papers
-    bank_during_warmup: WarmupRule = "overwrite"
-    # the layers of phi
-    agm_trunk: TrunkKind = "plain2+sep1"
-    # ids in the background's mean
-    bg_mean: Literal["all_ids", "present"] = "all_ids"
-    # softmax and argmax over the support's ids only
-    restrict_to_support: bool = False
-    # 1-way: the released 1-to-2 head, or the k-way scheme
-    oneway_head: Literal["code", "kway"] = "code"
+    momentum: float = bounded(0.999, 0, 1, below=True)  # share of the old bank value kept (journal, Eq. 3; AAAI, Eq. 2)
+    bank_during_warmup: WarmupRule = "overwrite"  # the bank while prototypes are static; not stated in the papers
+    agm_trunk: TrunkKind = "plain2+sep1"  # the layers of phi
+    bg_mean: Literal["all_ids", "present"] = "all_ids"  # ids in the background's mean
+    restrict_to_support: bool = False  # softmax and argmax over the support's ids only
+    oneway_head: Literal["code", "kway"] = "code"  # 1-way: the released 1-to-2 head, or the k-way scheme
     # in training the trunk of phi runs once per id, absent ones too, as released; or once over what the support shows
     trunk_bn: Literal["per_id", "joint"] = "per_id"
     # None shifts the weight from AGM to NPM over training; a number keeps beta there (ours)

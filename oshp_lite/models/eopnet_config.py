@@ -34,21 +34,16 @@ class EOPNetConfig(DualMetricConfig):
     # epochs with static prototypes, and one more where the bound itself belongs to them: 26 in all; the paper has 3
     proto_warmup: int = 25
     warmup_inclusive: bool = True
-    # the coarse prototypes; static ones are detached
-    coarse_proto: Literal["static", "momentum"] = "static"
-    # attention behind the coarse logits
-    coarse_attention: Literal["fg_only", "both"] = "fg_only"
-    # a superfluous pass over the background, which feeds BatchNorm only
-    coarse_bg_pass: bool = True
+    coarse_proto: Literal["static", "momentum"] = "static"  # the coarse prototypes; static ones are detached
+    coarse_attention: Literal["fg_only", "both"] = "fg_only"  # attention behind the coarse logits
+    coarse_bg_pass: bool = True  # a superfluous pass over the background, which feeds BatchNorm only
     # factor on the NPM's logits; not stated in the journal
     npm_scale: float = bounded(10.0, 0, above=True)
     npm_scale_learnable: bool = True
     # background row in the contrastive term; without it the mean runs over the rows both images have, as in Eq. 12
     contrast_bg: bool = True
-    # query and support in one pass; not stated in the journal
-    joint_encode: bool = False
-    # tau of the contrastive term (Eq. 12)
-    temperature: float = bounded(0.1, 0, above=True)
+    joint_encode: bool = False  # query and support in one pass; not stated in the journal
+    temperature: float = bounded(0.1, 0, above=True)  # tau of the contrastive term (Eq. 12)
     # of the terms beside AGM and NPM in the total (Eq. 13)
     coarse_weight: float = bounded(1.0, 0)
     contrast_weight: float = bounded(1.0, 0)

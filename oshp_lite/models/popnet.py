@@ -75,15 +75,10 @@ class POPNet(PapersNetwork):
         compute_agm: bool = True,
         restrict: bool | None = None,
     ) -> Parsing:
-        """Parse the query of every episode.
+        """Parse the query of every episode; arguments as EOPNet's, and beside them
 
-        batch              single or batched Episode; query masks are not looked at
-        static_prototypes  True / False overrides what progress and the warm-up would choose
-        previous           features float [B,D,h,w] of query and support from an earlier stage, for a network of one
-                           stage that is infused from outside (released form); None leaves its KIM out
-        progress           epoch / epochs in [0,1); None at test (all stages run, warm-up is over)
-        compute_agm        False leaves `.agm` out; the NCM does not depend on it
-        restrict           True / False overrides `restrict_to_support`
+        previous  features float [B,D,h,w] of query and support from an earlier stage, for a network of one stage that
+                  is infused from outside (released form); None leaves its KIM out
 
         Returns logits at the query's size: `.fine` = `.ncm` (scaled) and `.agm` float [B,C,H,W] (C raw ids; 2 in
         1-way), `.coarse` float [B,2,H,W] of stage 1, None without one. While an earlier stage trains, `.fine` is zero

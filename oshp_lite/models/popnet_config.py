@@ -38,28 +38,23 @@ class POPNetConfig(DualMetricConfig):
         "lite": DualMetricConfig.PRESETS["lite"] | {"kim": "plain", "ucs_rows": "id", "head_init": "kaiming"},
     }
 
-    # 1: the classes only, 2: the journal's, 3: the AAAI paper's
-    stages: Literal[1, 2, 3] = 2
+    stages: Literal[1, 2, 3] = 2  # 1: the classes only, 2: the journal's, 3: the AAAI paper's
     # rising shares of the training budget, the last one 1.0; None: STAGE_ENDS
     stage_ends: tuple[float, ...] | None = None
     # raw id -> area, 0 the background; None: those of the label space with `n_ids` ids
     areas: tuple[int, ...] | None = None
     # smooth prototypes over training (AAAI, Eq. 2); the released 1-way head differs with it, see DualMetric
     dynamic: bool = True
-    # share of a stage with static prototypes: 15 of 30 epochs
-    warmup: float = bounded(0.5, 0, 1)
-    # the two layers of a knowledge infusion module
-    kim: Literal["separable", "plain"] = "separable"
+    warmup: float = bounded(0.5, 0, 1)  # share of a stage with static prototypes: 15 of 30 epochs
+    kim: Literal["separable", "plain"] = "separable"  # the two layers of a knowledge infusion module
     # ids that are compared: all, or with "ucs" (unseen-class screening, released code) those that some support of the
     # batch shows; every other channel's logit is 0
     screening_ids: Literal["fixed", "ucs"] = "fixed"
     # "position" keeps a slip of the released "ucs": the bank is tested and written at the id's place among the compared
     # ids, and read at the id
     ucs_rows: Literal["position", "id"] = "position"
-    # learnable factor on the NCM's logits
-    ncm_scale: float = bounded(10.0, 0, above=True)
-    # first weights of KIM, classifiers and scalars
-    head_init: Literal["default", "kaiming"] = "default"
+    ncm_scale: float = bounded(10.0, 0, above=True)  # learnable factor on the NCM's logits
+    head_init: Literal["default", "kaiming"] = "default"  # first weights of KIM, classifiers and scalars
     # when features of earlier stages are kept by the photo's content; "always" pays if photos are not augmented (ours)
     cache: Literal["test", "always", "never"] = "test"
     cache_mb: int = bounded(256, 0)

@@ -12,7 +12,7 @@ from oshp_lite.models.base import Parsing
 from oshp_lite.models.dual import DualMetric, Logits
 from oshp_lite.models.encoders import build_encoder
 from oshp_lite.models.encoders.xception import SeparableUnit
-from oshp_lite.models.modules.layers import conv_bn_relu, resize
+from oshp_lite.models.modules.layers import conv_bn, resize
 from oshp_lite.models.modules.metric import AttentionGuidance, NearestPrototype, ScalarAffine
 from oshp_lite.models.modules.prototypes import PrototypeBank
 from oshp_lite.models.popnet_config import POPNetConfig
@@ -30,7 +30,7 @@ class KnowledgeInfusion(nn.Module):
         if kind == "separable":
             self.units = nn.Sequential(*(SeparableUnit(i, width, relu=True) for i in (2 * width, width)))
         else:
-            self.units = nn.Sequential(conv_bn_relu(2 * width, width, kernel=1), conv_bn_relu(width, width))
+            self.units = nn.Sequential(conv_bn(2 * width, width, kernel=1, relu=True), conv_bn(width, width, relu=True))
 
     def forward(self, previous: Tensor, own: Tensor) -> Tensor:
         """Infuse; earlier features of another size are resampled to the stage's own."""

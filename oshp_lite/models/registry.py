@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oshp_lite.errors import UserError
 
@@ -15,26 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method of the registry.
+    """A method of the registry."""
 
-    name       what configurations call it
-    label      what tables call it
-    module     the module below `oshp_lite.models` that holds it
-    cls        its class there, a OneShotModel
-    trainable  False for methods whose weights are those they start with
-    needs      what it needs beside the package with some or all of its options, in words; "" for nothing
-    ways       the kinds of episodes it parses: "k" and "1"
-    one_shot   False for the plain segmenter, which answers with the classes it was trained on
-    """
-
-    name: str
-    label: str
-    module: str
-    cls: str
-    trainable: bool = True
-    needs: str = ""
-    ways: tuple[str, ...] = ("k", "1")
-    one_shot: bool = True
+    name: str  # what configurations call it
+    label: str  # what tables call it
+    module: str  # the module below `oshp_lite.models` that holds it
+    cls: str  # its class there, a OneShotModel
+    trainable: bool = True  # False for methods whose weights are those they start with
+    needs: str = ""  # what it needs beside the package with some or all of its options, in words
+    ways: tuple[str, ...] = ("k", "1")  # the kinds of episodes it parses
+    one_shot: bool = True  # False for the plain segmenter, which parses the classes it was trained on
 
     @property
     def path(self) -> str:
@@ -43,8 +33,7 @@ class MethodSpec:
 
     def load(self) -> type[OneShotModel]:
         """Import the module and return the class."""
-        found: type[OneShotModel] = getattr(import_module(self.path), self.cls)
-        return found
+        return cast("type[OneShotModel]", getattr(import_module(self.path), self.cls))
 
     def lacking(self, options: Mapping[str, Any]) -> str:
         """Why it cannot run here with these options ("needs ..."), or "" when it can; a look at files, no loading."""

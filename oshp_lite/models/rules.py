@@ -39,18 +39,16 @@ class Parsing:
 
 @dataclass(frozen=True)
 class MethodConfig(EncoderConfig):
-    """What every method's configuration has beside its encoder.
+    """What every method's configuration has beside its encoder."""
 
-    n_ids, way   raw ids of the label space, background included; "k" or "1"
-    unlabelled   what k-way training makes of pixels that are person in the coarse mask and background in the class
-                 mask, where novel garments hide: "background" (the papers), "ignore" (255), or "class": one more class
-                 behind the raw ids, which support and query share. Nothing but the coarse mask is used for it (ours)
-    absent_test  mask that says which ids the support shows: "resized" (stride 4, the released code's) or "full"
-    """
-
+    # raw ids of the label space, background included, and the kind of episodes
     n_ids: int = bounded(18, 2, 255)
     way: Literal["k", "1"] = "k"
+    # what k-way training makes of pixels that are person in the coarse mask and background in the class mask, where
+    # novel garments hide: background (the papers), 255, or one more class behind the raw ids, which support and query
+    # share (ours; nothing but the coarse mask is used for it)
     unlabelled: Literal["background", "ignore", "class"] = "background"
+    # mask that says which ids the support shows: at stride 4 (the released code's), or in full
     absent_test: Literal["resized", "full"] = "resized"
 
     @property
@@ -65,14 +63,10 @@ def mask_absent_logits(logits: Tensor, present: Tensor) -> Tensor:
 
 
 class EpisodeRules(nn.Module):
-    """How an episode's masks are read: the unlabelled pixels of the person, the ids shown, the target, the check.
-
-    For methods and for the stages of one. `config` says n_ids, way, `unlabelled` and `absent_test`.
-    """
+    """How an episode's masks are read, for methods and for the stages of one."""
 
     config: MethodConfig
-    resampling: ClassVar[Resampling] = "aligned"
-    """How logits are brought to the image's size."""
+    resampling: ClassVar[Resampling] = "aligned"  # how logits are brought to the image's size
     image_channels = 3
 
     @property

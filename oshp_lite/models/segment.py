@@ -48,20 +48,17 @@ class SegmentNet(OneShotModel):
         """Segment the query; `.fine` float [B,n_ids,H,W], `.coarse` float [B,2,H,W]. The support is not looked at."""
         batch = self.checked(batch)
         features = self.encoder(batch.query_image)
-        size = batch.query_image.shape[-2:]
-        return Parsing(
-            fine=resize(self.class_head(features), size), coarse=resize(self.foreground_head(features), size)
-        )
+        heads = (self.class_head, self.foreground_head)
+        fine, coarse = (resize(head(features), batch.query_image.shape[-2:]) for head in heads)
+        return Parsing(fine=fine, coarse=coarse)
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
         """Return `classes`, `foreground` (mean cross-entropies, 255 ignored) and their sum `total`, each float []."""
         if batch.query_mask is None or batch.query_foreground is None or parsing.coarse is None:
             raise ValueError("losses need query_mask and query_foreground in the episode")
-        terms = {
-            "classes": pixel_loss(parsing.fine, batch.query_mask),
-            "foreground": pixel_loss(parsing.coarse, batch.query_foreground),
-        }
-        return {**terms, "total": terms["classes"] + terms["foreground"]}
+        classes = pixel_loss(parsing.fine, batch.query_mask)
+        foreground = pixel_loss(parsing.coarse, batch.query_foreground)
+        return {"classes": classes, "foreground": foreground, "total": classes + foreground}
 
     def winning_classes(self, batch: Episode, options: PredictOptions) -> Tensor | None:
         """Which of all its ids may win: those of the support in k-way, every one in 1-way."""

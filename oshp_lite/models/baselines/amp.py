@@ -36,8 +36,7 @@ class AMPConfig(ContenderConfig):
     levels: Literal[1, 3] = 1
     # width of the first level, 0 for the shared map as it is, None for the encoder's width
     projection: int | None = bounded(None, 0)
-    # first value of the learned factors on the cosines
-    scale: float = bounded(20.0, 1e-6)
+    scale: float = bounded(20.0, 1e-6)  # first value of the learned factors on the cosines
     # the iterative imprinting pass on the query; ours in k-way: known parts' pixels stay out of it
     iterate: bool = False
 
@@ -54,15 +53,14 @@ class AMP(RowContender):
         new id c:       w_c = e_c / |e_c|,  e_c = mean of F_support over the pixels of c (nearest up-sampling)
         known id c:     w_c <- unit((1 - alpha) unit(w_c) + alpha unit(e_c)); the background too with `update_bg`
 
-    Source: AMP's code (proxies per level, alpha 0.25821, learnable scale from 20, background always updated, pseudo
-    label threshold 0.7 and alpha 0.1 of the iterative pass). Nothing is written: the rows are the same afterwards.
-    Ours: a linear 1x1 projection of the shared map is the first level (the original's fconv), and neither ReLU nor
-    dropout stands before the scorer; row and proxy are both brought to unit length before they are mixed, so that
-    alpha is the share it is meant to be; scores are up-sampled bilinearly; the learned scales are kept at test.
+    Source: AMP's code (alpha 0.25821, learnable scale from 20, background always updated, pseudo label threshold 0.7
+    and alpha 0.1 of the iterative pass). Nothing is written: the rows are the same afterwards. Ours: a linear 1x1
+    projection of the shared map is the first level (the original's fconv), without ReLU or dropout before the scorer;
+    row and proxy are both brought to unit length before they are mixed; scores are up-sampled bilinearly; the learned
+    scales are kept at test.
 
-    Where `restrict` of the prediction's options is open, k-way compares the ids that the support shows, and 1-way all
-    known rows, where known parts must not fall to the target for want of their own row. False is AMP's own evaluation:
-    all known rows compete (1-way: the target's row against the best of all others).
+    By default k-way compares the ids that the support shows, 1-way all known rows. `restrict` False is AMP's own
+    evaluation: all known rows compete (1-way: the target's row against the best of all others).
     """
 
     Config = AMPConfig
@@ -99,8 +97,8 @@ class AMP(RowContender):
 
     def adapted(self, batch: Episode, *, restrict: bool | None = None) -> Tensor:
         """Imprint or move rows by each support, then score its query; float [B,n_logits,h,w]."""
-        config, target = self.config, batch.class_ids if self.way == "1" else None
-        mask = batch.support_mask
+        config, mask = self.config, batch.support_mask
+        target = batch.class_ids if self.way == "1" else None
         if target is not None:
             mask = torch.where(mask == 1, target[:, None, None], mask)
         of_id = members(mask, self.n_ids)
@@ -111,8 +109,8 @@ class AMP(RowContender):
         moved = shown & known
         moved[:, 0] &= config.update_bg
         rows = self.imprinted(rows, support, of_id, moved, shown & ~known, config.alpha)
-        open_rows = shown if self._restricted(restrict) else shown | known
-        open_rows = open_rows | (torch.arange(self.n_ids, device=mask.device) == 0)
+        open_rows = shown.clone() if self._restricted(restrict) else shown | known
+        open_rows[:, 0] = True
         if config.iterate:
             rows = self.iterated(rows, query, shown & ~known, open_rows)
         logits = mask_absent_logits(self.score(query, rows), open_rows)
@@ -147,14 +145,11 @@ class AMP(RowContender):
         parsed = likely.argmax(1)
         sure = members(parsed, self.n_ids) & (likely > 0.7) & new[..., None, None]
         known_part = (~new).gather(1, parsed.flatten(1)).view_as(parsed) & (parsed != 0)
-        scene = ~sure.any(1) & ~known_part
-        sure[:, 0] = scene
-        rows = self.imprinted(rows, query, sure, sure.any(2).any(2), torch.zeros_like(new), 0.1)
-        everywhere = torch.zeros_like(sure)
-        everywhere[:, 0] = True
-        first = torch.zeros_like(new)
-        first[:, 0] = True
-        return self.imprinted(rows, query, everywhere, first, torch.zeros_like(new), 0.1)
+        sure[:, 0] = ~sure.any(1) & ~known_part
+        none = torch.zeros_like(new)
+        rows = self.imprinted(rows, query, sure, sure.any(2).any(2), none, 0.1)
+        scene = (torch.arange(self.n_ids, device=new.device) == 0).expand_as(new)
+        return self.imprinted(rows, query, scene[..., None, None].expand_as(sure), scene, none, 0.1)
 
     def parse_at_test(self, batch: Episode, options: PredictOptions) -> Parsing:
         """The forward pass of a prediction, over the rows that may win."""

@@ -22,10 +22,9 @@ from oshp_lite.models.rules import ABSENT, mask_absent_logits
 
 
 def upsampling_matrix(cells: int, full: int, mode: Resampling, like: Tensor) -> Tensor:
-    """The matrix A float [full,cells] of 1-D up-sampling, in the dtype and on the device of `like`.
+    """The matrix float [full,cells] of 1-D up-sampling (modes of `resize`), in the dtype and on the device of `like`.
 
-    "bilinear" is torch's linear interpolation with align_corners False, "aligned" with True, "nearest" the legacy
-    nearest neighbour. Read off torch itself by resampling the unit vectors, so that the two agree exactly.
+    Read off torch itself by resampling the unit vectors, so that the two agree exactly.
     """
     unit = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
     kind: dict[str, Any] = {"mode": "linear", "align_corners": mode == "aligned"}
@@ -133,10 +132,8 @@ class Contender(OneShotModel):
 class AlignedConfig(ContenderConfig):
     """Configuration of a contender with prototype alignment."""
 
-    # factor on the cosines
-    scale: float = bounded(20.0, 1e-6)
-    # weight of the alignment term
-    par_weight: float = bounded(1.0, 0)
+    scale: float = bounded(20.0, 1e-6)  # factor on the cosines
+    par_weight: float = bounded(1.0, 0)  # weight of the alignment term
     # width of a linear 1x1 layer behind the encoder, 0 for none, None for the encoder's own. Ours: PANet ends its
     # backbone without a ReLU on purpose, and the shared encoder ends with one, where cosines crowd together
     projection: int | None = bounded(None, 0)
@@ -175,22 +172,17 @@ def two_way_loss(lead: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
 class RowContender(Contender):
     """Base of fine-tuning and AMP: cross-entropy over the rows on both photos of an episode, adaptation at test.
 
-    k-way: plain supervised cross-entropy of each photo against its own mask; novel pixels are background by protocol,
-    and ids are not restricted to what the other photo shows. 1-way training sees one class of a photo at a time, so
-    the same rows learn from what such a mask says: "c" on its pixels (-log p_c), "not c" elsewhere (-log(1 - p_c)).
-    Background is never asked for and so never pushed down; it takes what no class claims. Ours, for the sources have
-    ordinary labels.
-
-    `seen` bool [n_rows] records which ids training has met: only these rows take part in the softmax, so a novel id
-    has no row until a support shows it.
+    k-way: plain supervised cross-entropy of each photo against its own mask; ids are not restricted to what the other
+    photo shows. 1-way (ours): the same rows learn "c" on a mask's pixels (-log p_c) and "not c" elsewhere
+    (-log(1 - p_c)); background is never a target and so never pushed down, it takes what no class claims.
+    `seen` bool [n_rows] records which ids training has met: only these rows take part in the softmax.
     """
 
     seen: Tensor
 
     def build(self) -> None:
         """Make the encoder and the rows."""
-        extra = self.way == "k" and self.config.unlabelled == "class"
-        self.n_rows = self.n_ids + int(extra)
+        self.n_rows = self.n_ids + int(self.way == "k" and self.config.unlabelled == "class")
         super().build()
         self.register_buffer("seen", torch.zeros(self.n_rows, dtype=torch.bool))
         self.seen[0] = True
@@ -200,10 +192,7 @@ class RowContender(Contender):
         raise NotImplementedError
 
     def adapted(self, batch: Episode, *, restrict: bool | None = None) -> Tensor:
-        """Adapt to each support and score its query: float [B,n_logits,h,w]; writes nothing.
-
-        `restrict` as in PredictOptions.
-        """
+        """Adapt to each support and score its query: float [B,n_logits,h,w]; `restrict` as in PredictOptions."""
         raise NotImplementedError
 
     def forward(self, batch: Episode, *, progress: float | None = None, restrict: bool | None = None) -> Parsing:

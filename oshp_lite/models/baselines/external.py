@@ -1,9 +1,8 @@
 """Models from elsewhere, through `transformers`: loaded lazily, from this machine only, never part of our weights.
 
-The Segment Anything model is what PerSAM needs. `transformers` documents two inputs for PerSAM, `attention_similarity`
-and `target_embedding`, but releases since 4.57 add the former before the one softmax of an attention (PerSAM adds it
-after a first softmax and takes a second one), and none adds the latter to the query of the final attention. Both are
-corrected here, without touching the package.
+`transformers` documents two inputs for PerSAM, but releases since 4.57 add `attention_similarity` before the one
+softmax of an attention (PerSAM adds it after a first softmax and takes a second one), and none adds `target_embedding`
+to the query of the final attention. Both are corrected here, without touching the package.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from torch import Tensor, nn
 from oshp_lite.errors import UserError
 from oshp_lite.models.modules.feature_cache import Recent, digest
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of RGB in [0,1], as DINO and SAM models want them."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of RGB in [0,1], for DINO and SAM
 
 
 def transformers(who: str) -> ModuleType:
@@ -80,8 +78,7 @@ def standard_rgb(image: Tensor, channels: str) -> Tensor:
     return (rgb - mean) / std
 
 
-HUB_NAME = "facebook/sam-vit-huge"
-"""The model the papers' comparison used (ViT-H)."""
+HUB_NAME = "facebook/sam-vit-huge"  # the model the papers' comparison used
 VARIABLE = "OSHP_SAM_WEIGHTS"
 HOW = (
     f"pip install 'oshp-lite[sam]', then set {VARIABLE} to a folder with the files of {HUB_NAME} "
@@ -225,9 +222,9 @@ class Sam:
     ) -> tuple[Tensor, Tensor]:
         """Prompt the decoder for P masks of one image: low-resolution logits float [P,M,4g,4g], predicted IoU [P,M].
 
-        embedding [1,C,g,g]; points float [P,N,2] (x, y in the square), labels int64 [P,N]; boxes float [P,4];
-        masks float [P,1,4g,4g] logits of an earlier pass; M is 3 with `several`, else 1. guidance float [P,g*g]
-        and target float [P,C] are PerSAM's; None leaves SAM as it is.
+        embedding [1,C,g,g]; points float [P,N,2] (x, y in the square), labels int64 [P,N]; boxes float [P,4]; masks
+        float [P,1,4g,4g] logits of an earlier pass; M is 3 with `several`, else 1. guidance float [P,g*g] and target
+        float [P,C] are PerSAM's.
         """
         semantic = None if target is None else target.to(embedding.dtype)[:, None, None].clone()
         with target_in_final_attention(self.model, semantic):

@@ -42,14 +42,10 @@ class FineTuningConfig(ContenderConfig):
 class FineTuning(RowContender):
     """A convolutional classifier; its last layers learn on from the support photo alone, anew for every episode.
 
-    Pre-training: cross-entropy over background and base classes on both photos (see RowContender). At test: the
-    encoder is frozen, the head's two 3x3 convolutions and a fresh 1x1 layer with a row for background and for each id
-    the support shows take `steps` steps of SGD on the support's full-size cross-entropy (BatchNorm in evaluation
-    mode), then the query is parsed. All of it happens on copies.
-
-    EOP-Net's journal says: pre-train on the training photos, fine-tune the last two convolutions and the classifier
-    for a few iterations. It tunes on the whole support set of the test phase; here each episode has its own support
-    photo and nothing else, which is what one-shot means.
+    At test the encoder is frozen; copies of the head's two 3x3 convolutions and a fresh 1x1 layer, with a row for
+    background and for each id the support shows, take `steps` steps of SGD on the support's full-size cross-entropy
+    (BatchNorm in evaluation mode). EOP-Net's journal tunes the same layers on the whole support set of the test phase;
+    here each episode has its own support photo and nothing else, which is what one-shot means.
     """
 
     Config = FineTuningConfig
@@ -75,8 +71,7 @@ class FineTuning(RowContender):
 
     def row_logits(self, image: Tensor) -> Tensor:
         """Score every row; see RowContender."""
-        own = {"first": self.first.weight, "second": self.second.weight}
-        return cast(Tensor, self.classifier(self.trunk(self.encoder(image), own)))
+        return cast(Tensor, self.classifier(self.trunk(self.encoder(image), self.convolutions)))
 
     def adapted(self, batch: Episode, *, restrict: bool | None = None) -> Tensor:
         """Fine-tune on each support, one by one, and score its query; float [B,n_logits,h,w]."""
@@ -113,7 +108,7 @@ class FineTuning(RowContender):
         `second` (the convolutions), `rows` float [1+K,D,1,1] and `bias` float [1+K]. Needs gradients switched on.
         """
         ids = [0, *(int(i) for i in mask.unique() if 0 < i < self.n_ids)] if target is None else [0, 1]
-        weights = {"first": self.first.weight.detach().clone(), "second": self.second.weight.detach().clone()}
+        weights = {name: weight.detach().clone() for name, weight in self.convolutions.items()}
         weights |= self.fresh_rows(support, mask, ids, target)
         if not bool((mask != IGNORE).any()):
             return ids, weights
@@ -135,6 +130,11 @@ class FineTuning(RowContender):
                     weights[name] = value.detach() - self.config.lr * speed[name]
         return ids, {name: value.detach() for name, value in weights.items()}
 
+    @property
+    def convolutions(self) -> _Weights:
+        """Weights of the two 3x3 convolutions."""
+        return {"first": self.first.weight, "second": self.second.weight}
+
     @torch.no_grad()
     def fresh_rows(self, support: Tensor, mask: Tensor, ids: list[int], target: int | None) -> _Weights:
         """The new 1x1 layer: rows of background and known ids copied, those of new ids imprinted or drawn."""
@@ -148,9 +148,8 @@ class FineTuning(RowContender):
             base = self.seen.clone()
             base[0] = bool(base.sum() == 1)  # without any base class the background row sets the length
             if self.config.novel_rows == "imprint":
-                own = {"first": self.first.weight, "second": self.second.weight}
                 masks = members(mask[None], self.n_ids)[:, ids]
-                means = pool(self.trunk(support, own), masks, self.resampling)[0]
+                means = pool(self.trunk(support, self.convolutions), masks, self.resampling)[0]
                 length = rows[base].flatten(1).norm(dim=1).mean()
                 made = F.normalize(means, dim=1, eps=1e-8) * length
             else:

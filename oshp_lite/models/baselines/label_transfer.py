@@ -89,8 +89,7 @@ class LabelTransferConfig(ContenderConfig):
     # support cells that vote for a query cell, and the temperature of their votes' weights
     top_k: int = bounded(5, 1)
     temperature: float = bounded(0.05, 1e-6)
-    # subtract the mean feature of both images' cells first
-    centre: bool = True
+    centre: bool = True  # subtract the mean feature of both images' cells first
     # longer side at which a DINO model sees an image, and the channel order of the loader's images
     source_size: int = bounded(448, 14)
     channels: Literal["rgb", "bgr"] = "rgb"

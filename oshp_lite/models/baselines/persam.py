@@ -101,10 +101,8 @@ class PerSAMConfig(ContenderConfig):
     # True mixes SAM's three masks with weights fitted to the support's mask (f_steps of AdamW)
     persam_f: bool = False
     f_steps: int = bounded(1000, 1)
-    # image embeddings to remember
-    cache: int = bounded(64, 0)
-    # channel order of the loader's images
-    channels: Literal["rgb", "bgr"] = "rgb"
+    cache: int = bounded(64, 0)  # image embeddings to remember
+    channels: Literal["rgb", "bgr"] = "rgb"  # channel order of the loader's images
 
 
 class PerSAM(Contender):

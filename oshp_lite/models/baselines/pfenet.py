@@ -30,9 +30,7 @@ from oshp_lite.models.baselines.common import (
 )
 from oshp_lite.models.modules.layers import resize
 
-RATIOS = (1.0, 0.5, 0.25, 0.125)
-"""Bins of the enrichment module as shares of the map, fine to coarse (60, 30, 15, 8 of 60 in the original)."""
-
+RATIOS = (1.0, 0.5, 0.25, 0.125)  # bins as shares of the map, fine to coarse (60, 30, 15, 8 of 60 in the original)
 _AT_ONCE = 48  # class maps that go through the enrichment module together at test; bounds its memory
 
 
@@ -115,8 +113,7 @@ class Enrichment(nn.Module):
     def forward(self, query: Tensor, vectors: Tensor, prior: Tensor, sample: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Enrich and classify; see the class for shapes."""
         size = query.shape[-2:]
-        maps: list[Tensor] = []
-        scored: list[Tensor] = []
+        maps, scored = list[Tensor](), list[Tensor]()
         for scale, bin_size in enumerate(bins_of(size, self.ratios)):
             pooled = F.adaptive_avg_pool2d(query, bin_size)
             small = resize(prior[:, None].to(query.dtype), bin_size)
@@ -133,30 +130,23 @@ class Enrichment(nn.Module):
 
 @dataclass(frozen=True)
 class PFENetConfig(ContenderConfig):
-    """Configuration of PFENet.
-
-    reduce            width of the reduced features; None: 32 under the variant lite, else the paper's 256
-    ratios            bins of the enrichment module as shares of the map, at most 1 each
-    aux_weight        weight of the mean of the scales' losses (1)
-    dropout           of whole channels of the reduced features (0.5)
-    classes_per_step  classes drawn per sample in k-way training; 0 takes all the support shows (ours)
-    balance           p of the losses' weight (background / foreground)^p on a class's pixels, per map; 0 is the paper's
-                      plain mean, 1 counts both sides alike (ours, for short trainings and small parts)
-    kway_rule         "softmax": the class with the largest foreground probability, background where none passes 1/2;
-                      "mean": background is the mean of the classes' background logits (EOP-Net, Eq. 6)
-    freeze_encoder    False trains the encoder too
-    """
+    """Configuration of PFENet."""
 
     name: ClassVar[str] = "pfenet"
 
+    # width of the reduced features; None: 32 under the variant lite, else the paper's 256
     reduce: int | None = bounded(None, 1)
-    ratios: tuple[float, ...] = bounded(RATIOS, 0, 1, above=True)
-    aux_weight: float = bounded(1.0, 0)
-    dropout: float = bounded(0.5, 0, 0.99)
-    classes_per_step: int = bounded(2, 0)
+    ratios: tuple[float, ...] = bounded(RATIOS, 0, 1, above=True)  # bins of the enrichment module as shares of the map
+    aux_weight: float = bounded(1.0, 0)  # of the mean of the scales' losses
+    dropout: float = bounded(0.5, 0, 0.99)  # of whole channels of the reduced features
+    classes_per_step: int = bounded(2, 0)  # drawn per sample in k-way training; 0 takes all the support shows (ours)
+    # p of the losses' weight (background / foreground)^p on a class's pixels, per map; 0 is the paper's plain mean, 1
+    # counts both sides alike (ours, for short trainings and small parts)
     balance: float = bounded(0.0, 0, 1)
+    # "softmax": the class with the largest foreground probability, background where none passes 1/2; "mean": background
+    # is the mean of the classes' background logits (EOP-Net, Eq. 6)
     kway_rule: Literal["softmax", "mean"] = "softmax"
-    freeze_encoder: bool = True
+    freeze_encoder: bool = True  # the paper's; False trains the encoder too
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,19 +187,13 @@ class PFENet(Contender):
         if not self.training or self.way == "1" or count == 0:
             return shown
         draws = torch.rand(shown.shape, device=shown.device).masked_fill(~shown, 2.0)
-        draws[:, 0] = 2.0
-        rank = draws.argsort(1).argsort(1)
-        drawn = shown & (rank < count)
-        drawn[:, 0] = True
-        return drawn
+        draws[:, 0] = -1.0
+        return shown & (draws.argsort(1).argsort(1) <= count)
 
     def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
         """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, masked but for the drawn ids."""
         batch = self.checked(batch)
-        if self.config.freeze_encoder:
-            with torch.no_grad():
-                query, support = self.encode(batch)
-        else:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
             query, support = self.encode(batch)
         drawn = self._drawn(self.support_classes(batch))
         sample, channel = shown_pairs(drawn)
@@ -221,29 +205,20 @@ class PFENet(Contender):
         weights = masks / (masks.sum((1, 2), keepdim=True) + 0.0005)
         spots = spread(weights, sample, channel, drawn, 0.0)
         vectors = torch.einsum("bkhw,bdhw->bkd", spots, around)[sample, channel]
-        final, scales = self._enriched(middle, vectors, prior, sample)
-        logits = self._joined(final, sample, channel, drawn)
-        extras = {"final": final, "sample": sample, "channel": channel} if self.training else {}
-        extras |= {f"scale{i}": logits for i, logits in enumerate(scales)} if self.training else {}
-        return self.parsing(logits, batch, present=drawn, **extras)
-
-    def _enriched(self, middle: Tensor, vectors: Tensor, prior: Tensor, sample: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if self.training or len(sample) <= _AT_ONCE:
-            return self.enrichment(middle, vectors, prior, sample)
-        parts = [
-            self.enrichment(middle, *few)[0]
-            for few in zip(*(x.split(_AT_ONCE) for x in (vectors, prior, sample)), strict=True)
-        ]
-        return torch.cat(parts), []
-
-    def _joined(self, final: Tensor, sample: Tensor, channel: Tensor, drawn: Tensor) -> Tensor:
-        """Logits float [B,rows,h,w] from two-class logits float [N,2,h,w]."""
+        extras = {}
+        if self.training:
+            final, scales = self.enrichment(middle, vectors, prior, sample)
+            extras = {"final": final, "sample": sample, "channel": channel}
+            extras |= {f"scale{i}": logits for i, logits in enumerate(scales)}
+        else:
+            groups = zip(*(x.split(_AT_ONCE) for x in (vectors, prior, sample)), strict=True)
+            final = torch.cat([self.enrichment(middle, *group)[0] for group in groups])
         if self.config.kway_rule == "mean":
             background, own = mean_of_pairs(final[:, 0], sample, len(drawn)), final[:, 1]
         else:
             background, own = final.new_zeros(len(drawn), *final.shape[-2:]), final[:, 1] - final[:, 0]
-        logits = spread(own, sample, channel, drawn)
-        return torch.cat([background[:, None], logits[:, 1:]], 1)
+        logits = torch.cat([background[:, None], spread(own, sample, channel, drawn)[:, 1:]], 1)
+        return self.parsing(logits, batch, present=drawn, **extras)
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:
         """Return `ce` (final), `aux` (mean over the scales) and `total` = ce + aux_weight aux, each float [].
@@ -258,9 +233,8 @@ class PFENet(Contender):
         target = self.target(batch)[sample]
         label = torch.where(target == IGNORE, IGNORE, (target == channel[:, None, None]).long())
         ce = two_class_loss(parsing.extras["final"], label, self.config.balance)
-        scored = [value for name, value in parsing.extras.items() if name.startswith("scale")]
-        scales = [two_class_loss(value, label, self.config.balance) for value in scored]
-        aux = torch.stack(scales).mean()
+        scales = [value for name, value in parsing.extras.items() if name.startswith("scale")]
+        aux = torch.stack([two_class_loss(value, label, self.config.balance) for value in scales]).mean()
         return {"ce": ce, "aux": aux, "total": ce + self.config.aux_weight * aux}
 
 

@@ -32,27 +32,19 @@ from oshp_lite.models.modules.metric import cosine_maps
 from oshp_lite.models.modules.prototypes import shrink_mask
 from oshp_lite.models.rules import mask_absent_logits
 
-FEW = 10
-"""A class with at most this many grid cells is sampled at mask resolution instead."""
-
+FEW = 10  # a class with at most this many grid cells is sampled at mask resolution instead
 _PADDED = 1 << 22  # entries of one padded group of sets; bounds the memory of k-means
 
 
 @dataclass(frozen=True)
 class PixelSets:
-    """The pixels that stand for each class of each sample, as positions in an image's feature map.
+    """The pixels that stand for each class of each sample, as positions in an image's feature map."""
 
-    sample, channel  int64 [P]: whose set it is
-    owner            int64 [N] ascending: the set of each pixel
-    cell             int64 [N,4]: the four cells around it, as y * w + x
-    weight           float [N,4]: their bilinear weights (aligned corners), sum 1
-    """
-
-    sample: Tensor
+    sample: Tensor  # int64 [P]: whose set it is, with its channel
     channel: Tensor
-    owner: Tensor
-    cell: Tensor
-    weight: Tensor
+    owner: Tensor  # int64 [N] ascending: the set of each pixel
+    cell: Tensor  # int64 [N,4]: the four cells around it, as y * w + x
+    weight: Tensor  # float [N,4]: their bilinear weights (aligned corners), sum 1
 
     @property
     def sizes(self) -> Tensor:
@@ -160,17 +152,15 @@ def _nearest(points: Tensor, centres: Tensor) -> Tensor:
 
 def _groups(sizes: Tensor, depth: int) -> list[Tensor]:
     """Put sets of like size together so that padding them to one length stays small and bounded."""
-    order = sizes.argsort(descending=True)
-    groups, start = [], 0
-    ranked = sizes[order].tolist()
-    while start < len(ranked):
-        fits = max(1, _PADDED // (ranked[start] * depth))
-        end = start + 1
-        while end < min(len(ranked), start + fits) and 2 * ranked[end] >= ranked[start]:
-            end += 1
-        groups.append(order[start:end])
-        start = end
-    return groups
+    groups: list[list[int]] = []
+    counts, largest = sizes.tolist(), 0
+    for index in sizes.argsort(descending=True).tolist():
+        if groups and 2 * counts[index] >= largest and (len(groups[-1]) + 1) * largest * depth <= _PADDED:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            largest = counts[index]
+    return [torch.tensor(group, device=sizes.device) for group in groups]
 
 
 def part_prototypes(
@@ -218,12 +208,9 @@ class PPNetConfig(AlignedConfig):
 
     name: ClassVar[str] = "ppnet"
 
-    # clusters of every class and of the background
-    parts: int = bounded(5, 1, 64)
-    # of k-means
-    iterations: int = bounded(10, 0, 100)
-    # lambda of the global prototype added to every part
-    global_weight: float = bounded(0.8, 0)
+    parts: int = bounded(5, 1, 64)  # clusters of every class and of the background
+    iterations: int = bounded(10, 0, 100)  # of k-means
+    global_weight: float = bounded(0.8, 0)  # lambda of the global prototype added to every part
     # the paper's refined grids and its rule for small classes, or every mask pixel
     sampling: Literal["grid", "mask"] = "grid"
 

@@ -26,19 +26,17 @@ from oshp_lite.models.modules.metric import cosine_maps
 
 @dataclass(frozen=True)
 class SGOneConfig(ContenderConfig):
-    """Configuration of SG-One.
-
-    guidance_width, side_width  of the two layers; 0: 64 in the lite variant, else the original's 512 and 128
-    exit_padding  1 is the original's quirk, a border of pure bias around the scores that shrinks them slightly
-    combine       at test in k-way: "eq6", or "binary", the original's multi-class rule: background where every class's
-                  own two-way scores say background, else the class with the highest foreground probability
-    """
+    """Configuration of SG-One."""
 
     name: ClassVar[str] = "sgone"
 
+    # of the two layers; 0: 64 in the lite variant, else the original's 512 and 128
     guidance_width: int = bounded(0, 0)
     side_width: int = bounded(0, 0)
+    # 1 is the original's quirk, a border of pure bias around the scores that shrinks them slightly
     exit_padding: Literal[0, 1] = 0
+    # at test in k-way; "binary" is the original's multi-class rule: background where every class's own two-way scores
+    # say background, else the class with the highest foreground probability
     combine: Literal["eq6", "binary"] = "eq6"
 
 

@@ -21,15 +21,7 @@ MOVED = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What an encoder is built from; the plain constructor is the `official` preset.
-
-    encoder        "xception" (the papers') or "lite" (ours, for CPUs)
-    width          channels of the lite encoder's features; the Xception encoder has 256
-    feature_level  depth of the Xception embedding, see XceptionEncoder
-    all_branches   hold the unused parts of the Xception encoder too
-    lite_channels  the lite encoder's at strides 2, 4, 8 and 16
-    lite_depth     its residual blocks at stride 16
-    """
+    """What an encoder is built from; the plain constructor is the `official` preset."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "official": {},
@@ -41,10 +33,12 @@ class EncoderConfig:
     variant: ClassVar[str] = "official"
     """The preset when none is named."""
 
-    encoder: Literal["xception", "lite"] = "xception"
-    width: int = bounded(256, 1)
+    encoder: Literal["xception", "lite"] = "xception"  # the papers', or ours for CPUs
+    width: int = bounded(256, 1)  # channels of the lite encoder's features; the Xception encoder has 256
+    # depth of the Xception embedding, and whether its unused parts are held too, see XceptionEncoder
     feature_level: FeatureLevel = "mid"
     all_branches: bool = True
+    # of the lite encoder at strides 2, 4, 8 and 16, and its residual blocks at stride 16
     lite_channels: tuple[int, int, int, int] = bounded((24, 48, 96, 144), 1)
     lite_depth: int = bounded(2, 1)
 
@@ -57,12 +51,11 @@ class EncoderConfig:
         variant = cls.variant if variant is None else variant
         if variant not in cls.PRESETS:
             raise UserError(f"unknown model variant {variant!r}; choose one of: {', '.join(cls.PRESETS)}")
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(changes) - set(known))
-        if unknown and unknown[0] in MOVED:
-            raise UserError(f"{unknown[0]} is no option of a method; set {MOVED[unknown[0]]}")
-        if unknown:
-            raise UserError(f"method {cls.name} has no option {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        known = sorted(field.name for field in fields(cls))
+        for unknown in sorted(set(changes) - set(known)):
+            if unknown in MOVED:
+                raise UserError(f"{unknown} is no option of a method; set {MOVED[unknown]}")
+            raise UserError(f"method {cls.name} has no option {unknown!r}; known: {', '.join(known)}")
         return cls(**{**cls.PRESETS[variant], **changes})
 
     @classmethod

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oshp_lite.models.modules.layers import conv_bn, conv_bn_relu, resize
+from oshp_lite.models.modules.layers import conv_bn, resize
 
 
 class ResidualBlock(nn.Module):
@@ -15,14 +16,12 @@ class ResidualBlock(nn.Module):
     float [B,C,H,W] -> [B,C',ceil(H/stride),ceil(W/stride)].
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.first = conv_bn_relu(in_channels, out_channels, stride=stride, dilation=dilation)
-        self.second = conv_bn(out_channels, out_channels, dilation=dilation)
+        self.first = conv_bn(in_channels, out_channels, stride=stride, relu=True)
+        self.second = conv_bn(out_channels, out_channels)
         same = in_channels == out_channels and stride == 1
-        self.shortcut: nn.Module = (
-            nn.Identity() if same else conv_bn(in_channels, out_channels, kernel=1, stride=stride)
-        )
+        self.shortcut = nn.Identity() if same else conv_bn(in_channels, out_channels, kernel=1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return relu(f(x) + shortcut(x))."""
@@ -38,7 +37,7 @@ class Context(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.pooled = nn.Conv2d(channels, channels, 1)
-        self.wide = conv_bn_relu(channels, channels, dilation=2)
+        self.wide = conv_bn(channels, channels, dilation=2, relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus its wide-field and whole-image views."""
@@ -59,7 +58,7 @@ class LiteEncoder(nn.Module):
         super().__init__()
         c2, c4, c8, c16 = channels
         self.out_channels = width
-        self.stem = conv_bn_relu(3, c2, stride=2)
+        self.stem = conv_bn(3, c2, stride=2, relu=True)
         self.stage4 = nn.Sequential(ResidualBlock(c2, c4, stride=2))
         self.stage8 = nn.Sequential(ResidualBlock(c4, c8, stride=2), ResidualBlock(c8, c8))
         deeper = [ResidualBlock(c16, c16) for _ in range(depth - 1)]
@@ -67,18 +66,15 @@ class LiteEncoder(nn.Module):
         self.context = Context(c16)
         self.lateral8 = conv_bn(c8, c8, kernel=1)
         self.from16 = conv_bn(c16, c8, kernel=1)
-        self.decode8 = conv_bn_relu(c8, c8)
+        self.decode8 = conv_bn(c8, c8, relu=True)
         self.lateral4 = conv_bn(c4, width, kernel=1)
         self.from8 = conv_bn(c8, width, kernel=1)
-        self.decode4 = nn.Sequential(conv_bn_relu(width, width), conv_bn_relu(width, width))
+        self.decode4 = nn.Sequential(*(conv_bn(width, width, relu=True) for _ in range(2)))
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode an image batch; see the class for shapes."""
         at4 = self.stage4(self.stem(image))
         at8 = self.stage8(at4)
         at16 = self.context(self.stage16(at8))
-        up8 = F.relu(self.lateral8(at8) + resize(self.from16(at16), at8.shape[-2:]))
-        up8 = self.decode8(up8)
-        up4 = F.relu(self.lateral4(at4) + resize(self.from8(up8), at4.shape[-2:]))
-        features: torch.Tensor = self.decode4(up4)
-        return features
+        up8 = self.decode8(F.relu(self.lateral8(at8) + resize(self.from16(at16), at8.shape[-2:])))
+        return cast(Tensor, self.decode4(F.relu(self.lateral4(at4) + resize(self.from8(up8), at4.shape[-2:]))))

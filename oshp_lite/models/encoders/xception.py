@@ -29,21 +29,16 @@ class SeparableUnit(nn.Module):
         self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, relu: bool = False
     ) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(
-            in_channels, in_channels, 3, stride, dilation, dilation, groups=in_channels, bias=False
-        )
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, dilation, dilation, in_channels, bias=False)
         self.depthwise_bn = BatchNorm(in_channels)
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.pointwise_bn = BatchNorm(out_channels)
-        self.relu = relu
+        self.activation = nn.ReLU() if relu else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit."""
-        x = self.depthwise_bn(self.depthwise(x))
-        if self.relu:
-            x = F.relu(x)
-        x = self.pointwise_bn(self.pointwise(x))
-        return F.relu(x) if self.relu else x
+        x = self.activation(self.depthwise_bn(self.depthwise(x)))
+        return self.activation(self.pointwise_bn(self.pointwise(x)))
 
 
 class Block(nn.Module):
@@ -61,13 +56,8 @@ class Block(nn.Module):
         self.rectify = rectify
         self.skip = nn.Conv2d(first, last, 1, stride, bias=False) if projected else None
         self.skip_bn = BatchNorm(last) if projected else None
-        self.units = nn.ModuleList(
-            [
-                SeparableUnit(first, second),
-                SeparableUnit(second, third),
-                SeparableUnit(third, last, stride=stride),
-            ]
-        )
+        units = SeparableUnit(first, second), SeparableUnit(second, third), SeparableUnit(third, last, stride=stride)
+        self.units = nn.ModuleList(units)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the block's output and the second unit's output (the low-level tap of block 2)."""
@@ -93,9 +83,8 @@ class XceptionBackbone(nn.Module):
         for number in range(4, 20):
             self.add_module(f"block{number}", Block((728, 728, 728, 728), projected=False))
         self.block20 = Block((728, 728, 1024, 1024))
-        self.conv3 = SeparableUnit(1024, 1536, dilation=2, relu=True)
-        self.conv4 = SeparableUnit(1536, 1536, dilation=2, relu=True)
-        self.conv5 = SeparableUnit(1536, 2048, dilation=2, relu=True)
+        for number, channels, width in ((3, 1024, 1536), (4, 1536, 1536), (5, 1536, 2048)):
+            self.add_module(f"conv{number}", SeparableUnit(channels, width, dilation=2, relu=True))
 
     def forward(self, image: Tensor, *, to_block20: bool = False) -> tuple[Tensor, Tensor]:
         """Return [B,2048,ceil(H/16),ceil(W/16)] (1024 channels with `to_block20`) and the tap [B,256,ceil(H/4),..]."""
@@ -108,7 +97,8 @@ class XceptionBackbone(nn.Module):
             x, _ = self.get_submodule(f"block{number}")(x)
         x, _ = self.block20(x)
         if not to_block20:
-            x = self.conv5(self.conv4(self.conv3(x)))
+            for number in (3, 4, 5):
+                x = self.get_submodule(f"conv{number}")(x)
         return x, tap
 
 
@@ -131,53 +121,44 @@ class XceptionEncoder(nn.Module):
         self.feature_level: FeatureLevel = feature_level
         self.backbone = XceptionBackbone()
         if all_branches or feature_level == "high":
-            self.aspp1 = nn.Conv2d(2048, _HIGH, 1, bias=False)
-            self.aspp1_bn = BatchNorm(_HIGH)
-            self.aspp2 = SeparableUnit(2048, _HIGH, dilation=6, relu=True)
-            self.aspp3 = SeparableUnit(2048, _HIGH, dilation=12, relu=True)
-            self.aspp4 = SeparableUnit(2048, _HIGH, dilation=18, relu=True)
-            self.pooled = nn.Conv2d(2048, _HIGH, 1, bias=False)
-            self.pooled_bn = BatchNorm(_HIGH)
-            self.concat = nn.Conv2d(5 * _HIGH, _HIGH, 1, bias=False)
-            self.concat_bn = BatchNorm(_HIGH)
+            self._add("aspp1", 2048)
+            for name, dilation in (("aspp2", 6), ("aspp3", 12), ("aspp4", 18)):
+                self.add_module(name, SeparableUnit(2048, _HIGH, dilation=dilation, relu=True))
+            self._add("pooled", 2048)
+            self._add("concat", 5 * _HIGH)
             self.high_decoder = SeparableUnit(_HIGH + _LOW, _HIGH, relu=True)
         if all_branches or feature_level == "mid":
-            self.mid_adapt = nn.Conv2d(2048, _HIGH, 1, bias=False)
-            self.mid_adapt_bn = BatchNorm(_HIGH)
+            self._add("mid_adapt", 2048)
         if feature_level == "block20":
-            self.block20_adapt = nn.Conv2d(1024, _HIGH, 1, bias=False)
-            self.block20_adapt_bn = BatchNorm(_HIGH)
+            self._add("block20_adapt", 1024)
             if not all_branches:
                 # the backbone's closing units lie behind block 20
                 for name in ("conv3", "conv4", "conv5"):
                     delattr(self.backbone, name)
         if all_branches or feature_level != "high":
             self.mid_decoder = SeparableUnit(_HIGH + _LOW, _HIGH, relu=True)
-        self.low = nn.Conv2d(256, _LOW, 1, bias=False)
-        self.low_bn = BatchNorm(_LOW)
+        self._add("low", 256, _LOW)
+
+    def _add(self, name: str, channels: int, width: int = _HIGH) -> None:
+        """Add a 1x1 convolution and its BatchNorm."""
+        self.add_module(name, nn.Conv2d(channels, width, 1, bias=False))
+        self.add_module(f"{name}_bn", BatchNorm(width))
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        """Apply such a pair and a ReLU."""
+        return F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)))
 
     def _context(self, x: Tensor) -> Tensor:
         """Atrous spatial pyramid: four fields of view and the pooled image, [B,2048,h,w] -> [B,256,h,w]."""
-        pooled = F.relu(self.pooled_bn(self.pooled(x.mean((2, 3), keepdim=True))))
-        views = [
-            F.relu(self.aspp1_bn(self.aspp1(x))),
-            self.aspp2(x),
-            self.aspp3(x),
-            self.aspp4(x),
-            resize(pooled, x.shape[-2:]),
-        ]
-        return F.relu(self.concat_bn(self.concat(torch.cat(views, 1))))
+        pooled = resize(self._run("pooled", x.mean((2, 3), keepdim=True)), x.shape[-2:])
+        views = [self._run("aspp1", x), *(self.get_submodule(f"aspp{number}")(x) for number in (2, 3, 4)), pooled]
+        return self._run("concat", torch.cat(views, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode an image batch; see the class for shapes."""
-        x, tap = self.backbone(image, to_block20=self.feature_level == "block20")
-        if self.feature_level == "high":
-            x = self._context(x)
-        elif self.feature_level == "mid":
-            x = F.relu(self.mid_adapt_bn(self.mid_adapt(x)))
-        else:
-            x = F.relu(self.block20_adapt_bn(self.block20_adapt(x)))
-        low = F.relu(self.low_bn(self.low(tap)))
-        joined = torch.cat([resize(x, low.shape[-2:]), low], 1)
-        decoder = self.high_decoder if self.feature_level == "high" else self.mid_decoder
-        return cast(Tensor, decoder(joined))
+        level = self.feature_level
+        x, tap = self.backbone(image, to_block20=level == "block20")
+        x = self._context(x) if level == "high" else self._run(f"{level}_adapt", x)
+        low = self._run("low", tap)
+        decoder = self.high_decoder if level == "high" else self.mid_decoder
+        return cast(Tensor, decoder(torch.cat([resize(x, low.shape[-2:]), low], 1)))

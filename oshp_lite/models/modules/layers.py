@@ -18,16 +18,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise with batch statistics in training, with running ones otherwise."""
-        return F.batch_norm(
-            input,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training,
-            self.momentum or 0.0,
-            self.eps,
-        )
+        mean, variance, momentum = self.running_mean, self.running_var, self.momentum or 0.0
+        return F.batch_norm(input, mean, variance, self.weight, self.bias, self.training, momentum, self.eps)
 
 
 Resampling = Literal["aligned", "bilinear", "nearest"]
@@ -37,23 +29,14 @@ def resize(x: Tensor, size: Sequence[int], mode: Resampling = "aligned") -> Tens
     """Resample float [B,C,h,w] to [B,C,*size]: bilinear with aligned corners (the papers' code) or not, or nearest."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    if mode == "nearest":
-        return F.interpolate(x, size=tuple(size), mode="nearest")
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=mode == "aligned")
+    kind, corners = ("nearest", None) if mode == "nearest" else ("bilinear", mode == "aligned")
+    return F.interpolate(x, size=tuple(size), mode=kind, align_corners=corners)
 
 
 def conv_bn(
-    in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1
+    in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1, relu: bool = False
 ) -> nn.Sequential:
-    """Plain convolution without bias, then BatchNorm; padding keeps ceil(size / stride)."""
+    """Plain convolution without bias, then BatchNorm, and a ReLU with `relu`; padding keeps ceil(size / stride)."""
     padding = dilation * (kernel // 2)
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
-    return nn.Sequential(conv, BatchNorm(out_channels))
-
-
-def conv_bn_relu(
-    in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1
-) -> nn.Sequential:
-    """`conv_bn` followed by a ReLU."""
-    block = conv_bn(in_channels, out_channels, kernel=kernel, stride=stride, dilation=dilation)
-    return nn.Sequential(*block, nn.ReLU(inplace=True))
+    return nn.Sequential(conv, BatchNorm(out_channels), *[nn.ReLU(inplace=True)] * relu)

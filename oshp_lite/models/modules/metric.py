@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oshp_lite.models.encoders.xception import SeparableUnit
-from oshp_lite.models.modules.layers import conv_bn_relu
+from oshp_lite.models.modules.layers import conv_bn
 
 TrunkKind = Literal["plain2+sep1", "separable", "plain1"]
 
@@ -56,7 +56,7 @@ class AttentionGuidance(nn.Module):
         elif kind == "separable":
             self.trunk = nn.Sequential(*[SeparableUnit(width, width, relu=True) for _ in range(3)])
         elif kind == "plain1":
-            self.trunk = conv_bn_relu(width, width)
+            self.trunk = conv_bn(width, width, relu=True)
         else:
             raise ValueError(f"agm_trunk is {kind!r}, expected plain2+sep1, separable or plain1")
         self.classify = nn.Conv2d(width, 2, 1)
