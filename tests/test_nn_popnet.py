@@ -315,10 +315,10 @@ def test_caching_changes_nothing(stages: int) -> None:
 def test_cached_features_serve_training_without_augmentation() -> None:
     batch = episode()
     found: dict[str, POPNet] = {}
-    passes: dict[str, list[str]] = {"always": [], "never": []}
+    passes: dict[str, list[Tensor]] = {"always": [], "never": []}
     for cache in ("always", "never"):
         net = tiny(cache=cache)
-        net.stages[0].encoder.register_forward_hook(lambda *_, cache=cache: passes[cache].append(cache))  # type: ignore[union-attr]
+        net.stages[0].encoder.register_forward_hook(lambda _net, _given, made, cache=cache: passes[cache].extend(made))  # type: ignore[union-attr]
         optimiser = torch.optim.SGD(net.parameters(), lr=1e-2)
         net.predict(batch)  # in evaluation first, so that held features were made without gradients
         for progress in (0.0, 0.4, 0.6, 0.8):

@@ -75,7 +75,6 @@ class EOPNet(DualMetric, PapersNetwork):
     ) -> Parsing:
         """Parse the query of every episode.
 
-        batch              single or batched Episode; query masks are not looked at
         static_prototypes  True / False overrides what progress and the warm-up would choose for the fine space
         progress           epoch / epochs in [0,1); None at test (warm-up is over then)
         compute_agm        False leaves `.agm` out; the NPM does not depend on it

@@ -22,10 +22,9 @@ from oshp_lite.models.released import POPNET
 class POPNet(PapersNetwork):
     """The progressive one-shot parsing network.
 
-    `POPNet(config)` or `POPNet(variant="lite", n_ids=18, ...)` with the fields of POPNetConfig. Stages are trained one
-    after the other: `progress` says which (up to `stage_ends`), earlier ones are frozen (evaluation mode, no gradient),
-    later ones do not run. Its papers do not screen, so a prediction has no person mask; stage 1's is in
-    `Parsing.coarse`.
+    Stages are trained one after the other: `progress` says which (up to `stage_ends`), earlier ones are frozen
+    (evaluation mode, no gradient), later ones do not run. Its papers do not screen, so a prediction has no person mask;
+    stage 1's is in `Parsing.coarse`.
     """
 
     Config = POPNetConfig
@@ -75,15 +74,14 @@ class POPNet(PapersNetwork):
         compute_agm: bool = True,
         restrict: bool | None = None,
     ) -> Parsing:
-        """Parse the query of every episode; arguments as EOPNet's, and beside them
+        """Parse the query of every episode; arguments as EOPNet's.
 
-        previous  features float [B,D,h,w] of query and support from an earlier stage, for a network of one stage that
-                  is infused from outside (released form); None leaves its KIM out
+        previous: features float [B,D,h,w] of query and support from an earlier stage, for a network of one stage that
+        is infused from outside (released form); None leaves its KIM out.
 
-        Returns logits at the query's size: `.fine` = `.ncm` (scaled) and `.agm` float [B,C,H,W] (C raw ids; 2 in
-        1-way), `.coarse` float [B,2,H,W] of stage 1, None without one. While an earlier stage trains, `.fine` is zero
-        and its own logits are in `extras`. In training mode the training stage's bank is updated. Raises ValueError
-        for masks that do not fit, and for `previous` where there is no place for it.
+        Returns `.fine` = `.ncm` (scaled), `.agm`, and `.coarse` of stage 1. While an earlier stage trains, `.fine` is
+        zero and its own logits are in `extras`; the training stage's bank is updated. Raises ValueError for masks that
+        do not fit, and for `previous` where there is no place for it.
         """
         batch = self.checked(batch)
         active, share = self.config.stage_at(progress)

@@ -42,20 +42,14 @@ _DECODER_NAMES: Names = (
 
 @dataclass(frozen=True)
 class Released:
-    """The released form of a method.
+    """The released form of a method."""
 
-    method         its name in messages
-    fixed          the options of all its checkpoints, over the preset `official`
-    first, last    the names of its parts, before and after those of the way's `heads`
-    inside         what all our names begin with
-    """
-
-    method: str
-    fixed: dict[str, Any]
-    first: Names
-    heads: dict[str, Names]
-    last: Names
-    inside: str = ""
+    method: str  # its name in messages
+    fixed: dict[str, Any]  # the options of all its checkpoints, over the preset `official`
+    first: Names  # of its parts before the heads
+    heads: dict[str, Names]  # by way
+    last: Names  # of its parts behind the heads
+    inside: str = ""  # what all our names begin with
 
     def names(self, net: nn.Module, *, whole: bool = True) -> dict[str, str]:
         """Official name -> our name for a network's state, in the released order.

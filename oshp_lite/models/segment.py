@@ -27,9 +27,8 @@ class SegmentConfig(MethodConfig):
 class SegmentNet(OneShotModel):
     """A method's encoder with two 1x1 heads (kept ids; scene against person).
 
-    Not one-shot: it knows the classes it was trained on. It initialises encoders (base classes labelled) and marks the
-    ceiling (all classes labelled). Judged as a one-shot method it may only give ids that the support shows, so that it
-    meets the same truth as the others; in 1-way it gives 1 where the target class wins.
+    Not one-shot: it initialises encoders (base classes labelled) and marks the ceiling (all classes labelled). Judged
+    as a one-shot method only the support's ids may win; in 1-way it gives 1 where the target class wins.
     """
 
     Config = SegmentConfig

@@ -260,3 +260,15 @@ def mean_of_pairs(values: Tensor, sample: Tensor, n: int) -> Tensor:
     total = values.new_zeros(n, *values.shape[-2:]).index_add(0, sample, values)
     count = torch.bincount(sample, minlength=n).clamp(min=1)
     return total / count[:, None, None].to(values.dtype)
+
+
+def join_two_way(maps: Tensor, sample: Tensor, channel: Tensor, shown: Tensor, *, binary: bool) -> Tensor:
+    """Logits float [B,C,h,w] from (background, class) logits float [N,2,h,w] of the pairs, -1e4 for other classes.
+
+    The background is the mean of the classes' own (EOP-Net's journal, Eq. 6), or with `binary` 0 against each class's
+    lead over its own, so that a pixel is background where every class's two-way decision says so.
+    """
+    background, own = mean_of_pairs(maps[:, 0], sample, len(shown)), maps[:, 1]
+    if binary:
+        background, own = torch.zeros_like(background), own - maps[:, 0]
+    return torch.cat([background[:, None], spread(own, sample, channel, shown)[:, 1:]], 1)

@@ -25,16 +25,13 @@ from oshp_lite.models.rules import mask_absent_logits
 
 @dataclass(frozen=True)
 class PANetConfig(AlignedConfig):
-    """Configuration of PANet.
-
-    bg  which support pixels make the background prototype in k-way. "paper": the mean over classes c of the average of
-        all pixels that are not c (EOP-Net's journal shows the support once per class, the other classes masked as
-        background); "panet": pixels of no class of the episode (PANet's own rule). PAR's two-way labels follow: other
-        classes are background ("paper") or ignored ("panet")
-    """
+    """Configuration of PANet."""
 
     name: ClassVar[str] = "panet"
 
+    # support pixels of the background prototype in k-way. "paper": the mean over classes c of the average of all pixels
+    # that are not c (EOP-Net's journal takes the support once per class, the other classes masked as background);
+    # "panet": pixels of no class of the episode. In PAR other classes are background ("paper") or ignored ("panet")
     bg: Literal["paper", "panet"] = "paper"
 
 
@@ -43,12 +40,10 @@ class PANet(AlignedContender):
 
         p_c = masked average at mask resolution,  s_j(x) = scale cos(F_query(x), p_j),  j = background, 1..K
 
-    total = CE(query) + par_weight PAR. PAR: the query's hard parse pools prototypes from the query; with them every
-    class is found again, two-way, on the support; summed over classes, divided by their number, mean over episodes.
-    Source: PANet's code (scale 20, eps 1e-5, align_corners False, weight 1).
-
-    Ours: pixels marked 255 belong to no mask (the original counts them as background), and the k classes of one
-    support photo are taken from one forward pass. 1-way is the same with one class.
+    PAR: the query's hard parse pools prototypes from the query, which parse the support, two-way for every class;
+    summed over classes, divided by their number, mean over episodes. Source: PANet's code (scale 20, eps 1e-5,
+    align_corners False, weight 1). Ours: pixels marked 255 belong to no mask (the original counts them as background),
+    and the k classes of one support photo are taken from one forward pass. 1-way is the same with one class.
     """
 
     Config = PANetConfig

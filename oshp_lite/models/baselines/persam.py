@@ -1,10 +1,8 @@
-"""PerSAM: Segment Anything, shown by one example what to look for (Zhang et al., ICLR 2024); nothing is trained.
+"""PerSAM: Segment Anything, prompted by one example (Zhang et al., ICLR 2024); nothing is trained.
 
 Per class: t = mean feature of its pixels in the support, sim = cos(t, query features); the most and the least similar
 place prompt SAM's decoder, whose attention is guided by sim and whose tokens carry t; two further passes refine.
-
-Choices of ours: which cells belong to a mask (`mask_rule`), where the guidance lies for images that are not square
-(`guidance`), and the k-way form: every class on its own, `kway_rule` joins them.
+Choices of ours stand at `mask_rule`, `guidance` and `kway_rule`.
 """
 
 from __future__ import annotations
@@ -106,10 +104,9 @@ class PerSAMConfig(ContenderConfig):
 
 
 class PerSAM(Contender):
-    """Personalised SAM (facts 7), training-free; `persam_f` adds its two scalars per class fitted on the support.
+    """Personalised SAM; `persam_f` adds its two scalars per class fitted on the support.
 
-    SAM is no part of this module: its weights are in no state, and the network holds two numbers. Raises UserError
-    beginning "needs SAM weights" when there are none.
+    SAM's weights are in no state: the network holds two numbers. Raises UserError ("needs SAM weights ...").
     """
 
     Config = PerSAMConfig

@@ -1,9 +1,8 @@
 """PFENet: a training-free prior mask and a feature enrichment module, one class at a time (Tian et al., TPAMI 2020).
 
-Choices of ours: the encoder's last map serves as the middle and as the high-level feature (so the support mask is laid
-over that map, not under its last stage), the bins follow height and width apart, and the k-way form: in training a few
-of the support's classes are drawn for every sample, each a two-class problem as in the original; at test every class is
-scored on its own and `kway_rule` joins their logits.
+Choices of ours: the encoder's last map serves as the middle and as the high-level feature, the bins follow height and
+width apart, and the k-way form: in training a few of the support's classes are drawn for every sample, each a two-class
+problem as in the original; at test every class is scored on its own and `kway_rule` joins their logits.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from oshp_lite.models.base import Parsing
 from oshp_lite.models.baselines.common import (
     Contender,
     ContenderConfig,
-    mean_of_pairs,
+    join_two_way,
     members,
     shown_pairs,
     spread,
@@ -213,11 +212,7 @@ class PFENet(Contender):
         else:
             groups = zip(*(x.split(_AT_ONCE) for x in (vectors, prior, sample)), strict=True)
             final = torch.cat([self.enrichment(middle, *group)[0] for group in groups])
-        if self.config.kway_rule == "mean":
-            background, own = mean_of_pairs(final[:, 0], sample, len(drawn)), final[:, 1]
-        else:
-            background, own = final.new_zeros(len(drawn), *final.shape[-2:]), final[:, 1] - final[:, 0]
-        logits = torch.cat([background[:, None], spread(own, sample, channel, drawn)[:, 1:]], 1)
+        logits = join_two_way(final, sample, channel, drawn, binary=self.config.kway_rule == "softmax")
         return self.parsing(logits, batch, present=drawn, **extras)
 
     def losses(self, parsing: Parsing, batch: Episode, progress: float) -> dict[str, Tensor]:

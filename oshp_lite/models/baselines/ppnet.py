@@ -2,9 +2,8 @@
 unlabelled branches, as the one-shot parsing papers use it).
 
 Choices of ours: the k-way form (one support forward; the part sets of all its classes and one background set, which
-holds the pixels of no class), a 1x1 projection behind the encoder (its last layer is a ReLU, and cosines of
-non-negative features crowd together), centres started from members chosen by a hash of the set's pixels, so that an
-episode's parsing depends on the episode alone.
+holds the pixels of no class), a 1x1 projection behind the encoder, and centres started from members chosen by a hash
+of the set's pixels, so that an episode's parsing depends on the episode alone.
 """
 
 from __future__ import annotations
@@ -176,9 +175,8 @@ def part_prototypes(
 ) -> Tensor:
     """Part prototypes q_i = centre_i + lambda g of every id, float [B,rows,parts,D]; zeros for an id without pixels.
 
-    features float [B,D,h,w], mask int64 [B,H,W]. g is the masked average at mask resolution. The gradient flows through
-    g and through the final centres, the means of the pixels assigned to them, not through the assignment. A mean of
-    interpolated features is a weighted sum over the map's cells, so no refined map is ever made.
+    features float [B,D,h,w], mask int64 [B,H,W]; g is the masked average at mask resolution. The gradient does not flow
+    through the assignment. A mean of interpolated features is a weighted sum over cells, so no refined map is made.
     """
     with torch.autocast(features.device.type, enabled=False):
         features = features if features.dtype == torch.float64 else features.float()
@@ -235,11 +233,9 @@ class PPNet(AlignedContender):
         return self.parsing(scores, batch, query=query, support=support, scores=scores)
 
     def alignment(self, parsing: Parsing, batch: Episode) -> Tensor:
-        """Prototype alignment: parse the support with the query's own parts, one way at a time; float [].
+        """The alignment term, float []; a way that the query's parse at the map's resolution does not hold adds 0.
 
-        The query's parse at the map's resolution is its mask. Each way that it holds gives a two-class
-        cross-entropy on the support (the way against pixels of no class; other pixels do not count); the mean runs over
-        the ways the support shows, those that it does not hold adding 0, and over the episodes.
+        Pixels of other classes do not count; the mean runs over the ways the support shows, and over the episodes.
         """
         query, support, scores = (parsing.extras[name] for name in ("query", "support", "scores"))
         parsed = scores.argmax(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,11 +14,10 @@ from oshp_lite.models.base import Parsing
 from oshp_lite.models.baselines.common import (
     Contender,
     ContenderConfig,
-    mean_of_pairs,
+    join_two_way,
     members,
     pool,
     shown_pairs,
-    spread,
 )
 from oshp_lite.models.modules.metric import cosine_maps
 
@@ -46,11 +44,10 @@ class SGOne(Contender):
         v_c = masked average of G_support,  A_c(x) = cos(G_query(x), v_c),
         (bg_c, fg_c) = Exit(ReLU(Conv(A_c S_query))),  l_c = fg_c,  l_0 = mean over the shown c of bg_c
 
-    No residual and no background prototype. Sources: SG-One's code for the layers (guidance and side 3x3 without ReLU,
-    Xavier, zero biases); the k-way form is EOP-Net's Eq. 6 without the residual, as its journal says. 1-way is the
-    same with one class.
-    Ours: guidance and side both start from the one shared map (the original taps three stages), and no layer has a
-    learning rate of its own (the original's guidance layer learns ten times faster).
+    Sources: SG-One's code for the layers (guidance and side 3x3 without ReLU, Xavier, zero biases); the k-way form is
+    EOP-Net's Eq. 6 without the residual, as its journal says. 1-way is the same with one class. Ours: guidance and
+    side both start from the one shared map (the original taps three stages), and no layer has a learning rate of its
+    own (the original's guidance layer learns ten times faster).
     """
 
     Config = SGOneConfig
@@ -78,14 +75,8 @@ class SGOne(Contender):
         similarity = self.similarity(query, support, self.support_mask(batch))
         sample, channel = shown_pairs(shown)
         maps = self.score(similarity[sample, channel], self.side(query)[sample])
-        fg, bg = maps[:, 1], maps[:, 0]
-        if self.config.combine == "binary" and self.way == "k" and not self.training:
-            logits = spread(fg - bg, sample, channel, shown)  # above 0 where the binary decision is foreground
-            background = torch.zeros_like(logits[:, 0])
-        else:
-            logits = spread(fg, sample, channel, shown)
-            background = mean_of_pairs(bg, sample, len(batch))
-        logits = torch.cat([background[:, None], logits[:, 1:]], 1)
+        binary = self.config.combine == "binary" and self.way == "k" and not self.training
+        logits = join_two_way(maps, sample, channel, shown, binary=binary)
         return self.parsing(logits, batch, present=shown, similarity=similarity)
 
     def similarity(self, query: Tensor, support: Tensor, mask: Tensor) -> Tensor:

@@ -41,24 +41,19 @@ def attend(features: Tensor, similarity: Tensor, *, residual: bool = True) -> Te
 class AttentionGuidance(nn.Module):
     """The function phi of the attention guidance module and its 1x1 classifier (journal, Eq. 6).
 
-    float [N,D,h,w] -> float [N,2,h,w]; in the fine k-way head channel 0 is the class, channel 1 the background; in the
-    coarse space and in the released 1-way head it is background, foreground.
-    `kind`: "plain2+sep1" (released code: two plain 3x3 convolutions with nothing between, one separable unit with
-    ReLUs), "separable" (the journal's "several separable layers": three such units), "plain1" (ours, for the lite
-    encoder: one 3x3 convolution with BatchNorm and ReLU).
+    float [N,D,h,w] -> float [N,2,h,w]; channel 0 is the class in the fine k-way head, else the background. `kind`:
+    "plain2+sep1" (released code: two plain 3x3 convolutions, one separable unit with ReLUs), "separable" (the journal's
+    "several separable layers": three such units), "plain1" (ours, for the lite encoder).
     """
 
     def __init__(self, width: int, kind: TrunkKind = "plain2+sep1") -> None:
         super().__init__()
-        if kind == "plain2+sep1":
-            plain = [nn.Conv2d(width, width, 3, padding=1) for _ in range(2)]
-            self.trunk = nn.Sequential(*plain, SeparableUnit(width, width, relu=True))
-        elif kind == "separable":
-            self.trunk = nn.Sequential(*[SeparableUnit(width, width, relu=True) for _ in range(3)])
-        elif kind == "plain1":
+        if kind == "plain1":
             self.trunk = conv_bn(width, width, relu=True)
         else:
-            raise ValueError(f"agm_trunk is {kind!r}, expected plain2+sep1, separable or plain1")
+            plain = [nn.Conv2d(width, width, 3, padding=1) for _ in range(2 if kind == "plain2+sep1" else 0)]
+            units = [SeparableUnit(width, width, relu=True) for _ in range(1 if plain else 3)]
+            self.trunk = nn.Sequential(*plain, *units)
         self.classify = nn.Conv2d(width, 2, 1)
 
     def forward(self, attended: Tensor) -> Tensor:

@@ -50,11 +50,10 @@ def masked_average(features: Tensor, mask: Tensor, n_ids: int) -> Tensor:
 def smooth_prototypes(static: Tensor, bank: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
     """Momentum-updated prototypes of a batch and the bank behind them (journal, Eq. 3), samples taken in order.
 
-    static float [B,C,D], bank float [C,D] -> used [B,C,D], bank after the batch [C,D].
-    Sample b meets the bank as samples 0..b-1 left it: bank <- momentum * bank + (1 - momentum) * static. An empty row
-    (sum of entries zero) copies the first static prototype instead; an absent prototype (sum zero) is used as zero and
-    leaves its row alone. A gradient reaches `used` only through the sample's own static prototype. The recurrence is
-    linear, so it is written as one weighted sum over the samples instead of a loop over classes and samples.
+    static float [B,C,D], bank float [C,D] -> used [B,C,D], bank after the batch [C,D]. Sample b meets the bank as
+    samples 0..b-1 left it: bank <- momentum * bank + (1 - momentum) * static. An empty row (sum of entries zero) copies
+    the first static prototype instead; an absent prototype is used as zero and leaves its row alone. A gradient reaches
+    `used` only through the sample's own static prototype. The recurrence is linear: one weighted sum over the samples.
     """
     seen = (static.sum(-1) != 0).T  # [C,B]
     taken = seen.cumsum(1)  # how many samples a row has taken in after sample b
@@ -82,9 +81,8 @@ def last_seen(static: Tensor, bank: Tensor) -> Tensor:
 class PrototypeBank(nn.Module):
     """The stored prototypes of one metric space: `rows` float [n_ids,D], zero at start, saved but never optimised.
 
-    momentum  share of the old value that an update keeps (alpha, journal, Eq. 3)
-    warmup    what an update does while static prototypes are used: "overwrite" the row by the newest static one (the
-              released code), "average" it in as later, or leave it "untouched"
+    momentum: share of the old value that an update keeps (alpha, journal, Eq. 3). warmup: with static prototypes an
+    update overwrites the row by the newest one (the released code), averages it in as later, or leaves it untouched.
     """
 
     def __init__(self, n_ids: int, width: int, *, momentum: float = 0.999, warmup: WarmupRule = "overwrite") -> None:
