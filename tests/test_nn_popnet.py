@@ -298,15 +298,15 @@ def test_caching_changes_nothing(stages: int) -> None:
     batch, other = episode(seed=0), episode(seed=1)
     mixed = replace(other, query_image=torch.stack([batch.query_image[1], other.query_image[0]]))
     with_it, without = tiny(stages=stages), tiny(stages=stages, cache="never")
-    passes: list[Tensor] = []
-    with_it.stages[0].encoder.register_forward_hook(lambda _net, _given, made: passes.append(made))  # type: ignore[union-attr]
     for held in (batch, other, mixed, batch):
         assert torch.equal(with_it.predict(held).ids, without.predict(held).ids)
         with torch.inference_mode():
             one, two = with_it.eval()(held), without.eval()(held)
         assert torch.allclose(one.ncm, two.ncm, atol=1e-12)
         assert torch.allclose(one.coarse, two.coarse, atol=1e-12)
-    assert len(passes) == 8  # two batches of two pairs; the mixed one holds nothing new
+    hits, misses = with_it.cached_photos
+    assert misses == 8  # two batches of two pairs; the mixed one holds nothing new
+    assert hits == 24
     # a hit has the bits of a miss, whatever shared its batch
     fresh = tiny(stages=stages).eval()
     assert torch.equal(fresh(mixed).ncm, with_it.eval()(mixed).ncm)
@@ -314,11 +314,9 @@ def test_caching_changes_nothing(stages: int) -> None:
 
 def test_cached_features_serve_training_without_augmentation() -> None:
     batch = episode()
-    found: dict[str, POPNet] = {}
-    passes: dict[str, list[Tensor]] = {"always": [], "never": []}
+    found = {}
     for cache in ("always", "never"):
         net = tiny(cache=cache)
-        net.stages[0].encoder.register_forward_hook(lambda _net, _given, made, cache=cache: passes[cache].extend(made))  # type: ignore[union-attr]
         optimiser = torch.optim.SGD(net.parameters(), lr=1e-2)
         net.predict(batch)  # in evaluation first, so that held features were made without gradients
         for progress in (0.0, 0.4, 0.6, 0.8):
@@ -326,7 +324,7 @@ def test_cached_features_serve_training_without_augmentation() -> None:
             optimiser.step()
             optimiser.zero_grad()
         found[cache] = net
-    assert len(passes["always"]) < len(passes["never"])
+    assert found["always"].cached_photos[0] > 0
     for name, value in found["always"].state_dict().items():
         assert torch.allclose(value, found["never"].state_dict()[name], atol=1e-12), name
 
@@ -358,3 +356,4 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(order: list[int], limit: in
         assert torch.equal(made, torch.full((1, 100), float(number)))
         held = ([n for n in held if n != number] + [number])[-limit:] if limit else []
         assert len(cache) == len(held) <= limit
+    assert cache.hits + cache.misses == len(order)

@@ -64,6 +64,11 @@ class POPNet(PapersNetwork):
         """The fine stage's stored prototypes, float [n_ids,D]; in 1-way a row is one target class."""
         return self.fine.bank.rows
 
+    @property
+    def cached_photos(self) -> tuple[int, int]:
+        """How often earlier stages' features were (held, computed) since the network was made."""
+        return (0, 0) if self._cache is None else (self._cache.hits, self._cache.misses)
+
     def forward(
         self,
         batch: Episode,

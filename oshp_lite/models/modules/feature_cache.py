@@ -48,6 +48,7 @@ class FeatureCache:
         self._owners = owners
         self._held = Recent(int(limit_mb * 2**20))
         self._state: object = None
+        self.hits = self.misses = 0
 
     def __len__(self) -> int:
         """Number of photos whose features are held."""
@@ -70,7 +71,8 @@ class FeatureCache:
         half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         keys = [digest(image, half) for image in images]
         rows = {key: self._held[key] for key in keys if key in self._held}
-        places = list({key: place for place, key in enumerate(keys) if key not in rows}.values())
+        places = [place for place, key in enumerate(keys) if key not in rows]
+        self.hits, self.misses = self.hits + len(keys) - len(places), self.misses + len(places)
         for group in [[place] for place in places] if kind == "cpu" else [places] * bool(places):
             made = make(images[group])
             # a slice would keep its whole batch alive
