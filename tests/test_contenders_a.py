@@ -33,8 +33,8 @@ from oshp_lite.data.episode import Episode
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.evaluate import evaluate
 from oshp_lite.engine.train import Training, train
+from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines.common import shown_pairs
-from oshp_lite.models.rules import ABSENT
 
 
 class Scaled(nn.Module):

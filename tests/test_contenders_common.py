@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from nn_tiny import episode, one, tiny
 
 from oshp_lite.errors import UserError
+from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines import common
 from oshp_lite.models.baselines.common import members, pool, shrink_weights, upsampling_matrix
 from oshp_lite.models.modules.layers import resize
-from oshp_lite.models.rules import ABSENT
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"

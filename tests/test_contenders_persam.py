@@ -15,6 +15,7 @@ from sam_tiny import GRID, PATCH, SIDE, Decoder, tiny_sam
 from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
+from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines import persam
 from oshp_lite.models.baselines.external import VARIABLE, Frame, Sam, patch_decoder, target_in_final_attention
 from oshp_lite.models.baselines.persam import (
@@ -26,7 +27,6 @@ from oshp_lite.models.baselines.persam import (
     mask_loss,
 )
 from oshp_lite.models.registry import build, method
-from oshp_lite.models.rules import ABSENT
 
 transformers = pytest.importorskip("transformers", reason="PerSAM needs transformers: pip install oshp-lite[sam]")
 

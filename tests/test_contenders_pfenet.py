@@ -14,8 +14,8 @@ from nn_tiny import episode, one
 from torch import Tensor
 
 from oshp_lite.data.episode import IGNORE
+from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines.pfenet import Enrichment, PFENet, bins_of, prior_maps, two_class_loss
-from oshp_lite.models.rules import ABSENT
 
 
 def test_prior_is_the_papers() -> None:

@@ -26,8 +26,7 @@ from nn_tiny import episode
 from torch import nn
 
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.models.base import PredictOptions
-from oshp_lite.models.rules import ABSENT
+from oshp_lite.models.base import ABSENT, PredictOptions
 
 # ----------------------------------------------------------------------------------------------------- AMP
 

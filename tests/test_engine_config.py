@@ -364,5 +364,5 @@ def test_the_code_of_a_run_is_what_its_method_reaches() -> None:
     from oshp_lite.engine import provenance as module
 
     reached = module.reached(("engine/train.py",))
-    assert {"engine/config.py", "models/base.py", "models/encoders/pretrained.py"} <= set(reached)
+    assert {"engine/config.py", "models/base.py", "models/released.py"} <= set(reached)
     assert len({module.code_of(method) for method in ("eopnet", "amp", "popnet")}) == 3

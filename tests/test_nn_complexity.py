@@ -23,10 +23,9 @@ from oshp_lite.models.complexity import (
     total_macs,
     used_parameters,
 )
-from oshp_lite.models.encoders.pretrained import load_deeplab
 from oshp_lite.models.eopnet import EOPNet
 from oshp_lite.models.eopnet_config import EOPNetConfig
-from oshp_lite.models.released import EOPNET
+from oshp_lite.models.released import EOPNET, load_deeplab
 
 
 def test_coco_checkpoint_loads_by_name(tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ from oshp_lite.models.base import PredictOptions
 from oshp_lite.models.modules.feature_cache import FeatureCache
 from oshp_lite.models.modules.losses import pixel_loss, restrict_target
 from oshp_lite.models.modules.metric import attend, cosine_maps
-from oshp_lite.models.popnet import POPNet
+from oshp_lite.models.popnet import ForegroundStage, KnowledgeInfusion, POPNet, PopNetStage
 from oshp_lite.models.popnet_config import STAGE_ENDS, POPNetConfig
-from oshp_lite.models.popnet_stage import ForegroundStage, KnowledgeInfusion, PopNetStage
 from oshp_lite.models.registry import build
 
 AREAS = (0, 1, 1, 2, 3, 4)

@@ -11,8 +11,8 @@ from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
 from oshp_lite.models.encoders import ENCODER_OPTIONS, EncoderConfig
-from oshp_lite.models.encoders.pretrained import load_deeplab
 from oshp_lite.models.registry import build
+from oshp_lite.models.released import load_deeplab
 
 UNLABELLED = {"papers": "background", "person-class": "class", "ignore": "ignore"}
 """What each label condition makes of a person's unlabelled pixels: every method's option `unlabelled`."""

@@ -29,8 +29,7 @@ from oshp_lite.models.modules.metric import (
 from oshp_lite.models.modules.prototypes import PrototypeBank, WarmupRule, masked_average
 from oshp_lite.models.released import Released, read_state
 
-Logits = tuple[Tensor, Tensor | None]
-"""Those of the nearest prototype module and of the AGM, float [B,C,h,w]."""
+Logits = tuple[Tensor, Tensor | None]  # those of the nearest prototype module and of the AGM, float [B,C,h,w]
 
 _PRESENT = {
     "all_branches": False,

@@ -92,8 +92,8 @@ class EOPNet(DualMetric, PapersNetwork):
         coarse = self._coarse(query, support, batch, static_prototypes, epoch, stored_foreground)
         fine_query, fine_support = self.fine_projection(query), self.fine_projection(support)
         named = {"coarse": coarse, "query_features": query, "fine_query": fine_query, "fine_support": fine_support}
-        options = {"static": static_prototypes, "compute_agm": compute_agm, "restrict": restrict}
-        return self.compared(fine_query, fine_support, batch, **options, **named)
+        static, pair = static_prototypes, (fine_query, fine_support)
+        return self.compared(*pair, batch, static=static, compute_agm=compute_agm, restrict=restrict, **named)
 
     def _encode(self, query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
         """Encode both images, apart unless `joint_encode` says otherwise (their BatchNorm statistics then mix)."""

@@ -1,10 +1,10 @@
-"""The authors' checkpoints: their parameter names and ours, and how to read such a file without trusting it."""
+"""Weights from elsewhere: the authors' checkpoints and DeepLab's, their names and ours, read without trusting them."""
 
 from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from oshp_lite.errors import UserError
 
-Names = tuple[tuple[str, str], ...]
-"""(official prefix, our prefix) in the order of the released state dict."""
+Names = tuple[tuple[str, str], ...]  # (official prefix, our prefix) in the order of the released state dict
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 
@@ -202,6 +201,34 @@ def _block_name(name: str) -> str:
         return f"{match[1]}.rep.{2 * int(match[2]) + (match[1] != 'block1')}."
 
     return re.sub(r"(block\d+)\.units\.(\d)\.", position, name)
+
+
+@torch.no_grad()
+def load_deeplab(encoders: Sequence[nn.Module], source: str | Path) -> str:
+    """Copy what matches by name and shape of a COCO checkpoint into XceptionEncoders (journal, section 6.1).
+
+    The names are those of the public Graphonomy network. The decoder keeps its initialisation. Returns what came of it
+    in a line. Raises UserError for an unreadable file, or when nothing matches.
+    """
+    state = read_state(source)
+    for encoder in encoders:
+        net = nn.ModuleDict({"encoder": encoder})
+        known, ours = official_names(net, ENCODER_NAMES), net.state_dict()
+        matched = [name for name in state if name in known and state[name].shape == ours[known[name]].shape]
+        if not matched:
+            raise UserError(
+                "nothing in the checkpoint matches the Xception encoder by name; give a DeepLab v3+ Xception one"
+            )
+        for name in matched:
+            ours[known[name]].copy_(state[name])
+    missing = [name for name in known if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in known]
+    return (
+        f"{len(matched)} encoder tensors from {Path(source).name}"
+        + (f" in each of {len(encoders)} stages" if len(encoders) > 1 else "")
+        + f" ({len(missing)} of the encoder's are not in it, {len(state) - len(unknown) - len(matched)} differ in "
+        f"shape, {len(unknown)} are not the encoder's)"
+    )
 
 
 def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:

@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import Parsing, PredictOptions
+from oshp_lite.models.base import Parsing, PredictOptions, mask_absent_logits
 from oshp_lite.models.baselines.common import ContenderConfig, RowContender, members, pool
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
-from oshp_lite.models.rules import mask_absent_logits
 
-_TAPS = {"lite": ("decode8", "stage4")}
-"""Which inner maps of an encoder carry the two further scorers, coarse to fine."""
+_TAPS = {"lite": ("decode8", "stage4")}  # which inner maps of an encoder carry the two further scorers, coarse to fine
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from oshp_lite.data.episode import Episode
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import MethodConfig, OneShotModel, Parsing, seeded
+from oshp_lite.models.base import ABSENT, MethodConfig, OneShotModel, Parsing, mask_absent_logits, seeded
 from oshp_lite.models.encoders import build_encoder
 from oshp_lite.models.modules.layers import Resampling, resize
 from oshp_lite.models.modules.losses import pixel_loss
 from oshp_lite.models.modules.prototypes import present_ids
-from oshp_lite.models.rules import ABSENT, mask_absent_logits
 
 
 def upsampling_matrix(cells: int, full: int, mode: Resampling, like: Tensor) -> Tensor:
@@ -108,7 +107,7 @@ class Contender(OneShotModel):
         kept: dict[str, Tensor] = {}
         hooks = [
             self.encoder.get_submodule(name).register_forward_hook(
-                lambda _part, _given, made, name=name: kept.update({name: made})  # type: ignore[misc]
+                lambda _part, _given, made, name=name: kept.update({name: made})
             )
             for name in names
         ]

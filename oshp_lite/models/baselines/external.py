@@ -182,9 +182,9 @@ class Sam:
     def __init__(
         self, weights: str | None = None, *, model: nn.Module | None = None, channels: str = "rgb", cache: int = 64
     ) -> None:
-        self.model: Any = patch_decoder(model or load("SamModel", str(weights), "needs SAM weights", HOW))
-        self._channels, self._room, self._known = channels, cache, Recent()
-        config = self.model.config.vision_config
+        sam: Any = patch_decoder(model or load("SamModel", str(weights), "needs SAM weights", HOW))
+        self.model, self._channels, self._room, self._known = sam, channels, cache, Recent()
+        config = sam.config.vision_config
         self.side, self.patch = int(config.image_size), int(config.patch_size)
 
     def frame(self, image: Tensor) -> Frame:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.fields import bounded
+from oshp_lite.models.base import ABSENT
 from oshp_lite.models.baselines.common import ContenderConfig, RowContender, learning, members, pool
 from oshp_lite.models.modules.feature_cache import Recent, digest
 from oshp_lite.models.modules.layers import BatchNorm, resize
-from oshp_lite.models.rules import ABSENT
 
 _Weights = dict[str, Tensor]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from oshp_lite.data.episode import IGNORE, Episode
-from oshp_lite.models.base import Parsing
+from oshp_lite.models.base import Parsing, mask_absent_logits
 from oshp_lite.models.baselines.common import (
     AlignedConfig,
     AlignedContender,
@@ -20,7 +20,6 @@ from oshp_lite.models.baselines.common import (
 )
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
-from oshp_lite.models.rules import mask_absent_logits
 
 
 @dataclass(frozen=True)

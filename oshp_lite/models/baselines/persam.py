@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import Parsing
+from oshp_lite.models.base import ABSENT, Parsing
 from oshp_lite.models.baselines.common import Contender, ContenderConfig, learning, members, shown_pairs
 from oshp_lite.models.baselines.external import HOW, IMAGENET, Frame, Sam, where_weights
-from oshp_lite.models.rules import ABSENT
 
 
 def cells_by_area(masks: Tensor, frame: Frame) -> Tensor:

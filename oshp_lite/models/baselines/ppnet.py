@@ -17,7 +17,7 @@ from torch import Tensor
 
 from oshp_lite.data.episode import Episode
 from oshp_lite.fields import bounded
-from oshp_lite.models.base import Parsing
+from oshp_lite.models.base import Parsing, mask_absent_logits
 from oshp_lite.models.baselines.common import (
     AlignedConfig,
     AlignedContender,
@@ -29,7 +29,6 @@ from oshp_lite.models.baselines.common import (
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.metric import cosine_maps
 from oshp_lite.models.modules.prototypes import shrink_mask
-from oshp_lite.models.rules import mask_absent_logits
 
 FEW = 10  # a class with at most this many grid cells is sampled at mask resolution instead
 _PADDED = 1 << 22  # entries of one padded group of sets; bounds the memory of k-means
