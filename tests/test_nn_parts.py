@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from oshp_lite.errors import UserError
 from oshp_lite.models.complexity import (
     count_parameters,
 )
 from oshp_lite.models.encoders.lite import LiteEncoder
 from oshp_lite.models.encoders.xception import Block, XceptionEncoder
+from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.modules.losses import (
     contrast_prototypes,
     pixel_loss,
@@ -181,8 +183,8 @@ def test_attention_guidance_trunks(kind: str, layers: int) -> None:
     module = AttentionGuidance(8, kind)  # type: ignore[arg-type]
     assert module(torch.rand(3, 8, 5, 7)).shape == (3, 2, 5, 7)
     assert sum(isinstance(m, nn.Conv2d) for m in module.trunk.modules()) == layers
-    with pytest.raises(ValueError, match="agm_trunk"):
-        AttentionGuidance(8, "deep")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="agm_trunk"):
+        EOPNetConfig(agm_trunk="deep")  # type: ignore[arg-type]
 
 
 # -------------------------------------------------------------------------------------------------------- losses

@@ -254,11 +254,10 @@ class POPNet(PapersNetwork):
         query, support = (
             cast(PopNetStage, stage).features(image, own) for image, own in zip(images, before, strict=True)
         )
-        static = static_prototypes
-        if static is None:
-            static = progress is not None and share < self.config.warmup - 1e-9
-        own = self._for_stage(batch, active)
-        parsing: Parsing = stage(query, support, own, static=static, compute_agm=compute_agm, restrict=restrict)
+        if static_prototypes is None:
+            static_prototypes = progress is not None and share < self.config.warmup - 1e-9
+        options = {"static": static_prototypes, "compute_agm": compute_agm, "restrict": restrict}
+        parsing: Parsing = stage(query, support, self._for_stage(batch, active), **options)
         first = self.stages[0]
         if isinstance(first, ForegroundStage):
             parsing.coarse = resize(first.logits(earlier[0][0]), size)

@@ -21,9 +21,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weigh
 ENCODER_NAMES: Names = (
     ("aspp1.atrous_convolution.", "encoder.aspp1."),
     ("aspp1.bn.", "encoder.aspp1_bn."),
-    ("aspp2.atrous_convolution.", "encoder.aspp2."),
-    ("aspp3.atrous_convolution.", "encoder.aspp3."),
-    ("aspp4.atrous_convolution.", "encoder.aspp4."),
+    *((f"aspp{number}.atrous_convolution.", f"encoder.aspp{number}.") for number in (2, 3, 4)),
     ("xception_features.", "encoder.backbone."),
     ("global_avg_pool.1.", "encoder.pooled."),
     ("global_avg_pool.2.", "encoder.pooled_bn."),

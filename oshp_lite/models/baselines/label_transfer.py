@@ -1,7 +1,7 @@
 """Nearest-patch label transfer: each query cell takes the label of the support cells that look most like it.
 
-In neither paper, and nothing is trained: the question it asks of the trained methods is what their episodes add to the
-features they start from. Label of a cell: the shares of the ids in the support mask below it, background included.
+In neither paper, and nothing is trained: it shows what the trained methods' episodes add to the features they start
+from. Label of a cell: the shares of the ids in the support mask below it, background included.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from oshp_lite.models.baselines.external import load, local_source, standard_rgb
 from oshp_lite.models.modules.layers import resize
 
 _ENTRIES = 1 << 24  # similarities held at a time
-VARIABLE = "OSHP_DINO_WEIGHTS"
-"""Environment variable with the folder or hub name of the model that `source="dino"` takes."""
+VARIABLE = "OSHP_DINO_WEIGHTS"  # names the folder or hub name of the model that `source="dino"` takes
 HUB_NAME = "facebook/dinov2-base"
 _HOW = (
     f"pip install 'oshp-lite[sam]', then name a folder with config.json and model.safetensors of a DINOv2 or DINOv3 "
