@@ -34,7 +34,7 @@ from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.evaluate import evaluate
 from oshp_lite.engine.train import Training, train
 from oshp_lite.models.base import ABSENT
-from oshp_lite.models.baselines.common import shown_pairs
+from oshp_lite.models.baselines.common import present_pairs
 
 
 class Scaled(nn.Module):
@@ -90,7 +90,7 @@ def test_sgones_binary_rule_is_background_where_all_two_way_answers_are() -> Non
     with torch.no_grad():
         net.exit.bias[1] += 0.02  # near the balance of both answers
         query, support = net.encode(batch)
-        sample, channel = shown_pairs(shown)
+        sample, channel = present_pairs(shown)
         maps = net.score(net.similarity(query, support, batch.support_mask)[sample, channel], net.side(query)[sample])
         probability = maps.softmax(1)[:, 1]
         answer = net(batch).fine.argmax(1)[:, 2::4, 2::4]

@@ -76,7 +76,7 @@ def test_pooling_in_half_precision_is_done_in_float32_and_an_empty_mask_gives_ze
 
 def test_pairs_spread_back_to_where_they_were() -> None:
     shown = torch.tensor([[True, False, True, True], [True, False, False, False]])
-    sample, channel = common.shown_pairs(shown)
+    sample, channel = common.present_pairs(shown)
     assert sample.tolist() == [0, 0]
     assert channel.tolist() == [2, 3]
     values = torch.arange(8.0).view(2, 2, 2)

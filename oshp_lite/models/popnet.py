@@ -140,7 +140,7 @@ class PopNetStage(DualMetric):
     def _by_place(self, means: Tensor, ids: Tensor, static: bool) -> Tensor:
         """Prototypes float [B,P,D] of some ids, with the released code's slip.
 
-        The bank is asked whether it holds something, and written, at the id's place among those; it is read at
+        The bank is tested for a prototype, and written, at the id's place among those; it is read at
         the id. A place lies below its id, so no row that is read has been written before in the same batch.
         """
         # a row of zeros more for the unlabelled class

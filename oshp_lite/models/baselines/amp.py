@@ -100,17 +100,17 @@ class AMP(RowContender):
         if target is not None:
             mask = torch.where(mask == 1, target[:, None, None], mask)
         of_id = members(mask, self.n_ids)
-        shown = of_id.any(2).any(2)
+        present = of_id.any(2).any(2)
         support, query = self.maps(batch.support_image), self.maps(batch.query_image)
-        known = self.seen[: self.n_ids].expand_as(shown)
+        known = self.seen[: self.n_ids].expand_as(present)
         rows = [unit(row[: self.n_ids]).expand(len(batch), -1, -1) for row in self.scorers]
-        moved = shown & known
+        moved = present & known
         moved[:, 0] &= config.update_bg
-        rows = self.imprinted(rows, support, of_id, moved, shown & ~known, config.alpha)
-        open_rows = shown.clone() if self._restricted(restrict) else shown | known
+        rows = self.imprinted(rows, support, of_id, moved, present & ~known, config.alpha)
+        open_rows = present.clone() if self._restricted(restrict) else present | known
         open_rows[:, 0] = True
         if config.iterate:
-            rows = self.iterated(rows, query, shown & ~known, open_rows)
+            rows = self.iterated(rows, query, present & ~known, open_rows)
         logits = mask_absent_logits(self.score(query, rows), open_rows)
         if target is None:
             return logits
@@ -156,8 +156,8 @@ class AMP(RowContender):
 
     def winning_classes(self, batch: Episode, options: PredictOptions) -> Tensor:
         """What the support shows, and everything known as well where the prediction is not restricted."""
-        shown = self.support_classes(batch)
-        return shown if self._restricted(options.restrict) or self.way == "1" else shown | self.seen[: self.n_ids]
+        present = self.support_classes(batch)
+        return present if self._restricted(options.restrict) or self.way == "1" else present | self.seen[: self.n_ids]
 
 
 def unit(rows: Tensor) -> Tensor:

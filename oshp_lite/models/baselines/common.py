@@ -242,15 +242,15 @@ class RowContender(Contender):
         return {**terms, "total": (terms["query"] + terms["support"]) / 2}
 
 
-def shown_pairs(shown: Tensor) -> tuple[Tensor, Tensor]:
-    """The foreground channels that are shown, as two int64 [N]: sample and channel; shown bool [B,C]."""
-    sample, k = shown[:, 1:].nonzero(as_tuple=True)
+def present_pairs(present: Tensor) -> tuple[Tensor, Tensor]:
+    """The foreground channels that are present, as two int64 [N]: sample and channel; present bool [B,C]."""
+    sample, k = present[:, 1:].nonzero(as_tuple=True)
     return sample, k + 1
 
 
-def spread(values: Tensor, sample: Tensor, channel: Tensor, shown: Tensor, fill: float = ABSENT) -> Tensor:
+def spread(values: Tensor, sample: Tensor, channel: Tensor, present: Tensor, fill: float = ABSENT) -> Tensor:
     """Put maps float [N,h,w] at their (sample, channel) of float [B,C,h,w], `fill` elsewhere; inverse of a gather."""
-    whole = values.new_full((*shown.shape, *values.shape[-2:]), fill)
+    whole = values.new_full((*present.shape, *values.shape[-2:]), fill)
     return whole.index_put((sample, channel), values)
 
 
@@ -261,13 +261,13 @@ def mean_of_pairs(values: Tensor, sample: Tensor, n: int) -> Tensor:
     return total / count[:, None, None].to(values.dtype)
 
 
-def join_two_way(maps: Tensor, sample: Tensor, channel: Tensor, shown: Tensor, *, binary: bool) -> Tensor:
+def join_two_way(maps: Tensor, sample: Tensor, channel: Tensor, present: Tensor, *, binary: bool) -> Tensor:
     """Logits float [B,C,h,w] from (background, class) logits float [N,2,h,w] of the pairs, -1e4 for other classes.
 
     The background is the mean of the classes' own (EOP-Net's journal, Eq. 6), or with `binary` 0 against each class's
     lead over its own, so that a pixel is background where every class's two-way decision says so.
     """
-    background, own = mean_of_pairs(maps[:, 0], sample, len(shown)), maps[:, 1]
+    background, own = mean_of_pairs(maps[:, 0], sample, len(present)), maps[:, 1]
     if binary:
         background, own = torch.zeros_like(background), own - maps[:, 0]
-    return torch.cat([background[:, None], spread(own, sample, channel, shown)[:, 1:]], 1)
+    return torch.cat([background[:, None], spread(own, sample, channel, present)[:, 1:]], 1)

@@ -15,7 +15,7 @@ from oshp_lite.models.baselines.common import (
     AlignedContender,
     members,
     pool,
-    shown_pairs,
+    present_pairs,
     two_way_loss,
 )
 from oshp_lite.models.modules.layers import resize
@@ -53,19 +53,21 @@ class PANet(AlignedContender):
         """Parse every query of the batch; ids that the support does not show are masked in training too."""
         batch = self.checked(batch)
         query, support = (self.projection(features) for features in self.encode(batch))
-        shown = self.support_classes(batch)
-        rows = self.prototypes(support, self.support_mask(batch), shown)
+        present = self.support_classes(batch)
+        rows = self.prototypes(support, self.support_mask(batch), present)
         scores = self.config.scale * cosine_maps(query, rows)
-        return self.parsing(scores, batch, present=shown, query=query, support=support, scores=scores, prototypes=rows)
+        return self.parsing(
+            scores, batch, present=present, query=query, support=support, scores=scores, prototypes=rows
+        )
 
-    def prototypes(self, support: Tensor, mask: Tensor, shown: Tensor) -> Tensor:
+    def prototypes(self, support: Tensor, mask: Tensor, present: Tensor) -> Tensor:
         """Prototypes float [B,rows,D] of float [B,D,h,w] under int64 [B,H,W], background first; see `bg`."""
         of_class = members(mask, self.rows)
         rows = pool(support, of_class, self.resampling)
         if self.config.bg == "panet" or self.way == "1":
             return rows
         others = (mask != IGNORE)[:, None] & ~of_class[:, 1:]
-        ways = shown[:, 1:]
+        ways = present[:, 1:]
         mean = pool(support, others & ways[..., None, None], self.resampling).sum(1)
         mean = mean / ways.sum(1).clamp(min=1)[:, None].to(mean.dtype)
         # a support without any class has no way; what is left is its plain background
@@ -74,13 +76,13 @@ class PANet(AlignedContender):
 
     def alignment(self, parsing: Parsing, batch: Episode) -> Tensor:
         """The prototype alignment term, float []; 0 where the query is parsed as background alone."""
-        shown, mask = self.support_classes(batch), self.support_mask(batch)
+        present, mask = self.support_classes(batch), self.support_mask(batch)
         query, support = parsing.extras["query"], parsing.extras["support"]
-        parsed = mask_absent_logits(parsing.extras["scores"], shown).argmax(1)
+        parsed = mask_absent_logits(parsing.extras["scores"], present).argmax(1)
         assigned = members(parsed, self.rows)
         back = self.config.scale * cosine_maps(support, pool(query, assigned, self.resampling))
         back = resize(back, mask.shape[-2:], self.resampling)
-        sample, channel = shown_pairs(shown & assigned.any(2).any(2))
+        sample, channel = present_pairs(present & assigned.any(2).any(2))
         if not len(sample):
             return back.sum() * 0
         # the two-way cross-entropy of (background, class) is softplus of the other side's lead
@@ -88,5 +90,5 @@ class PANet(AlignedContender):
         mask = mask[sample]
         wanted = mask == channel[:, None, None]
         each = two_way_loss(lead, wanted, mask != IGNORE if self.config.bg == "paper" else wanted | (mask == 0))
-        ways = shown[:, 1:].sum(1).clamp(min=1)
-        return (each / ways[sample]).sum() / len(shown)
+        ways = present[:, 1:].sum(1).clamp(min=1)
+        return (each / ways[sample]).sum() / len(present)

@@ -20,7 +20,7 @@ from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
 from oshp_lite.fields import bounded
 from oshp_lite.models.base import ABSENT, Parsing
-from oshp_lite.models.baselines.common import Contender, ContenderConfig, learning, members, shown_pairs
+from oshp_lite.models.baselines.common import Contender, ContenderConfig, learning, members, present_pairs
 from oshp_lite.models.baselines.external import HOW, IMAGENET, Frame, Sam, where_weights
 
 
@@ -30,8 +30,8 @@ def cells_by_area(masks: Tensor, frame: Frame) -> Tensor:
     share = F.avg_pool2d(frame.pad(inner), frame.patch)[:, 0].flatten(1)
     best = (share == share.amax(1, keepdim=True)) & (share > 0)
     first = best & (best.cumsum(1) == 1)
-    found = torch.where((share > 0.5).any(1, keepdim=True), share > 0.5, first)
-    return found.view(-1, frame.tokens, frame.tokens)
+    cells = torch.where((share > 0.5).any(1, keepdim=True), share > 0.5, first)
+    return cells.view(-1, frame.tokens, frame.tokens)
 
 
 def cells_as_released(masks: Tensor, frame: Frame) -> Tensor:
@@ -132,13 +132,13 @@ class PerSAM(Contender):
     def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
         """Parse every query; `.fine` float [B,C,H,W], background 0, a class above 0 where its mask lies."""
         batch = self.checked(batch)
-        shown = self.support_classes(batch)
+        present = self.support_classes(batch)
         height, width = batch.query_image.shape[-2:]
         logits = batch.query_image.new_full((len(batch), self.rows, height, width), ABSENT)
         logits[:, 0] = 0
         masks = members(self.support_mask(batch), self.rows)
         for row in range(len(batch)):
-            channel = shown_pairs(shown[row : row + 1])[1]
+            channel = present_pairs(present[row : row + 1])[1]
             if len(channel):
                 known, scores = self.one_image(batch.query_image[row], batch.support_image[row], masks[row, channel])
                 logits[row, channel[known]] = scores.to(logits.dtype)

@@ -24,7 +24,7 @@ from oshp_lite.models.baselines.common import (
     ContenderConfig,
     join_two_way,
     members,
-    shown_pairs,
+    present_pairs,
     spread,
 )
 from oshp_lite.models.modules.layers import resize
@@ -180,14 +180,14 @@ class PFENet(Contender):
             self.encoder.eval()
         return self
 
-    def _drawn(self, shown: Tensor) -> Tensor:
-        """The channels to work on, bool [B,C]: all that are shown, in k-way training some drawn at random."""
+    def _drawn(self, present: Tensor) -> Tensor:
+        """The channels to work on, bool [B,C]: all that are present, in k-way training some drawn at random."""
         count = self.config.classes_per_step
         if not self.training or self.way == "1" or count == 0:
-            return shown
-        draws = torch.rand(shown.shape, device=shown.device).masked_fill(~shown, 2.0)
+            return present
+        draws = torch.rand(present.shape, device=present.device).masked_fill(~present, 2.0)
         draws[:, 0] = -1.0
-        return shown & (draws.argsort(1).argsort(1) <= count)
+        return present & (draws.argsort(1).argsort(1) <= count)
 
     def forward(self, batch: Episode, *, progress: float | None = None) -> Parsing:
         """Parse every query; `.fine` float [B,C,H,W], C raw ids or 2, masked but for the drawn ids."""
@@ -195,7 +195,7 @@ class PFENet(Contender):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
             query, support = self.encode(batch)
         drawn = self._drawn(self.support_classes(batch))
-        sample, channel = shown_pairs(drawn)
+        sample, channel = present_pairs(drawn)
         masks = members(self.support_mask(batch), self.rows)[sample, channel]
         precise = torch.promote_types(support.dtype, torch.float32)
         masks = resize(masks[:, None].to(precise), support.shape[-2:])[:, 0]

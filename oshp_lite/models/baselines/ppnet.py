@@ -23,7 +23,7 @@ from oshp_lite.models.baselines.common import (
     AlignedContender,
     members,
     pool,
-    shown_pairs,
+    present_pairs,
     two_way_loss,
 )
 from oshp_lite.models.modules.layers import resize
@@ -241,7 +241,7 @@ class PPNet(AlignedContender):
         mask = self.support_mask(batch)
         held = members(parsed, self.rows).flatten(2).any(2)
         ways = self.support_classes(batch)[:, 1:].sum(1).clamp(min=1)
-        sample, channel = shown_pairs(held)
+        sample, channel = present_pairs(held)
         if not len(sample):
             return (query.sum() + support.sum()) * 0.0  # keeps the graph whole
         whole = resize(parsed[:, None].float(), batch.query_image.shape[-2:], "nearest")[:, 0].long()

@@ -17,7 +17,7 @@ from oshp_lite.models.baselines.common import (
     join_two_way,
     members,
     pool,
-    shown_pairs,
+    present_pairs,
 )
 from oshp_lite.models.modules.metric import cosine_maps
 
@@ -42,7 +42,7 @@ class SGOne(Contender):
     """Guidance G and side S from the shared map; per class c the map A_c S is scored by one shared head.
 
         v_c = masked average of G_support,  A_c(x) = cos(G_query(x), v_c),
-        (bg_c, fg_c) = Exit(ReLU(Conv(A_c S_query))),  l_c = fg_c,  l_0 = mean over the shown c of bg_c
+        (bg_c, fg_c) = Exit(ReLU(Conv(A_c S_query))),  l_c = fg_c,  l_0 = mean over the present c of bg_c
 
     Sources: SG-One's code for the layers (guidance and side 3x3 without ReLU, Xavier, zero biases); the k-way form is
     EOP-Net's Eq. 6 without the residual, as its journal says. 1-way is the same with one class. Ours: guidance and
@@ -71,13 +71,13 @@ class SGOne(Contender):
         """Parse every query of the batch; the support's absent ids are masked in training too."""
         batch = self.checked(batch)
         query, support = self.encode(batch)
-        shown = self.support_classes(batch)
+        present = self.support_classes(batch)
         similarity = self.similarity(query, support, self.support_mask(batch))
-        sample, channel = shown_pairs(shown)
+        sample, channel = present_pairs(present)
         maps = self.score(similarity[sample, channel], self.side(query)[sample])
         binary = self.config.combine == "binary" and self.way == "k" and not self.training
-        logits = join_two_way(maps, sample, channel, shown, binary=binary)
-        return self.parsing(logits, batch, present=shown, similarity=similarity)
+        logits = join_two_way(maps, sample, channel, present, binary=binary)
+        return self.parsing(logits, batch, present=present, similarity=similarity)
 
     def similarity(self, query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
         """Guidance maps A_c, float [B,rows,h,w] in [-1,1]; row 0 is not used. Pooling is exact at mask resolution."""

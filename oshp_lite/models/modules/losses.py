@@ -62,11 +62,11 @@ def prototype_contrast(query: Tensor, support: Tensor, temperature: float = 0.1,
     cosine / temperature; a row missing in the support adds 0 but counts in the mean (released code). With
     `both_sides` the mean runs over the rows both images have, the journal's 1 / (|C_s| - 1).
     """
-    asked, offered = query.sum(-1) != 0, support.sum(-1) != 0
+    of_query, of_support = query.sum(-1) != 0, support.sum(-1) != 0
     cosine = torch.einsum("bid,bjd->bij", F.normalize(query, dim=2, eps=1e-8), F.normalize(support, dim=2, eps=1e-8))
     # a finite stand-in for minus infinity keeps the gradient of an episode without any row free of NaN
-    logits = (cosine / temperature).masked_fill(~offered[:, None], -1e9)
+    logits = (cosine / temperature).masked_fill(~of_support[:, None], -1e9)
     right = F.log_softmax(logits, 2).diagonal(dim1=1, dim2=2)
-    shared = asked & offered
+    shared = of_query & of_support
     rows = torch.where(shared, -right, 0.0).sum(1)
-    return (rows / (shared if both_sides else asked).sum(1).clamp(min=1)).mean()
+    return (rows / (shared if both_sides else of_query).sum(1).clamp(min=1)).mean()

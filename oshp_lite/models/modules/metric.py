@@ -80,12 +80,12 @@ def guide_each(
         return torch.stack([guidance(attend(query, similarity[:, k])) for k in range(similarity.shape[1])], 1)
     sample, k = (usable & needed).nonzero(as_tuple=True)
     plain = (~usable & needed).any(1).nonzero()[:, 0]
-    answers = guidance(torch.cat([attend(query[sample], similarity[sample, k]), query[plain]]))
-    scores = answers.new_zeros(*similarity.shape[:2], *answers.shape[1:])
+    made = guidance(torch.cat([attend(query[sample], similarity[sample, k]), query[plain]]))
+    scores = made.new_zeros(*similarity.shape[:2], *made.shape[1:])
     every = torch.arange(similarity.shape[1], device=query.device)
-    absent = answers[len(sample) :, None].expand(-1, len(every), -1, -1, -1)
+    absent = made[len(sample) :, None].expand(-1, len(every), -1, -1, -1)
     scores = scores.index_put((plain[:, None], every[None]), absent)
-    return scores.index_put((sample, k), answers[: len(sample)])
+    return scores.index_put((sample, k), made[: len(sample)])
 
 
 class ScalarAffine(nn.Conv2d):

@@ -26,8 +26,8 @@ def present_ids(mask: Tensor, n_ids: int) -> Tensor:
     """Which ids occur in int64 masks [B,h,w]: bool [B,n_ids]; 255 and other values outside the range do not count."""
     flat = mask.flatten(1)
     slots = torch.where((flat >= 0) & (flat < n_ids), flat, n_ids)
-    found = torch.zeros(mask.shape[0], n_ids + 1, dtype=torch.bool, device=mask.device)
-    return found.scatter_(1, slots, torch.ones_like(slots, dtype=torch.bool))[:, :n_ids]
+    present = torch.zeros(mask.shape[0], n_ids + 1, dtype=torch.bool, device=mask.device)
+    return present.scatter_(1, slots, torch.ones_like(slots, dtype=torch.bool))[:, :n_ids]
 
 
 def masked_average(features: Tensor, mask: Tensor, n_ids: int) -> Tensor:
