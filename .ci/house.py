@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "oshp_lite"
 LONGEST = 400
 LONG_FILES = {
-    "oshp_lite/data/prepare/raw.py": "three layouts and their one reader",
     "tests/test_cli_parse.py": "one command, every kind of wrong input",
     "tests/test_engine_train.py": "one training loop, killed and resumed in every way",
 }
@@ -21,7 +20,7 @@ LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "assets", "labels", 
 LIBRARY += ("predict.py",)
 GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
-CEILINGS = {"library": 12_800, "study": 8_000, "package": 27_900}
+CEILINGS = {"library": 11_250, "study": 6_450, "package": 24_100}
 """What they may not exceed meanwhile: lower these with every step towards the goals, never raise them."""
 WORD = re.compile(r"[A-Za-z_]\w*")
 CALLED_FROM_OUTSIDE = {
