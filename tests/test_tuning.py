@@ -13,16 +13,20 @@ from hypothesis import strategies as st
 
 from oshp_lite.cli import main
 from oshp_lite.data.dataset import OneShotDataset
-from oshp_lite.data.prepare.held_out import hold_out
+from oshp_lite.data.prepare.derived import make, tuning
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json
-from oshp_lite.labels import fold
+from oshp_lite.labels import Fold, fold
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.tuning import MARGIN, START, chosen, notes_by_method, outcome, record, trials, tuning_file
 
 JOURNAL = fold("atr", 1)
+
+
+def hold_out(whole: OneShotDataset, chosen: Fold, root: Path) -> OneShotDataset:
+    return make(whole, tuning(whole, chosen), root)
 
 
 @pytest.fixture(scope="module")

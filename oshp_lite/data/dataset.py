@@ -22,18 +22,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oshp_lite.data.pairs import Pair, aaai_pairs, journal_pairs, spread_pairs, thin_pairs
+from oshp_lite.data.pairs import Pair, aaai_pairs, each_pairs, journal_pairs, spread_pairs, thin_pairs
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_bytes, read_image, read_json, read_mask, read_plain_pickle
 from oshp_lite.labels import BACKGROUND, IGNORE, LabelSpace, label_space
 
 Phase = Literal["train", "test"]
 PHASES: tuple[Phase, ...] = ("train", "test")
-PairRule = Literal["dataset", "journal", "spread", "aaai"]
+PairRule = Literal["dataset", "journal", "spread", "each", "aaai"]
 FORM = 1
 """Version of the on-disk form; written into every dataset.json and part of every fingerprint."""
-SPREAD = {"queries": 10, "repeats": 5}
-"""Photos of a class and supports of each under the rule "spread", where a description gives no numbers."""
+SPREAD, EACH = {"queries": 10, "repeats": 5}, {"repeats": 3}
+"""Photos of a class and supports of each under the rules "spread" and "each", where a description has no numbers."""
 AGAIN = "make the dataset again with its script in data_scripts"
 
 DESCRIPTION = "dataset.json"
@@ -241,9 +241,9 @@ class OneShotDataset:
     ) -> list[Pair]:
         """The test pairs that are scored: (query, support, class), indices into `stems("test")`. Facts A.6.
 
-        rule       "dataset": its own, "journal" or "spread" as its description says; "aaai": k-way only
+        rule       "dataset": its own, as its description says; "aaai": k-way only
         queries    shape the rule "spread": photos of a class and supports of each (None: the description's numbers);
-        repeats    the papers' rules have numbers of their own
+        repeats    "each" knows the supports only, the papers' rules have numbers of their own
         per_class  at most so many pairs of each class, evenly spaced; the AAAI's pairs name no class, of them so many
                    times the number of classes are left
         """
@@ -255,7 +255,7 @@ class OneShotDataset:
             pairs = aaai_pairs(len(self.stems("test")))
             per_class = per_class and per_class * len(self.space.foreground_classes)
         else:
-            make = journal_pairs if name == "journal" else spread_pairs
+            make = {"journal": journal_pairs, "spread": spread_pairs, "each": each_pairs}[name]
             pairs = make(self.support_index("test"), self.space.test_order, **shape)
         return pairs if per_class is None else thin_pairs(pairs, per_class)
 
@@ -269,6 +269,7 @@ class OneShotDataset:
         """The rule of the test pairs in words, e.g. "spread, 10 queries x 5 supports of a class"."""
         shape = self._rule(rule, queries, repeats)
         words = "{rule}, {queries} queries x {repeats} supports of a class" if "queries" in shape else "{rule}"
+        words += ", {repeats} supports for every photo" * (shape["rule"] == "each")
         return words.format(**shape)
 
     def counts(self) -> dict[str, int]:
@@ -277,19 +278,20 @@ class OneShotDataset:
 
 
 def pair_rule(rule: Any, **numbers: int | None) -> dict[str, Any]:
-    """A rule for test pairs, name or mapping, in its full form: "rule" and, for "spread", "queries" and "repeats".
+    """A rule for test pairs, name or mapping, in its full form: "rule", and the numbers of "spread" and "each".
 
     `numbers` that are not None replace the rule's own. Raises UserError for an unknown rule.
     """
     given = rule if isinstance(rule, Mapping) else {"rule": rule}
     name = given.get("rule")
-    if name not in ("journal", "spread", "aaai"):
-        raise UserError(f"unknown rule {name!r} for test pairs; it is journal, spread or aaai")
-    if name != "spread":
+    if name not in ("journal", "spread", "each", "aaai"):
+        raise UserError(f"unknown rule {name!r} for test pairs; it is journal, spread, each or aaai")
+    if name not in ("spread", "each"):
         return {"rule": name}
-    full = {key: numbers.get(key) or given.get(key, default) for key, default in SPREAD.items()}
+    defaults = SPREAD if name == "spread" else EACH
+    full = {key: numbers.get(key) or given.get(key, default) for key, default in defaults.items()}
     if not all(type(number) is int and number > 0 for number in full.values()):
-        raise UserError(f"queries and repeats of the rule spread must be whole numbers above 0, not {full}")
+        raise UserError(f"{' and '.join(full)} of the rule {name} must be whole numbers above 0, not {full}")
     return {"rule": name, **full}
 
 

@@ -14,6 +14,9 @@ from oshp_lite.files import sha256_json
 SupportIndex = Mapping[int, Sequence[int]]
 """Keys 0..2S (S foreground ids): key c = query-part photos with class c, key c+S = support-part photos with it."""
 
+GROUP = 10
+"""Neighbouring photos that the rule "each" takes for pictures of one person."""
+
 
 class Pair(NamedTuple):
     """A query photo, the support photo it is parsed with (line numbers of the list file) and the class of 1-way."""
@@ -102,6 +105,36 @@ def spread_pairs(
         used.update(chosen)
         slots = [query for query in chosen for _ in range(repeats)]
         pairs += [Pair(query, supports[turn % len(supports)], class_id) for turn, query in enumerate(slots)]
+    return pairs
+
+
+def each_pairs(
+    support_index: SupportIndex, classes: Sequence[int], *, repeats: int = 3, group: int = GROUP
+) -> list[Pair]:
+    """Every photo of the test part is a query once, for one class it shows, with `repeats` supports of that class.
+
+    classes  kept foreground ids in test order, rarest first; a photo stands for the one that fewest photos before it do
+    group    neighbouring photos show the same person: supports come from outside the query's group of so many photos
+
+    Supports used least so far come first, of those the photos farthest from the query in the list. No randomness. Left
+    out is a photo of which no photo outside its group shares a class.
+    """
+    size = _foreground_count(support_index)
+    photos = {c: sorted({*support_index.get(c, ()), *support_index.get(c + size, ())}) for c in classes}
+    count: Counter[int] = Counter()
+    used: dict[int, Counter[int]] = {c: Counter() for c in classes}
+    pairs: list[Pair] = []
+    for query in sorted(set().union(*photos.values())):
+        others = {c: [p for p in photos[c] if p // group != query // group] for c in classes if query in photos[c]}
+        eligible = [c for c in others if others[c]]
+        if not eligible:
+            continue
+        class_id = min(eligible, key=lambda c: count[c])
+        count[class_id] += 1
+        order = sorted(others[class_id], key=lambda p: (used[class_id][p], -abs(query - p)))
+        for support in (order * -(-repeats // len(order)))[:repeats]:
+            used[class_id][support] += 1
+            pairs.append(Pair(query, support, class_id))
     return pairs
 
 

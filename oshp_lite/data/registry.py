@@ -126,7 +126,8 @@ class DataConfig:
 
     `condition` names the label condition of the training (see `Condition`). `size` is the training size, one number
     or [height, width]; `split` the last line of the training part's query side (None: the dataset's own); `cap` limits
-    1-way queries per class. `synthetic` counts in a run's identity by the drawn data's fingerprint.
+    1-way queries per class. `synthetic` counts in a run's identity by the drawn data's fingerprint. `block` tests on
+    one of five blocks of neighbouring photos and trains on the others (None: the dataset's own split).
     """
 
     dataset: str = "synth-atr"
@@ -147,6 +148,7 @@ class DataConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig, metadata=FREE)
     workers: int = bounded(0, 0, 256, **FREE)
     cache_mb: int = bounded(1024, 0, MOST, **FREE)
+    block: int | None = bounded(None, 0, 99)
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
@@ -192,11 +194,11 @@ def check_names(data: DataConfig) -> None:
 def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
     """Open the dataset; procedural people are drawn first when they are not there (or by an older generator).
 
-    Under the protocol "tuning" it is what `hold_out` makes of the dataset's training part, beside the dataset.
+    Under the protocol "tuning", or with a block, it is what `prepare.derived` makes of the dataset, beside it.
     Nothing is written where a finished dataset lies. Raises UserError for a real dataset that is missing.
     """
     from oshp_lite.data.dataset import open_dataset
-    from oshp_lite.data.prepare import held_out
+    from oshp_lite.data.prepare import derived
     from oshp_lite.labels import fold
 
     check_names(data)
@@ -209,11 +211,15 @@ def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: 
         whole = draw(data.dataset, folder, scenes.n_train, scenes.n_test, scenes.size, scenes.seed, progress=progress)
     else:
         whole = open_dataset(folder)
-    if data.protocol != "tuning":
+    if data.block is not None:
+        made, name = derived.block(whole, data.block), f"{whole.root.name}-block{data.block}"
+    elif data.protocol == "tuning":
+        chosen = fold(data.dataset, data.fold)
+        made, name = derived.tuning(whole, chosen), f"{whole.root.name}-tuning-fold{data.fold}"
+    else:
         return whole
-    place, chosen = whole.root.with_name(f"{whole.root.name}-tuning-fold{data.fold}"), fold(data.dataset, data.fold)
-    made_of = held_out.recipe(whole, chosen)
-    return _once(place, made_of, lambda: held_out.hold_out(whole, chosen, place, progress=progress))
+    place = whole.root.with_name(name)
+    return _once(place, made.recipe, lambda: derived.make(whole, made, place, progress=progress))
 
 
 def draw(

@@ -92,7 +92,7 @@ class EvalConfig:
     restrict: bool | None = None
     absent_test: Literal["resized", "full"] = "resized"
     test_size: int | tuple[int, int] | None = bounded(128, 16, 4096)
-    pairs: Literal["journal", "aaai", "spread", "dataset"] = "dataset"
+    pairs: Literal["journal", "aaai", "spread", "each", "dataset"] = "dataset"
     queries: int = bounded(10, 1, 100_000)
     repeats: int = bounded(3, 1, 10_000)
     per_class: int | None = bounded(None, 1, MOST)

@@ -109,7 +109,7 @@ def init_config(config: RunConfig) -> RunConfig | None:
     own: dict[str, Any] = {"source": "npm", "screening": True, "absent_test": "resized", "pairs": "dataset"}
     evaluation = replace(config.eval, **own, bi_every=1, bootstrap=0)
     if on_people:  # the same run whichever dataset it later serves, so its protocol and test settings are fixed
-        data = replace(data, dataset=init.synthetic, protocol="journal")
+        data = replace(data, dataset=init.synthetic, protocol="journal", block=None)
         evaluation = replace(plain.eval, test_size=data.size, bootstrap=0)
     kept = ("seed", "precision", "channels_last", "device", "threads", "save_seconds", "save_steps")
     train = replace(
