@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oshp_lite.labels import fold
 from oshp_lite.study.claims import quantities
 from oshp_lite.study.quantities import Quantity
 from oshp_lite.study.records import Measured, Results, RunKey, measured_of
@@ -18,7 +17,7 @@ Skill = Callable[[int], float]
 
 def run(key: RunKey, skill: Skill, *, pairs: int = 48, noise: float = 0.05, **more: object) -> Measured:
     """A run whose share of right pixels in each class is `skill`, with pairs that are hard for every method alike."""
-    split = fold(key.dataset, key.fold, key.protocol)
+    split = key.split
     shared = np.random.default_rng([key.fold, 5])
     own = np.random.default_rng([zlib.crc32(key.slug.replace("person-class-", "").encode()), key.seed])
     ids = np.resize(np.array(split.foreground), pairs)

@@ -219,7 +219,7 @@ def test_aaai_training_ids() -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "number", "protocol"),
-    [("atr", 0, "journal"), ("lip", 1, "aaai"), ("pascal", 1, "journal"), ("x", 1, "y")],
+    [("atr", 0, "journal"), ("lip", 1, "aaai"), ("pascal", 2, "journal"), ("x", 1, "y")],
 )
 def test_folds_that_do_not_exist(dataset: str, number: int, protocol: str) -> None:
     with pytest.raises(UserError, match="there is no fold"):

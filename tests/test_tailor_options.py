@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from engine_fixtures import tiny_config
@@ -22,7 +23,7 @@ from oshp_lite.data.dataset import OneShotDataset, open_dataset
 from oshp_lite.data.pairs import aaai_pairs, pairs_hash
 from oshp_lite.data.prepare.command import main, pair_options, preparation
 from oshp_lite.data.prepare.raw import RawLayout
-from oshp_lite.data.registry import DATASETS, DatasetSpec, find_dataset
+from oshp_lite.data.registry import DATASETS, DataConfig, DatasetSpec, SyntheticConfig, find_dataset
 from oshp_lite.data.synthetic import generate
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.presets import load_profile
@@ -208,9 +209,8 @@ def test_published_pairs_have_no_choices(tmp_path: Path, capsys: pytest.CaptureF
 # ------------------------------------------------------------------------------------------------ where datasets lie
 
 
-def data(**changes: object) -> SimpleNamespace:
-    scenes = SimpleNamespace(n_train=16, n_test=16, size=32, seed=0)
-    return SimpleNamespace(**{"dataset": "synth-atr", "fold": 1, "protocol": "journal", "synthetic": scenes, **changes})
+def data(**changes: Any) -> DataConfig:
+    return DataConfig(**{"synthetic": SyntheticConfig(16, 16, 32), **changes})
 
 
 @pytest.mark.parametrize("protocol", ["journal", "tuning"])

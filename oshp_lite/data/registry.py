@@ -65,6 +65,7 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec("synth-atr", "atr", "synth-atr (procedural people)", own_rules=True),
         DatasetSpec("synth-lip", "lip", "synth-lip (procedural people)", own_rules=True),
         DatasetSpec("synth-cihp", "cihp", "synth-cihp (procedural people)", own_rules=True),
+        DatasetSpec("synth-pascal", "pascal", "synth-pascal (body parts of procedural people)"),
         DatasetSpec("atr-os", "atr", "ATR-OS", "raw:ATR", (15000, 2706), 7500),
         DatasetSpec("lip-os", "lip", "LIP-OS", "raw:LIP", (30462, 10000), 14000),
         DatasetSpec("cihp-os", "cihp", "CIHP-OS", "raw:CIHP", (28280, 5000), 14000),

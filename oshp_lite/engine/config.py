@@ -111,10 +111,11 @@ class InitConfig:
 
     kind "none": random; "file": `path`, an encoder in a checkpoint, by name; "segment": plain supervised runs on
     what the fold allows: first `synthetic_epochs` on procedural people (skipped when the dataset is one itself), then
-    `dataset_epochs` on the dataset's own training photos. Novel classes have no labels in either.
+    `dataset_epochs` on the dataset's own training photos. Novel classes have no labels in either. "general": one such
+    run of `synthetic_epochs` on the body parts of procedural people (synth-pascal), which names no garment at all.
     """
 
-    kind: Literal["none", "segment", "file"] = "none"
+    kind: Literal["none", "segment", "general", "file"] = "none"
     path: str | None = None
     synthetic: str = "synth-atr"
     synthetic_epochs: int = bounded(0, 0, 100_000)
@@ -232,6 +233,8 @@ def check(config: RunConfig) -> None:
         raise UserError(f"train.task is segment but model.method is {config.model.method}; set model.method=segment")
     if "unlabelled" in config.model.options:
         raise UserError("model.options.unlabelled follows from the label condition; set data.condition instead")
+    if config.init.kind == "general" and not config.init.synthetic_epochs:
+        raise UserError("init.kind is 'general' but init.synthetic_epochs is 0; say for how many epochs")
     if config.init.kind == "file" and not config.init.path:
         raise UserError("init.kind is 'file' but init.path is empty; give the checkpoint's path")
 

@@ -14,6 +14,9 @@ from oshp_lite.data.registry import dataset_spec
 from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, check, from_dict, lay, nest, parse_overrides
 from oshp_lite.errors import UserError
 
+GENERAL, GENERAL_SEED, GENERAL_TEST = "synth-pascal", 1, 64
+"""The people that a general initialisation learns from, drawn by a seed of their own."""
+
 PROFILES = ("smoke", "quick", "lite", "gpu", "paper")
 """From seconds on a laptop to days on a GPU."""
 
@@ -98,19 +101,22 @@ def init_config(config: RunConfig) -> RunConfig | None:
 
     That is a "segment" run, which may have a first run of its own (procedural people, then the dataset's base
     classes). It depends on fold, data, encoder and the `init` values only, so all methods, ways and label conditions
-    of a fold share it.
+    of a fold share it; the general one depends on size, encoder and seed only.
     """
     init, plain = config.init, RunConfig()
+    general = init.kind == "general"
     first_on_people = init.synthetic_epochs > 0 and not dataset_spec(config.data.dataset).synthetic
-    if init.kind != "segment" or not (first_on_people or init.dataset_epochs):
+    if not general and (init.kind != "segment" or not (first_on_people or init.dataset_epochs)):
         return None
-    on_people = not init.dataset_epochs
+    on_people = general or not init.dataset_epochs
     data = replace(config.data, way="k", split=None, pairing="each epoch", cap=None)
     own: dict[str, Any] = {"source": "npm", "screening": True, "absent_test": "resized", "pairs": "dataset"}
     evaluation = replace(config.eval, **own, bi_every=1, bootstrap=0)
     if on_people:  # the same run whichever dataset it later serves, so its protocol and test settings are fixed
-        data = replace(data, dataset=init.synthetic, protocol="journal", block=None)
+        data = replace(data, dataset=GENERAL if general else init.synthetic, protocol="journal", block=None)
         evaluation = replace(plain.eval, test_size=data.size, bootstrap=0)
+    if general:  # other scenes than any that is trained or tested on
+        data = replace(data, fold=1, synthetic=replace(data.synthetic, n_test=GENERAL_TEST, seed=GENERAL_SEED))
     kept = ("seed", "precision", "channels_last", "device", "threads", "save_seconds", "save_steps")
     train = replace(
         plain.train,

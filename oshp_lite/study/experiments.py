@@ -142,7 +142,9 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     changed = (profile == "paper" and ablation.large) or ablation.overrides
     if profile == "paper":  # the tables are compared with the papers' word, not with the released code's
         settings.insert(0, "variant=paper")
-    if key.protocol != "journal":
+    if key.protocol == "blocks":
+        settings.append(f"data.block={key.seed}")
+    elif key.protocol != "journal":
         settings += [f"data.protocol={key.protocol}", *_as_aaai(key, changed)]
     settings += changed
     if profile == "paper" and (key.method == "persam" or key.ablation == "dino"):

@@ -258,7 +258,7 @@ def _shares(run: Measured) -> Array:
     """Return where novel pixels go that are taken for another class: % to novel and to base ones, [2,1+R]."""
     if run.misassigned is None:
         raise UserError(f"{run.key.slug}: no confusions between classes were recorded")
-    counted = (pair_draws(run, run.key.fold) @ run.misassigned.astype(np.float64)).T
+    counted = (pair_draws(run, run.key.fold) @ run.misassigned[:, :2].astype(np.float64)).T
     with np.errstate(invalid="ignore"):
         return np.asarray(100 * counted / counted.sum(0))
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_atomic, write_json_atomic
-from oshp_lite.labels import fold
+from oshp_lite.labels import Fold, fold
 
 Array = NDArray[Any]
 CONDITIONS = ("papers", "person-class", "ignore")
@@ -33,6 +33,7 @@ CONDITIONS = ("papers", "person-class", "ignore")
 class RunKey:
     """Names one run: method, dataset, fold and way, the seed, what was changed (""), and the protocol of the folds.
 
+    protocol   "journal" or "aaai", or "blocks": the journal's folds, tested on the block whose number is the seed
     condition  what a person's unlabelled pixels are in k-way training: background as in the papers ("papers"), one more
                class ("person-class"), or nothing ("ignore"); "" takes the one of the dataset's tables
     """
@@ -53,6 +54,11 @@ class RunKey:
             object.__setattr__(self, "condition", "person-class" if own else "papers")
         if self.condition not in CONDITIONS:
             raise ValueError(f"unknown label condition {self.condition!r}; there are {', '.join(CONDITIONS)}")
+
+    @property
+    def split(self) -> Fold:
+        """The fold it works on. UserError where the dataset has none of that number and protocol."""
+        return fold(self.dataset, self.fold, self.protocol.replace("blocks", "journal"))
 
     @property
     def slug(self) -> str:
@@ -80,8 +86,8 @@ class Measured:
     classes     kept ids, the background (0) first; `novel` among them
     history     one dict an epoch
     confusion   int64 [I,I] over all ids, summed over the pairs, rows truth (k-way)
-    misassigned int [N,2]: novel classes' pixels predicted as another novel class, and as a base class other than the
-                background (k-way)
+    misassigned int [N,4] (k-way): pixels of novel classes predicted as another novel class, and as a base class other
+                than the background; the same of the base classes' pixels (not in older records, [N,2])
     origin      "run here" or "committed"
     memo        scores under redrawn pairs, since many comparisons need the same
     """
@@ -180,14 +186,14 @@ def measured_of(
 
     screened  matrices of the screened predictions, if made; `more` goes to `Measured` (scores, history, ...)
     """
-    split = fold(key.dataset, key.fold, key.protocol)
+    split = key.split
     columns = split.classes if key.way == "k" else (0, 1)
     matrices, class_ids = np.asarray(matrices), np.asarray(class_ids).astype(np.int64)
     if key.way == "k":
-        novel, base = list(split.novel), [c for c in split.classes if c not in split.novel and c != 0]
-        rows = matrices[:, novel].astype(np.int64)
-        other = rows[:, :, novel].sum((1, 2)) - rows[:, np.arange(len(novel)), novel].sum(1)
-        more["misassigned"] = np.stack([other, rows[:, :, base].sum((1, 2))], 1)
+        wrong = matrices.astype(np.int64) * ~np.eye(matrices.shape[-1], dtype=bool)
+        novel, base = list(split.novel), list(split.base_foreground)
+        ways = ((truth, taken) for truth in (novel, base) for taken in (novel, base))
+        more["misassigned"] = np.stack([wrong[:, truth][:, :, taken].sum((1, 2)) for truth, taken in ways], 1)
         more["confusion"] = matrices.sum(0).astype(np.int64)
     if screened is not None:
         more["screened"] = counts_of(screened, columns)
@@ -210,7 +216,12 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
     "novel", "base", "human" mean IoU; "novel_accuracy", "base_accuracy", "mean_accuracy" recall; "novel_precision";
     "accuracy" of all pixels; "bi_miou"; "iou:<id>" of one class; "a-b" the difference of two. k-way means leave out
     classes absent from truth and prediction alike; 1-way means are plain, and background's entry is the mean of the
-    classes' background IoUs (facts B.10). UserError without screened counts, KeyError for other names.
+    classes' background IoUs (facts B.10).
+
+    Ours, in k-way, for "novel" and "base": "novel_present" mean IoU over pairs whose query has the class, "novel_alarm"
+    share of the photo that is claimed for a class which it lacks, "novel_as_background", "novel_as_novel" and
+    "novel_as_base" share of the foreground pixels that is predicted as background (the papers' testing bias), or as
+    another class. UserError where the counts were not kept or not screened, KeyError for other names.
     """
     if "-" in measure:
         one, two = (scores_under(run, weights, name, screened=screened) for name in measure.split("-"))
@@ -228,6 +239,10 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
     if measure == "bi_miou" and not kway:
         return np.asarray(iou_of_counts(totals.sum(-3)).mean(-1))
     group, _, kind = measure.partition("_")
+    if kind.startswith("as_"):
+        return _ratio(*(weights @ pixels for pixels in _destined(run, group, kind[3:], screened)))
+    if kind in ("present", "alarm"):
+        return _apart(run, counts, weights, group, kind)
     whole = {"": totals.sum(-1), "accuracy": wanted, "precision": totals[..., 0] + totals[..., 1]}[kind]
     entries = _ratio(hits, whole)
     if not kway:
@@ -240,6 +255,31 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
         return np.asarray(chosen.mean(-1))
     defined = ~np.isnan(chosen)
     return _ratio(np.where(defined, chosen, 0.0).sum(-1), defined.sum(-1))
+
+
+def _destined(run: Measured, group: str, where: str, screened: bool) -> tuple[Array, Array]:
+    """Return int [N], foreground pixels of novel (base) classes that are predicted as `where`, and all of them."""
+    place = ("novel", "base").index(group)
+    if screened or run.misassigned is None or run.misassigned.shape[1] <= 2 * place:
+        raise UserError(f"{run.key.slug}: where pixels of {group} classes go was not recorded; run it again")
+    ids = [run.classes.index(c) for c in (run.novel, run.base)[place] if c]
+    taken = run.misassigned[:, 2 * place : 2 * place + 2]
+    missed, wanted = run.counts[:, ids, 2].sum(1), run.counts[:, ids][..., [0, 2]].sum((1, 2))
+    return {"novel": taken[:, 0], "base": taken[:, 1], "background": missed - taken.sum(1)}[where], wanted
+
+
+def _apart(run: Measured, counts: Array, weights: Array, group: str, kind: str) -> Array:
+    """Return float64 [R], the mean of a score over the pairs whose query has ("present") or lacks ("alarm") a class."""
+    ids = [run.classes.index(c) for c in {"novel": run.novel, "base": run.base}[group] if c]
+    there = (counts[..., 0] + counts[..., 2] > 0)[:, ids]
+    if kind == "present":
+        totals = np.einsum("rn,nck->rck", weights, counts[:, ids] * there[..., None])
+        entries = iou_of_counts(totals)
+    else:
+        pixels = counts[..., [0, 2]].sum((1, 2))[:, None]
+        entries = _ratio(weights @ (counts[:, ids, 1] * ~there), weights @ (pixels * ~there))
+    defined = ~np.isnan(entries)
+    return _ratio(np.where(defined, entries, 0.0).sum(-1), defined.sum(-1))
 
 
 # ------------------------------------------------------------------------------------------------------------ files

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oshp_lite.data.pairs import GROUP
 from oshp_lite.engine.statistics import REPEATS, bounds, draw_pairs, mean_over_runs
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import Array, Measured, scores_under
@@ -69,7 +70,9 @@ def contrast(terms: Sequence[Term]) -> Estimate:
     rows = common_runs([term.runs for term in terms])
     for block, (number, chosen) in enumerate(groupby(rows, key=lambda row: row[0].key.fold)):
         runs = list(chosen)  # [S][T]
-        _same_pairs([run for row in runs for run in row])
+        blocks = runs[0][0].key.protocol == "blocks"  # they have photos of their own
+        for alike in runs if blocks else [[run for row in runs for run in row]]:
+            _same_pairs(alike)
         scores = np.array(
             [[_redrawn(run, t.measure, t.screened, block) for run, t in zip(row, terms, strict=True)] for row in runs]
         )  # [S,T,1+R]
@@ -114,11 +117,13 @@ def pair_draws(run: Measured, block: int = 0, repeats: int = REPEATS) -> Array:
     Pairs of one query photo are drawn as one; where the photos are unknown, each pair is drawn alone.
     """
     groups = np.arange(len(run.class_ids)) if run.queries is None else run.queries
+    if run.key.protocol == "blocks":  # each block is drawn apart from the others
+        groups, block = groups // GROUP, block + 2 * run.key.seed
     strata = run.class_ids if run.key.way == "1" else np.zeros(0)
     return _draws(groups.astype(np.int64).tobytes(), strata.astype(np.int64).tobytes(), repeats, block)
 
 
-@lru_cache(maxsize=8)  # a few pair lists at a time; each takes a few megabytes
+@lru_cache(maxsize=16)  # a few pair lists at a time; each takes a few megabytes
 def _draws(groups: bytes, strata: bytes, repeats: int, block: int) -> Array:
     places = np.frombuffer(strata, np.int64) if strata else None
     drawn = draw_pairs(np.frombuffer(groups, np.int64), places, repeats=repeats, block=block)

@@ -58,6 +58,7 @@ _CIHP_HABITS = Habits(
 
 SPECS: dict[str, Spec] = {
     "synth-atr": Spec("synth-atr", "atr", strong=0.05),
+    "synth-pascal": Spec("synth-pascal", "pascal", strong=0.05),
     "synth-lip": Spec(
         "synth-lip",
         "lip",
