@@ -255,7 +255,7 @@ class OneShotDataset:
             pairs = aaai_pairs(len(self.stems("test")))
             per_class = per_class and per_class * len(self.space.foreground_classes)
         else:
-            make = {"journal": journal_pairs, "spread": spread_pairs, "each": each_pairs}[name]
+            make: Any = {"journal": journal_pairs, "spread": spread_pairs, "each": each_pairs}[name]
             pairs = make(self.support_index("test"), self.space.test_order, **shape)
         return pairs if per_class is None else thin_pairs(pairs, per_class)
 
