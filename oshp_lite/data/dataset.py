@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -255,8 +255,9 @@ class OneShotDataset:
             pairs = aaai_pairs(len(self.stems("test")))
             per_class = per_class and per_class * len(self.space.foreground_classes)
         else:
-            make: Any = {"journal": journal_pairs, "spread": spread_pairs, "each": each_pairs}[name]
-            pairs = make(self.support_index("test"), self.space.test_order, **shape)
+            rules: dict[str, Callable[..., list[Pair]]]
+            rules = {"journal": journal_pairs, "spread": spread_pairs, "each": each_pairs}
+            pairs = rules[name](self.support_index("test"), self.space.test_order, **shape)
         return pairs if per_class is None else thin_pairs(pairs, per_class)
 
     def _rule(self, rule: str, queries: int | None, repeats: int | None) -> dict[str, Any]:
