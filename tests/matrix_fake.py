@@ -64,7 +64,7 @@ def pretend() -> None:
     store.find_dataset = lambda data, root=None, progress=True: dataset  # type: ignore[assignment]
     store.execute = execute
     store.present_code = lambda method="": "this code"
-    store._check = store.check_start = lambda config: None
+    store.check_start = store.method = lambda config: None
     Finder.dataset = lambda self, data: dataset  # type: ignore[method-assign]
 
 
