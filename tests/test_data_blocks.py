@@ -67,9 +67,14 @@ def test_a_block_is_made_beside_the_dataset_with_masks_and_people_unchanged(tmp_
     assert (made.foreground(stem) == whole.foreground(stem)).all()
 
 
-def test_numbers_and_sizes_are_checked(whole: OneShotDataset, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no block 5"):
-        block(whole, 5)
+def test_numbers_and_sizes_are_checked(tmp_path: Path) -> None:
+    for changes, sentence in (
+        ({"block": 5}, "data.block is 5"),
+        ({"block": 1, "protocol": "tuning"}, "exclude each other"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            find_dataset(DataConfig(**changes), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir()), "refused before people are drawn"
     few = tiny_dataset(tmp_path / "few", n_train=20, n_test=8)
     with pytest.raises(UserError, match="blocks need at least 100"):
         block(few, 0)

@@ -1,4 +1,4 @@
-"""The house stands: each room imports only from rooms below, nothing in circles, and the library needs only its core.
+"""The house stands: each room imports only from rooms above, nothing in circles, and the library needs only its core.
 
 Imports inside functions count like the others. What `make lint` says, sizes of files and rooms included, is said once.
 """

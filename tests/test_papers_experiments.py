@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.presets import init_config
+from oshp_lite.errors import UserError
 from oshp_lite.models import registry
 from oshp_lite.models.popnet_config import POPNetConfig
-from oshp_lite.study.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of
+from oshp_lite.study.experiments import METHODS, RUN_ORDER, families, matrix, overrides_of, runs_of, step_runs
 from oshp_lite.study.plan import COCO, config_of, why_not
 from oshp_lite.study.records import RunKey
 
@@ -91,3 +93,18 @@ def test_orders_name_every_method_once() -> None:
     assert set(METHODS) <= set(registry.METHODS)
     assert sorted(RUN_ORDER) == sorted(METHODS)
     assert {key.method for key in runs_of("eopnet2")} == set(METHODS)
+
+
+def test_steps_before_the_study_are_made_when_named() -> None:
+    starts, budget = step_runs("starts"), step_runs("budget")
+    assert not {*starts, *budget} & {key for key in matrix("lite") if key.condition != "papers"}
+    first = {key.ablation: init_config(config_of(key, "lite")) for key in starts if key.method == "eopnet"}
+    general = first["start-general"]
+    assert first["start-none"] is None
+    assert general is not None
+    assert (general.data.dataset, general.data.synthetic.seed) == ("synth-pascal", 1)  # no garment, none of the scenes
+    epochs = {key.ablation: config_of(key, "lite").train.epochs for key in budget if key.dataset == "synth-atr"}
+    assert (epochs["x4"], epochs["x10"], epochs["static+x4"]) == (4 * epochs[""], 10 * epochs[""], 4 * epochs[""])
+    assert config_of(RunKey("eopnet", "synth-atr", 1, "k", 0, "static+x4"), "lite").model.options["momentum"] == 0
+    with pytest.raises(UserError, match=r"no method 'eopnet' with the ablation 'static\+x5'"):
+        overrides_of(RunKey("eopnet", "synth-atr", 1, "k", 0, "static+x5"))

@@ -37,7 +37,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="the dataset's folder")],
     *,
     quick: Annotated[bool, typer.Option("--quick", help="read only the photos' headers")] = False,
-    rule: Annotated[str, typer.Option(help="eval.pairs of the run: dataset, journal, spread or aaai")] = "dataset",
+    rule: Annotated[str, typer.Option(help="eval.pairs: dataset, journal, spread, each or aaai")] = "dataset",
     queries: Annotated[int | None, number(1, "N", "eval.queries of the run")] = None,
     repeats: Annotated[int | None, number(1, "N", "eval.repeats of the run")] = None,
     per_class: Annotated[int | None, number(1, "N", "eval.per_class of the run")] = None,

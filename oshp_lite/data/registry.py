@@ -104,6 +104,9 @@ Condition = Literal["papers", "person-class", "ignore"]
 papers: background, as in both papers; person-class: one more class that support and query share; ignore: left out.
 """
 
+BLOCKS = 5
+"""Blocks of neighbouring photos in the cross-validation; each is tested once, by a run trained on the others."""
+
 MOST = 10_000_000
 """A bound for counts that have no natural one."""
 
@@ -149,7 +152,7 @@ class DataConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig, metadata=FREE)
     workers: int = bounded(0, 0, 256, **FREE)
     cache_mb: int = bounded(1024, 0, MOST, **FREE)
-    block: int | None = bounded(None, 0, 99)
+    block: int | None = bounded(None, 0, BLOCKS - 1)
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
@@ -190,6 +193,8 @@ def check_names(data: DataConfig) -> None:
 
     dataset_spec(data.dataset)
     fold(data.dataset, data.fold, data.protocol)
+    if data.block is not None and data.protocol == "tuning":
+        raise UserError("data.block and data.protocol=tuning exclude each other; leave one of them out")
 
 
 def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:

@@ -368,6 +368,3 @@ class Training:
         names = list(dict.fromkeys(name for row in rows for name in row))
         lines = [names, *([repr(row[name]) if name in row else "" for name in names] for row in rows)]
         write_atomic(self.folder / HISTORY, "".join(",".join(cells) + "\n" for cells in lines).encode())
-
-
-"""The folder holds the state of another run."""

@@ -138,7 +138,7 @@ class EpisodeRules(nn.Module):
         """Make a Parsing of logits float [B,rows,h,w]: mask absent ids, resize, put the unlabelled class aside.
 
         `present` bool [B,rows] masks the other channels; None masks none. `fine` and `agm` of the result have
-        `n_logits` channels; that of the unlabelled class goes into the extras, whence `with_unlabelled` takes it.
+        `n_logits` channels; that of the unlabelled class goes into the extras; `with_unlabelled` appends it again.
         """
         size = batch.query_image.shape[-2:]
         named = {"fine": fine} if agm is None else {"fine": fine, "agm": agm}
@@ -215,12 +215,12 @@ class Prediction:
 
     ids: Tensor  # int64 [B,H,W] raw ids in k-way, 0 / 1 in 1-way
     person: Tensor | None = None  # bool [B,H,W] the person mask that screening goes by, for methods that have one
-    scores: Tensor | None = None  # float [B,C,H,W] the logits behind the ids, where they were asked for
+    scores: Tensor | None = None  # float [B,C,H,W] the logits behind the ids, where requested
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Choices of an evaluation; no method's configuration repeats them."""
+    """Choices of an evaluation; `restrict` None takes the method's own default."""
 
     source: Source = "npm"  # which logits decide: "npm" (every method's own) or "agm"
     screening: bool = True  # pixels outside the person mask become 0, for methods that have such a mask

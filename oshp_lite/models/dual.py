@@ -203,7 +203,7 @@ class PapersNetwork(OneShotModel):
         return parsing
 
     def winning_classes(self, batch: Episode, options: PredictOptions) -> None:
-        """Those that the forward pass left open."""
+        """None: the forward pass has masked absent ids."""
 
     @classmethod
     def from_official(

@@ -75,7 +75,7 @@ class EOPNet(DualMetric, PapersNetwork):
     ) -> Parsing:
         """Parse the query of every episode.
 
-        static_prototypes  True / False overrides what progress and the warm-up would choose for the fine space
+        static_prototypes  True / False overrides what progress and the warm-up would choose
         progress           epoch / epochs in [0,1); None at test (warm-up is over then)
         compute_agm        False leaves `.agm` out; the NPM does not depend on it
         stored_foreground  compare with the bank's coarse prototypes, for want of a support foreground
@@ -132,8 +132,8 @@ class EOPNet(DualMetric, PapersNetwork):
         """Return the unweighted terms `agm`, `npm`, `coarse`, `contrast` and the weighted `total`, each float [].
 
         total = beta agm + (1 - beta) npm + coarse_weight coarse + contrast_weight contrast, beta = 1 - progress
-        (journal, Eqs. 10 and 13). `contrast` is 0 outside training mode and in 1-way. A term whose pixels are all 255
-        is 0. Raises ValueError when the batch has no query masks or the AGM's logits are missing but have a weight.
+        or `fixed_beta` (journal, Eqs. 10 and 13). `contrast` is 0 outside training mode and in 1-way. A term whose
+        pixels are all 255 is 0. Raises ValueError when the batch has no query masks or the AGM's logits are missing but have a weight.
         """
         batch, config = self.checked(batch, images=False), self.config
         agm, npm, total = self.metric_losses(parsing, batch, progress)

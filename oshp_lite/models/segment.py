@@ -37,7 +37,7 @@ class SegmentNet(OneShotModel):
 
     def build(self) -> None:
         """Make the encoder and both heads."""
-        self.config = replace(self.config, way="k")  # it knows all its classes, whatever it is asked for
+        self.config = replace(self.config, way="k")  # it knows all its classes, whatever way is requested
         self.encoder = build_encoder(self.config)
         width = self.encoder.out_channels
         self.class_head = nn.Conv2d(width, self.n_ids, 1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import product
+from math import prod
 from typing import Any
 
 import yaml
@@ -40,12 +41,14 @@ class Method:
 class Ablation:
     """A change against a method's full form: `overrides` are "dotted.name=value" over the profile's settings.
 
-    `large` replaces them in the profile "paper", whose encoder has other depths to choose from.
+    `large` replaces them in the profile "paper", whose encoder has other depths to choose from; `budget` multiplies the
+    epochs.
     """
 
     label: str
     overrides: tuple[str, ...] = ()
     large: tuple[str, ...] = ()
+    budget: int = 1
 
 
 def _flat(items: Any) -> Iterator[Any]:
@@ -71,11 +74,25 @@ METHODS: dict[str, Method] = {
 """Every registered one-shot method, in the registry's order: a new contender is a row of the matrix and the tables."""
 
 ABLATIONS: dict[tuple[str, str], Ablation] = {
-    (method, name): Ablation(one["label"], tuple(_flat(one["set"])), tuple(one.get("paper", ())))
-    for method, ablations in DECLARED["ablations"].items()
+    (method, name): Ablation(
+        one["label"], tuple(_flat(one.get("set", []))), tuple(one.get("paper", ())), one.get("budget", 1)
+    )
+    for owner, ablations in DECLARED["ablations"].items()
+    for method in (METHODS if owner == "any" else [owner])
     for name, one in ablations.items()
 }
 """(method, name) -> what the row changes; the name "" is a method's full form and needs no entry."""
+
+
+def ablation_of(method: str, names: str) -> Ablation:
+    """Return what a row changes, one ablation or several ("static+x4"). UserError for one that is not declared."""
+    unknown = [name for name in names.split("+") if names and (method, name) not in ABLATIONS]
+    if method not in METHODS or unknown:
+        raise UserError(f"there is no method {method!r} with the ablation {names!r} among the declared runs")
+    parts = [ABLATIONS[method, name] for name in names.split("+") if names]
+    joined = [tuple(one for part in parts for one in getattr(part, kind)) for kind in ("overrides", "large")]
+    return Ablation(", ".join(part.label for part in parts), *joined, budget=prod(part.budget for part in parts))
+
 
 RUN_ORDER = tuple(dict.fromkeys((*DECLARED["first"], *METHODS)))
 """The order in which a step makes its rows: what most other exhibits share comes first."""
@@ -90,7 +107,7 @@ _GROUPS = {
     "listed": tuple(METHODS),
     "all": RUN_ORDER,
     "untrained": tuple(name for name in RUN_ORDER if METHODS[name].training_free),
-    **{f"{method}/*": tuple(f"{one}/{name}" for one, name in ABLATIONS if one == method) for method, _ in ABLATIONS},
+    **{f"{owner}/*": tuple(f"{owner}/{name}" for name in own) for owner, own in DECLARED["ablations"].items()},
 }
 
 
@@ -128,17 +145,14 @@ def label(method: str, ablation: str = "", condition: str = "") -> str:
     """Return what a row is called: by its condition, if given. UserError for a method or ablation not declared."""
     if condition:
         return str(DECLARED["conditions"][condition])
-    if method not in METHODS or (ablation and (method, ablation) not in ABLATIONS):
-        raise UserError(f"there is no method {method!r} with the ablation {ablation!r} among the declared runs")
-    return ABLATIONS[method, ablation].label if ablation else METHODS[method].label
+    return ablation_of(method, ablation).label or METHODS[method].label
 
 
 def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     """Return what turns a profile's configuration into that of `key`, as "dotted.name=value" (dataset, way apart)."""
-    label(key.method, key.ablation)
     settings = [f"data.fold={key.fold}", f"model.method={key.method}", f"train.seed={key.seed}"]
     settings.append(f"data.condition={key.condition}")
-    ablation = ABLATIONS.get((key.method, key.ablation), Ablation(""))
+    ablation = ablation_of(key.method, key.ablation)
     changed = (profile == "paper" and ablation.large) or ablation.overrides
     if profile == "paper":  # the tables are compared with the papers' word, not with the released code's
         settings.insert(0, "variant=paper")
@@ -172,9 +186,10 @@ def _as_aaai(key: RunKey, changed: Sequence[str]) -> list[str]:
 
 def step_runs(step: str, profile: str = "lite") -> list[RunKey]:
     """Return the runs of one step, in order. UserError for an unknown step."""
-    if step not in STEPS:
-        raise UserError(f"there is no step {step!r}; steps are {', '.join(STEPS)}")
-    return expand(DECLARED["steps"][step], profile)
+    steps = {**DECLARED["before"], **DECLARED["steps"]}
+    if step not in steps:
+        raise UserError(f"there is no step {step!r}; steps are {', '.join(steps)}")
+    return expand(steps[step], profile)
 
 
 def runs_of(exhibit: str, profile: str = "lite") -> list[RunKey]:

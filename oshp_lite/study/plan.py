@@ -62,6 +62,8 @@ def config_of(key: RunKey, profile: str, overrides: Sequence[str] = ()) -> RunCo
 def _loaded(key: RunKey, profile: str, overrides: Sequence[str]) -> RunConfig:
     """Return a profile's configuration, evaluated during the training where the curve of its scores is drawn."""
     config = load_profile(profile, overrides, dataset=key.dataset, way=key.way)
+    budget = experiments.ablation_of(key.method, key.ablation).budget
+    config = replace(config, train=replace(config.train, epochs=budget * config.train.epochs))
     if experiments.needs_curve(key) and not config.train.eval_every:
         every = max(1, config.train.epochs // CURVE_POINTS)
         config = replace(config, train=replace(config.train, eval_every=every))

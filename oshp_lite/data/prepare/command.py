@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from oshp_lite.data.dataset import open_dataset
+from oshp_lite.data.dataset import PairRule, open_dataset
 from oshp_lite.data.pairs import pairs_hash
 from oshp_lite.data.prepare import Preparation, whole_number
 from oshp_lite.data.registry import DATASETS
@@ -62,10 +62,10 @@ def _parser(command: str, description: str, others: str = "") -> argparse.Argume
 
 def pair_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that shape the list of test pairs, as a run's `eval` does."""
-    rules = ["dataset", "journal", "spread", "aaai"]
+    rules = get_args(PairRule)
     parser.add_argument("--rule", choices=rules, default=rules[0], help="eval.pairs")
     parser.add_argument("--queries", type=whole_number, help="eval.queries, for the rule spread")
-    parser.add_argument("--repeats", type=whole_number, help="eval.repeats, for the rule spread")
+    parser.add_argument("--repeats", type=whole_number, help="eval.repeats, for the rules spread and each")
     parser.add_argument("--per-class", type=whole_number, help="eval.per_class")
 
 

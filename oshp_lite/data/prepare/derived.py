@@ -11,6 +11,7 @@ import numpy as np
 
 from oshp_lite.data.dataset import OneShotDataset, Phase, open_dataset
 from oshp_lite.data.pairs import GROUP
+from oshp_lite.data.registry import BLOCKS
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_bytes
@@ -19,8 +20,6 @@ from oshp_lite.labels import Fold
 VERSION = 1
 TEST_SHARE = 0.25
 """Share of the training photos that the tuning runs are judged on: the last ones."""
-BLOCKS = 5
-"""Blocks of neighbouring photos in the cross-validation; each is tested once, by a run trained on the others."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,9 @@ def block(source: OneShotDataset, number: int) -> Derived:
 
     Neighbours in a collection show the same person on the same day, so a block is a run of stems in order, and its test
     pairs take no support from the query's own neighbours (rule "each"). Training photos come in an order drawn once, so
-    that both their halves hold all kinds of photos. UserError for a number outside 0..BLOCKS-1 or too few photos.
+    that both their halves hold all kinds of photos. UserError for too few photos.
     """
     stems = sorted([*source.stems("train"), *source.stems("test")])
-    if not 0 <= number < BLOCKS:
-        raise UserError(f"there is no block {number} of {source.name}; blocks are numbered from 0 to {BLOCKS - 1}")
     if len(stems) < 2 * GROUP * BLOCKS:
         raise UserError(f"{source.root} has {len(stems)} photos; blocks need at least {2 * GROUP * BLOCKS}")
     first, last = (len(stems) * edge // BLOCKS for edge in (number, number + 1))

@@ -14,7 +14,7 @@ from oshp_lite.study.tables.table import NAMED, Cell, Column, Row, Table, missin
 _FIELDS = ("macs_g", "params_m", "fps", "relative")
 _HEADS = ("MACs (G)", "parameters (M)", "frames per second", "speed against EOP-Net")
 _NOTES = (
-    "MACs: multiply-accumulates of convolutions and matrix products in answering one pair, counted while it runs "
+    "MACs: multiply-accumulates of convolutions and matrix products in parsing one pair, counted while it runs "
     "(fine-tuning counts its steps); parameters: all that the method holds, encoder included. "
     "Every method with its preset's options.",
     "The paper's PANet and PPNet stand on encoders of their own and take one support photo per class; "

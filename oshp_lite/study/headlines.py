@@ -1,0 +1,145 @@
+"""The headline claims (`headlines.yaml`, fixed before their runs) and the one rule that decides them.
+
+An effect is a paired difference in points; of several differences that a claim names, the smallest. A claim is
+reproduced on a dataset when its effect is at least the margin and its probability, corrected by Holm over all claims
+on all datasets, is below the level; not reproduced when the upper end of the effect's 95 % interval stays below the
+margin; undecided otherwise; not run while runs are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import yaml
+
+from oshp_lite.data.registry import dataset_spec
+from oshp_lite.errors import UserError
+from oshp_lite.study.claims import quantities
+from oshp_lite.study.quantities import Quantity
+from oshp_lite.study.records import Measured, Results
+from oshp_lite.study.statistics import Estimate, Term, contrast
+
+DECLARED: Mapping[str, Any] = yaml.safe_load(
+    (resources.files("oshp_lite.study") / "headlines.yaml").read_text(encoding="utf-8")
+)
+MARGIN, LEVEL = float(DECLARED["margin"]), float(DECLARED["level"])
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A claim on one dataset, decided.
+
+    effect       points, with `low` and `high` of its 95 % interval; nan where it was not run
+    probability  one-sided, of an effect that is not above zero; corrected by Holm
+    printed      the papers' own effect in points, None where they print none
+    against      what the smallest difference is taken against
+    reason       why it was not run
+    """
+
+    id: str
+    statement: str
+    where: str
+    dataset: str
+    verdict: str
+    effect: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    probability: float = np.nan
+    printed: float | None = None
+    against: str = ""
+    seeds: str = ""
+    reason: str = ""
+
+
+def holm(probabilities: Sequence[float], tests: int) -> list[float]:
+    """Return the probabilities corrected by Holm's step-down procedure for a family of `tests`, in their order.
+
+    Tests that were not made count with the largest probability, so an unfinished family is judged as strictly.
+    """
+    corrected, largest = [0.0] * len(probabilities), 0.0
+    for rank, place in enumerate(np.argsort(probabilities, kind="stable")):
+        largest = max(largest, min(1.0, (tests - rank) * probabilities[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def decide(effect: float, high: float, probability: float) -> str:
+    """Return the verdict on a measured effect (points), the upper end of its interval and its corrected probability."""
+    if effect >= MARGIN and probability < LEVEL:
+        return "reproduced"
+    return "not reproduced" if high < MARGIN else "undecided"
+
+
+def headlines(results: Results) -> list[Headline]:
+    """Return the verdict on every headline claim and dataset, claim by claim."""
+    found = [
+        _measured(claim, dataset, protocol, results)
+        for claim in DECLARED["claims"]
+        for dataset, protocol in DECLARED["datasets"].items()
+    ]
+    made = [one for one in found if not one.reason]
+    corrected = iter(holm([one.probability for one in made], len(found)))
+    return [
+        one if one.reason else replace(one, probability=p, verdict=decide(one.effect, one.high, p))
+        for one in found
+        for p in [np.nan if one.reason else next(corrected)]
+    ]
+
+
+def _measured(claim: Mapping[str, Any], dataset: str, protocol: str, results: Results) -> Headline:
+    """Return a claim's smallest effect on a dataset, its probability not yet corrected."""
+    named = {name: claim[name] for name in ("id", "statement", "where")}
+    part = {name: claim[name] for name in ("first", "above", "below", "by") if name in claim}
+    parts = [_with_sides(one, condition=DECLARED["condition"]) for one in quantities(part, protocol)]
+    try:
+        estimates = [_difference(part, results, dataset) for part in parts]
+    except UserError as error:
+        return Headline(**named, dataset=dataset, verdict="not run", reason=str(error))
+    smallest = min(range(len(parts)), key=lambda place: estimates[place].mean)
+    chosen, other = estimates[smallest], parts[smallest].sides[1]
+    family = dataset_spec(dataset).family
+    printed = [_with_sides(one, protocol="journal").printed(family) for one in parts]
+    runs = {len(seeds) for seeds in chosen.by_fold.values()}
+    return Headline(
+        **named,
+        dataset=dataset,
+        verdict="undecided",
+        effect=100 * chosen.mean,
+        low=100 * chosen.low,
+        high=100 * chosen.high,
+        probability=max(_above_zero(one) for one in estimates),
+        printed=min((value for value in printed if value is not None), default=None),
+        against=other.name,
+        seeds="-".join(str(count) for count in sorted({min(runs), max(runs)})),
+    )
+
+
+def _with_sides(part: Quantity, **changes: Any) -> Quantity:
+    return replace(part, sides=tuple(replace(side, **changes) for side in part.sides))
+
+
+def _above_zero(estimate: Estimate) -> float:
+    """Return the one-sided probability of an effect that is not above zero, by the bootstrap's draws."""
+    draws = estimate.draws[~np.isnan(estimate.draws)]
+    return float((1 + (draws <= 0).sum()) / (1 + len(draws)))
+
+
+def _difference(part: Quantity, results: Results, dataset: str) -> Estimate:
+    """Return the paired difference of the runs that may decide. UserError where a side has none."""
+    runs = [[run for run in side if not _seen(run)] for side in part.runs(results, dataset)]
+    return contrast([Term(one.weight, own, one.measure) for one, own in zip(part.sides, runs, strict=True)])
+
+
+def _seen(run: Measured) -> bool:
+    """True for a run that was known before the claims were fixed."""
+    key = run.key
+    return any(
+        (key.dataset, key.fold, key.seed, key.protocol) == (one["dataset"], one["fold"], one["seed"], "journal")
+        and key.method in one["method"]
+        and key.ablation in one["ablation"]
+        for one in DECLARED["seen"]
+    )
