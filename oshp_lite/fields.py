@@ -52,7 +52,7 @@ def check_fields(config: Any, prefix: str = "") -> None:
         else:
             demand = "" if _in_range(item, fit) else _range(*item.metadata.get("range", _NO_RANGE))
         if demand:
-            raise UserError(f"{prefix}{item.name} is {reprlib.repr(value)}; it must {demand}")
+            raise UserError(f"{prefix}{item.name} is {reprlib.repr(value if fit is MISFIT else fit)}; it must {demand}")
         object.__setattr__(config, item.name, fit)
 
 

@@ -91,3 +91,31 @@ def test_all_fields_of_a_group_are_tabulated(group: str) -> None:
     }
     lines = preset_table(group).splitlines()
     assert {line.split("`")[1] for line in lines[2:]} == names - {"synthetic"}
+
+
+PAPER = {
+    "momentum": 0.999,
+    "proto_warmup": 3,
+    "warmup_inclusive": False,
+    "coarse_proto": "momentum",
+    "coarse_attention": "both",
+    "coarse_bg_pass": False,
+    "agm_trunk": "separable",
+    "bg_mean": "present",
+    "npm_scale": 10.0,
+    "restrict_to_support": True,
+    "oneway_head": "kway",
+    "contrast_bg": False,
+    "absent_test": "full",
+    "feature_level": "block20",
+    "joint_encode": False,
+    "temperature": 0.1,
+    "coarse_weight": 1.0,
+    "contrast_weight": 1.0,
+    "bank_during_warmup": "overwrite",
+}
+"""The journal's values, as its text and the facts state them."""
+
+
+def test_the_papers_preset_keeps_its_values() -> None:
+    assert {name: setting(f"model.{name}", "paper") for name in PAPER} == PAPER

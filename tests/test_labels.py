@@ -244,6 +244,9 @@ def test_leaking_folds_cannot_be_built(changes: dict[str, object], message: str)
 
 @given(mask=masks("atr"))
 def test_hide_novel(mask: np.ndarray) -> None:
+    for wrong in (np.array([[-5, 3]]), np.array([[300]]), np.array([[0.5]]), np.array([[True]])):
+        with pytest.raises(UserError, match=r"whole ids in 0\.\.255"):
+            fold("atr", 1).hide_novel(wrong)
     merged, chosen = label_space("atr").merge(mask), fold("atr", 1)
     for typed in (merged, merged.astype(np.int64)):
         hidden = chosen.hide_novel(typed)

@@ -353,6 +353,8 @@ def test_renderings_hold_every_row(everything: Results) -> None:
     assert [(row["claim"], row["dataset"], row["verdict"]) for row in table] == [
         (one.claim.id, one.dataset, one.word) for one in verdicts
     ]
+    said = [(row["where"], row["statement"], row["folds"], row["finding"]) for row in table]
+    assert said == [(one.claim.where, one.claim.statement, one.folds, one.finding) for one in verdicts]
     assert list(table[0]) == list(COLUMNS)
     assert table[0]["finding"] == "It was <tried> & failed."
     page = to_html(verdicts)

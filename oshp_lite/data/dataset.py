@@ -24,7 +24,7 @@ import numpy as np
 
 from oshp_lite.data.pairs import Pair, aaai_pairs, each_pairs, journal_pairs, spread_pairs, thin_pairs
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_bytes, read_image, read_json, read_mask, read_plain_pickle
+from oshp_lite.files import read_image, read_json, read_mask, read_plain_pickle
 from oshp_lite.labels import BACKGROUND, IGNORE, LabelSpace, label_space
 
 Phase = Literal["train", "test"]
@@ -61,7 +61,7 @@ def check_split(where: object, phase: str, split: int, photos: int) -> None:
     """Raise UserError unless a phase has at least one query and one support photo."""
     if not 0 < split < photos:
         raise UserError(
-            f"{where} has {photos} {phase} photos, of which {split} should be queries; "
+            f"{where} has {photos} {phase} photos, of which {split} should be queries ({phase}_split); "
             "there must be at least one query and one support photo"
         )
 
@@ -79,7 +79,11 @@ def check_sizes(photo: Path | str, shape: tuple[int, ...], **masks: np.ndarray |
 
 def read_list(path: Path) -> tuple[str, ...]:
     """Stems of a list file, one a line. Raises UserError when it is missing, empty, repeats or misnames a stem."""
-    lines = read_bytes(path, "list file").decode("utf-8", "replace").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise UserError(f"list file {path} {reason}; {AGAIN}") from None
     stems = tuple(line.strip() for line in lines if line.strip())
     if not stems:
         raise UserError(f"list file {path} is empty; {AGAIN}")
@@ -318,6 +322,8 @@ def open_dataset(root: Path | str) -> OneShotDataset:
         raise UserError(f"{path} is of form {description['form']}, this code reads form {FORM}; {AGAIN}")
     try:
         description = {**description, "test_pairs": pair_rule(description["test_pairs"])}
+        if description["test_pairs"]["rule"] == "aaai":
+            raise UserError("no dataset can have the rule aaai as its own, which serves k-way only; set eval.pairs")
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     stems = {phase: read_list(list_path(root, phase)) for phase in PHASES}

@@ -90,6 +90,7 @@ class DatasetWriter:
             yield
             return
         self._check_place(root)
+        files.make_folder(root.parent)
         files.make_folder(self.folder)
         with locked(self.folder / _LOCK, f"the dataset {root}", wait=False):
             resumable = False

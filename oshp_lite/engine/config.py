@@ -232,7 +232,8 @@ def check(config: RunConfig) -> None:
     if config.train.task == "segment" and config.model.method != "segment":
         raise UserError(f"train.task is segment but model.method is {config.model.method}; set model.method=segment")
     if "unlabelled" in config.model.options:
-        raise UserError("model.options.unlabelled follows from the label condition; set data.condition instead")
+        kinds = "papers (background), person-class or ignore"
+        raise UserError(f"model.options.unlabelled follows from the label condition; set data.condition to {kinds}")
     if config.init.kind == "general" and not config.init.synthetic_epochs:
         raise UserError("init.kind is 'general' but init.synthetic_epochs is 0; say for how many epochs")
     if config.init.kind == "file" and not config.init.path:

@@ -73,8 +73,15 @@ class Fold:
         return one_shot_space(self.dataset)
 
     def hide_novel(self, mask: np.ndarray) -> np.ndarray:
-        """Merged ids (integers 0..255) -> the same with all but training ids background; 255 passes. Facts A.7."""
-        return self._visible[mask].astype(np.asarray(mask).dtype, copy=False)
+        """Merged ids (integers 0..255) -> the same with all but training ids background; 255 passes. Facts A.7.
+
+        UserError for other values.
+        """
+        mask = np.asarray(mask)
+        whole = mask.dtype.kind in "iu" and (not mask.size or (mask.min() >= 0 and mask.max() <= IGNORE))
+        if mask.dtype != np.uint8 and not whole:
+            raise UserError(f"a mask of whole ids in 0..255 is expected, not {mask.dtype} values outside it")
+        return self._visible[mask].astype(mask.dtype, copy=False)
 
     def names(self, ids: tuple[int, ...] | None = None) -> tuple[str, ...]:
         """Class names of some kept ids (all of them when none are given)."""

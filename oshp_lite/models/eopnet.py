@@ -133,7 +133,8 @@ class EOPNet(DualMetric, PapersNetwork):
 
         total = beta agm + (1 - beta) npm + coarse_weight coarse + contrast_weight contrast, beta = 1 - progress
         or `fixed_beta` (journal, Eqs. 10 and 13). `contrast` is 0 outside training mode and in 1-way. A term whose
-        pixels are all 255 is 0. Raises ValueError when the batch has no query masks or the AGM's logits are missing but have a weight.
+        pixels are all 255 is 0. Raises ValueError when the batch has no query masks or the AGM's logits are missing but
+        have a weight.
         """
         batch, config = self.checked(batch, images=False), self.config
         agm, npm, total = self.metric_losses(parsing, batch, progress)

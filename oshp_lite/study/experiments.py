@@ -90,8 +90,8 @@ def ablation_of(method: str, names: str) -> Ablation:
     if method not in METHODS or unknown:
         raise UserError(f"there is no method {method!r} with the ablation {names!r} among the declared runs")
     parts = [ABLATIONS[method, name] for name in names.split("+") if names]
-    joined = [tuple(one for part in parts for one in getattr(part, kind)) for kind in ("overrides", "large")]
-    return Ablation(", ".join(part.label for part in parts), *joined, budget=prod(part.budget for part in parts))
+    overrides, large = (tuple(one for part in parts for one in getattr(part, kind)) for kind in ("overrides", "large"))
+    return Ablation(", ".join(part.label for part in parts), overrides, large, prod(part.budget for part in parts))
 
 
 RUN_ORDER = tuple(dict.fromkeys((*DECLARED["first"], *METHODS)))

@@ -242,6 +242,8 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
     if kind.startswith("as_"):
         return _ratio(*(weights @ pixels for pixels in _destined(run, group, kind[3:], screened)))
     if kind in ("present", "alarm"):
+        if not kway:
+            raise UserError(f"{run.key.slug}: {measure} is a measure of k-way")
         return _apart(run, counts, weights, group, kind)
     whole = {"": totals.sum(-1), "accuracy": wanted, "precision": totals[..., 0] + totals[..., 1]}[kind]
     entries = _ratio(hits, whole)

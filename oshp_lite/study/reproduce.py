@@ -109,7 +109,7 @@ def reproduce(
 
     earlier = _earlier(folder)
     kept = [entry for entry in earlier.get("entries", []) if (folder / "notebooks" / entry["file"]).is_file()]
-    entries = {entry.get("name"): entry for entry in kept}
+    entries = {entry.get("name") or Path(entry["file"]).name.removesuffix(".ipynb"): entry for entry in kept}
     for job, training in planned:
         name = job.target.stem
         entries[name] = _entry(job, outcomes[name], training)

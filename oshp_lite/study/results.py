@@ -113,7 +113,8 @@ def _read(key: RunKey, profile: str, config: RunConfig, finder: Finder, screen: 
     }
     listed = test_set(config, dataset, run_fold(config, dataset)).pairs()
     if len(listed) == len(class_ids):  # else which pairs share a photo is in doubt
-        more["queries"] = np.unique([pair.query for pair in listed], return_inverse=True)[1].reshape(-1)
+        lines = np.array([pair.query for pair in listed])  # blocks: neighbours follow from their places in the list
+        more["queries"] = lines if key.protocol == "blocks" else np.unique(lines, return_inverse=True)[1].reshape(-1)
     mask_key = replace(key, method="eopnet", ablation="", condition="")
     if screen and (masks := finder.find(config_of(mask_key, profile))):
         more["screened"] = screened_matrices(run, masks, config, dataset, finder.store.root / ".references")

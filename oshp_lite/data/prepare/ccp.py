@@ -24,7 +24,7 @@ from oshp_lite.data.prepare import Preparation, TailorReport, whole_number
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
-from oshp_lite.files import cannot_read, make_folder, publish_folder, read_image, sha256_json
+from oshp_lite.files import cannot_read, cannot_write, make_folder, publish_folder, read_image, sha256_json
 from oshp_lite.labels import BACKGROUND, CCP_CLASSES, label_space
 
 SOURCE = "https://github.com/bearpaw/clothing-co-parsing"
@@ -203,7 +203,11 @@ def clone(target: Path) -> Path:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists already and is no clone of CCP; remove it or {yourself}")
     make_folder(target.parent)
-    with TemporaryDirectory(dir=target.parent, prefix=".clone-") as folder:
+    try:
+        scratch = TemporaryDirectory(dir=target.parent, prefix=".clone-")
+    except OSError as error:
+        raise cannot_write(target, error) from None
+    with scratch as folder:
         fresh = Path(folder) / "clone"
         command = ["git", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
         command += ["clone", "--depth", "1", "--progress", SOURCE, str(fresh)]
