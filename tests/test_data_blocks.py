@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.pairs import build_support_index, each_pairs
-from oshp_lite.data.prepare.derived import BLOCKS, block
-from oshp_lite.data.registry import DataConfig, SyntheticConfig, find_dataset
+from oshp_lite.data.prepare.derived import block
+from oshp_lite.data.registry import BLOCKS, DataConfig, SyntheticConfig, find_dataset
 from oshp_lite.errors import UserError
 
 PRESENCE = st.lists(st.sets(st.integers(1, 5), min_size=1), min_size=1, max_size=60)
@@ -48,7 +48,7 @@ def test_each_spreads_over_classes_and_supports() -> None:
 
 def test_blocks_cover_all_photos_once_and_never_train_on_their_own(whole: OneShotDataset) -> None:
     everything = sorted([*whole.stems("train"), *whole.stems("test")])
-    parts = [block(whole, number).parts for number in range(BLOCKS)]
+    parts = [block(whole, number, BLOCKS).parts for number in range(BLOCKS)]
     assert [stem for part in parts for stem in part["test"]] == everything
     for part in parts:
         assert sorted([*part["train"], *part["test"]]) == everything
@@ -75,4 +75,4 @@ def test_numbers_and_sizes_are_checked(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "refused before people are drawn"
     few = tiny_dataset(tmp_path / "few", n_train=20, n_test=8)
     with pytest.raises(UserError, match="blocks need at least 100"):
-        block(few, 0)
+        block(few, 0, BLOCKS)

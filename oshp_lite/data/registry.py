@@ -218,7 +218,7 @@ def find_dataset(data: DataConfig, root: str | Path | None = None, *, progress: 
     else:
         whole = open_dataset(folder)
     if data.block is not None:
-        made, name = derived.block(whole, data.block), f"{whole.root.name}-block{data.block}"
+        made, name = derived.block(whole, data.block, BLOCKS), f"{whole.root.name}-block{data.block}"
     elif data.protocol == "tuning":
         chosen = fold(data.dataset, data.fold)
         made, name = derived.tuning(whole, chosen), f"{whole.root.name}-tuning-fold{data.fold}"

@@ -11,7 +11,6 @@ import numpy as np
 
 from oshp_lite.data.dataset import OneShotDataset, Phase, open_dataset
 from oshp_lite.data.pairs import GROUP
-from oshp_lite.data.registry import BLOCKS
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_bytes
@@ -70,25 +69,25 @@ def tuning(source: OneShotDataset, chosen: Fold) -> Derived:
     )
 
 
-def block(source: OneShotDataset, number: int) -> Derived:
-    """Block `number` (from 0) of `BLOCKS` as the test part, all other photos as the training part.
+def block(source: OneShotDataset, number: int, blocks: int) -> Derived:
+    """Block `number` (from 0) of `blocks` as the test part, all other photos as the training part.
 
     Neighbours in a collection show the same person on the same day, so a block is a run of stems in order, and its test
     pairs take no support from the query's own neighbours (rule "each"). Training photos come in an order drawn once, so
     that both their halves hold all kinds of photos. UserError for too few photos.
     """
     stems = sorted([*source.stems("train"), *source.stems("test")])
-    if len(stems) < 2 * GROUP * BLOCKS:
-        raise UserError(f"{source.root} has {len(stems)} photos; blocks need at least {2 * GROUP * BLOCKS}")
-    first, last = (len(stems) * edge // BLOCKS for edge in (number, number + 1))
+    if len(stems) < 2 * GROUP * blocks:
+        raise UserError(f"{source.root} has {len(stems)} photos; blocks need at least {2 * GROUP * blocks}")
+    first, last = (len(stems) * edge // blocks for edge in (number, number + 1))
     others = [*stems[:first], *stems[last:]]
-    order = np.random.default_rng([BLOCKS, number]).permutation(len(others))
+    order = np.random.default_rng([blocks, number]).permutation(len(others))
     return Derived(
         suffix=f"block{number}",
         parts={"train": [others[place] for place in order], "test": stems[first:last]},
         test_split=(last - first) // 2,
         test_pairs={"rule": "each"},
-        recipe={"version": VERSION, "source": source.fingerprint, "blocks": BLOCKS, "block": number},
+        recipe={"version": VERSION, "source": source.fingerprint, "blocks": blocks, "block": number},
     )
 
 
