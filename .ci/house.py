@@ -26,6 +26,7 @@ CEILINGS = {"library": 11_350, "study": 6_700, "package": 24_450}
 The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it.
 """
 WORD = re.compile(r"[A-Za-z_]\w*")
+FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b")
 CALLED_FROM_OUTSIDE = {
     "to_official",  # for users: a trained network as the authors' checkpoint
     *("find_class", "persistent_load"),  # pickle
@@ -63,7 +64,7 @@ def mentions(path: Path) -> Counter[str]:
             case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name) | ast.keyword(arg=str(name)):
                 found[name] += 1
             case ast.Constant(value=str(text)) if id(node) not in docstrings:
-                found.update(WORD.findall(text))
+                found.update(WORD.findall(FILE_NAME.sub("", text)))  # "headlines.yaml" uses no function headlines
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +12,7 @@ from claims_made_up import flat, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oshp_lite.study.headlines import DECLARED, LEVEL, MARGIN, Headline, decide, headlines, holm
+from oshp_lite.study.headlines import DECLARED, LEVEL, MARGIN, Headline, decide, headlines, holm, to_csv
 from oshp_lite.study.records import Results, RunKey
 
 SKILLS = {"eopnet": 0.7, "popnet": 0.6, "sgone": 0.5, "panet": 0.62, "ppnet": 0.6, "amp": 0.4}
@@ -69,6 +71,13 @@ def test_runs_seen_before_decide_nothing() -> None:
 def test_blocks_decide_on_real_photos() -> None:
     found = verdicts(made(SKILLS, "ccp-os", range(5)), "ccp-os")["human-above-all"]
     assert (found.verdict, found.seeds) == ("reproduced", "5")
+
+
+def test_the_file_has_a_row_for_each_and_no_number_that_was_not_measured() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(headlines(made(SKILLS))))))
+    assert len(rows) == 10
+    for row in rows:
+        assert bool(row["effect"]) == bool(row["probability"]) == (row["verdict"] != "not run") == (not row["reason"])
 
 
 @given(st.lists(st.floats(0.0001, 1), min_size=1, max_size=10), st.integers(0, 5))

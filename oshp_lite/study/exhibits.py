@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_json, write_atomic
-from oshp_lite.study import claims
+from oshp_lite.study import claims, headlines
 from oshp_lite.study.claims import Verdict
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import METHODS, families
@@ -51,7 +51,7 @@ class Exhibits:
 def make_exhibits(
     profile: str, folder: Path, finder: Finder | None = None, problems: list[str] | None = None
 ) -> Exhibits:
-    """Make every table, figure and the ledger and write them under `folder`: tables/, figures/, claims.*.
+    """Make every table, figure and claim's verdict; write tables/, figures/, claims.* and headlines.csv to `folder`.
 
     What cannot be read is left out; `problems` takes the reasons.
     """
@@ -67,6 +67,7 @@ def make_exhibits(
         write_table(table, folder / "tables")
     write_atomic(folder / "claims.csv", claims.to_csv(verdicts).encode())
     write_atomic(folder / "claims.md", claims.to_markdown(verdicts).encode())
+    write_atomic(folder / "headlines.csv", headlines.to_csv(headlines.headlines(results)).encode())
     drawn = _figures(profile, results, finder)
     figures = {name: (title, save_figure(figure, folder / "figures", name)) for name, title, figure in drawn}
     return Exhibits(results, tables, verdicts, figures)

@@ -8,8 +8,10 @@ margin; undecided otherwise; not run while runs are missing.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from importlib import resources
 from typing import Any
 
@@ -88,6 +90,17 @@ def headlines(results: Results) -> list[Headline]:
         for one in found
         for p in [np.nan if one.reason else next(corrected)]
     ]
+
+
+def to_csv(verdicts: Sequence[Headline]) -> str:
+    """Return the headline claims as CSV, a row for each claim and dataset; numbers that do not exist are empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(item.name for item in fields(Headline))
+    for one in verdicts:
+        values = astuple(one)
+        writer.writerow("" if value is None or value != value else value for value in values)
+    return stream.getvalue()
 
 
 def _measured(claim: Mapping[str, Any], dataset: str, protocol: str, results: Results) -> Headline:
