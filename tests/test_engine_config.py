@@ -258,7 +258,7 @@ def test_a_field_added_later_leaves_old_identities_as_they_are(monkeypatch: pyte
     """Only what differs from a default enters, so a new loss term at its default re-keys no run."""
     base = load_profile("lite", ["model.method=pfenet"])
     before = identity_dict(base)
-    assert "data" not in before, "all at their defaults"
+    assert before["data"] == {"synthetic": {"n_test": 3000}}, "the rest at its defaults"
     assert before["model"] == {"method": "pfenet", "options": {"balance": 0.5}}
 
     @dataclasses.dataclass(frozen=True)

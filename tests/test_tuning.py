@@ -105,19 +105,22 @@ def leaves(tree: dict[str, object], before: str = "") -> dict[str, object]:
 
 
 def test_every_method_gets_as_many() -> None:
-    counts = {method: [] for method in METHODS if method != "persam"}  # PerSAM has nothing to tune without weights
+    places = dict.fromkeys((trial.dataset, trial.way) for trial in trials("lite"))
+    assert set(places) == {(dataset, way) for dataset in ("synth-atr", "ccp-os") for way in ("k", "1")}
+    tuned = [method for method in METHODS if method != "persam"]  # PerSAM has nothing to tune without weights
+    counts = {(*place, method): list[str]() for place in places for method in tuned}
     for trial in trials("lite"):
-        counts[trial.method].append(trial.name)
+        counts[trial.dataset, trial.way, trial.method].append(trial.name)
     assert len({len(names) for names in counts.values()}) == 1
     assert all(names[0] == START and len(set(names)) == len(names) for names in counts.values())
 
 
 def test_each_changes_one_thing_of_the_start_and_never_sees_the_test() -> None:
-    start: dict[str, dict[str, object]] = {}
+    start: dict[tuple[str, str, str], dict[str, object]] = {}
     for trial in trials("lite"):
-        assert trial.config.data.protocol == "tuning"
+        assert (trial.config.data.protocol, trial.config.data.condition) == ("tuning", "papers")
         told = leaves(trial.config.as_dict())
-        first = start.setdefault(trial.method, told)
+        first = start.setdefault((trial.dataset, trial.way, trial.method), told)
         differing = {name for name in told.keys() | first.keys() if told.get(name) != first.get(name)}
         assert len(differing) == (0 if trial.name == START else 1), (trial.method, trial.name, differing)
 
@@ -136,19 +139,25 @@ def test_only_a_clear_gain_takes_the_place_of_the_start(others: dict[str, float]
         assert best - start >= MARGIN
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "persam"])
-def test_the_profile_holds_what_the_kept_trials_chose(method: str) -> None:
-    scores = outcome(read_json(tuning_file()), "lite", method)
-    declared = {trial.name: trial for trial in trials("lite") if trial.method == method}
+PLACES = dict.fromkeys((trial.dataset, trial.way, trial.method) for trial in trials("lite"))
+
+
+@pytest.mark.parametrize(("dataset", "way", "method"), PLACES)
+def test_the_profile_holds_what_the_kept_trials_chose(dataset: str, way: str, method: str) -> None:
+    scores = outcome(read_json(tuning_file()), "lite", dataset, way, method)
+    place = (dataset, way, method)
+    declared = {trial.name: trial for trial in trials("lite") if (trial.dataset, trial.way, trial.method) == place}
     assert scores.keys() == declared.keys()
     settled = replace(declared[chosen(scores)], same={}).config  # as a run of the profile, not a short trial
-    profile = load_profile("lite", {"model.method": method}, dataset=settled.data.dataset)
+    profile = load_profile("lite", {"model.method": method}, dataset=dataset, way=way)
     assert settled.train == profile.train
-    assert settled.data.condition == profile.data.condition == "person-class"
     assert settled.model.options == profile.model.options
 
 
 # --------------------------------------------------------------------------------------- made and kept
+
+
+PLACE = ("synth-atr", "k")
 
 
 def test_made_listed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,16 +167,21 @@ def test_made_listed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not (tmp_path / "data").exists(), "a look draws no people"
     assert main(["tune", *places]) == 0
     told = capsys.readouterr().out
-    assert all(f"label_transfer  {name}" in told for name in ("start", "nearest"))
+    assert all(f"synth-atr k-way label_transfer  {name}" in told for name in ("start", "nearest"))
     assert main(["tune", "--dry-run", *places]) == 0
     assert "2 trials: 2 done" in capsys.readouterr().out
 
     kept = record("smoke", RunStore(tmp_path / "runs"), tmp_path / "kept.json")
     records = read_json(kept)
     assert [one["trial"] for one in records] == ["start", "nearest"]
-    assert outcome(records, "smoke", "label_transfer").keys() == {"start", "nearest"}
-    assert outcome(records, "smoke", "eopnet") == outcome(records, "lite", "label_transfer") == {}
-    assert notes_by_method("smoke", kept)["label_transfer"].startswith("2 trials, ")
+    assert outcome(records, "smoke", *PLACE, "label_transfer").keys() == {"start", "nearest"}
+    for profile, *place in (
+        ("smoke", *PLACE, "eopnet"),
+        ("lite", *PLACE, "label_transfer"),
+        ("smoke", "synth-atr", "1", "label_transfer"),
+    ):
+        assert outcome(records, profile, *place) == {}
+    assert notes_by_method("smoke", kept)["label_transfer"].startswith("synth-atr k-way: 2 trials, ")
     assert all(one["provenance"]["code"] and one["scores"]["n_pairs"] for one in records)
     record("smoke", RunStore(tmp_path / "runs"), kept)
     assert read_json(kept) == records

@@ -76,6 +76,6 @@ def tune(
     for trial in wanted:  # without the dataset nothing is done, and a look draws none
         drawn = (dataset_folder(trial.config.data, data) / "dataset.json").is_file()
         done = drawn and store.find(trial.config, data) is not None
-        rows.append([trial.method, trial.name, "done" if done else "due"])
-    print_table(rows, ("method", "trial", ""))
-    print(f"{len(rows)} trials: {sum(row[2] == 'done' for row in rows)} done")
+        rows.append([trial.dataset, trial.way, trial.method, trial.name, "done" if done else "due"])
+    print_table(rows, ("dataset", "way", "method", "trial", ""))
+    print(f"{len(rows)} trials: {sum(row[-1] == 'done' for row in rows)} done")

@@ -45,7 +45,15 @@ def _read(name: str) -> dict[str, Any]:
     """Return the content of a file of `profiles/`, with that of the profile it is `like`."""
     text = resources.files("oshp_lite.engine").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
-    return {**_read(content.pop("like")), **content} if "like" in content else content
+    return _over(_read(content.pop("like")), content) if "like" in content else content
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return nested sections, those of `above` over those of `below`."""
+    both = {
+        name: _over(below[name], above[name]) for name in below.keys() & above.keys() if isinstance(above[name], dict)
+    }
+    return {**below, **above, **both}
 
 
 def load_profile(
@@ -60,8 +68,8 @@ def load_profile(
 
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
     `datasets` (which may hold `tasks` of their own), `ways`, `tasks` and `methods` (what was tuned), chosen by the
-    given dataset, way and task or by the overrides of the same names; `like: NAME` takes missing sections from another
-    profile. The task "segment" trains the method "segment" with the encoder of the profile's own method. Raises
+    given dataset, way and task or by the overrides of the same names; `like: NAME` lays the file over another
+    profile's. The task "segment" trains the method "segment" with the encoder of the profile's own method. Raises
     UserError for unknown names or wrong values.
     """
     if name not in PROFILES:
@@ -77,14 +85,14 @@ def load_profile(
     def section(kind: str, key: Any, of: Mapping[str, Any] = content) -> dict[str, Any]:
         return dict(of.get(kind, {}).get(key, {}))
 
-    own = section("datasets", dataset)
+    own, place = section("datasets", dataset), content.get("tuned_as", {}).get(dataset, dataset)
     layers = (
         run,
         {name: values for name, values in own.items() if name != "tasks"},
         section("ways", way),
         section("tasks", task),
         section("tasks", task, own),
-        section("methods", method) if task == "parse" else {},
+        section(method, f"{place} {way}", content.get("methods", {})) if task == "parse" else {},
         {"data": {"dataset": dataset, "way": way}, "train": {"task": task}},
     )
     for layer in layers:

@@ -28,7 +28,8 @@ class SegmentNet(OneShotModel):
     """A method's encoder with two 1x1 heads (kept ids; scene against person).
 
     Not one-shot: it initialises encoders (base classes labelled) and marks the ceiling (all classes labelled). Judged
-    as a one-shot method only the support's ids may win; in 1-way it gives 1 where the target class wins.
+    as a one-shot method all its ids compete, and what the support does not have becomes background; in 1-way it gives 1
+    where the target class wins.
     """
 
     Config = SegmentConfig
@@ -60,10 +61,18 @@ class SegmentNet(OneShotModel):
         return {"classes": classes, "foreground": foreground, "total": classes + foreground}
 
     def winning_classes(self, batch: Episode, options: PredictOptions) -> Tensor | None:
-        """Which of all its ids may win: those of the support in k-way, every one in 1-way."""
-        return None if batch.one_way else super().winning_classes(batch, options)
+        """Which of all its ids may win: every one, but in k-way with `restrict` those of the support."""
+        return super().winning_classes(batch, options) if options.restrict and not batch.one_way else None
 
-    def decide(self, logits: Tensor, batch: Episode) -> Tensor:
-        """The ids; in 1-way 1 where the target class has the largest of all logits."""
-        ids = super().decide(logits, batch)
-        return (ids == batch.class_ids[:, None, None]).long() if batch.class_ids is not None else ids
+    def decide(self, logits: Tensor, batch: Episode, options: PredictOptions) -> Tensor:
+        """The ids, 0 where the support lacks them unless `restrict` is False; in 1-way 1 where the target class wins.
+
+        So a class that the support lacks may take pixels from one that it has: nothing helps the ceiling to reject.
+        """
+        ids = super().decide(logits, batch, options)
+        if batch.class_ids is not None:
+            return (ids == batch.class_ids[:, None, None]).long()
+        if options.restrict is False:
+            return ids
+        present = self.support_classes(batch)
+        return ids * present.gather(1, ids.flatten(1)).view_as(ids)

@@ -1,7 +1,8 @@
 """What is tried while a method's settings are chosen: on held-out base classes, the same number of trials for each.
 
-`trials.yaml` declares them. A trial is a run under the protocol "tuning": training photos only, novel classes erased,
-some base classes playing novel. `record` keeps them with the results, and `chosen` is the one rule that reads them.
+`trials.yaml` declares them, apart for each dataset and way. A trial is a run under the protocol "tuning": training
+photos only, novel classes erased, some base classes playing novel. `record` keeps them with the results, and `chosen`
+is the one rule that reads them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.config import RunConfig, identity_dict
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.engine.runs import Run, RunStore
 from oshp_lite.errors import UserError
@@ -24,7 +25,7 @@ START = "start"
 """Name of the trial that the others change in one thing."""
 
 MARGIN = 0.01
-"""Human mIoU by which another trial must beat the start to take its place; seeds alone differ by about half of it."""
+"""Score by which another trial must beat the start to take its place; seeds alone differ by about half of it."""
 
 _OPTION = "model.options."
 _DECLARED: dict[str, Any] = yaml.safe_load(
@@ -42,9 +43,10 @@ class Trial:
     """
 
     profile: str
+    dataset: str
+    way: str
     method: str
     name: str
-    dataset: str
     settings: dict[str, Any]
     same: dict[str, Any]
 
@@ -55,12 +57,16 @@ class Trial:
         settings = {**self.settings, **self.same}
         options = {name.removeprefix(_OPTION): value for name, value in settings.items() if name.startswith(_OPTION)}
         others = {name: value for name, value in settings.items() if not name.startswith(_OPTION)}
-        config = load_profile(self.profile, {"model.method": self.method, **others}, dataset=self.dataset)
+        named = {"model.method": self.method, **others}
+        config = load_profile(self.profile, named, dataset=self.dataset, way=self.way)
         return replace(config, model=replace(config.model, options=options))
 
 
 def trials(profile: str) -> list[Trial]:
-    """Every trial of a profile, method by method, the start of each first. Raises UserError where none is declared."""
+    """Every trial of a profile, place by place and method by method, the start of each first.
+
+    Raises UserError where none is declared.
+    """
     if profile not in PROFILES:
         raise UserError(f"nothing is tried under the profile {profile!r}; profiles with trials: {', '.join(PROFILES)}")
     declared = _DECLARED[profile]
@@ -70,9 +76,12 @@ def trials(profile: str) -> list[Trial]:
         for method, own in declared["methods"].items()
     }
     return [
-        Trial(profile, method, name, declared["dataset"], {**settings[START], **change}, declared["same"])
+        Trial(profile, dataset, way, method, name, {**settings[START], **change}, declared["same"])
+        for dataset, way in declared["places"]
         for method, settings in (tried | declared["untrained"]).items()
-        for name, change in settings.items()
+        for name, given in settings.items()
+        for change in [{key: value for key, value in given.items() if key != "way"}]
+        if given.get("way", way) == way
     ]
 
 
@@ -88,7 +97,8 @@ def make_trials(
     for trial in wanted:
         scores = store.ensure(trial.config, data, progress=False, tell=tell, fresh=fresh).scores
         novel, human = 100 * scores["novel_miou"], 100 * scores["human_miou"]
-        tell(f"{trial.method:15s} {trial.name:18s} novel {novel:5.1f}  human {human:5.1f}")
+        place = f"{trial.dataset} {trial.way}-way"
+        tell(f"{place:15s} {trial.method:15s} {trial.name:18s} novel {novel:5.1f}  human {human:5.1f}")
 
 
 def tuning_file() -> Path:
@@ -113,10 +123,10 @@ def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     """
     path = path or tuning_file()
     kept = {one["provenance"]["identity"]: one for one in kept_trials(path)}
-    declared = [(trial.name, trial.config) for trial in trials(profile)]
+    declared = [(trial.name, identity_dict(trial.config)) for trial in trials(profile)]
     for run in store.runs():
         if run.settings["data"]["protocol"] == "tuning" and run.settings["train"]["task"] == "parse":
-            names = [] if run.older_code else [name for name, config in declared if config == run.config]
+            names = [name for name, settings in declared if settings == identity_dict(run.config)]
             before = kept.get(run.identity, {"profile": None, "trial": None})  # by hand
             name = (profile, names[0]) if names else (before["profile"], before["trial"])
             kept[run.identity] = {"profile": name[0], "trial": name[1], **_recorded(run)}
@@ -142,26 +152,32 @@ def _recorded(run: Run) -> dict[str, Any]:
 
 
 def chosen(tried: dict[str, float]) -> str:
-    """The rule: of {trial: human mIoU}, the best one where it beats the start by MARGIN, else the start."""
+    """The rule: of {trial: score}, the best one where it beats the start by MARGIN, else the start."""
     best = max(tried, key=lambda name: tried[name])
     return best if tried[best] - tried[START] >= MARGIN else START
 
 
-def outcome(records: Sequence[dict[str, Any]], profile: str, method: str) -> dict[str, float]:
-    """Human mIoU of a method's declared trials in a record, {} when the start is not among them."""
-    mine = [one for one in records if one["profile"] == profile and one["method"] == method]
-    scores = {one["trial"]: float(one["scores"]["human_miou"]) for one in mine}
+def outcome(records: Sequence[dict[str, Any]], profile: str, dataset: str, way: str, method: str) -> dict[str, float]:
+    """Score of a method's declared trials at a place, {} when the start is not among them.
+
+    It is the mean of human mIoU and of the mIoU of the classes that play novel, so that neither is bought by the other.
+    """
+    place = {"profile": profile, "dataset": dataset, "way": way, "method": method}
+    mine = [one for one in records if all(one[key] == value for key, value in place.items())]
+    scores = {one["trial"]: (one["scores"]["human_miou"] + one["scores"]["novel_miou"]) / 2 for one in mine}
     return scores if START in scores else {}
 
 
 def notes_by_method(profile: str, path: Path | None = None) -> dict[str, str]:
-    """By method, in words for the tables: how many settings were tried and which was chosen; {} without a record."""
-    records, notes = kept_trials(path), {}
-    for method in dict.fromkeys(trial.method for trial in trials(profile)):
-        scores = outcome(records, profile, method)
+    """By method, in words for the tables: how many settings were tried and which were chosen; {} without a record."""
+    records, notes = kept_trials(path), dict[str, str]()
+    places = {(trial.method, trial.dataset, trial.way): None for trial in trials(profile)}
+    for method, dataset, way in places:
+        scores = outcome(records, profile, dataset, way, method)
         if scores:
-            by_hand = sum(one["method"] == method and one["trial"] is None for one in records)
             name = chosen(scores)
-            kept = "the first kept" if name == START else f'"{name}" chosen'
-            notes[method] = f"{len(scores)} trials{f' and {by_hand} by hand' if by_hand else ''}, {kept}"
+            kept = (
+                f"{dataset} {way}-way: {len(scores)} trials, {'the first kept' if name == START else f'{name} chosen'}"
+            )
+            notes[method] = "; ".join(filter(None, [notes.get(method, ""), kept]))
     return notes
