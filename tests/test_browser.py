@@ -130,10 +130,10 @@ def test_the_figure_of_notebook_03_follows_its_slider(lab: str, page: Any) -> No
 
 def example() -> dict[str, Any]:
     """What a report is filled from: made-up numbers, nothing measured; the whole ledger, a real table, some figure."""
-    from oshp_lite.study.claims import ledger, to_html
+    from oshp_lite.study import claims, headlines
     from oshp_lite.study.figures.charts import training_curves
     from oshp_lite.study.records import Results
-    from oshp_lite.study.report import png
+    from oshp_lite.study.report import Exhibit, png
     from oshp_lite.study.tables import make_table
     from oshp_lite.study.tables.table import to_html as table_html
     from oshp_lite.viz import fig_to_png
@@ -142,7 +142,7 @@ def example() -> dict[str, Any]:
         {"epoch": e, "loss_total": 5 / e, "loss_agm": 2 / e, "loss_npm": 3 / e, "beta": 1 - e / 9} for e in (1, 2, 3)
     ]
     curves, nothing = png(fig_to_png(training_curves(history))), Results([])
-    table = make_table("eopnet2", nothing)
+    table, verdicts = make_table("eopnet2", nothing), claims.ledger(nothing, "quick")
     scores = {"novel_miou": 0.25, "base_miou": 0.601, "human_miou": 0.502, "overall_accuracy": 0.93, "n_pairs": 330}
     scores["intervals"] = {"novel_miou": [0.221, 0.279]}  # type: ignore[assignment]
     run = SimpleNamespace(
@@ -161,11 +161,23 @@ def example() -> dict[str, Any]:
     entry = {"notebook": "03_x.ipynb", "title": "X", "file": "", "seconds": 5.0, "status": "done", "reason": ""}
     rows = [("EOP-Net", "own", scores, run), ("trivial: copy", "other", scores, None)]
     return {
-        "claims": to_html(ledger(nothing, "quick"), styled=False),
+        "headlines": [
+            {"statement": one[0].statement, "where": one[0].where, "verdicts": one}
+            for one in headlines.by_claim(headlines.headlines(nothing))
+        ],
+        "sentence": headlines.sentence,
+        "margin": headlines.MARGIN,
+        "level": headlines.LEVEL,
+        "marks": claims.MARKS,
+        "tiles": [(word, count, "") for word, count in claims.summary(verdicts).items()],
+        "n_claims": 55,
+        "n_datasets": 4,
+        "n_rows": 104,
+        "claims": claims.to_html(verdicts, styled=False),
         "origins": Counter({"committed": 3}),
         "older_runs": 1,
-        "tables": [(table, table_html(table, styled=False), ["tables/eopnet2.csv"])],
-        "figures": [("f", "F", curves, ["figures/f.svg"])],
+        "tables": [Exhibit("table-eopnet2.html", table.title, [], html=table_html(table, styled=False))],
+        "figures": [Exhibit("figure-f.html", "F", [], curves)],
         "profile": "quick",
         "manifest": {"made": "today", "seconds": 100, "notes": ["a note"], "entries": [{**entry, "training": None}]},
         "failed": 1,
@@ -189,19 +201,59 @@ def example() -> dict[str, Any]:
     }
 
 
-def test_a_report_shows_itself_offline(page: Any, tmp_path: Path) -> None:
-    from oshp_lite.study.tables.table import fill
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    """A folder with the pages of a report."""
+    from oshp_lite.study.report import pages_of
 
-    path = tmp_path / "index.html"
-    path.write_text(fill("report.html", **example()), encoding="utf-8")
-    page.goto(path.as_uri())
-    assert page.locator("h1").inner_text().startswith("One-shot human parsing")
-    assert page.locator("table").count() >= 2
+    for file, text in pages_of(example()).items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_of_a_report_scrolls_sideways_or_asks_the_network(page: Any, report: Path, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in sorted(report.glob("*.html")):
+        page.goto(path.as_uri())
+        page.evaluate("() => document.querySelectorAll('details').forEach(one => { one.open = true })")
+        beside = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert beside <= 0, f"{path.name} sticks out by {beside} pixels"
+        broken = page.evaluate("() => [...document.images].filter(i => !(i.complete && i.naturalWidth)).length")
+        assert broken == 0, path.name
+    assert not page.asked
+
+
+def test_a_report_shows_itself(page: Any, report: Path) -> None:
+    page.goto((report / "index.html").as_uri())
+    assert page.locator(".tiles li").count() == 4
+    assert page.locator(".headlines > li").count() == 5
+    page.get_by_role("navigation").get_by_text("Runs").click()
     assert page.locator("tr.own .tag").inner_text() == "older code"
     assert "25.0 [22.1, 27.9]" in page.locator("tr.own").inner_text()
-    broken = page.evaluate("() => [...document.images].filter(i => !(i.complete && i.naturalWidth)).length")
-    assert broken == 0
-    wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0, "nothing sticks out of the page"
-    assert len(page.screenshot(path=str(tmp_path / "report.png"))) > 10_000
-    assert not page.asked
+
+
+def test_claims_are_cards_on_a_phone_and_a_table_on_a_desk(page: Any, report: Path) -> None:
+    page.goto((report / "claims.html").as_uri())
+    row, head = page.locator("table.ledger tbody tr").first, page.locator("table.ledger thead")
+    cells = row.locator("td")
+    page.set_viewport_size({"width": 390, "height": 800})
+    tops = [cells.nth(place).bounding_box()["y"] for place in range(3)]
+    assert tops == sorted(set(tops)), "one below the other"
+    assert cells.first.bounding_box()["width"] > 300, "the explanation has the width of the page"
+    assert not head.is_visible()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert len({cells.nth(place).bounding_box()["y"] for place in range(3)}) == 1
+    assert head.is_visible()
+
+
+def test_a_wide_table_scrolls_in_its_box_and_keeps_its_first_column(page: Any, report: Path) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto((report / "table-eopnet2.html").as_uri())
+    box, first = page.locator("div.oshp"), page.locator("table.oshp tbody th").first
+    assert box.evaluate("one => one.scrollWidth > one.clientWidth"), "the test needs a wide table"
+    assert page.locator(".cue").is_visible()
+    before = first.bounding_box()["x"]
+    box.evaluate("one => { one.scrollLeft = one.scrollWidth }")
+    assert box.evaluate("one => one.scrollLeft") > 0
+    assert abs(first.bounding_box()["x"] - before) < 1

@@ -12,7 +12,18 @@ from claims_made_up import flat, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oshp_lite.study.headlines import DECLARED, LEVEL, MARGIN, Headline, decide, headlines, holm, to_csv
+from oshp_lite.study.headlines import (
+    DECLARED,
+    LEVEL,
+    MARGIN,
+    Headline,
+    by_claim,
+    decide,
+    headlines,
+    holm,
+    sentence,
+    to_csv,
+)
 from oshp_lite.study.records import Results, RunKey
 
 SKILLS = {"eopnet": 0.7, "popnet": 0.6, "sgone": 0.5, "panet": 0.62, "ppnet": 0.6, "amp": 0.4}
@@ -65,7 +76,20 @@ def test_runs_seen_before_decide_nothing() -> None:
     only_seen = Results(
         run(RunKey(method, "synth-atr", 1, "k", 0, condition="papers"), flat(skill)) for method, skill in SKILLS.items()
     )
-    assert verdicts(only_seen)["novel-above-popnet"].verdict == "not run"
+    undecided = verdicts(only_seen)["novel-above-popnet"]
+    assert undecided.verdict == "not run"
+    assert "before the claims were fixed" in sentence(undecided)
+
+
+def test_a_sentence_says_what_was_measured_and_what_the_paper_has() -> None:
+    one = verdicts(made(SKILLS))["novel-above-popnet"]
+    assert sentence(one).startswith(f"On synth-atr (procedural people): {one.effect:+.1f} points [{one.low:.1f}, ")
+    assert f"against POPNet, {one.seeds} trainings a side; the paper: {one.printed:+.1f}." in sentence(one)
+    assert "prints no number" in sentence(verdicts(made(SKILLS))["less-testing-bias"])
+
+
+def test_claims_stand_together() -> None:
+    assert [len(group) for group in by_claim(headlines(Results()))] == [2] * 5
 
 
 def test_blocks_decide_on_real_photos() -> None:

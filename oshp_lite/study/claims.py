@@ -32,8 +32,8 @@ COLUMNS = (
     *("claim", "paper", "where", "statement", "dataset", "verdict", "figures"),
     *("paper's figures", "folds", "seeds", "finding"),
 )
-_MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not run": "-"}
-VERDICTS = tuple(_MARKS)
+MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not run": "-"}
+VERDICTS = tuple(MARKS)
 _DIGITS = {"points": (1, " points"), "relative": (2, ""), "correlation": (2, "")}
 _WORDS = {"accuracy": "overall accuracy", "bi_miou": "Bi-mIoU", "novel_accuracy": "novel accuracy"}
 _WORDS |= {
@@ -347,7 +347,7 @@ def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
     Verdicts are words with a mark, so nothing rests on colour. `styled=False` where the page has the style already.
     """
     datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
-    known = {"summary": summary_line(verdicts), "datasets": datasets, "claims": _by_claim(verdicts), "marks": _MARKS}
+    known = {"summary": summary_line(verdicts), "datasets": datasets, "claims": _by_claim(verdicts), "marks": MARKS}
     return fill("ledger.html", styled=styled, brief=_brief, **known)
 
 

@@ -17,6 +17,7 @@ from oshp_lite.study.claims import Verdict
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import METHODS, families
 from oshp_lite.study.figures import CHARTS, PICTURES, panels_of, picture, save_figure
+from oshp_lite.study.headlines import Headline
 from oshp_lite.study.plan import Finder
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey
 from oshp_lite.study.results import load_results, read_committed
@@ -40,10 +41,14 @@ CONDITIONED = ("eopnet", "popnet", "sgone", "panet", "amp")
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What a profile has to show: results, tables by id, the ledger; `figures` id -> (title, files written)."""
+    """What a profile has to show: results, tables by id, the headline claims and all claims decided.
+
+    figures  id -> (title, files written)
+    """
 
     results: Results
     tables: Mapping[str, Table]
+    headlines: Sequence[Headline]
     verdicts: Sequence[Verdict]
     figures: Mapping[str, tuple[str, list[Path]]]
 
@@ -63,14 +68,15 @@ def make_exhibits(
     if problems is not None:
         problems += [str(warning.message).removeprefix("left out: ") for warning in caught]
     tables, verdicts = make_tables(results, costs=costs), claims.ledger(results, profile, costs=costs)
+    decided = headlines.headlines(results)
     for table in tables.values():
         write_table(table, folder / "tables")
     write_atomic(folder / "claims.csv", claims.to_csv(verdicts).encode())
     write_atomic(folder / "claims.md", claims.to_markdown(verdicts).encode())
-    write_atomic(folder / "headlines.csv", headlines.to_csv(headlines.headlines(results)).encode())
+    write_atomic(folder / "headlines.csv", headlines.to_csv(decided).encode())
     drawn = _figures(profile, results, finder)
     figures = {name: (title, save_figure(figure, folder / "figures", name)) for name, title, figure in drawn}
-    return Exhibits(results, tables, verdicts, figures)
+    return Exhibits(results, tables, decided, verdicts, figures)
 
 
 def _figures(profile: str, results: Results, finder: Finder) -> Iterator[tuple[str, str, Figure]]:

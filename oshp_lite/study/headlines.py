@@ -13,6 +13,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from importlib import resources
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,22 @@ def headlines(results: Results) -> list[Headline]:
     ]
 
 
+def by_claim(verdicts: Sequence[Headline]) -> list[list[Headline]]:
+    """Return the verdicts of each claim together, in order."""
+    return [list(group) for _, group in groupby(verdicts, lambda one: one.id)]
+
+
+def sentence(one: Headline) -> str:
+    """Return where a headline claim was judged, its effect with the interval and the papers' effect, or why not."""
+    where = dataset_spec(one.dataset).title
+    if one.reason:
+        return f"On {where}: {one.reason}."
+    paper = "the paper prints no number" if one.printed is None else f"the paper: {one.printed:+.1f}"
+    interval = f"{one.effect:+.1f} points [{one.low:.1f}, {one.high:.1f}]"
+    runs = "1 training" if one.seeds == "1" else f"{one.seeds} trainings"
+    return f"On {where}: {interval} against {one.against}, {runs} a side; {paper}."
+
+
 def to_csv(verdicts: Sequence[Headline]) -> str:
     """Return the headline claims as CSV, a row for each claim and dataset; numbers that do not exist are empty."""
     stream = io.StringIO()
@@ -144,6 +161,8 @@ def _above_zero(estimate: Estimate) -> float:
 def _difference(part: Quantity, results: Results, dataset: str) -> Estimate:
     """Return the paired difference of the runs that may decide. UserError where a side has none."""
     runs = [[run for run in side if not _seen(run)] for side in part.runs(results, dataset)]
+    if not all(runs):
+        raise UserError("the only runs so far were made before the claims were fixed and decide nothing")
     return contrast([Term(one.weight, own, one.measure) for one, own in zip(part.sides, runs, strict=True)])
 
 

@@ -1,13 +1,14 @@
-"""A profile's page: the papers' claims, tables and figures, what was scored, every executed notebook, and all origins.
+"""A profile's report: claims, tables, figures, what was scored, every executed notebook, and all origins, a page each.
 
-A run, record or notebook that cannot be read stops nothing: the page lists it with the reason.
+The pages are static, link to each other by relative addresses and fetch nothing from a network. A run, record or
+notebook that cannot be read stops nothing: the first page lists it with the reason.
 """
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +18,9 @@ from typing import Any, TypeVar
 from oshp_lite.engine.provenance import provenance
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json, write_atomic, write_json_atomic
+from oshp_lite.files import read_json, write_json_atomic, write_together
 from oshp_lite.labels import fold
-from oshp_lite.study import claims, references
+from oshp_lite.study import claims, headlines, references
 from oshp_lite.study.exhibits import Exhibits, make_exhibits
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.figures.charts import training_curves
@@ -35,18 +36,60 @@ STATES = {"done": "executed", "skipped": "up to date", "failed": "failed"}
 Result = TypeVar("Result")
 
 
-def write_report(profile: str, folder: Path, finder: Finder | None = None) -> Path:
-    """Write `folder`/index.html, a page beside each executed notebook, tables/, figures/, claims.* and results.json.
+PLACES = {
+    "index.html": "Overview",
+    "claims.html": "Claims",
+    "tables.html": "Tables",
+    "figures.html": "Figures",
+    "runs.html": "Runs",
+    "notebooks.html": "Notebooks",
+}
+"""The pages that every page links to; each table and figure has one more of its own."""
 
-    Works from `manifest.json` (left by `reproduce`), the run store and the committed results; returns the page's path.
-    Raises UserError when nothing was executed yet.
+
+def write_report(profile: str, folder: Path, finder: Finder | None = None) -> Path:
+    """Write `folder`/index.html and the pages that it links to, tables/, figures/, claims.* and results.json.
+
+    Works from `manifest.json` (left by `reproduce`), the run store and the committed results; returns the first page's
+    path. Raises UserError when nothing was executed yet.
     """
     if not (folder / "manifest.json").is_file():
         raise UserError(f"{folder} holds nothing yet; call `oshp-lite reproduce --profile {profile}` first")
     report = _Report(profile, folder, finder or Finder(), read_json(folder / "manifest.json"))
-    page = folder / "index.html"
-    write_atomic(page, fill("report.html", **report.content()).encode("utf-8"))
-    return page
+    written = {folder / file: text.encode("utf-8") for file, text in pages_of(report.content()).items()}
+    write_together(written, durable=False)
+    return folder / "index.html"
+
+
+def pages_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return {file: HTML} of every page: those of PLACES, and one for each of `content`'s tables and figures."""
+    common = {"places": PLACES.items(), **content}
+    pages = {file: fill(f"report/{file}", place=file, **common) for file in PLACES}
+    for kind in ("table", "figure"):
+        items = content[f"{kind}s"]
+        for before, one, after in zip([None, *items], items, [*items[1:], None], strict=False):
+            own = {"before": before, "one": one, "after": after, "place": f"{kind}s.html"}
+            pages[one.file] = fill(f"report/{kind}.html", **own, **common)
+    return pages
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A table or figure on its page.
+
+    paths    its files, relative to the report; picture: the one that the page shows (figures)
+    source   where the papers' counterpart stands; measured, missing: how many of its cells hold a number of ours or
+             none (tables); html: the table
+    """
+
+    file: str
+    title: str
+    paths: Sequence[str]
+    picture: str = ""
+    source: str = ""
+    html: str = ""
+    measured: int = 0
+    missing: int = 0
 
 
 @dataclass
@@ -145,21 +188,41 @@ class _Report:
 
 
 def _exhibits(made: Exhibits) -> dict[str, Any]:
-    """The papers' part: the ledger, every table and figure as HTML, where the results come from."""
+    """The papers' part: headlines, the ledger, every table and figure, where the results come from."""
     results = [made.results.get(key) for key in made.results.keys()]  # noqa: SIM118 - not a mapping
-    runs = [run for run in results if isinstance(run, Measured)]
+    runs, counts = [run for run in results if isinstance(run, Measured)], claims.summary(made.verdicts)
+    tables = []
+    for table in made.tables.values():
+        kinds = Counter(cell.kind if cell.text != "–" else "" for row in table.rows for cell in row.cells)
+        paths = [f"tables/{table.id}.{ending}" for ending in FORMS]
+        about = {"source": table.source, "measured": kinds["measured"], "missing": kinds["missing"]}
+        tables.append(Exhibit(f"table-{table.id}.html", table.title, paths, html=to_html(table, styled=False), **about))
+    figures = []
+    for name, (title, written) in made.figures.items():
+        paths = [f"figures/{path.name}" for path in written]
+        picture = next(path for path in paths if path.endswith(".png"))
+        figures.append(Exhibit(f"figure-{name}.html", title, paths, picture))
+    shown = ("reproduced", "not reproduced", "undecided")
+    rest = {word: count for word, count in counts.items() if word not in shown and count}
+    beside = ", ".join(f"{count} {word}" for word, count in rest.items()) if len(rest) > 1 else ""
     return {
+        "headlines": [
+            {"statement": one[0].statement, "where": one[0].where, "verdicts": one}
+            for one in headlines.by_claim(made.headlines)
+        ],
+        "sentence": headlines.sentence,
+        "margin": headlines.MARGIN,
+        "level": headlines.LEVEL,
+        "marks": claims.MARKS,
+        "tiles": [*((word, counts[word], "") for word in shown), ("not run", sum(rest.values()), beside)],
+        "n_claims": len({verdict.claim.id for verdict in made.verdicts}),
+        "n_datasets": len({verdict.dataset for verdict in made.verdicts}),
+        "n_rows": len(made.verdicts),
         "claims": claims.to_html(made.verdicts, styled=False),
         "origins": Counter(run.origin for run in runs),
         "older_runs": sum(bool(run.provenance.get("older_code")) for run in runs),
-        "tables": [
-            (table, to_html(table, styled=False), [f"tables/{table.id}.{ending}" for ending in FORMS])
-            for table in made.tables.values()
-        ],
-        "figures": [
-            (name, title, png(paths[-1].read_bytes()), [f"figures/{path.name}" for path in paths])
-            for name, (title, paths) in made.figures.items()
-        ],
+        "tables": tables,
+        "figures": figures,
     }
 
 
