@@ -28,6 +28,7 @@ class DatasetSpec:
     photos         (training, test) photos; for procedural people a configuration says how many
     train_queries  query photos of the training part, as the papers state them
     own_rules      has a split and a pair rule of its own under every variant, being too small for the papers'
+    blocks         the study tests it on each of its blocks in turn (`DataConfig.block`), its photos being few
     """
 
     name: str
@@ -37,6 +38,7 @@ class DatasetSpec:
     photos: tuple[int, int] | None = None
     train_queries: int | None = None
     own_rules: bool = False
+    blocks: bool = False
 
     @property
     def synthetic(self) -> bool:
@@ -69,7 +71,7 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec("atr-os", "atr", "ATR-OS", "raw:ATR", (15000, 2706), 7500),
         DatasetSpec("lip-os", "lip", "LIP-OS", "raw:LIP", (30462, 10000), 14000),
         DatasetSpec("cihp-os", "cihp", "CIHP-OS", "raw:CIHP", (28280, 5000), 14000),
-        DatasetSpec("ccp-os", "ccp", "CCP-OS (real photos)", "ccp:CCP", (700, 303), 350, own_rules=True),
+        DatasetSpec("ccp-os", "ccp", "CCP-OS (real photos)", "ccp:CCP", (700, 303), 350, own_rules=True, blocks=True),
     )
 }
 """The datasets a run may name. A new one is its label table, its file in `data/prepare` and a line here."""

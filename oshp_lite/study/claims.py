@@ -78,7 +78,7 @@ FINDINGS = {
 """(claim, dataset) -> what we say where it does not reproduce."""
 
 
-def side(text: str, protocol: str = "journal") -> Side:
+def side(text: str, protocol: str = "") -> Side:
     """Return the runs that "± method:ablation/condition@way measure" names, as much of it as there is.
 
     UserError for an unknown method.
@@ -91,7 +91,7 @@ def side(text: str, protocol: str = "journal") -> Side:
     return Side(method, ablation, "1" if way == "1" else "k", measure or "human", weight, False, protocol, condition)
 
 
-def quantities(part: Mapping[str, Any], protocol: str = "journal", by: Sequence[str] = ()) -> Iterator[Quantity]:
+def quantities(part: Mapping[str, Any], protocol: str = "", by: Sequence[str] = ()) -> Iterator[Quantity]:
     """Yield the quantities of one part as `claims.yaml` writes it; `by` are the measures where it names none.
 
     UserError for a part of no known form.
@@ -132,9 +132,10 @@ def _label(one: Side, two: Side, rule: str, bound: str) -> str:
 def _claims(section: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Claim]:
     """Yield the claims of one entry: one, or one for each measure that it is repeated for."""
     paper, datasets = section["paper"], tuple(entry.get("datasets", section["datasets"]))
+    protocol = "" if paper == "journal" else paper  # the journal's folds, or a dataset's own
     for measure, words in entry.get("each", {"": ""}).items():
         parts, also = (
-            tuple(one for part in some for one in quantities(part, paper, [measure] if measure else ()))
+            tuple(one for part in some for one in quantities(part, protocol, [measure] if measure else ()))
             for some in (entry.get("parts", [entry]), entry.get("also", ()))
         )
         name, statement = entry["id"].format(measure.split("_")[0]), entry["statement"].format(words)

@@ -56,7 +56,7 @@ class Side:
     measure: str = "human"
     weight: float = 1.0
     screened: bool = False
-    protocol: str = "journal"
+    protocol: str = ""
     condition: str = ""
 
     @property
@@ -79,7 +79,7 @@ class Side:
         column = f"cost.{measure}" if self.measure in COSTS else f"{self.way}.{measure}.{fold}"
         for table in printed_tables().values():
             cell = table.get(self.method, column, self.ablation)
-            if cell and not self.screened and (table.protocol, table.dataset) == (self.protocol, f"{family}-os"):
+            if cell and not self.screened and (table.protocol, table.dataset) == (self.protocol or "journal", f"{family}-os"):
                 return cell.value
         return None
 

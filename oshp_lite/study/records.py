@@ -33,9 +33,10 @@ CONDITIONS = ("papers", "person-class", "ignore")
 class RunKey:
     """Names one run: method, dataset, fold and way, the seed, what was changed (""), and the protocol of the folds.
 
-    protocol   "journal" or "aaai", or "blocks": the journal's folds, tested on the block whose number is the seed
+    protocol   "journal" or "aaai", or "blocks": the journal's folds, tested on the block whose number is the seed; ""
+               takes the dataset's own, "blocks" or "journal"
     condition  what a person's unlabelled pixels are in k-way training: background as in the papers ("papers"), one more
-               class ("person-class"), or nothing ("ignore"); "" takes the one of the dataset's tables
+               class ("person-class"), or nothing ("ignore"); "" takes the papers'
     """
 
     method: str
@@ -44,14 +45,16 @@ class RunKey:
     way: Literal["k", "1"]
     seed: int = 0
     ablation: str = ""
-    protocol: str = "journal"
+    protocol: str = ""
     condition: str = ""
 
     def __post_init__(self) -> None:
-        """Name the condition. Raises ValueError for an unknown one."""
+        """Name protocol and condition. Raises ValueError for an unknown condition."""
+        if not self.protocol:
+            blocks = self.dataset in DATASETS and DATASETS[self.dataset].blocks
+            object.__setattr__(self, "protocol", "blocks" if blocks else "journal")
         if not self.condition:
-            own = self.dataset in DATASETS and DATASETS[self.dataset].own_rules
-            object.__setattr__(self, "condition", "person-class" if own else "papers")
+            object.__setattr__(self, "condition", CONDITIONS[0])
         if self.condition not in CONDITIONS:
             raise ValueError(f"unknown label condition {self.condition!r}; there are {', '.join(CONDITIONS)}")
 

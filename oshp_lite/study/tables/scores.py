@@ -140,7 +140,7 @@ def _parts(name: str, spec: Mapping[str, Any], printed: PrintedTable | None, res
 
     Where the study's full network has another momentum than the paper's 0.999, it gets a row under its own value.
     """
-    protocol, mark = (printed.protocol, OURS) if printed else (spec.get("protocol", "journal"), "")
+    protocol, mark = (printed.protocol, OURS) if printed else (spec.get("protocol", ""), "")
     datasets = spec.get("datasets") or [families(profile)["atr"] for profile in ("lite", "paper")]
     full = all_seeds(results, [RunKey("eopnet", data, 1, "k") for data in datasets] if name == "eopnet6" else ())
     options = [run.provenance.get("settings", {}).get("options", {}) for run in full]
