@@ -19,7 +19,9 @@ def run(key: RunKey, skill: Skill, *, pairs: int = 48, noise: float = 0.05, **mo
     """A run whose share of right pixels in each class is `skill`, with pairs that are hard for every method alike."""
     split = key.split
     shared = np.random.default_rng([key.fold, 5])
-    own = np.random.default_rng([zlib.crc32(key.slug.replace("person-class-", "").encode()), key.seed])
+    own = np.random.default_rng(
+        [zlib.crc32(key.slug.replace("papers-", "").replace("person-class-", "").encode()), key.seed]
+    )
     ids = np.resize(np.array(split.foreground), pairs)
     hard, area = shared.uniform(-0.1, 0.1, pairs), shared.integers(100, 900, (pairs, 20))
     size = split.n_ids if key.way == "k" else 2

@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from oshp_lite.labels import fold
 from oshp_lite.study.experiments import RUN_ORDER, runs_of
 from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 
 
 def made_up(key: RunKey, *, screened: bool = True, profile: str = "lite") -> Measured:
     """A result over twelve pairs that never saw a network: right ids with a method's own share of mistakes."""
-    split = fold(key.dataset, key.fold, key.protocol)
+    split = key.split
     rng = np.random.default_rng([key.seed, key.fold, *key.slug.encode()])
     width = max(split.classes) + 1 if key.way == "k" else 2
     rows = []

@@ -253,7 +253,7 @@ def test_identity_follows_what_a_run_is_and_nothing_else(tmp_path: Path) -> None
     assert identity_of(override(base, same), "d") == identity_of(base, "d")
     for change in ("train.seed=1", "data.size=96", "model.options.width=32", "eval.screening=false", "data.fold=2"):
         assert identity_of(override(base, [change]), "d") != identity_of(base, "d"), change
-    assert identity_of(override(base, ["data.condition=papers"]), "d") != identity_of(base, "d")
+    assert identity_of(override(base, ["data.condition=person-class"]), "d") != identity_of(base, "d")
     assert len({identity_of(base, *more) for more in (["d"], ["e"], ["d", "i"], ["d", "", "cuda"])}) == 4
     # the initialisation counts by its identity, a file by its content, so neither its settings nor its path do
     assert identity_of(override(base, ["init.lr=0.1"]), "d", "i") == identity_of(base, "d", "i")
@@ -265,7 +265,7 @@ def test_a_field_added_later_leaves_old_identities_as_they_are(monkeypatch: pyte
     """Only what differs from a default enters, so a new loss term at its default re-keys no run."""
     base = load_profile("lite", ["model.method=pfenet"])
     before = identity_dict(base)
-    assert before["data"] == {"synthetic": {"n_test": 3000}}, "the rest at its defaults"
+    assert before["data"] == {"condition": "papers"}, "the rest at its defaults"
     assert before["model"] == {"method": "pfenet", "options": {"balance": 0.5}}
 
     @dataclasses.dataclass(frozen=True)
@@ -282,7 +282,7 @@ def test_a_field_added_later_leaves_old_identities_as_they_are(monkeypatch: pyte
 def test_the_label_condition_reaches_every_method() -> None:
     from oshp_lite.engine.models import model_options
 
-    assert RunConfig().data.condition == load_profile("lite").data.condition == "person-class"
+    assert {load_profile(name).data.condition for name in PROFILES} == {"papers"}, "the papers' own is the primary one"
     assert {variant_config(name).data.condition for name in ("official", "paper")} == {"papers"}
     for condition, option in (("papers", "background"), ("person-class", "class"), ("ignore", "ignore")):
         for method in ("eopnet", "popnet", "panet"):

@@ -18,7 +18,7 @@ from oshp_lite.engine.presets import init_config
 from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
-from oshp_lite.study import experiments, plan
+from oshp_lite.study import claims, experiments, headlines, plan
 from oshp_lite.study.experiments import (
     ABLATIONS,
     DECLARED,
@@ -49,20 +49,22 @@ def test_the_steps_make_what_the_exhibits_need(profile: str) -> None:
     assert max(Counter(key.slug for key in runs).values()) == 1, "each once"
     for exhibit in EXHIBITS:
         assert set(runs_of(exhibit, profile)) <= set(runs), exhibit
-    assert runs[: len(METHODS)] == step_runs("a", profile)
+    assert runs[: len(step_runs("a", profile))] == step_runs("a", profile)
     assert {key.method for key in step_runs("a", profile)} == set(METHODS)
 
 
 def test_order_and_seeds_of_the_study() -> None:
     positions = {key: number for number, key in enumerate(matrix("lite"))}
-    for key in step_runs("d"):
-        assert key in positions
-    assert {key.seed for key in step_runs("d")} == {0, 1, 2}
-    begun = [
-        min(positions[key] for key in step_runs(step) if positions[key] >= 0) for step in ("a", "c", "e", "g", "h")
-    ]
-    assert begun == sorted(begun)
-    assert [key.ablation for key in step_runs("b")][-1] == "agm", "the strongest rows of Table 5 first"
+    ended = [max(positions[key] for key in step_runs(step)) for step in STEPS]
+    assert ended == sorted(ended), "a step is complete before the next begins"
+    for claim in headlines.DECLARED["claims"]:  # what the headline claims need comes first, under every seed and block
+        for part in claims.quantities({name: claim[name] for name in ("first", "above", "below") if name in claim}):
+            for dataset, seeds in (("synth-atr", 3), ("ccp-os", 5)):
+                needed = {side.key(dataset, 1, seed) for side in part.sides for seed in range(seeds)}
+                assert needed <= set(step_runs("a"))
+    for condition, steps in (("papers", "abcdeghi"), ("person-class", "f")):
+        assert {key.condition for step in steps for key in step_runs(step)} == {condition}
+    assert all((key.protocol == "blocks") == (key.dataset == "ccp-os") for key in positions if key.protocol != "aaai")
 
 
 def test_profiles() -> None:
@@ -72,7 +74,7 @@ def test_profiles() -> None:
     assert {(key.method, key.ablation) for key in smoke if key.ablation} == own
     assert {key.method for key in matrix("quick")} == {"eopnet", "popnet", "label_transfer", "persam"}
     assert all(key.dataset.endswith("-os") for key in matrix("paper"))
-    assert matrix("lite", ["a", "c"], ["ccp-os"]) == step_runs("c")
+    assert matrix("lite", ["c", "d"], ["ccp-os"]) == [key for key in step_runs("d") if key.dataset == "ccp-os"]
 
 
 def test_unknown_names() -> None:
@@ -127,10 +129,12 @@ def test_initialisations_come_first_and_once() -> None:
     assert len({row.name for row in firsts}) == len(firsts)
     for number, row in enumerate(rows):
         assert all(known[name] < number for name in row.needs)
-    shared = {
-        row.needs for row in rows if row.key and row.key.fold == 1 and row.key.dataset == "synth-atr" and row.needs
-    }
-    assert len(shared) == 1, "all methods and ablations of a fold start from one initialisation"
+    shared: dict[tuple[object, ...], set[tuple[str, ...]]] = {}
+    for row in rows:
+        if row.key and row.needs:
+            shared.setdefault((row.key.dataset, row.key.fold, row.key.seed, row.key.protocol), set()).add(row.needs)
+    assert all(len(chains) == 1 for chains in shared.values()), "methods and ablations start from one initialisation"
+    assert len(shared) == len(set.union(*shared.values())), "each fold, seed and protocol has one of its own"
 
 
 def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict]:
@@ -162,9 +166,9 @@ def test_the_list_for_engines(places: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_plan_shows_what_is_due_and_what_cannot_be_run(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["matrix", "--profile", "lite", "--steps", "a,c", "--dry-run", "--no-notebooks"]) == 0
+    assert main(["matrix", "--profile", "lite", "--steps", "a,d", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
-    assert "eopnet-synth-atr-fold1-kway-person-class-seed0\n" in told
+    assert "eopnet-synth-atr-fold1-kway-papers-seed0\n" in told
     assert "needs the dataset ccp-os" in told
     assert not (places / "data").exists()
 
@@ -172,7 +176,7 @@ def test_a_plan_shows_what_is_due_and_what_cannot_be_run(places: Path, capsys: p
 def test_the_minutes_of_a_machine_that_has_made_nothing(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["matrix", "--profile", "lite", "--steps", "a", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"due +\d+\.\d min\* eopnet-synth-atr-fold1-kway-person-class-seed0", told)
+    assert re.search(r"due +\d+\.\d min\* eopnet-synth-atr-fold1-kway-papers-seed0", told)
     assert "made on another machine" in told
     assert main(["matrix", "--profile", "smoke", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
@@ -233,7 +237,7 @@ def test_only_what_is_missing_here_is_not_run(places: Path, monkeypatch: pytest.
     assert known.reason == ""
     monkeypatch.setitem(ABLATIONS, ("eopnet", "agm"), Ablation("AGM", ("model.optoins.coarse_weight=0.0",)))
     with pytest.raises(UserError, match="optoins"):
-        rows_of(step_runs("b"), "lite")
+        rows_of(step_runs("c"), "lite")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +295,7 @@ def test_a_real_row_is_made_found_recorded_and_read(places: Path, capsys: pytest
     words = ["--profile", "smoke", "--only", "eopnet", "label_transfer", "persam", "--no-notebooks"]
     rows = listed(capsys, *words)
     full = [row for row in rows if row.get("way") == "k" and not row.get("ablation")]
-    kway = [row["index"] for row in full if row["condition"] == "person-class"]
+    kway = [row["index"] for row in full if row["condition"] == "papers"]
     for index in kway:
         assert main(["matrix", *words, "--index", str(index)]) == 0
     told = capsys.readouterr().out

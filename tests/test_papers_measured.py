@@ -66,9 +66,9 @@ KEY = RunKey("eopnet", "synth-atr", 1, "k")
 
 
 def test_slugs_tell_runs_apart() -> None:
-    assert KEY.slug == "eopnet-synth-atr-fold1-kway-person-class-seed0"
+    assert KEY.slug == "eopnet-synth-atr-fold1-kway-papers-seed0"
     changed = RunKey("eopnet", "synth-atr", 1, "1", 2, "momentum-0.8", "aaai")
-    assert changed.slug == "eopnet-synth-atr-fold1-1way-person-class-seed2-momentum-0.8-aaai"
+    assert changed.slug == "eopnet-synth-atr-fold1-1way-papers-seed2-momentum-0.8-aaai"
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

@@ -79,7 +79,11 @@ class Side:
         column = f"cost.{measure}" if self.measure in COSTS else f"{self.way}.{measure}.{fold}"
         for table in printed_tables().values():
             cell = table.get(self.method, column, self.ablation)
-            if cell and not self.screened and (table.protocol, table.dataset) == (self.protocol or "journal", f"{family}-os"):
+            if (
+                cell
+                and not self.screened
+                and (table.protocol, table.dataset) == (self.protocol or "journal", f"{family}-os")
+            ):
                 return cell.value
         return None
 
