@@ -42,7 +42,6 @@ def test_every_profile_loads_and_survives_yaml(name: str, way: str) -> None:
         assert from_dict(yaml.safe_load(config.to_yaml())) == config
 
 
-@pytest.mark.xfail(strict=True, reason="load_profile looks up methods[METHOD]['DATASET WAY'], the file has the reverse")
 def test_what_was_tuned_reaches_the_runs_of_its_dataset_and_way() -> None:
     tuned = load_profile("lite", ["model.method=eopnet"], dataset="synth-atr", way="k")
     assert tuned.model.options == {"npm_scale": 20.0}

@@ -92,7 +92,7 @@ def load_profile(
         section("ways", way),
         section("tasks", task),
         section("tasks", task, own),
-        section(method, f"{place} {way}", content.get("methods", {})) if task == "parse" else {},
+        section(f"{place} {way}", method, content.get("methods", {})) if task == "parse" else {},
         {"data": {"dataset": dataset, "way": way}, "train": {"task": task}},
     )
     for layer in layers:
