@@ -31,6 +31,8 @@ SOURCE = "https://github.com/bearpaw/clothing-co-parsing"
 PHOTOS, ANNOTATIONS = Path("photos"), Path("annotations") / "pixel-level"
 _SUFFIXES = {ANNOTATIONS: ".mat", PHOTOS: ".jpg"}
 VERSION = 1
+STUDIED_SIDE = 400
+"""Longest side of the photos that the study uses; every profile trains on smaller ones."""
 MARGIN = 0.1
 """The foreground's box grows by this share of its width (height) on each side, inside the photo."""
 QUALITY = 92
@@ -228,7 +230,8 @@ class _Ccp(Preparation):
     def declare(self, parser: argparse.ArgumentParser) -> None:
         """Add the options beside --out and --force."""
         parser.add_argument("--root", type=Path, help=f"a clone of {SOURCE} (default: cloned beside --out)")
-        parser.add_argument("--max-side", type=whole_number, help="make photos smaller so that no side is longer")
+        about = f"make photos smaller so that no side is longer (default {STUDIED_SIDE}, as in the committed results)"
+        parser.add_argument("--max-side", type=whole_number, default=STUDIED_SIDE, help=about)
 
     def run(self, options: argparse.Namespace) -> TailorReport:
         """Tailor as the options say, cloning first when no clone is named."""
