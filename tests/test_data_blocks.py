@@ -15,7 +15,9 @@ from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.pairs import build_support_index, each_pairs
 from oshp_lite.data.prepare.derived import block
 from oshp_lite.data.registry import BLOCKS, DataConfig, SyntheticConfig, find_dataset
+from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
+from oshp_lite.study.plan import Finder
 
 PRESENCE = st.lists(st.sets(st.integers(1, 5), min_size=1), min_size=1, max_size=60)
 
@@ -65,6 +67,17 @@ def test_a_block_is_made_beside_the_dataset_with_masks_and_people_unchanged(tmp_
     stem = made.stems("test")[0]
     assert (made.mask(stem) == whole.mask(stem)).all()
     assert (made.foreground(stem) == whole.foreground(stem)).all()
+
+
+def test_the_study_looks_runs_up_on_what_they_were_made_from(tmp_path: Path) -> None:
+    finder, data = (
+        Finder(RunStore(tmp_path / "runs"), tmp_path),
+        DataConfig(synthetic=SyntheticConfig(80, 40, 32), size=32),
+    )
+    for one in (data, replace(data, block=1), replace(data, protocol="tuning", fold=2)):
+        assert finder.dataset(one) is None
+        made = find_dataset(one, tmp_path, progress=False)
+        assert finder.dataset(one).root == made.root
 
 
 def test_numbers_and_sizes_are_checked(tmp_path: Path) -> None:

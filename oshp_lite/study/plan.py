@@ -149,8 +149,15 @@ class Finder:
         return None if dataset is None else self.store.find(config, self.data, dataset)
 
     def dataset(self, data: DataConfig) -> Any:
-        """Return the dataset of a configuration, opened once, or None when it is not on disk."""
-        described = dataset_folder(data, self.data) / "dataset.json"
+        """Return the dataset of a configuration, opened once, or None when it is not on disk.
+
+        Under the protocol "tuning", or with a block, it is what `data.registry.find_dataset` made of the whole.
+        """
+        folder = dataset_folder(data, self.data)
+        derived = f"block{data.block}" if data.block is not None else f"tuning-fold{data.fold}"
+        if data.block is not None or data.protocol == "tuning":
+            folder = folder.with_name(f"{folder.name}-{derived}")
+        described = folder / "dataset.json"
         try:
             written = described.stat().st_mtime_ns
         except OSError:
