@@ -14,8 +14,9 @@ from nn_tiny import episode
 
 from oshp_lite.data.episode import IGNORE
 from oshp_lite.errors import UserError
-from oshp_lite.models.baselines import label_transfer
-from oshp_lite.models.baselines.label_transfer import LabelTransfer, cell_labels, transfer
+from oshp_lite.models.baselines import frozen
+from oshp_lite.models.baselines.frozen import cell_labels
+from oshp_lite.models.baselines.label_transfer import LabelTransfer, transfer
 from oshp_lite.models.registry import build, method
 
 
@@ -78,17 +79,17 @@ def test_missing_dino_models_are_told_in_one_sentence(tmp_path: Path) -> None:
 
 def test_what_dino_needs_is_told_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path / "nothing"))
+    monkeypatch.setenv(frozen.VARIABLE, str(tmp_path / "nothing"))
     lacking = method("label_transfer").lacking
     assert lacking({}) == ""
     told = lacking({"source": "dino"})
     assert told.startswith("needs DINO weights: ")
-    assert label_transfer.VARIABLE in told
+    assert frozen.VARIABLE in told
     if find_spec("transformers") is not None:
         (tmp_path / "config.json").write_text("{}")
-        monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path))
+        monkeypatch.setenv(frozen.VARIABLE, str(tmp_path))
         assert lacking({"source": "dino"}) == ""
-    monkeypatch.setattr(label_transfer, "find_spec", lambda name: None)
+    monkeypatch.setattr(frozen, "find_spec", lambda name: None)
     assert lacking({"source": str(tmp_path)})
 
 
@@ -106,7 +107,7 @@ def test_a_dino_model_can_be_the_source(tmp_path: Path, monkeypatch: pytest.Monk
     assert net.features(batch.query_image).shape == (2, 16, 4, 5)
     answer = net.predict(batch).ids
     assert set(answer.unique().tolist()) <= set(range(5))
-    monkeypatch.setenv(label_transfer.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(frozen.VARIABLE, str(tmp_path))
     assert torch.equal(build("label_transfer", **SMALL, source="dino", source_size=70).predict(batch).ids, answer)
     deeper = build("label_transfer", **SMALL, source=str(tmp_path), source_size=70, level="1")
     assert deeper.features(batch.query_image).shape == (2, 16, 4, 5)

@@ -72,7 +72,7 @@ def test_profiles() -> None:
     assert {(key.method, key.way) for key in smoke if not key.ablation} >= {(m, w) for m in METHODS for w in ("k", "1")}
     own = {(method, name) for method, names in DECLARED["ablations"].items() for name in names if method != "any"}
     assert {(key.method, key.ablation) for key in smoke if key.ablation} == own
-    assert {key.method for key in matrix("quick")} == {"eopnet", "popnet", "label_transfer", "persam"}
+    assert {key.method for key in matrix("quick")} == {"eopnet", "popnet", "label_transfer", "insid3", "persam"}
     assert all(key.dataset.endswith("-os") for key in matrix("paper"))
     assert matrix("lite", ["c", "d"], ["ccp-os"]) == [key for key in step_runs("d") if key.dataset == "ccp-os"]
 
