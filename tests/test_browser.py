@@ -128,10 +128,13 @@ def test_the_figure_of_notebook_03_follows_its_slider(lab: str, page: Any) -> No
     assert not page.asked, f"asked the network for {page.asked}"
 
 
-def example() -> dict[str, Any]:
+def example(folder: Path) -> dict[str, Any]:
     """What a report is filled from: made-up numbers, nothing measured; the whole ledger, a real table, some figure."""
+    from oshp_lite.engine.runs import RunStore
     from oshp_lite.study import claims, headlines
     from oshp_lite.study.figures.charts import training_curves
+    from oshp_lite.study.gpu_path import guide
+    from oshp_lite.study.plan import Finder
     from oshp_lite.study.records import Results
     from oshp_lite.study.report import Exhibit, png
     from oshp_lite.study.tables import make_table
@@ -178,6 +181,7 @@ def example() -> dict[str, Any]:
         "older_runs": 1,
         "tables": [Exhibit("table-eopnet2.html", table.title, [], html=table_html(table, styled=False))],
         "figures": [Exhibit("figure-f.html", "F", [], curves)],
+        "gpu": guide(Finder(RunStore(folder / "runs"), folder)),
         "profile": "quick",
         "manifest": {"made": "today", "seconds": 100, "notes": ["a note"], "entries": [{**entry, "training": None}]},
         "failed": 1,
@@ -206,7 +210,7 @@ def report(tmp_path: Path) -> Path:
     """A folder with the pages of a report."""
     from oshp_lite.study.report import pages_of
 
-    for file, text in pages_of(example()).items():
+    for file, text in pages_of(example(tmp_path / "none")).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     return tmp_path
 

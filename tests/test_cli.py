@@ -115,7 +115,7 @@ UNFIT = [
         (["matrix", "--steps", " , "], "names no step"),
         (["matrix", "--index", "1", "--row", "x"], "say one of them"),
         (["matrix", "--list", "text", "--index", "1"], "takes no --index"),
-        (["matrix", "--dry-run", "--inits"], "takes no --inits"),
+        (["matrix", "--dry-run", "--fresh"], "takes no --fresh"),
         (["matrix", "--snakefile", "--profile", "lite"], "takes no --profile"),
         (["report", "--profile", "paper"], "reproduce"),
         (["report", "--readme", "--profile", "lite"], "takes no --profile"),
@@ -218,8 +218,13 @@ def test_doctor_tells_about_data_and_versions(
     broken = tmp_path / "ccp-os"
     broken.mkdir()
     (broken / "dataset.json").write_text("{")
-    assert main(["doctor", "--no-probe", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]) == 0
+    weights = tmp_path / "coco.pth"
+    weights.write_bytes(b"no checkpoint")
+    monkeypatch.setenv("OSHP_COCO_WEIGHTS", str(weights))
+    assert main(["doctor", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]) == 0
     told = capsys.readouterr().out
     assert "NOT VALID" in told
     assert "data_scripts/atr.py" in told
     assert "torch" in told
+    assert "cannot use coco.pth" in told
+    assert {"OSHP_SAM_WEIGHTS", "OSHP_DINO_WEIGHTS"} <= {*told.split()}

@@ -31,7 +31,14 @@ CALLS: dict[str, tuple[str, dict[str, str | None]]] = {
     ),
     "oshp_lite.study.execute:Executor.run": (
         "matrix --profile smoke",
-        {"--profile": "lite", "--steps": "a", "--only": "panet", "--datasets": "synth-lip", "--index": "2"}
+        {
+            "--profile": "lite",
+            "--steps": "a",
+            "--exhibits": "eopnet5",
+            "--only": "panet",
+            "--datasets": "synth-lip",
+            "--index": "2",
+        }
         | {"--row": "amp-synth-atr-fold1-kway-person-class-seed0", "--inits": None, "--jobs": "2", "--threads": "5"}
         | {"--limit": "7", "--no-notebooks": None, "--fresh": None, "--set": "train.epochs=2", "--out": "elsewhere"}
         | {"--data": "elsewhere", "--runs": "elsewhere"},

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from oshp_lite.cli import main
 from oshp_lite.data.registry import dataset_folder
@@ -30,7 +31,7 @@ from oshp_lite.study.experiments import (
     runs_of,
     step_runs,
 )
-from oshp_lite.study.plan import Finder, config_of, estimated, rows_of, why_not
+from oshp_lite.study.plan import Finder, blockers, config_of, estimated, rows_of, why_not
 from oshp_lite.study.records import RunKey
 from oshp_lite.study.results import committed_folder
 
@@ -181,7 +182,54 @@ def test_the_minutes_of_a_machine_that_has_made_nothing(places: Path, capsys: py
     assert main(["matrix", "--profile", "smoke", "--dry-run", "--no-notebooks"]) == 0
     told = capsys.readouterr().out
     assert "min*" not in told, "no committed run is like those of smoke"
-    assert "there is no estimate" in told
+    assert re.search(r"due +\d+\.\d min~ eopnet-synth-atr-fold1-kway", told)
+    assert "computed from counted operations" in told
+
+
+def test_a_plan_shows_steps_and_one_row_with_what_it_needs(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["matrix", "--profile", "lite", "--steps", "b,a", "--no-notebooks", "--dry-run"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    letters = {line.split()[1] for line in lines if re.match(r" *\d+ ", line) and " due " in line}
+    assert letters == {"a", "b"}
+    assert any(re.match(r" +init +due +\d", line) for line in lines)
+    assert main([*words, "--index", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " due " in line] == ["init", "2"]
+    assert "2 rows: 0 done, 2 due, 0 not run" in lines
+    assert main([*words, "--inits"]) == 0
+    assert "1 rows: 0 done, 1 due" in capsys.readouterr().out
+    assert main([*words, "--index", "4000"]) == 2
+
+
+def test_rows_of_one_table(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = listed(capsys, "--profile", "paper", "--exhibits", "eopnet2")
+    assert {row["dataset"] for row in rows} == {"atr-os"}
+    assert len({row["method"] for row in rows}) * 4 == len(rows), "two folds and two ways of each"
+    assert [row["index"] for row in rows] == list(range(len(rows)))
+    assert all(row["step"] for row in rows)
+    assert main(["matrix", "--exhibits", "eopnet2", "--steps", "a"]) == 2
+    assert main(["matrix", "--exhibits", "table99"]) == 2
+    assert "no table or figure 'table99'" in capsys.readouterr().err
+
+
+def test_everything_that_a_row_lacks_is_said_at_once(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [RunKey("persam", "atr-os", 1, "k"), RunKey("eopnet", "atr-os", 1, "k")]
+    monkeypatch.delenv("OSHP_COCO_WEIGHTS", raising=False)
+    persam, eopnet = (blockers(key, config_of(key, "paper")) for key in keys)
+    assert [one.split()[1] for one in persam] == ["SAM", "the"]
+    assert ["first weights" in one or "papers start from" in one for one in eopnet] == [True, False]
+    assert "atr-os in the data folder, where data_scripts/atr.py puts it" in eopnet[1]
+    # a file that is there but no checkpoint is no better than none
+    (places / "coco.pth").write_bytes(b"not a checkpoint")
+    monkeypatch.setenv("OSHP_COCO_WEIGHTS", str(places / "coco.pth"))
+    assert "cannot use coco.pth" in blockers(keys[1], config_of(keys[1], "paper"))[0]
+    torch.save({"weight": torch.zeros(2)}, places / "coco.pth")
+    assert "nothing in" in blockers(keys[1], config_of(keys[1], "paper"))[0]
+    folder = places / "data" / "atr-os"
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_text("{")
+    assert "cannot use dataset.json" in blockers(keys[1], config_of(keys[1], "paper"))[1]
 
 
 def test_minutes_of_this_machine_come_first(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,10 +238,10 @@ def test_minutes_of_this_machine_come_first(places: Path, monkeypatch: pytest.Mo
     finder = Finder(RunStore(places / "runs"))
     monkeypatch.setattr(plan, "_committed", lambda unreadable: iter([(config, 120.0)]))
     (planned,) = [item for item in estimated(rows, finder, lambda row: False) if item.row.key]
-    assert (planned.state, planned.seconds, planned.elsewhere) == ("due", 120.0, True)
+    assert (planned.state, planned.seconds, planned.known) == ("due", 120.0, "elsewhere")
     monkeypatch.setattr(plan, "_finished", lambda store: iter([(config, 60.0)]))
     (planned,) = [item for item in estimated(rows, finder, lambda row: False) if item.row.key]
-    assert (planned.state, planned.seconds, planned.elsewhere) == ("due", 60.0, False)
+    assert (planned.state, planned.seconds, planned.known) == ("due", 60.0, "here")
 
 
 def test_damaged_results_and_data_stop_no_plan(
@@ -227,7 +275,7 @@ def test_only_what_is_missing_here_is_not_run(places: Path, monkeypatch: pytest.
     rows = rows_of(lacking, "lite", ["train.epochs=1"])
     assert [row.reason.split(":")[0] for row in rows] == [
         "needs SAM weights",
-        "needs the dataset ccp-os in the data folder; data_scripts/ has the script that makes it",
+        "needs the dataset ccp-os in the data folder, where data_scripts/ccp.py puts it",
     ]
     with pytest.raises(UserError, match=r"'nothing'.*row panet-ccp-os"):
         rows_of(lacking[1:], "lite", ["model.options.nothing=1"])

@@ -281,7 +281,7 @@ def test_what_a_new_dataset_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert fold("toy-os", 1).novel == (3,)
     assert len(test_set(config, dataset, run_fold(config, dataset))) == len(dataset.test_pairs(queries=2, repeats=2))
     assert load_profile("smoke", ["variant=paper"], dataset="toy-os").data.split is None
-    assert cli_main(["doctor", "--no-probe", "--data", str(tmp_path / "data")]) == 0
+    assert cli_main(["doctor", "--data", str(tmp_path / "data")]) == 0
 
 
 def test_the_common_script_takes_a_name(tmp_path: Path) -> None:

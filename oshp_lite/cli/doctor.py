@@ -8,9 +8,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from oshp_lite.cli import common as options
 from oshp_lite.cli.common import print_table
@@ -18,14 +16,18 @@ from oshp_lite.cli.data import DRAWN
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
+if TYPE_CHECKING:
+    from oshp_lite.study.plan import Finder, Row
+
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
 EXTRAS: tuple[str, ...] = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas")
 EXTRAS += ("scipy", "pytest", "playwright")
+PARTS = {"gpu": "notebook 07 on one GPU", "paper": "Table 2 on ATR on one GPU"}
+"""What is timed of a profile whose whole nobody makes at once."""
 
 
 def doctor(
     *,
-    no_probe: Annotated[bool, typer.Option("--no-probe", help="skip the speed probe (about ten seconds)")] = False,
     data: options.Data = None,
     runs: options.Runs = None,
 ) -> int:
@@ -33,10 +35,11 @@ def doctor(
     missing = _installed()
     _data(data)
     if not missing:
+        _weights()
         _runs(runs)
     device = _machine()
-    if not no_probe and not missing:
-        _times(device)
+    if not missing:
+        _times(device, options.finder(data, runs))
     if missing:
         print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[notebooks,ccp,study,test]'")
         return 1
@@ -131,25 +134,48 @@ def _machine() -> str:
     return "cpu"
 
 
-def _times(device: str) -> None:
-    import torch
-
+def _times(device: str, finder: Finder) -> None:
     from oshp_lite.engine.presets import PROFILES
-    from oshp_lite.study.speed import estimate
+    from oshp_lite.study import forecast
+    from oshp_lite.study.plan import SIGNS, Estimates, whole
 
-    print("\nrough time of each profile's first training here (data preparation and other notebooks not counted)")
-    rows = []
+    print("\ntime of what is still to train, one run after the other (executing the notebooks comes on top)")
+    estimates, rows, signs = Estimates(finder.store), [], set()
     for profile in PROFILES:
-        try:
-            seconds, what = estimate(profile, torch.device(device))
-            rows.append([profile, what, _words(seconds)])
-        except UserError as error:
-            rows.append([profile, "-", str(error)])
+        what, large = PARTS.get(profile, "reproduce"), profile in PARTS
+        made = whole(_rows(profile, finder), finder, estimates, "cuda" if large else "")
+        signs |= {*made.known}
+        marks = "".join(SIGNS[known][0] for known in made.known if known in SIGNS)
+        took = (
+            f"{forecast.words(made.seconds)} {marks}" if made.runs > made.unknown else "?" if made.runs else "nothing"
+        )
+        notes = [f"{made.lacking} rows lack something here"] if made.lacking else []
+        notes += [f"{made.unknown} without an estimate"] if made.unknown else []
+        rows.append([profile, what, f"{made.runs} runs", took.strip() if made.runs else "nothing", "; ".join(notes)])
     print_table(rows)
+    for known, (sign, words) in SIGNS.items():
+        if known in signs:
+            print(f"{sign} {words}")
+    if pace := forecast.pace("cuda"):
+        print(f"pace of a GPU: {pace.source}")
+    print("oshp-lite matrix --profile NAME --dry-run names every run with its time and what it lacks")
 
 
-def _words(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+def _rows(profile: str, finder: Finder) -> list[Row]:
+    """What a call for the profile makes: all of `reproduce`, or the part that PARTS names."""
+    from oshp_lite.study.experiments import matrix, runs_of
+    from oshp_lite.study.plan import rows_of, trainings
+    from oshp_lite.study.references import ceiling_rows
+
+    if profile == "paper":
+        return rows_of(runs_of("eopnet2", profile), profile, data=finder.data)
+    trained = trainings(profile, data=finder.data)
+    rows = [] if profile in PARTS else rows_of(matrix(profile), profile, data=finder.data)
+    return [*rows, *trained, *ceiling_rows(profile, trained)]
+
+
+def _weights() -> None:
+    from oshp_lite.study.weights import external_weights
+
+    print("\nweights from elsewhere, which some rows need")
+    print_table([[one.name, one.variable, one.found] for one in external_weights()])

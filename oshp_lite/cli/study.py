@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oshp_lite.study.execute import Executor
     from oshp_lite.study.plan import Finder, Row
 
-CHOICE = "profile steps only datasets set"
+CHOICE = "profile steps exhibits only datasets set"
 
 
 def matrix(
@@ -31,6 +31,7 @@ def matrix(
     *,
     profile: options.Profile = "quick",
     steps: options.Steps = None,
+    exhibits: Annotated[list[str], words("NAME ...", "the rows of these tables and figures only, e.g. eopnet2")],
     only: options.Only,
     datasets: Annotated[list[str], words("NAME ...", "these datasets only")],
     index: Annotated[int | None, typer.Option(metavar="N", help="row N alone, from 0 (arrays, indexed jobs)")] = None,
@@ -60,8 +61,9 @@ def matrix(
     if sum((index is not None, row is not None, inits)) > 1:
         raise UserError("--index, --row and --inits each choose rows; say one of them")
     if list is not None or dry_run:
-        what = "--dry-run shows all rows" if list is None else "--list names all rows"
-        takes_only(context, f"list dry_run jobs threads limit no_notebooks out data runs {CHOICE}", what)
+        taken = f"list dry_run jobs threads limit no_notebooks out data runs {CHOICE}"
+        what = "--dry-run makes nothing" if list is None else "--list names all rows"
+        takes_only(context, taken if list is not None else f"{taken} index row inits", what)
     from oshp_lite.study.plan import plan_text
 
     rows, executor = _rows(context.params), _executor(context.params)
@@ -70,7 +72,7 @@ def matrix(
     elif list == "text":
         print_table([[row.index, row.name] for row in rows], ("row", "name"))
     elif dry_run:
-        print(plan_text(rows, executor.finder, executor.is_done, jobs))
+        print(plan_text(_chosen(rows, index, row, inits), executor.finder, executor.is_done, jobs))
     else:
         return _make(_chosen(rows, index, row, inits), executor, jobs)
     return 0
@@ -90,14 +92,19 @@ def _record(profile: str, finder: Finder) -> int:
 
 
 def _rows(params: Mapping[str, Any]) -> list[Row]:
-    from oshp_lite.study.experiments import METHODS, matrix
+    from oshp_lite.study.experiments import METHODS, families, matrix, runs_of
     from oshp_lite.study.plan import rows_of
 
     profile, only = params["profile"], params["only"]
     unknown = sorted({*only} - {*METHODS})
     if unknown:
         raise UserError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
+    if params["exhibits"] and params["steps"]:
+        raise UserError("--steps and --exhibits each choose rows; say one of them")
     keys = matrix(profile, params["steps"], params["datasets"] or None)
+    if params["exhibits"]:
+        needed = dict.fromkeys(key for name in params["exhibits"] for key in runs_of(name, profile))
+        keys = [key for key in needed if key.dataset in (params["datasets"] or families(profile).values())]
     return rows_of([key for key in keys if not only or key.method in only], profile, params["set"], params["data"])
 
 
@@ -131,6 +138,7 @@ def _listed(row: Row, executor: Executor) -> dict[str, Any]:
     return {
         "index": row.index,
         "name": row.name,
+        "step": row.step,
         "needs": [*row.needs],
         "code": present_code(row.config.model.method),
         "marker": str(executor.marker(row)),

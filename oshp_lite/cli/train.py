@@ -34,6 +34,11 @@ def train(
     from oshp_lite.cli.evaluate import print_scores
 
     config, store = chosen_config(context.params), options.run_store(runs)
+    if minutes:
+        from oshp_lite.study.plan import before_training
+
+        if first := before_training([config], options.finder(data, runs)):
+            print(first, flush=True)
     run = store.ensure(config, data, wait=not no_wait, progress=not quiet, fresh=fresh)
     print_scores({run.folder.name: run.scores})
     print(f"run: {run.folder}" + (" (made by older code; --fresh trains it anew)" if run.older_code else ""))

@@ -10,11 +10,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from oshp_lite.engine.checkpoint import pick_device
@@ -25,10 +26,11 @@ from oshp_lite.models.complexity import count_parameters, total_macs
 from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.registry import build
 from oshp_lite.study.experiments import METHODS
+from oshp_lite.study.forecast import CLASSES
 from oshp_lite.study.speed import reference_episode
 
-CLASSES = 5
-"""Support classes of an episode in the journal's Table 8 (section 6.7)."""
+COUNTED_AT = 128
+"""Largest side in pixels at which a training step is counted: the memory that it needs grows with the area."""
 
 NUMBERS = ("macs_g", "convs_g", "params_m", "used_m", "fps", "relative")
 
@@ -51,6 +53,7 @@ def measure_costs(
     macs_g, convs_g  10^9 multiply-accumulates of one prediction, and the share of convolutions
     params_m         10^6 parameters held; used_m those of layers that one prediction runs through
     fps, relative    predictions a second with batch size 1 (the median one's), and against EOP-Net's in the same run
+    training         {way: what `count_training` counts}, for methods that are trained
 
     Raises UserError for an unknown method, variant or device.
     """
@@ -64,6 +67,10 @@ def measure_costs(
     place, rows = pick_device(device, "--device"), dict[str, dict[str, Any]]()
     for name in METHODS if methods is None else methods:
         row = rows[name] = _measure(name, variant, size, place, seconds)
+        if METHODS[name].training_free or row["reason"]:
+            row["training"] = {}
+        else:
+            row["training"] = {way: count_training(name, variant, way, size) for way in ("k", "1")}
         if tell is not None:
             numbers = "{macs_g:.4g} G MACs, {params_m:.4g} M parameters, {fps:.3g} frames/s"
             tell(f"{row['label']}: {row['reason'] or numbers.format(**row)}")
@@ -112,6 +119,35 @@ def _measure(name: str, variant: str, size: int, place: torch.device, seconds: f
     values = (counter.get_total_flops() / 2e9, convs / 2e9, held / 1e6, used / 1e6)
     fps = 1 / statistics.median(spent[1:] or spent)
     return {**row, **dict(zip(NUMBERS, (*values, fps, None), strict=True)), "reason": ""}
+
+
+def count_training(name: str, variant: str, way: str, size: int) -> dict[str, float]:
+    """Count a method's training forward pass on made-up episodes, on the CPU; both numbers are those of one episode.
+
+    macs_g     10^9 multiply-accumulates; the backward pass needs about twice as many again
+    saved_gib  GiB that wait for the backward pass, float32, parameters apart
+
+    k-way episodes have CLASSES support classes. Batches of two, since some layers normalise over the batch. Counted at
+    COUNTED_AT pixels at most and scaled with the area, as convolutions are.
+    """
+    shown, side = CLASSES if way == "k" else 1, min(size, COUNTED_AT)
+    net = build(name, variant=variant, seed=0, n_ids=CLASSES + 1, way=way).train()
+    episode = reference_episode(side, 2, shown + 1)
+    if way == "1":
+        episode = replace(episode, class_ids=torch.ones(2, dtype=torch.long))
+    held = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> None:  # there is no backward pass, and a graph that held the tensors would never go
+        storage = tensor.untyped_storage()  # alive, so that no other takes its place
+        kept[storage.data_ptr()] = storage
+
+    saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing)
+    with saving, FlopCounterMode(display=False) as counter:
+        net.losses(net(episode, progress=0.6), episode, 0.6)
+    saved = sum(storage.nbytes() for place, storage in kept.items() if place not in held)
+    area = (size / side) ** 2 / len(episode.query_image)
+    return {"macs_g": area * counter.get_total_flops() / 2e9, "saved_gib": area * saved / 2**30}
 
 
 def _clock(place: torch.device) -> Callable[[], float]:

@@ -7,26 +7,25 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, Literal, cast
 
 from oshp_lite.data.dataset import OneShotDataset, open_dataset
-from oshp_lite.data.registry import dataset_folder, missing_dataset
+from oshp_lite.data.registry import dataset_folder, dataset_spec, missing_dataset
 from oshp_lite.engine.config import DataConfig, RunConfig, identity_dict
 from oshp_lite.engine.presets import init_config, load_profile
 from oshp_lite.engine.runs import Run, RunStore, check_network
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_json, sha256_json
 from oshp_lite.models import registry
-from oshp_lite.study import experiments
+from oshp_lite.study import experiments, forecast
 from oshp_lite.study.records import RunKey
+from oshp_lite.study.weights import COCO, coco_fault, dataset_fault
 
 CURVE_POINTS = 10
 """Evaluations during the trainings whose curve is drawn."""
-
-COCO = "OSHP_COCO_WEIGHTS"
-"""Environment variable with the checkpoint that the papers start from; rows of the profile "paper" need it."""
 
 LIMIT_MINUTES = {"smoke": 10, "quick": 60, "lite": 180, "gpu": 180, "paper": 0}
 """Minutes one run may take, 0 for no limit."""
@@ -40,6 +39,7 @@ class Row:
     needs   names of the initialisations that have to be there first, in order
     reason  why it cannot be run here; empty when it can
     index   its number among the rows; initialisations are made with the rows that need them and have none (-1)
+    step    the letter of the first step of the study that has it, "" for none
     """
 
     name: str
@@ -48,13 +48,14 @@ class Row:
     needs: tuple[str, ...] = ()
     reason: str = ""
     index: int = -1
+    step: str = ""
 
 
 def config_of(key: RunKey, profile: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Return the configuration of a declared run under a profile. UserError for settings that do not exist."""
     wanted = [*experiments.overrides_of(key, profile), *overrides]
     coco = os.environ.get(COCO)
-    if profile == "paper" and coco:
+    if profile == "paper" and coco and key.method != "persam":  # SAM has no encoder of ours to start
         wanted = ["init.kind=file", f"init.path={Path(coco).expanduser()}", *wanted]
     return _loaded(key, profile, wanted)
 
@@ -89,19 +90,30 @@ def rows_of(
                 check_network(config)
             except UserError as error:
                 raise UserError(f"{error} (row {key.slug}; --only chooses methods)") from None
-        chain, first = list[RunConfig](), None if reason else init_config(config)
-        while first is not None:
-            chain, first = [first, *chain], init_config(first)
         needs: list[str] = []
-        for first in chain:
+        for first in [] if reason else initialisations(config):
             of, digest = first.data, sha256_json(identity_dict(first))[:8]
             protocol = "" if of.protocol == "journal" else f"-{of.protocol}"
             name = f"init-{of.dataset}-fold{of.fold}{protocol}-seed{first.train.seed}-{digest}"
             rows.setdefault(name, Row(name, first, None, tuple(needs)))
             needs.append(name)
         number = sum(row.key is not None for row in rows.values())
-        rows[key.slug] = Row(key.slug, config, key, tuple(needs), reason, number)
+        rows[key.slug] = Row(key.slug, config, key, tuple(needs), reason, number, _letters(profile).get(key, ""))
     return list(rows.values())
+
+
+@cache
+def _letters(profile: str) -> dict[RunKey, str]:
+    """Return the first step that declares each run of a profile."""
+    return {key: step for step in reversed(experiments.STEPS) for key in experiments.step_runs(step, profile)}
+
+
+def initialisations(config: RunConfig) -> list[RunConfig]:
+    """Return the runs that a run's first weights come from, in the order in which they are made."""
+    chain, first = list[RunConfig](), init_config(config)
+    while first is not None:
+        chain, first = [first, *chain], init_config(first)
+    return chain
 
 
 def trainings(profile: str, overrides: Sequence[str] = (), data: str | Path | None = None) -> list[Row]:
@@ -120,20 +132,25 @@ def trainings(profile: str, overrides: Sequence[str] = (), data: str | Path | No
 
 
 def why_not(key: RunKey, config: RunConfig, data: str | Path | None = None) -> str:
-    """Return why a run cannot be made here (no weights, no data), or nothing; a look, no work."""
-    lacking = registry.method(key.method).lacking(config.model.options)
-    if lacking:
-        return lacking
+    """Return all that a run lacks here (weights, data), or nothing."""
+    return "; ".join(blockers(key, config, data))
+
+
+def blockers(key: RunKey, config: RunConfig, data: str | Path | None = None) -> list[str]:
+    """Return everything that keeps a run from being made here; files are opened, no network is built."""
+    spec, found = dataset_spec(config.data.dataset), [registry.method(key.method).lacking(config.model.options)]
     if config.variant == "paper" and config.init.kind == "none" and key.method != "persam":
-        return (
+        found.append(
             f"needs the weights that the papers start from: set {COCO} to the DeepLab v3+ Xception checkpoint "
             "trained on COCO that the official repository's README links"
         )
-    if config.init.kind == "file" and not Path(str(config.init.path)).is_file():
-        return f"needs the first weights {config.init.path}, which are not there; check {COCO}"
+    if config.init.kind == "file":
+        found.append(coco_fault(Path(str(config.init.path))))
     if missing_dataset(config.data, data):
-        return f"needs the dataset {config.data.dataset} in the data folder; data_scripts/ has the script that makes it"
-    return ""
+        found.append(f"needs the dataset {spec.name} in the data folder, where {spec.command} puts it")
+    elif not spec.synthetic:
+        found.append(dataset_fault(dataset_folder(config.data, data)))
+    return [one for one in found if one]
 
 
 class Finder:
@@ -167,23 +184,32 @@ class Finder:
         return self._datasets[described, written]
 
 
+Known = Literal["here", "elsewhere", "computed", ""]
+"""Where an estimate is from: runs like it on this machine, or committed ones, or counted operations; "" for none."""
+SIGNS = {
+    "elsewhere": ("*", "as long as the committed runs took, which were made on another machine"),
+    "computed": ("~", "computed from counted operations at this machine's kind of pace, since no run like it is known"),
+}
+
+
 @dataclass(frozen=True)
 class Planned:
-    """A row with its state ("done", "due" or "not run") and the seconds it takes or took; None: no idea.
+    """A row with its state ("done", "due" or "not run"), the seconds it takes or took and how they are known.
 
-    elsewhere  the seconds are those of another machine
+    seconds is None where nothing is known.
     """
 
     row: Row
     state: str
     seconds: float | None = None
-    elsewhere: bool = False
+    known: Known = "here"
     reason: str = ""
 
     def __str__(self) -> str:
         minutes = "" if self.state == "not run" else "?" if self.seconds is None else f"{self.seconds / 60:.1f} min"
-        index, mark = str(self.row.index) if self.row.key else "", "*" if self.elsewhere else " "
-        return f"{index:>4s}  {self.state:8s}{minutes:>10s}{mark} {self.row.name}  {self.reason}".rstrip()
+        index, mark = str(self.row.index) if self.row.key else "", SIGNS.get(self.known, " ")[0]
+        step = self.row.step or ("" if self.row.key else "init")
+        return f"{index:>4s} {step:>4s}  {self.state:8s}{minutes:>10s}{mark} {self.row.name}  {self.reason}".rstrip()
 
 
 def guess(config: RunConfig, known: Sequence[tuple[RunConfig, float]]) -> float | None:
@@ -204,14 +230,38 @@ def guess(config: RunConfig, known: Sequence[tuple[RunConfig, float]]) -> float 
     return None
 
 
-def estimated(
-    rows: Iterable[Row], finder: Finder, is_done: Callable[[Row], bool], unreadable: list[str] | None = None
-) -> list[Planned]:
-    """Say of each row what would happen; the seconds of this machine's runs come first, then the committed ones'.
+class Estimates:
+    """Seconds that runs take: like this machine's own runs, else the committed ones, else by counted operations.
 
     Committed results that cannot be read are left out and named in `unreadable`.
     """
-    here, elsewhere = list(_finished(finder.store)), list(_committed([] if unreadable is None else unreadable))
+
+    def __init__(self, store: RunStore) -> None:
+        self.unreadable: list[str] = []
+        self._here, self._elsewhere = list(_finished(store)), list(_committed(self.unreadable))
+
+    def of(self, config: RunConfig, device: str = "") -> tuple[float | None, Known]:
+        """Return the seconds of a run and how they are known; `device` "cuda" or "cpu", this machine's by default."""
+        kind = device or _kind()
+        for known, name in ((self._here, "here"), (self._elsewhere, "elsewhere")) if kind == _kind() else ():
+            if (seconds := guess(config, known)) is not None:
+                return seconds, cast("Known", name)
+        work, pace = forecast.work_of(config), forecast.pace(kind, config.variant)
+        return (work.seconds(pace), "computed") if work and pace else (None, "")
+
+
+@cache
+def _kind() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def estimated(
+    rows: Iterable[Row], finder: Finder, is_done: Callable[[Row], bool], estimates: Estimates | None = None
+) -> list[Planned]:
+    """Say of each row what would happen, and how long it takes."""
+    estimates = estimates or Estimates(finder.store)
 
     def planned(row: Row) -> Planned:
         if row.reason:
@@ -222,13 +272,62 @@ def estimated(
                 return Planned(row, "done", run.seconds) if is_done(row) else Planned(row, "due", 20.0)
         except UserError as error:  # a damaged run or dataset is one row's trouble
             return Planned(row, "due", reason=str(error))
-        seconds = guess(row.config, here)
-        if seconds is not None:
-            return Planned(row, "due", seconds)
-        other = guess(row.config, elsewhere)
-        return Planned(row, "due", other, other is not None)
+        return Planned(row, "due", *estimates.of(row.config))
 
     return [planned(row) for row in rows]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What some rows take in all: `seconds`, one run after the other, of `runs` that are still to be made.
+
+    lacking  rows that cannot be made here; where it is all of them, the seconds are theirs
+    unknown  runs that are not in the seconds; known: how these are known
+    """
+
+    seconds: float
+    runs: int
+    lacking: int
+    unknown: int
+    known: tuple[Known, ...]
+
+
+def whole(rows: Sequence[Row], finder: Finder, estimates: Estimates, device: str = "") -> Whole:
+    """Return what rows and trainings take with the initialisations that they need, each run once."""
+    able = [row for row in rows if not row.reason]
+    configs = [config for row in able or rows for config in (*initialisations(row.config), row.config)]
+    once = {sha256_json(identity_dict(config)): config for config in configs}
+    due = [config for config in once.values() if _undone(config, finder)]
+    found = [estimates.of(config, device) for config in due]
+    seconds, unknown = forecast.total([one for one, _ in found])
+    return Whole(
+        seconds, len(due), len(rows) - len(able), unknown, tuple(sorted({known for _, known in found if known}))
+    )
+
+
+def _undone(config: RunConfig, finder: Finder) -> bool:
+    try:
+        return finder.find(config) is None
+    except UserError:  # damaged: to be made again
+        return True
+
+
+def before_training(configs: Iterable[RunConfig], finder: Finder) -> str:
+    """Say how long the initialisations take that some trainings still lack, "" when none does.
+
+    A limit of minutes on a training does not count them.
+    """
+    chains = (first for config in configs for first in initialisations(config))
+    due = {sha256_json(identity_dict(first)): first for first in chains if _undone(first, finder)}
+    if not due:
+        return ""
+    estimates = Estimates(finder.store)
+    seconds, unknown = forecast.total([estimates.of(first)[0] for first in due.values()])
+    took = f"about {forecast.words(seconds)}" if seconds else "a time that nothing here tells"
+    return (
+        f"before the minutes begin: {len(due)} initialisation{'s' if len(due) > 1 else ''} that the training starts "
+        f"from, {took}{f' and {unknown} more' if unknown and seconds else ''}; made once and kept"
+    )
 
 
 def _finished(store: RunStore) -> Iterator[tuple[RunConfig, float]]:
@@ -249,21 +348,20 @@ def _committed(unreadable: list[str]) -> Iterator[tuple[RunConfig, float]]:
 
 def plan_text(rows: Sequence[Row], finder: Finder, is_done: Callable[[Row], bool], jobs: int) -> str:
     """Return the plan of a call with `jobs` rows at a time, for people."""
-    unreadable: list[str] = []
-    planned = estimated(rows, finder, is_done, unreadable)
-    lines = [str(item) for item in planned]
+    estimates = Estimates(finder.store)
+    planned = estimated(rows, finder, is_done, estimates)
+    lines = [" row step", *map(str, planned)]
     states = Counter(item.state for item in planned)
     lines.append(f"{len(planned)} rows: " + ", ".join(f"{states[name]} {name}" for name in ("done", "due", "not run")))
     due = [item for item in planned if item.state == "due"]
     known = [item.seconds for item in due if item.seconds is not None]
     if known:
-        minutes = mean(known) * len(due) / max(1, min(jobs, len(due))) / 60
+        took = forecast.words(mean(known) * len(due) / max(1, min(jobs, len(due))))
         missing = len(due) - len(known)
         rest = f" ({missing} rows, like none that has run yet, counted with the mean)" if missing else ""
-        lines.append(f"about {minutes:.0f} minutes, {jobs} at a time{rest}")
-        if any(item.elsewhere for item in due):
-            lines.append("* as long as the committed runs took, which were made on another machine")
+        lines.append(f"about {took}, {jobs} at a time{rest}")
     elif due:
-        lines.append("no run of this kind has finished here, so there is no estimate; oshp-lite doctor measures one")
+        lines.append("no run of this kind has finished here and its operations are not counted: there is no estimate")
+    lines += [f"{sign} {what}" for name, (sign, what) in SIGNS.items() if any(item.known == name for item in due)]
     lines += [f"damaged: {reason}" for reason in finder.store.damaged().values()]
-    return "\n".join([*lines, *(f"left out: {reason}" for reason in unreadable)])
+    return "\n".join([*lines, *(f"left out: {reason}" for reason in estimates.unreadable)])

@@ -14,6 +14,7 @@ from oshp_lite.engine.presets import load_profile
 from oshp_lite.engine.provenance import PACKAGE, source_digest
 from oshp_lite.engine.runs import RunStore, present_code
 from oshp_lite.files import read_json, sha256_json, write_json_atomic
+from oshp_lite.study.plan import Row
 
 TRIVIAL = ("background", "copy", "mean map", "colour")
 """All background; the support mask laid on the query; the mean label map; the nearest mean colour."""
@@ -27,6 +28,16 @@ def ceiling_config(profile: str, dataset: str, fold: int, overrides: Iterable[st
     same = [item for item in overrides if item.startswith(("data.", "eval.", "model.options."))]
     wanted = [f"data.fold={fold}", "train.visible=all", *same]
     return load_profile(profile, wanted, dataset=dataset, way="k", task="segment")
+
+
+def ceiling_rows(profile: str, trained: Iterable[Row]) -> list[Row]:
+    """The ceilings beside some trainings, for estimates: what a training lacks, its ceiling lacks too."""
+    rows = {}
+    for row in trained:
+        of = row.config.data
+        name = f"ceiling-{of.dataset}-fold{of.fold}"
+        rows[name] = Row(name, ceiling_config(profile, of.dataset, of.fold), reason=row.reason)
+    return list(rows.values())
 
 
 def baseline_scores(

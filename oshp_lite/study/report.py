@@ -24,6 +24,7 @@ from oshp_lite.study import claims, headlines, references
 from oshp_lite.study.exhibits import Exhibits, make_exhibits
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.figures.charts import training_curves
+from oshp_lite.study.gpu_path import guide
 from oshp_lite.study.pages import write_page
 from oshp_lite.study.plan import Finder, Row, trainings
 from oshp_lite.study.records import Measured
@@ -43,6 +44,7 @@ PLACES = {
     "figures.html": "Figures",
     "runs.html": "Runs",
     "notebooks.html": "Notebooks",
+    "gpu.html": "Table 2 with one GPU",
 }
 """The pages that every page links to; each table and figure has one more of its own."""
 
@@ -122,6 +124,7 @@ class _Report:
         counts = Counter(row["status"] for row in rows)
         return {
             **_exhibits(exhibits),
+            "gpu": guide(self.finder),
             "profile": self.profile,
             "manifest": self.manifest,
             "failed": sum(entry["status"] == "failed" for entry in self.manifest["entries"]),

@@ -37,7 +37,7 @@ from oshp_lite.files import (
 from oshp_lite.study.execute import Executor, Outcome, Task, keep_notebook, notebook_task, run_tasks, timed
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.notebooks import Job, check_parameters, default_parameters, load_notebook, title_of
-from oshp_lite.study.plan import LIMIT_MINUTES, Finder, Row, rows_of, trainings
+from oshp_lite.study.plan import LIMIT_MINUTES, Finder, Row, before_training, rows_of, trainings
 from oshp_lite.study.processes import run_child
 from oshp_lite.study.report import write_report
 
@@ -97,6 +97,9 @@ def reproduce(
     make_folder(folder)
     tell(f"profile {profile}: {len(planned)} notebooks, {workers} at a time; report in {folder}")
     trained = [training for _, training in planned if training is not None]
+    limited = [row.config for row in trained if row.config.train.minutes]
+    if limited and (first := before_training(limited, finder)):
+        tell(first)
     _draw_first(trained, finder.data, tell)
 
     # what shows the runs' results comes last, and again whenever there may be more to show; all else shares the places

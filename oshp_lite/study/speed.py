@@ -1,4 +1,4 @@
-"""How fast this machine is, what a profile would take, and what a GPU does here: agreement with the CPU, then training.
+"""How fast this machine is, and what a GPU does here: agreement with the CPU, then training.
 
 Every part takes a device, so the tests run the same code on a CPU at a small size.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from oshp_lite.data.episode import Episode
-from oshp_lite.data.registry import dataset_spec, find_dataset
+from oshp_lite.data.registry import find_dataset
 from oshp_lite.engine.checkpoint import pick_device
 from oshp_lite.engine.presets import init_config, load_profile
 from oshp_lite.engine.provenance import provenance
@@ -25,10 +25,6 @@ from oshp_lite.engine.runs import execute
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_json_atomic
 from oshp_lite.models.eopnet import EOPNet, EOPNetConfig
-from oshp_lite.study.plan import trainings
-
-TEST_PAIRS = 600
-"""Order of magnitude of a profile's test pairs, for the estimate only."""
 
 PARITY = 2e-3
 """Largest relative difference between device and CPU that float32 sums in another order explain (60 layers deep)."""
@@ -85,30 +81,6 @@ def measure(
     clocks = [Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads()) for work in (step, parse)]
     trained, parsed = (clock.blocked_autorange(min_run_time=seconds).mean / batch for clock in clocks)
     return Speed(trained, parsed, torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None)
-
-
-def estimate(profile: str, device: torch.device, *, seconds: float = 1.0) -> tuple[float, str]:
-    """Seconds that the profile's first training takes here, roughly, and which training that is.
-
-    A short probe of the profile's own network is scaled to its number of steps; data preparation is not counted.
-    """
-    config = trainings(profile)[0].config
-    data, train, init = config.data, config.train, config.init
-    spec = dataset_spec(data.dataset)
-    queries = spec.train_queries or data.synthetic.n_train // 2
-    photos = spec.photos[0] if spec.photos else data.synthetic.n_train
-    steps = min(queries // train.batch_size, train.steps_per_epoch or queries) * train.epochs
-    seen = float(steps * train.batch_size)
-    if init.kind == "segment":  # a supervised photo costs about half an episode, which encodes two
-        seen += 0.5 * photos * init.dataset_epochs + 0.5 * data.synthetic.n_train * init.synthetic_epochs
-    side = data.size if isinstance(data.size, int) else int((data.size[0] * data.size[1]) ** 0.5)
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in config.model.options.items()}
-    model = EOPNetConfig.preset(config.variant, **options)
-    heavy = model.encoder == "xception" and device.type == "cpu"
-    probe = min(side, 64 if heavy else 128) // 16 * 16
-    speed = measure(model, size=probe, batch=2 if heavy else 4, device=device, seconds=0 if heavy else seconds)
-    took = (side / probe) ** 2 * (speed.train * seen + speed.parse * TEST_PAIRS)
-    return took, f"{data.dataset} fold {data.fold} {data.way}-way"
 
 
 # -------------------------------------------------------------------------------------------- the GPU check
