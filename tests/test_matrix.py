@@ -195,10 +195,11 @@ def test_a_plan_shows_steps_and_one_row_with_what_it_needs(places: Path, capsys:
     assert any(re.match(r" +init +due +\d", line) for line in lines)
     assert main([*words, "--index", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if " due " in line] == ["init", "2"]
+    assert [line.split()[0] for line in lines if re.search(r" due +\d", line)] == ["init", "2"]
     assert "2 rows: 0 done, 2 due, 0 not run" in lines
     assert main([*words, "--inits"]) == 0
-    assert "1 rows: 0 done, 1 due" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines if " due " in line and " rows: " not in line} == {"init"}
     assert main([*words, "--index", "4000"]) == 2
 
 

@@ -65,10 +65,13 @@ class Work:
         return self.train / pace.train + self.parse / pace.parse
 
 
-@cache
 def _costs(variant: str) -> dict[str, Any]:
     """The committed counts of a variant's methods; empty where there are none."""
-    folder = project_root() / "notebooks" / "results" / "costs"
+    return _costs_in(project_root() / "notebooks" / "results" / "costs", variant)
+
+
+@cache
+def _costs_in(folder: Path, variant: str) -> dict[str, Any]:
     for name in dict.fromkeys((variant.replace("paper", "official"), "official")):
         for path in sorted(folder.glob(f"{name}-*-cpu.json")):
             with suppress(UserError):
@@ -137,9 +140,9 @@ def pace(device: str, variant: str = "official", precision: str = "float32") -> 
     """
     costs = _costs(variant)
     own = _row(costs, "eopnet")
-    if not own:
-        return None
     if device == "cpu":
+        if not own:
+            return None
         rate = 1e9 * own["macs_g"] * own["fps"]
         return Pace(rate, rate, f"one thread of {costs['machine']}, timed on predictions of {costs['size']} pixels")
     for path in benchmarks():
