@@ -10,7 +10,7 @@ import base64
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -198,8 +198,8 @@ def _exhibits(made: Exhibits) -> dict[str, Any]:
     for table in made.tables.values():
         kinds = Counter(cell.kind if cell.text != "–" else "" for row in table.rows for cell in row.cells)
         paths = [f"tables/{table.id}.{ending}" for ending in FORMS]
-        about = {"source": table.source, "measured": kinds["measured"], "missing": kinds["missing"]}
-        tables.append(Exhibit(f"table-{table.id}.html", table.title, paths, html=to_html(table, styled=False), **about))
+        one = Exhibit(f"table-{table.id}.html", table.title, paths, "", table.source, to_html(table, styled=False))
+        tables.append(replace(one, measured=kinds["measured"], missing=kinds["missing"]))
     figures = []
     for name, (title, written) in made.figures.items():
         paths = [f"figures/{path.name}" for path in written]

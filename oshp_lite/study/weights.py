@@ -92,7 +92,7 @@ def _open_dataset(described: Path) -> str:
 
     dataset = open_dataset(described.parent)
     for phase in ("train", "test"):
-        stems = dataset.stems(phase)  # type: ignore[arg-type]
+        stems = dataset.stems(phase)
         for path in (dataset.image_path(stems[0]), dataset.mask_path(stems[0])) if stems else ():
             try:
                 with Image.open(path) as image:
