@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 COMMITTED_FOR = {"smoke": (), "quick": ("lite",), "lite": ("lite",), "gpu": ("gpu", "lite"), "paper": ("paper",)}
 """Profiles whose committed results stand in for runs that a profile has not made; smoke shows its own alone."""
 LIKE = {"quick": "lite"}
-"""Profiles that take another one's settings whole."""
+"""Profiles that take another one's settings, with a smaller test: its committed results come first, so that rows which
+were tested on different photos never stand beside each other."""
 SCORES = ("novel_miou", "base_miou", "human_miou", "overall_accuracy", "bi_miou", "coarse_miou", "n_pairs", "iou")
 SETTINGS = ("epochs", "batch_size", "lr", "encoder_lr", "optimizer", "schedule", "weight_decay")
 
@@ -51,16 +52,17 @@ def load_results(
     """Return every result of a profile that is at hand, and the reason for each that is not.
 
     A run of the present store comes first (of the present code, else of earlier code with the same settings and data,
-    whose provenance says so), then a committed one. `screen` False leaves the screened counts of store runs out.
+    whose provenance says so), then a committed one; the other way round for a profile of `LIKE`. `screen` False leaves the screened counts of store runs out.
     """
     finder, (kept, damaged) = finder or Finder(), read_committed(profile, committed)
+    before = kept if profile in LIKE else {}
     results: list[Measured] = []
     reasons: dict[RunKey, str] = {}
     for key in dict.fromkeys([*declared(profile), *kept]) if keys is None else keys:
-        measured, reason = None, None
+        measured, reason = before.get(key), None
         try:
             config = config_of(key, profile)
-            measured, reason = _read(key, profile, config, finder, screen), why_not(key, config)
+            measured, reason = measured or _read(key, profile, config, finder, screen), why_not(key, config)
         except UserError as error:
             reason = str(error)
         if measured := measured or kept.get(key):
