@@ -27,12 +27,12 @@ class External:
 
 def external_weights() -> list[External]:
     """Return the state of the COCO, SAM and DINO weights on this machine."""
-    from oshp_lite.models.baselines import external, label_transfer
+    from oshp_lite.models.baselines import external, frozen
 
     path = os.environ.get(COCO, "")
     coco = coco_fault(Path(path).expanduser()) if path else "not named; the profile paper starts from it"
     listed = [External("COCO (Xception)", COCO, coco or f"opened: {path}", not coco)]
-    for name, module in (("SAM", external), ("DINO", label_transfer)):
+    for name, module in (("SAM", external), ("DINO", frozen)):
         variable, usual = module.VARIABLE, module.HUB_NAME
         named = os.environ.get(variable) or usual
         source = external.local_source(named)
