@@ -84,7 +84,7 @@ def test_runs_seen_before_decide_nothing() -> None:
 def test_a_sentence_says_what_was_measured_and_what_the_paper_has() -> None:
     one = verdicts(made(SKILLS))["novel-above-popnet"]
     assert sentence(one).startswith(f"On synth-atr (procedural people): {one.effect:+.1f} points [{one.low:.1f}, ")
-    assert f"against POPNet, {one.seeds} trainings a side; the paper: {one.printed:+.1f}." in sentence(one)
+    assert f"against POPNet; the paper has {one.printed:+.1f}; {one.seeds} runs a side." in sentence(one)
     assert "prints no number" in sentence(verdicts(made(SKILLS))["less-testing-bias"])
 
 

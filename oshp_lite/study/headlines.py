@@ -103,10 +103,10 @@ def sentence(one: Headline) -> str:
     where = dataset_spec(one.dataset).title
     if one.reason:
         return f"On {where}: {one.reason}."
-    paper = "the paper prints no number" if one.printed is None else f"the paper: {one.printed:+.1f}"
+    paper = "the paper prints no number" if one.printed is None else f"the paper has {one.printed:+.1f}"
     interval = f"{one.effect:+.1f} points [{one.low:.1f}, {one.high:.1f}]"
-    runs = "1 training" if one.seeds == "1" else f"{one.seeds} trainings"
-    return f"On {where}: {interval} against {one.against}, {runs} a side; {paper}."
+    runs = "1 run" if one.seeds == "1" else f"{one.seeds} runs"
+    return f"On {where}: {interval} against {one.against}; {paper}; {runs} a side."
 
 
 def to_csv(verdicts: Sequence[Headline]) -> str:
