@@ -3,7 +3,9 @@
 A claim is a list of quantities that it says are above zero (`claims.yaml` declares them). A quantity whose 95 %
 interval lies above zero holds; one whose interval lies below zero does not; an interval that contains zero leaves it
 open. A claim is reproduced when all of its quantities hold, not reproduced when one of them does not, not run when one
-of them could not be measured (and none fails), and undecided otherwise.
+of them could not be measured (and none fails), and undecided otherwise. Not testable here: the study's protocol removes
+what the claim is about (declared, with the reason), or all that it compares cannot decide, such as collapsed methods;
+a single quantity that cannot decide is left out.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import yaml
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS, families
 from oshp_lite.study.quantities import COSTS, Costs, Outcome, Quantity, Side
+from oshp_lite.study.quantities import verdict as decide
 from oshp_lite.study.records import NotRun, Results
 from oshp_lite.study.tables.table import fill
 
@@ -32,15 +35,17 @@ COLUMNS = (
     *("claim", "paper", "where", "statement", "dataset", "verdict", "figures"),
     *("paper's figures", "folds", "seeds", "finding"),
 )
-MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not run": "-"}
+MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "?", "not testable here": "○", "not run": "-"}
 VERDICTS = tuple(MARKS)
-_DIGITS = {"points": (1, " points"), "relative": (2, ""), "correlation": (2, "")}
+_UNITS = {"points": (1.0, " points"), "relative": (100.0, " %"), "correlation": (1.0, "")}
 _WORDS = {"accuracy": "overall accuracy", "bi_miou": "Bi-mIoU", "novel_accuracy": "novel accuracy"}
 _WORDS |= {
     "base-novel": "base minus novel mIoU",
     "params_m": "parameters",
     "macs_g": "MACs",
     "fps": "frames per second",
+    "novel_as_background": "share of novel pixels called background",
+    "novel_as_background-base_as_background": "share called background, novel minus base classes",
 }
 
 
@@ -54,6 +59,7 @@ class Claim:
     decides   for readers: which runs and which measure decide
     families  the dataset families it is about; "ccp" is ours and stands beside them
     also      quantities shown beside it that decide nothing (rows that the papers do not have, screened contenders)
+    topic     key of `TOPICS`: what kind of claim it is
     """
 
     id: str
@@ -64,18 +70,28 @@ class Claim:
     decides: str = ""
     families: tuple[str, ...] = ("atr", "lip", "cihp", "ccp")
     also: tuple[Quantity, ...] = ()
+    topic: str = "ranking"
 
 
 # ------------------------------------------------------------------------------------------------- reading the table
 
 _TABLE = yaml.safe_load((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
 _GROUPS = {**_TABLE["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
-FINDINGS = {
-    (claim, dataset): text
-    for claim, datasets, text in ((*place.split(" on "), text) for place, text in _TABLE["findings"].items())
-    for dataset in datasets.split(", ")
-}
+
+
+def _said(name: str) -> dict[tuple[str, str], str]:
+    """Return {(claim, dataset): text} of one part of `claims.yaml`, written as "claim on dataset, dataset"."""
+    places = ((*place.split(" on "), text) for place, text in (_TABLE[name] or {}).items())
+    return {(claim, dataset): text for claim, datasets, text in places for dataset in datasets.split(", ")}
+
+
+FINDINGS = _said("findings")
 """(claim, dataset) -> what we say where it does not reproduce."""
+UNTESTABLE = _said("untestable")
+"""(claim, dataset) -> why the study's protocol cannot decide it."""
+TOPICS: dict[str, str] = {name: one["title"] for name, one in _TABLE["topics"].items()}
+"""Kind of claim -> its heading, in the order of the ledger."""
+_TOPIC_OF = {claim: name for name, one in _TABLE["topics"].items() for claim in one["claims"]}
 
 
 def side(text: str, protocol: str = "") -> Side:
@@ -139,7 +155,8 @@ def _claims(section: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Cl
             for some in (entry.get("parts", [entry]), entry.get("also", ()))
         )
         name, statement = entry["id"].format(measure.split("_")[0]), entry["statement"].format(words)
-        yield Claim(name, paper, entry["where"], statement, parts, entry.get("decides", ""), datasets, also)
+        decides, topic = entry.get("decides", ""), _TOPIC_OF[entry["id"]]
+        yield Claim(name, paper, entry["where"], statement, parts, decides, datasets, also, topic)
 
 
 CLAIMS = tuple(one for section in _TABLE["sections"] for entry in section["claims"] for one in _claims(section, entry))
@@ -162,19 +179,23 @@ class Part:
         """The value with its interval, "+1.8 [0.4, 3.1] points (seed 0: EOP-Net 31.1, POPNet 29.3)", or the reason."""
         if isinstance(self.outcome, NotRun):
             return self.outcome.reason
-        outcome, ends = self.outcome, (self.outcome.low, self.outcome.high)
-        digits, unit = _DIGITS[outcome.unit]
-        interval = ""
-        if outcome.low < outcome.high:
-            while digits < 4 and any(end and not float(f"{end:.{digits}f}") for end in ends):
-                digits += 1  # no end reads as zero unless it is, since its sign decides
-            interval = f" [{ends[0]:z.{digits}f}, {ends[1]:z.{digits}f}]"
-        return f"{outcome.mean:+z.{digits}f}{interval}{unit}" + (f" ({outcome.levels})" if outcome.levels else "")
+        outcome = self.outcome
+        scale, unit = _UNITS[outcome.unit]
+        interval = f" {between(scale * outcome.low, scale * outcome.high)}" if outcome.low < outcome.high else ""
+        return f"{scale * outcome.mean:+z.1f}{interval}{unit}" + (f" ({outcome.levels})" if outcome.levels else "")
+
+
+def between(low: float, high: float) -> str:
+    """Return an interval with one decimal; an end that would read as zero says on which side it lies, which decides."""
+    ends = (
+        f"{end:z.1f}" if not end or abs(end) >= 0.05 else ("above 0" if end > 0 else "below 0") for end in (low, high)
+    )
+    return f"[{', '.join(ends)}]"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim on one dataset: the verdict, its parts, and our finding (or "")."""
+    """A claim on one dataset: the verdict, its parts, our finding (or ""), and why it is not testable here (or "")."""
 
     claim: Claim
     dataset: str
@@ -182,6 +203,7 @@ class Verdict:
     parts: tuple[Part, ...]
     also: tuple[Part, ...] = ()
     finding: str = ""
+    untestable: str = ""
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -209,21 +231,17 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """Why the claim was not run, without repeats; "" for other verdicts."""
+        """Why the claim was not run or cannot be tested, without repeats; "" for other verdicts."""
+        if self.untestable or self.word not in ("not run", "not testable here"):
+            return self.untestable
         reasons = "; ".join(part.outcome.reason for part in self.parts if isinstance(part.outcome, NotRun))
-        return "; ".join(dict.fromkeys(reasons.split("; "))) if self.word == "not run" else ""
-
-
-def decide(outcome: Outcome | NotRun) -> str:
-    """Return the verdict on one quantity: on which side of zero its interval lies."""
-    if isinstance(outcome, NotRun):
-        return "not run"
-    return "reproduced" if outcome.low > 0 else "not reproduced" if outcome.high < 0 else "undecided"
+        return "; ".join(dict.fromkeys(reasons.split("; ")))
 
 
 def together(words: Iterable[str]) -> str:
-    """Return the verdict on a claim from those on its quantities."""
-    return max(words, key=("reproduced", "undecided", "not run", "not reproduced").index)
+    """Return the verdict on a claim from those on its quantities; those that cannot decide count if all are such."""
+    order = ("not testable here", "reproduced", "undecided", "not run", "not reproduced")
+    return max(words, key=order.index)
 
 
 def judge(
@@ -235,8 +253,10 @@ def judge(
         outcomes = ((one, one.measure(results, dataset, costs)) for one in some)
         return tuple(Part(one.label, decide(outcome), outcome, one.printed(family)) for one, outcome in outcomes)
 
-    parts = measured(claim.parts)
-    return Verdict(claim, dataset, together(part.verdict for part in parts), parts, measured(claim.also), finding)
+    parts, untestable = measured(claim.parts), UNTESTABLE.get((claim.id, dataset), "")
+    word = "not testable here" if untestable else together(part.verdict for part in parts)
+    said = finding if word == "not reproduced" else ""
+    return Verdict(claim, dataset, word, parts, measured(claim.also), said, untestable)
 
 
 # -------------------------------------------------------------------------------------------------------- the ledger
@@ -308,47 +328,52 @@ def to_csv(verdicts: Sequence[Verdict]) -> str:
         figures = one.reason or "; ".join(f"{part.label}: {part.figures}" for part in one.parts)
         printed = ", ".join(f"{part.printed:+g}" for part in one.parts if part.printed is not None)
         said = (claim.id, PAPERS[claim.paper], claim.where, claim.statement, one.dataset, one.word, figures, printed)
-        writer.writerow((*said, one.folds, re.sub(r" seeds?$", "", one.basis), one.finding))
+        writer.writerow((*said, one.folds, re.sub(r" seeds?$", "", one.basis), one.finding or one.untestable))
     return stream.getvalue()
 
 
-def _by_claim(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Return each claim with its rows, as the forms need it: findings and reasons that datasets share stand once."""
+def _by_topic(verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, Any]]]:
+    """Return {heading: claims with their rows}, as the forms need them: texts that datasets share stand once."""
     grouped: dict[str, dict[str, Any]] = {}
     for one in verdicts:
         claim = one.claim
         new = {"claim": claim, "where": f"{PAPERS[claim.paper]}, {claim.where}", "verdicts": {}}
         mine = grouped.setdefault(claim.id, {**new, "findings": {}, "unmeasured": {}})
         mine["verdicts"][one.dataset] = one
-        if one.finding:
-            mine["findings"].setdefault((one.finding, one.word), []).append(one.dataset)
+        if text := one.finding or one.untestable:
+            mine["findings"].setdefault((text, one.word), []).append(one.dataset)
         if not one.outcomes:
             reasons = [_brief(piece) for piece in one.reason.split("; ")]
             short = dict.fromkeys(reason.partition(": ")[2] or reason for reason in reasons)
             mine["unmeasured"].setdefault("; ".join(short), []).append(one.dataset)
-    return list(grouped.values())
+    rows = list(grouped.values())
+    topics = {title: [row for row in rows if row["claim"].topic == name] for name, title in TOPICS.items()}
+    return {title: some for title, some in topics.items() if some}
 
 
 def to_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return the ledger as Markdown: the count, a table of verdicts, and the findings below it."""
+    """Return the ledger as Markdown: the count, a table of verdicts for each kind of claim, and the findings below."""
     datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
     head, rule = f"| claim | where | {' | '.join(datasets)} |", "|---" * (2 + len(datasets)) + "|"
-    lines, findings = [summary_line(verdicts), "", head, rule], []
-    for one in _by_claim(verdicts):
-        statement = one["claim"].statement
-        cells = (getattr(one["verdicts"].get(dataset), "word", "") for dataset in datasets)
-        lines.append(f"| {statement} | {one['where']} | {' | '.join(cells)} |")
-        findings += [f"* {statement} ({', '.join([*of, word])}) {text}" for (text, word), of in one["findings"].items()]
+    lines, findings = [summary_line(verdicts)], []
+    for title, claims in _by_topic(verdicts).items():
+        lines += ["", f"**{title}**", "", head, rule]
+        for one in claims:
+            statement = one["claim"].statement
+            cells = (getattr(one["verdicts"].get(dataset), "word", "") for dataset in datasets)
+            lines.append(f"| {statement} | {one['where']} | {' | '.join(cells)} |")
+            said = one["findings"].items()
+            findings += [f"* {statement} ({', '.join([*of, word])}) {text}" for (text, word), of in said]
     return "\n".join([*lines, *["", "Findings:", ""] * bool(findings), *findings, ""])
 
 
 def to_html(verdicts: Sequence[Verdict], *, styled: bool = True) -> str:
-    """Return the ledger as HTML: the count, then a row for each claim with its verdicts; figures unfold on a click.
+    """Return the ledger as HTML: the count, a row for each claim with its verdicts by kind; figures unfold on a click.
 
     Verdicts are words with a mark, so nothing rests on colour. `styled=False` where the page has the style already.
     """
     datasets = list(dict.fromkeys(verdict.dataset for verdict in verdicts))
-    known = {"summary": summary_line(verdicts), "datasets": datasets, "claims": _by_claim(verdicts), "marks": MARKS}
+    known = {"summary": summary_line(verdicts), "datasets": datasets, "topics": _by_topic(verdicts), "marks": MARKS}
     return fill("ledger.html", styled=styled, brief=_brief, **known)
 
 

@@ -13,12 +13,13 @@ from oshp_lite.engine.statistics import REPEATS, bounds
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.experiments import label as row_label
+from oshp_lite.study.collapse import collapsed
 from oshp_lite.study.printed.numbers import printed_tables
 from oshp_lite.study.records import Array, Measured, NotRun, Results, RunKey, iou_of_counts
 from oshp_lite.study.statistics import Term, common_runs, contrast, pair_draws
 
-LATE_SCORES = 3
-"""Scores in the second half of a training that a slope and its error need."""
+EVALUATIONS, LATE_SCORES = 8, 3
+"""Evaluations during a training, and in its second half, that a trend is judged from at least."""
 CLOCK_BLUR = 0.05
 """Relative uncertainty of frames per second, which a clock measured; what is counted has none."""
 COSTS = {"params_m": "M parameters", "macs_g": "G MACs", "fps": "frames per second"}
@@ -44,6 +45,18 @@ class Outcome:
     folds: tuple[int, ...] = ()
     levels: str = ""
     basis: str = ""
+
+
+@dataclass(frozen=True)
+class Untestable(NotRun):
+    """In place of an outcome: the runs are there and cannot decide; why."""
+
+
+def verdict(outcome: Outcome | NotRun) -> str:
+    """Return the verdict on one quantity: on which side of zero its interval lies."""
+    if isinstance(outcome, NotRun):
+        return "not testable here" if isinstance(outcome, Untestable) else "not run"
+    return "reproduced" if outcome.low > 0 else "not reproduced" if outcome.high < 0 else "undecided"
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,10 @@ class Quantity:
         try:
             if self.kind == "cost":
                 return _cost(self, costs or {})
-            return ways.get(self.kind, _averaged)(self, self.runs(results, dataset))
+            runs = self.runs(results, dataset)
+            if reason := self.collapsed(runs):
+                return Untestable(reason)
+            return ways.get(self.kind, _averaged)(self, runs)
         except UserError as error:
             return NotRun(str(error))
 
@@ -140,6 +156,11 @@ class Quantity:
         if reasons:
             raise UserError("; ".join(dict.fromkeys(reasons)))
         return runs
+
+    def collapsed(self, runs: Sequence[Sequence[Measured]]) -> str:
+        """Return which sides have collapsed and therefore decide nothing, in words; "" when none has."""
+        names = dict.fromkeys(one.name for one, own in zip(self.sides, runs, strict=True) if collapsed(own))
+        return f"{' and '.join(names)} collapsed: one class takes nearly everything" if names else ""
 
 
 def _difference(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome:
@@ -175,7 +196,7 @@ def _cost(quantity: Quantity, costs: Costs) -> Outcome:
     return Outcome(quantity.of(values), *ends, "relative", levels=f"{levels} {COSTS[name]}", basis=basis)
 
 
-def _trend(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome:
+def _trend(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome | NotRun:
     """Compare how fast a score rises in the second half of training: least-squares slopes, averaged over seeds.
 
     In points over that half. The interval is that of fitted lines (Student's t): it tells how unsteady the curves are,
@@ -185,12 +206,13 @@ def _trend(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome:
 
     mean, variance, freedom, words, seeds = 0.0, 0.0, 0.0, [], []
     for side, own in zip(quantity.sides, zip(*common_runs(runs), strict=True), strict=True):
-        late = [(x[x >= 0.5], y[x >= 0.5]) for x, y, _ in (curve_of(run, side.measure) for run in own)]
+        curves = [(x, y) for x, y, _ in (curve_of(run, side.measure) for run in own) if len(x) >= EVALUATIONS]
+        late = [(x[x >= 0.5], y[x >= 0.5]) for x, y in curves]
         fits = [(len(x) - 2, linregress(x, 50.0 * y)) for x, y in late if len(x) >= LATE_SCORES]
         if not fits:
-            most = max(len(x) for x, _ in late)
-            counted = f"{most or 'no'} score{'' if most == 1 else 's'} in the second half of training"
-            raise UserError(f"{side.name}: {counted}, a slope needs at least {LATE_SCORES}")
+            most = max(len(curve_of(run, side.measure)[0]) for run in own)
+            counted = f"{most or 'no'} evaluation{'' if most == 1 else 's'} during training"
+            return Untestable(f"{side.name}: {counted}, a trend is judged from {EVALUATIONS} at least")
         free, slopes, errors = np.array([(own_free, line.slope, line.stderr) for own_free, line in fits]).T
         mean += side.weight * slopes.mean()
         variance += (errors**2).sum() / len(fits) ** 2

@@ -5,7 +5,7 @@ A table is one entry of `declared.yaml`; its kind names the function that makes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -14,9 +14,11 @@ import yaml
 
 from oshp_lite.errors import UserError
 from oshp_lite.study.records import Results
+from oshp_lite.study.tables.comparison import comparison_table
 from oshp_lite.study.tables.cost import cost_table
-from oshp_lite.study.tables.scores import score_table
+from oshp_lite.study.tables.scores import parts_table
 from oshp_lite.study.tables.table import Table
+from oshp_lite.study.tables.worth import bias_table, lead_table, mask_table
 
 
 @cache
@@ -26,6 +28,15 @@ def declared() -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return tables
 
+
+KINDS: dict[str, Callable[[str, Mapping[str, Any], Results], Table]] = {
+    "comparison": comparison_table,
+    "parts": parts_table,
+    "bias": bias_table,
+    "mask": mask_table,
+    "lead": lead_table,
+}
+"""What makes a table of results, by the kind that its declaration names."""
 
 TABLES = tuple(declared())
 """Ids of all tables."""
@@ -39,7 +50,9 @@ def make_table(name: str, results: Results, *, costs: Sequence[Mapping[str, Any]
     spec = declared().get(name)
     if spec is None:
         raise UserError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
-    return cost_table(name, spec, costs) if spec["kind"] == "cost" else score_table(name, spec, results)
+    if spec["kind"] == "cost":
+        return cost_table(name, spec, costs)
+    return KINDS[spec["kind"]](name, spec, results)
 
 
 def make_tables(results: Results, *, costs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Table]:

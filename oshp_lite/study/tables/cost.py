@@ -12,7 +12,7 @@ from oshp_lite.study.tables.measure import finished
 from oshp_lite.study.tables.table import NAMED, Cell, Column, Row, Table, missing, printed_cell
 
 _FIELDS = ("macs_g", "params_m", "fps", "relative")
-_HEADS = ("MACs (G)", "parameters (M)", "frames per second", "speed against EOP-Net")
+_HEADS = ("MACs (G)", "parameters (M)", "frames per second", "speed, % of EOP-Net's")
 _NOTES = (
     "MACs: multiply-accumulates of convolutions and matrix products in parsing one pair, counted while it runs "
     "(fine-tuning counts its steps); parameters: all that the method holds, encoder included. "
@@ -57,8 +57,8 @@ def _printed_ratio(row: PrintedRow, base: Printed | None) -> Cell:
     own = row.cells["cost.fps"]
     if own is None or base is None:
         return printed_cell(None, "")
-    ratio = round(own.value / base.value + 1e-9, 2)  # half of a hundredth upwards: 0.3 of 12.0 is 0.03
-    return printed_cell(replace(own, value=ratio, text=f"{ratio:.2f}"))
+    ratio = 100 * own.value / base.value
+    return printed_cell(replace(own, value=ratio, text=f"{ratio + 1e-9:.0f}"))  # half upwards: 0.3 of 12.0 is 3 %
 
 
 def _measured(timed: Mapping[str, Any]) -> list[Cell]:
@@ -68,7 +68,9 @@ def _measured(timed: Mapping[str, Any]) -> list[Cell]:
     cells = []
     for field in _FIELDS:
         value = timed.get(field)
-        digits = 2 if field in ("fps", "relative") else 1 if value and value >= 10 else 3
+        if field == "relative" and value is not None:
+            value *= 100
+        digits = 0 if field == "relative" else 1 if value and value >= 10 else 3
         known = Cell(f"{value:.{digits}f}", "measured", value) if value is not None else None
         cells.append(known or missing("EOP-Net was not timed in that run"))
     return cells

@@ -20,6 +20,10 @@ from oshp_lite.study.tables.table import FLAGGED, Cell, Column, Row, Table, miss
 
 MEASURES = {"novel": "novel", "human": "human", "acc": "accuracy", "bi": "bi_miou"}
 """A column's word -> measure of `study.records`."""
+COLLAPSED, ONE_FOLD = "§", "‡"
+"""Mark the numbers of a method that has collapsed, and one fold in place of a mean of both."""
+BEHIND = (Column("data and profile", "", "data", behind=True), Column("runs", "", "runs", behind=True))
+"""The last columns of every table of results."""
 HEADS = {"novel": "novel mIoU", "human": "human mIoU", "acc": "overall accuracy", "bi": "Bi-mIoU"}
 
 
@@ -38,7 +42,7 @@ def measured_cell(
 ) -> Cell:
     """A score in per cent over folds (one key each) and all their seeds, or why there is none.
 
-    measure  a column's word ("novel", "human", "acc", "bi")
+    measure  a column's word ("novel", "human", "acc", "bi"), or a measure of `study.records`
     partial  take what folds there are (see `Cell.folds`); otherwise every key must have been run
     """
     absent = [key for key in keys if not results.seeds(key)]
@@ -51,7 +55,7 @@ def measured_cell(
         if sorted({run.key.fold for run in runs}) != folds:
             why = "EOP-Net's person mask of the same data, fold, way and seed is not at hand"
             return missing(why, "not screened")
-    name = MEASURES[measure]
+    name = MEASURES.get(measure, measure)
     try:
         mean, low, high = (100 * value for value in bootstrap(runs, name, screened=screened))
     except UserError as error:
@@ -146,16 +150,26 @@ def tuning_notes(results: Results, methods: Iterable[str]) -> list[str]:
 
 
 def finished(
-    name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], notes: Iterable[str], *, best: bool = True
+    name: str,
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    notes: Iterable[str],
+    *,
+    best: bool = True,
+    compact: bool = False,
+    printed: str = "",
 ) -> Table:
     """A table with its best cells marked, a letter for every reason why a number is missing, and all notes below it.
 
-    best  mark the highest number of each column among the rows of each kind, where at least two stand; what is screened
-          takes no part
+    best     mark the highest number of each column among the rows of each kind, where at least two stand; ceilings, what
+             is screened, what collapsed and single folds among means take no part
+    printed  id of the paper's table, if it has another one than this
     """
     for place, column in enumerate(columns):
-        for kind in ("paper", "measured", "both") if best and column.kind != "screened" else ():
-            cells = [row.cells[place] for row in rows if row.kind == kind]
+        for kind in ("paper", "measured", "both") if best and column.kind not in ("screened", "verdict") else ():
+            whole = (row.cells[place] for row in rows if row.kind == kind)
+            cells = [cell for cell in whole if not {COLLAPSED, ONE_FOLD} & set(cell.mark)]
             values = {id(cell): round(cell.value, 6) for cell in cells if cell.value is not None}
             for cell in cells if len(values) > 1 else ():
                 cell.best = values.get(id(cell)) == max(values.values())
@@ -164,12 +178,12 @@ def finished(
     for cell in (cell for row in rows for cell in row.cells):
         if cell.printed and cell.printed.flag:
             flags[f"{FLAGGED} {cell.printed.row}, {cell.printed.table}: {cell.printed.flag}."] = ""
-        if cell.reason:
+        if cell.reason and cell.kind == "missing":
             cell.mark = letters.setdefault(cell.reason, _letter(len(letters)))
     below = (*flags, *(f"({letter}) {reason}." for reason, letter in letters.items()))
-    printed = printed_tables().get(name)
-    source = f"{PAPER_NAMES[printed.paper]}, {printed.label}" if printed else "in no paper"
-    return Table(name, title, source, tuple(columns), tuple(rows), (*notes, *below))
+    theirs = printed_tables().get(printed or name)
+    source = f"{PAPER_NAMES[theirs.paper]}, {theirs.label}" if theirs else "in no paper"
+    return Table(name, title, source, tuple(columns), tuple(rows), (*notes, *below), compact)
 
 
 def _letter(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What a table consists of, and its forms: cells that are printed, measured or missing; one template a form.
+"""What a table consists of, and its forms: cells that are printed, measured, missing or a verdict; one template a form.
 
 `fill` serves every page that the study writes (`study/templates`).
 """
@@ -30,7 +30,7 @@ FLAGGED = "*"
 
 @dataclass
 class Cell:
-    """Words, a paper's number, a measured number, or none and why.
+    """Words, a paper's number, a measured number, none and why, or a verdict on what was measured.
 
     text    the words, the digits, or what stands in place of a number: "not run", "–" (the paper prints none)
     mark    stands behind the text and names a note; best: the best of its column; mono: names of runs
@@ -41,7 +41,7 @@ class Cell:
     """
 
     text: str
-    kind: Literal["label", "printed", "measured", "missing"] = "label"
+    kind: Literal["label", "printed", "measured", "missing", "verdict"] = "label"
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -62,16 +62,18 @@ class Cell:
 
     @property
     def details(self) -> list[str]:
-        """Spread over seeds and 95 % interval, as far as there are any."""
-        spread = [] if self.spread is None else [f"±{self.spread:.1f} (n={self.seeds})"]
-        return spread if self.low is None else [*spread, f"[{self.low:.1f}, {self.high:.1f}]"]
+        """A verdict's difference, spread over seeds and 95 % interval, as far as there are any."""
+        words = [f"{self.value:+z.1f}"] if self.kind == "verdict" and self.value is not None else []
+        words += [] if self.spread is None else [f"±{self.spread:.1f} (n={self.seeds})"]
+        return words if self.low is None else [*words, f"[{self.low:z.1f}, {self.high:z.1f}]"]
 
     @property
     def behind(self) -> str:
-        """The runs, the place in the paper with what does not add up, or the reason, in words."""
+        """What a pointer over the cell reveals: details and runs, the place in the paper, or the reason."""
         if self.printed:
             return ": ".join(filter(None, (self.printed.source, self.printed.flag)))
-        return f"runs: {', '.join(self.runs)}" if self.runs else self.reason
+        runs = f"runs: {', '.join(self.runs)}" if self.runs else ""
+        return "; ".join(filter(None, (*self.details, self.reason, runs)))
 
     @property
     def shown(self) -> str:
@@ -95,12 +97,14 @@ def missing(reason: str, text: str = "not run") -> Cell:
 class Column:
     """One column: label, the group it stands under ("" for none), and what it holds (kind).
 
-    kind: "row" (names the row), "paper", "measured", "screened", "both" (by the row), "data" or "runs".
+    kind    "row" (names the row), "paper", "measured", "screened", "both" (by the row), "verdict", "data" or "runs"
+    behind  a page shows it on request only
     """
 
     label: str
     group: str = ""
     kind: str = "both"
+    behind: bool = False
 
     @property
     def full(self) -> str:
@@ -110,7 +114,7 @@ class Column:
     @property
     def words(self) -> bool:
         """It holds words, not numbers."""
-        return self.kind in ("row", "data", "runs")
+        return self.kind in ("row", "verdict", "data", "runs")
 
 
 NAMED = (Column("method", "", "row"), Column("number", "", "row"), Column("data and profile", "", "data"))
@@ -119,16 +123,24 @@ NAMED = (Column("method", "", "row"), Column("number", "", "row"), Column("data 
 
 @dataclass(frozen=True)
 class Row:
-    """Cells in column order. kind: "paper", "measured", "screened" or "both"; `group` holds rows of one method."""
+    """Cells in column order.
+
+    kind     "paper", "measured", "both", or of those that take no part in the comparison, "screened" or "ceiling"
+    group    holds rows of one method together; section: heading that a page puts above it and its neighbours
+    """
 
     cells: tuple[Cell, ...]
     kind: str = "both"
     group: str = ""
+    section: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table; `source` says where the papers' counterpart stands, a note begins with the mark it explains."""
+    """A finished table; `source` says where the papers' counterpart stands, a note begins with the mark it explains.
+
+    compact  a page shows intervals and the columns `behind` on request only, all other forms always
+    """
 
     id: str
     title: str
@@ -136,6 +148,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    compact: bool = False
 
     def __post_init__(self) -> None:
         """Refuse rows of another length, with a ValueError."""
@@ -150,7 +163,7 @@ class Table:
     @property
     def bodies(self) -> list[list[Row]]:
         """Rows in order, neighbours of one group together."""
-        numbered = groupby(enumerate(self.rows), lambda one: one[1].group or one[0])
+        numbered = groupby(enumerate(self.rows), lambda one: (one[1].section, one[1].group or one[0]))
         return [[row for _, row in rows] for _, rows in numbered]
 
     def __repr__(self) -> str:
