@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,15 +22,19 @@ from oshp_lite.study.headlines import (
     decide,
     headlines,
     holm,
-    sentence,
+    measured,
     to_csv,
 )
-from oshp_lite.study.records import Results, RunKey
+from oshp_lite.study.records import Measured, Results, RunKey
 
 SKILLS = {"eopnet": 0.7, "popnet": 0.6, "sgone": 0.5, "panet": 0.62, "ppnet": 0.6, "amp": 0.4}
 
 
 def made(skills: dict[str, float], dataset: str = "synth-atr", seeds: Sequence[int] = (0, 1, 2)) -> Results:
+    return Results(made_runs(skills, dataset, seeds))
+
+
+def made_runs(skills: dict[str, float], dataset: str = "synth-atr", seeds: Sequence[int] = (0, 1, 2)) -> list[Measured]:
     protocol = DECLARED["datasets"][dataset]
     keys = [
         RunKey(method, dataset, fold, "k", seed, ablation, protocol, "papers")
@@ -38,7 +43,7 @@ def made(skills: dict[str, float], dataset: str = "synth-atr", seeds: Sequence[i
         for fold in (1, 2)
         for seed in seeds
     ]
-    return Results(run(key, flat(skills[f"{key.method}:{key.ablation}".rstrip(":")])) for key in keys)
+    return [run(key, flat(skills[f"{key.method}:{key.ablation}".rstrip(":")])) for key in keys]
 
 
 def verdicts(results: Results, dataset: str = "synth-atr") -> dict[str, Headline]:
@@ -78,14 +83,52 @@ def test_runs_seen_before_decide_nothing() -> None:
     )
     undecided = verdicts(only_seen)["novel-above-popnet"]
     assert undecided.verdict == "not run"
-    assert "before the claims were fixed" in sentence(undecided)
+    assert "before the claims were fixed" in measured(undecided)
 
 
-def test_a_sentence_says_what_was_measured_and_what_the_paper_has() -> None:
+def test_what_was_measured_stands_in_one_line() -> None:
     one = verdicts(made(SKILLS))["novel-above-popnet"]
-    assert sentence(one).startswith(f"On synth-atr (procedural people): {one.effect:+.1f} points [{one.low:.1f}, ")
-    assert f"against POPNet; the paper has {one.printed:+.1f}; {one.seeds} runs a side." in sentence(one)
-    assert "prints no number" in sentence(verdicts(made(SKILLS))["less-testing-bias"])
+    assert measured(one).startswith(f"{one.effect:+.1f} points [{one.low:.1f}, {one.high:.1f}] against POPNet; ")
+    assert measured(one).endswith("seeds")
+    real = verdicts(made(SKILLS, "ccp-os", range(5)), "ccp-os")["novel-above-popnet"]
+    assert measured(real).endswith("5 blocks")
+
+
+def test_the_papers_effect_is_known_before_anything_is_run() -> None:
+    printed = {one.id: one.printed for one in headlines(Results()) if one.dataset == "synth-atr"}
+    assert printed["novel-above-popnet"] == pytest.approx(32.9 - 29.2)
+    assert printed["human-above-all"] == pytest.approx(62.6 - 56.1)
+    assert printed["dual-above-npm"] == pytest.approx(58.6 - 16.5)
+    assert printed["less-testing-bias"] is None
+
+
+def test_fewer_than_three_trainings_decide_nothing() -> None:
+    few = verdicts(made(SKILLS, "ccp-os", (0,)), "ccp-os")["novel-above-popnet"]
+    assert few.trainings == 2  # a block on each of two folds
+    assert few.effect > MARGIN
+    assert few.verdict == "undecided"
+    assert "3 trainings decide" in measured(few)
+
+
+def test_a_collapsed_method_decides_nothing() -> None:
+    def answers_background(key: RunKey) -> Measured:
+        right = run(key, flat(0.0), noise=0.0)
+        counts = right.counts.copy()
+        counts[:, 0, 1] += counts[:, 1:, [0, 2]].sum((1, 2)) - counts[:, 0, 1]
+        counts[:, 1:, 2] += counts[:, 1:, 0]
+        counts[:, 1:, :2] = 0
+        return replace(right, counts=counts)
+
+    def with_collapsed(name: str) -> dict[str, Headline]:
+        skills = {method: skill for method, skill in SKILLS.items() if method != name}
+        lost = [answers_background(RunKey(name, "synth-atr", fold, "k", seed)) for fold in (1, 2) for seed in range(3)]
+        return verdicts(Results([*made_runs(skills), *lost]))
+
+    sgone = with_collapsed("sgone")
+    assert sgone["less-testing-bias"].verdict == "not testable here"
+    assert "SG-One collapsed" in sgone["less-testing-bias"].reason
+    assert sgone["human-above-all"].verdict == "reproduced"  # against the others
+    assert with_collapsed("eopnet")["human-above-all"].verdict == "not testable here"
 
 
 def test_claims_stand_together() -> None:

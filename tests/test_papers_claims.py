@@ -17,6 +17,8 @@ from oshp_lite.labels import fold
 from oshp_lite.study.claims import (
     CLAIMS,
     COLUMNS,
+    TOPICS,
+    UNTESTABLE,
     VERDICTS,
     Claim,
     Verdict,
@@ -33,7 +35,7 @@ from oshp_lite.study.claims import (
     with_numbers,
 )
 from oshp_lite.study.experiments import ABLATIONS, METHODS, families
-from oshp_lite.study.quantities import Outcome, spreads
+from oshp_lite.study.quantities import TRAINING_NOISE, Outcome, Untestable, spreads
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey, measured_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,11 +50,20 @@ def outcome(low: float, high: float) -> Outcome:
 
 
 def test_the_interval_decides() -> None:
-    assert decide(outcome(0.1, 2)) == "reproduced"
-    assert decide(outcome(-2, -0.1)) == "not reproduced"
+    assert decide(replace(outcome(0.1, 2), seeds=3)) == "reproduced"
+    assert decide(replace(outcome(-2, -0.1), seeds=3)) == "not reproduced"
     assert decide(outcome(-1, 2)) == "undecided"
     assert decide(outcome(0, 2)) == "undecided"
     assert decide(NotRun("x")) == "not run"
+    assert decide(Untestable("x")) == "not testable here"
+
+
+def test_few_trainings_must_be_clear_of_their_noise() -> None:
+    for seeds in (1, 2):
+        assert decide(replace(outcome(0.1, 2), seeds=seeds)) == "undecided"
+        assert decide(replace(outcome(TRAINING_NOISE + 0.1, 9), seeds=seeds)) == "reproduced"
+        assert decide(replace(outcome(-9, -TRAINING_NOISE - 0.1), seeds=seeds)) == "not reproduced"
+    assert decide(replace(outcome(0.1, 2), seeds=0, basis="a count")) == "reproduced"
 
 
 def test_all_parts_must_hold() -> None:
@@ -60,6 +71,8 @@ def test_all_parts_must_hold() -> None:
     assert together(["reproduced", "undecided"]) == "undecided"
     assert together(["reproduced", "undecided", "not run"]) == "not run"
     assert together(["reproduced", "not run", "not reproduced"]) == "not reproduced"
+    assert together(["reproduced", "not testable here"]) == "reproduced"
+    assert together(["not testable here"] * 2) == "not testable here"
 
 
 def test_a_lead_is_seen_missed_left_open_and_not_run() -> None:
@@ -234,8 +247,9 @@ def test_late_trend_compares_slopes() -> None:
         replace(with_curve(name, 0.1), history=[{"epoch": n, "novel_miou": 0.1 * n} for n in range(1, 5)])
         for name in ("", "static")
     ]
-    told = judge(claim, Results([*short[:1], replace(short[1], history=short[1].history[2:3])]), ATR, "atr")
-    assert told.reason.endswith("1 score in the second half of training, a slope needs at least 3")
+    few = judge(claim, Results([*short[:1], replace(short[1], history=short[1].history[2:3])]), ATR, "atr")
+    assert few.word == "not testable here"
+    assert few.reason.endswith("4 evaluations during training, a trend is judged from 8 at least")
     other = replace(with_curve("static", 0.1), key=RunKey("eopnet", ATR, 1, "k", 7, "static"))
     assert judge(claim, Results([with_curve("", 0.1), other]), ATR, "atr").reason.count("no fold and seed in common")
 
@@ -342,28 +356,36 @@ def test_every_claim_is_decided_when_everything_was_run(everything: Results) -> 
 
 def test_nothing_run_is_said_so() -> None:
     verdicts = ledger(Results(otherwise="not trained"), "lite")
-    assert summary(verdicts)["not run"] == len(verdicts)
+    declared = [one for one in verdicts if (one.claim.id, one.dataset) in UNTESTABLE]
+    assert {one.word for one in declared} == {"not testable here"}
+    assert summary(verdicts)["not run"] == len(verdicts) - len(declared)
     assert all(verdict.reason for verdict in verdicts)
     assert "not trained" in verdicts[0].reason
 
 
 def test_renderings_hold_every_row(everything: Results) -> None:
-    verdicts = ledger(everything, "lite", findings={(CLAIMS[0].id, ATR): "It was <tried> & failed."})
+    lost = next(one for one in ledger(everything, "lite") if one.word == "not reproduced")
+    said_of = {(lost.claim.id, lost.dataset): "It was <tried> & failed.", (CLAIMS[0].id, "ccp-os"): "No failure."}
+    verdicts = ledger(everything, "lite", findings=said_of)
     table = list(csv.DictReader(io.StringIO(to_csv(verdicts))))
     assert [(row["claim"], row["dataset"], row["verdict"]) for row in table] == [
         (one.claim.id, one.dataset, one.word) for one in verdicts
     ]
     said = [(row["where"], row["statement"], row["folds"], row["finding"]) for row in table]
-    assert said == [(one.claim.where, one.claim.statement, one.folds, one.finding) for one in verdicts]
+    assert said == [
+        (one.claim.where, one.claim.statement, one.folds, one.finding or one.untestable) for one in verdicts
+    ]
     assert list(table[0]) == list(COLUMNS)
-    assert table[0]["finding"] == "It was <tried> & failed."
+    assert [row["claim"] for row in table if row["finding"] == "It was <tried> & failed."] == [lost.claim.id]
+    assert not any(row["finding"] == "No failure." for row in table), "a finding explains what did not reproduce"
     page = to_html(verdicts)
     assert "It was &lt;tried&gt; &amp; failed." in page
-    assert page.count("<tr") == len(CLAIMS) + 1
+    assert page.count("<tr") == len(CLAIMS) + 1 + len(TOPICS)
     assert summary_line(verdicts) in html.unescape(page)
     assert len(page) < 400_000
     text = to_markdown(verdicts)
-    assert text.count("\n| ") == len(CLAIMS) + 1
+    assert text.count("\n| ") == len(CLAIMS) + len(TOPICS)  # a head for each kind of claim
+    assert all(title in page and f"**{title}**" in text for title in TOPICS.values())
     for word in ("reproduced", "not reproduced", "not run"):
         assert word in page
         assert word in text

@@ -44,9 +44,9 @@ def test_an_end_never_reads_as_zero_unless_it_is() -> None:
     def figures(low: float, high: float) -> str:
         return Part("x", decide(outcome(low, high)), outcome(low, high)).figures
 
-    assert figures(0.03, 2.47) == "+1.25 [0.03, 2.47] points"
-    assert figures(-0.04, 1.2) == "+0.58 [-0.04, 1.20] points"
-    assert figures(-2.5, -0.004) == "-1.252 [-2.500, -0.004] points"
+    assert figures(0.03, 2.47) == "+1.2 [above 0, 2.5] points"
+    assert figures(-0.04, 1.2) == "+0.6 [below 0, 1.2] points"
+    assert figures(-2.5, -0.004) == "-1.3 [-2.5, below 0] points"
     assert figures(0.0, 2.0) == "+1.0 [0.0, 2.0] points"
     assert figures(-0.1, 1.3) == "+0.6 [-0.1, 1.3] points"
     assert "-0.0" not in figures(-1.0, 0.999999)

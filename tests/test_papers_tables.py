@@ -13,8 +13,10 @@ from papers_made_up import made_up, made_up_results
 from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.study import results, tables
+from oshp_lite.study.collapse import is_collapsed
+from oshp_lite.study.experiments import STEPS, matrix
 from oshp_lite.study.records import Results, RunKey
-from oshp_lite.study.statistics import bootstrap
+from oshp_lite.study.statistics import bootstrap, paired_difference
 from oshp_lite.study.tables import TABLES, make_table
 from oshp_lite.study.tables.measure import runs_cell
 from oshp_lite.study.tables.table import Cell, Column, Row, Table
@@ -25,10 +27,19 @@ def full() -> Results:
     return made_up_results()
 
 
+NOVEL = "novel mIoU, fold 1: "
+HERE = f"{NOVEL}here, synth-atr (procedural people)"
+
+
 def cells(table: Table, **about: str) -> list[tuple[str, Cell]]:
     """(full column label, cell) of the first row of that group and kind."""
     row = next(row for row in table.rows if all(getattr(row, name) == value for name, value in about.items()))
     return [(column.full, cell) for column, cell in zip(table.columns, row.cells, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Results:
+    return Results(made_up(key) for key in matrix("lite", STEPS) if key.method != "persam")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -41,27 +52,50 @@ def test_without_results_every_table_still_stands(name: str) -> None:
     assert any(note.endswith("not run yet.") for note in table.notes)
 
 
+WORDS = re.compile(
+    r"reproduced|not reproduced|undecided|not testable here|not in print|same \(\d+\)|\d+ (up|down) \(\d+ to \d+\)"
+)
+
+
 @pytest.mark.parametrize("name", TABLES)
-def test_every_cell_is_one_of_the_kinds_and_measured_ones_name_their_data(name: str, full: Results) -> None:
-    table = make_table(name, full)
+@pytest.mark.parametrize("some", [0, 1, 2], ids=["nothing", "some", "everything"])
+def test_every_cell_is_one_of_the_kinds_and_measured_ones_name_their_data(
+    name: str, some: int, full: Results, whole: Results
+) -> None:
+    """Design, section 7: the paper's number, a measured one with its runs, or not run and why; verdicts beside them."""
+    at_hand = (Results(), full, whole)[some]
+    known = {key.slug for key in at_hand.keys()}  # noqa: SIM118 - not a mapping
+    table = make_table(name, at_hand)
     for row in table.rows:
-        measured = [cell for cell in row.cells if cell.kind == "measured"]
-        assert {cell.kind for cell in row.cells} <= {"label", "printed", "measured", "missing"}
-        if not measured:
-            continue
         (data,) = [cell for column, cell in zip(table.columns, row.cells, strict=True) if column.kind == "data"]
-        assert data.kind == "label"
-        assert any(spec.title in data.text for spec in DATASETS.values())
-        assert "lite; committed" in data.text
-        if any(cell.kind == "printed" for cell in row.cells):  # side by side: the column says so as well
-            for column, cell in zip(table.columns, row.cells, strict=True):
-                assert cell.kind != "measured" or "measured on synth-atr" in column.group
-        assert all(cell.runs for cell in measured)
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            match cell.kind:
+                case "printed":
+                    assert cell.printed
+                    assert cell.printed.text == cell.text
+                case "measured":
+                    assert cell.runs
+                    assert set(cell.runs) <= known
+                    assert re.fullmatch(r"[+-]?\d+\.\d", cell.text), "one decimal"
+                    assert any(spec.title in data.text for spec in DATASETS.values())
+                    assert "lite; committed" in data.text
+                    if row.kind != "measured" and "data" not in column.group and not row.section:
+                        assert "measured on synth-atr" in column.group
+                case "missing":
+                    assert cell.reason
+                    assert cell.value is None
+                    assert cell.text in ("not run", "–", "not screened", "not testable here")
+                case "verdict":
+                    assert WORDS.fullmatch(cell.text), cell.text
+                    assert set(cell.runs) <= known
+                case "label":
+                    assert column.words or not cell.text
+    assert (not any(cell.kind == "measured" for row in table.rows for cell in row.cells)) == (not len(at_hand)) or some
 
 
 def test_a_measured_cell_is_the_bootstrap_over_its_seeds(full: Results) -> None:
     table = make_table("eopnet2", full)
-    found = dict(cells(table, group="eopnet", kind="measured"))["k-way novel mIoU: fold 1"]
+    found = dict(cells(table, group="eopnet"))[HERE]
     assert found.kind == "measured"
     runs = full.seeds(RunKey("eopnet", "synth-atr", 1, "k"))
     expected = bootstrap(runs, "novel")
@@ -71,89 +105,138 @@ def test_a_measured_cell_is_the_bootstrap_over_its_seeds(full: Results) -> None:
     assert re.fullmatch(r"\d+\.\d ±\d\.\d \(n=3\) \[\d+\.\d, \d+\.\d\]", replace(found, best=False).shown)
 
 
-def test_averages_need_both_folds_except_where_only_an_average_is_printed(full: Results) -> None:
-    table = make_table("eopnet2", full)
-    two, one = (dict(cells(table, group=method, kind="measured")) for method in ("popnet", "sgone"))
-    mean = two["k-way novel mIoU: average"]
-    assert mean.kind == "measured"
-    folds = [two[f"k-way novel mIoU: fold {number}"] for number in (1, 2)]
+def test_means_need_both_folds_of_half_the_methods(full: Results, whole: Results) -> None:
+    one, both = make_table("eopnet2", full), make_table("eopnet2", whole)
+    assert any(column.group == "novel mIoU, mean of both folds" for column in both.columns)
+    assert any(column.group == "novel mIoU, fold 1" for column in one.columns)
+    popnet, sgone = (dict(cells(one, group=method)) for method in ("popnet", "sgone"))
+    mean = popnet["novel mIoU, average: here, synth-atr (procedural people)"]
+    folds = [popnet[f"novel mIoU, fold {fold}: here, synth-atr (procedural people)"] for fold in (1, 2)]
     assert mean.value == pytest.approx(np.mean([cell.value for cell in folds if cell.value is not None]))
     assert (mean.folds, mean.spread) == ((1, 2), None)
-    assert one["k-way novel mIoU: average"].kind == "missing"
-    accuracy = one["k-way overall accuracy: average"]
-    assert accuracy.kind == "measured"
+    assert sgone["novel mIoU, average: here, synth-atr (procedural people)"].kind == "missing"
+    accuracy = sgone["overall accuracy, average: here, synth-atr (procedural people)"]
     assert (accuracy.folds, accuracy.mark) == ((1,), "‡")
-    assert any(note.startswith("‡") for note in table.notes)
+    assert any(note.startswith("‡") for note in one.notes)
+    mean_of = "novel mIoU, mean of both folds: here, synth-atr (procedural people)"
+    ceiling = dict(cells(both, kind="ceiling"))[mean_of]
+    assert (ceiling.mark, ceiling.best) == ("‡", False)  # run on one fold
+
+
+def test_ranks_and_verdicts_compare_what_both_have(whole: Results) -> None:
+    table = make_table("eopnet2", whole)
+    ranks = {}
+    for row in table.rows:
+        cell = dict(zip((column.full for column in table.columns), row.cells, strict=True))
+        if row.section.startswith("Methods that"):
+            mean = "novel mIoU, mean of both folds: "
+            paper, here = cell[f"{mean}paper, ATR-OS"], cell[f"{mean}here, synth-atr (procedural people)"]
+            ranks[row.group] = (paper.value, here.value, cell[f"{mean}rank there and here"].text)
+            verdict = cell[f"{mean}order with EOP-Net as in print?"]
+            if row.group != "eopnet":
+                own, other = (
+                    [run for fold in (1, 2) for run in whole.seeds(RunKey(one, "synth-atr", fold, "k"))]
+                    for one in ("eopnet", row.group)
+                )
+                expected = paired_difference(own, other, "novel")
+                assert (verdict.value, verdict.low) == pytest.approx((100 * expected.mean, 100 * expected.low))
+                sure = "reproduced" if expected.low > 0 else "not reproduced" if expected.high < 0 else "undecided"
+                assert verdict.text == sure
+    assert set(ranks) == {"panet", "sgone", "amp", "popnet", "eopnet"}
+    for paper, here, text in ranks.values():
+        there, place = (1 + sum(one[side] > own for one in ranks.values()) for side, own in enumerate((paper, here)))
+        words = f"{abs(there - place)} {'up' if place < there else 'down'} ({there} to {place})"
+        assert text == (words if there != place else f"same ({there})")
+
+
+def test_a_collapsed_method_is_marked_and_decides_nothing() -> None:
+    keys = [RunKey(method, "synth-atr", 1, "1") for method in ("eopnet", "sgone", "panet", "amp")]
+    made = [made_up(key) for key in keys]
+    counts = made[1].counts.copy()  # every pixel of the target class is called background
+    counts[:, 0, 0] += counts[:, 0, 2]
+    counts[:, 0, 1:] = np.stack([counts[:, 1, 0] + counts[:, 1, 2], 0 * counts[:, 1, 0]], 1)
+    counts[:, 1] = np.stack([0 * counts[:, 1, 0], 0 * counts[:, 1, 0], counts[:, 0, 1]], 1)
+    made[1] = replace(made[1], counts=counts)
+    assert is_collapsed(made[1])
+    assert not any(map(is_collapsed, (made[0], made[2])))
+    table = make_table("eopnet2-1way", Results(made))
+    lost = dict(cells(table, group="sgone"))
+    assert lost[HERE].mark == "§"
+    assert lost[f"{NOVEL}rank there and here"].text == "–"
+    assert lost[f"{NOVEL}order with EOP-Net as in print?"].text == "not testable here"
+    assert dict(cells(table, group="panet"))[f"{NOVEL}rank there and here"].kind == "verdict"
+    assert any(note.startswith("§ collapsed") for note in table.notes)
 
 
 def test_what_is_ours_is_marked_and_what_is_missing_says_why(full: Results) -> None:
     table = make_table("eopnet2", full)
+    names = {row.group: row.cells[0].shown for row in table.rows if row.kind == "both"}
     for method, mark in (("ppnet", "†"), ("finetune", "†"), ("sgone", ""), ("eopnet", ""), ("label_transfer", "†")):
-        found = dict(cells(table, group=method, kind="measured"))["k-way novel mIoU: fold 1"]
-        assert found.kind == "measured"
-        assert found.mark == mark
-    names = [row.cells[0].shown for row in table.rows]
-    assert "Nearest-patch label transfer (ours, in no paper)†" in names
-    assert not any(row.kind == "paper" and row.group == "label_transfer" for row in table.rows)
-    sam = dict(cells(table, group="persam", kind="measured"))["k-way novel mIoU: fold 1"]
+        assert names[method].endswith("†") == bool(mark)
+        assert dict(cells(table, group=method))[HERE].kind == "measured"
+    assert dict(cells(table, group="ppnet"))[f"{NOVEL}order with EOP-Net as in print?"].text == "not in print"
+    sam = dict(cells(table, group="persam"))[HERE]
     assert sam.kind == "missing"
     assert f"({sam.mark}) needs SAM weights." in table.notes
-    assert any("background as in PANet" in name for name in names)
+    assert any("background as in PANet" in name for name in names.values())
+    released = dict(cells(table, group="eopnet-released"))[HERE]
+    assert "checkpoint" in released.reason
 
 
-def test_screened_rows_stand_below_measured_ones_but_not_for_eopnet(full: Results) -> None:
+def test_screened_rows_stand_apart_below(full: Results) -> None:
     table = make_table("eopnet2", full)
-    kinds = [row.kind for row in table.rows if row.group == "sgone"]
-    assert kinds == ["paper", "measured", "screened"]
-    assert [row.kind for row in table.rows if row.group == "eopnet"] == ["paper", "measured"]
+    kinds = [row.kind for row in table.rows]
+    assert kinds == sorted(kinds, key=["both", "ceiling", "screened"].index)
+    assert "eopnet" not in {row.group for row in table.rows if row.kind == "screened"}
     plain = Results([made_up(RunKey("sgone", "synth-atr", 1, "k"), screened=False)])
-    found = dict(cells(make_table("eopnet2", plain), group="sgone", kind="screened"))["k-way novel mIoU: fold 1"]
-    assert found.kind == "missing"
-    assert found.text == "not screened"
+    found = dict(cells(make_table("eopnet2", plain), group="sgone", kind="screened"))[HERE]
+    assert (found.kind, found.text) == ("missing", "not screened")
 
 
-def test_best_is_marked_apart_for_paper_and_measured(full: Results) -> None:
-    table = make_table("eopnet2", full)
-    place = [column.full for column in table.columns].index("1-way novel mIoU: average")
-    best = [row.group for row in table.rows if getattr(row.cells[place], "best", False)]
-    assert best == ["eopnet"]  # printed; in 1-way only one average was measured, which is no contest
-    place = [column.full for column in table.columns].index("k-way novel mIoU: fold 1")
-    assert {row.kind for row in table.rows if getattr(row.cells[place], "best", False)} == {"paper", "measured"}
+def test_bold_is_for_methods_alone(whole: Results) -> None:
+    table = make_table("eopnet2", whole)
+    for place, column in enumerate(table.columns):
+        best = [row for row in table.rows if row.cells[place].best]
+        assert {row.kind for row in best} <= {"both"}
+        if column.kind == "measured" and "mean of both" in column.group:
+            values = [row.cells[place].value for row in table.rows if row.kind == "both" and not row.cells[place].mark]
+            assert [row.cells[place].value for row in best] == [max(value for value in values if value is not None)]
 
 
 def test_printed_numbers_that_do_not_add_up_carry_a_star_and_a_note(full: Results) -> None:
     table = make_table("eopnet2", full)
-    shown = dict(cells(table, group="popnet", kind="paper"))
-    assert shown["1-way novel mIoU: average"].shown == "31.9*"
+    shown = dict(cells(make_table("eopnet2-1way", full), group="popnet"))
+    assert shown["novel mIoU, average: paper, ATR-OS"].shown == "31.9*"
+    table = make_table("eopnet2-1way", full)
     assert any(note.startswith("*") and "33.5" in note for note in table.notes)
     frames = make_table("framework", full)
     assert any(note.startswith("*") and "61.6" in note for note in frames.notes)
 
 
-def test_the_table_on_real_photos_has_no_paper_in_it(full: Results) -> None:
+def test_the_table_on_real_photos_has_no_number_of_a_paper_in_it(full: Results) -> None:
     table = make_table("ccp", full)
     assert not any(cell.kind == "printed" for row in table.rows for cell in row.cells)
-    assert len(table.columns) == len(make_table("eopnet2", full).columns)
-    assert all("CCP-OS (real photos)" in row.cells[2].shown for row in table.rows)
+    assert not any("paper" in column.label for column in table.columns)
+    assert all("CCP-OS (real photos)" in column.label for column in table.columns if column.kind == "measured")
 
 
 def test_the_papers_own_data_joins_as_soon_as_something_was_measured_on_it(full: Results) -> None:
     keys = [RunKey("eopnet", "atr-os", 1, "k"), RunKey("eopnet", "synth-atr", 1, "k")]
     both = Results([made_up(key, profile="paper" if key.dataset == "atr-os" else "lite") for key in keys])
-    table = make_table("eopnet2", both)
-    assert [row.cells[2].shown for row in table.rows if row.group == "eopnet"] == [
-        "ATR-OS, as printed",
+    row = dict(cells(make_table("eopnet2", both), group="eopnet"))
+    assert row["data and profile"].text.split(" | ") == [
         "synth-atr (procedural people), lite; committed",
         "ATR-OS, paper; committed",
     ]
+    assert row[f"{NOVEL}here, ATR-OS"].kind == row[HERE].kind == "measured"
     groups = [label for label, _ in make_table("eopnet6", both).heads]
     assert "measured on ATR-OS, fold 1" in groups
     alone = make_table("eopnet2", Results([made_up(keys[0], profile="paper")]))
-    assert not any("synth-atr" in row.cells[2].shown for row in alone.rows)
+    assert not any("synth-atr" in column.label for column in alone.columns)
 
 
 def test_one_run_serves_several_tables(full: Results) -> None:
-    one = dict(cells(make_table("eopnet2", full), group="eopnet", kind="measured"))["k-way novel mIoU: fold 1"]
+    one = dict(cells(make_table("eopnet2", full), group="eopnet"))[HERE]
     for name, row in (("eopnet5", 5), ("eopnet6", 3), ("eopnet7", 0)):
         other = make_table(name, full).rows[row].cells[3]
         assert other.kind == "measured"
@@ -202,9 +285,11 @@ def test_a_method_without_training_names_its_photos_and_its_start_alone() -> Non
 
 
 def test_a_row_that_was_never_planned_says_so(full: Results) -> None:
-    shown = dict(cells(make_table("eopnet2", full), group="panet-bg-panet", kind="measured"))
-    reasons = {cell.reason for cell in shown.values() if cell.kind == "missing"}
-    assert reasons == {"not planned: this row exists for fold 1, k-way only"}
+    shown = dict(cells(make_table("eopnet5", full), kind="both"))
+    assert {cell.kind for cell in shown.values()} <= {"label", "printed", "measured", "missing"}
+    extra = dict(cells(make_table("eopnet2", full), group="panet-bg-panet"))
+    reasons = {cell.reason for cell in extra.values() if cell.kind == "missing"}
+    assert reasons == {"not run yet"}
 
 
 def test_the_table_says_how_much_each_was_tuned() -> None:
@@ -239,12 +324,12 @@ def test_costs_come_from_one_run_or_say_why_not() -> None:
     }
     table = make_table("eopnet8", Results(), costs=[{**about, "rows": rows, "notes": ["As released: 243.6 G."]}])
     shown = dict(cells(table, group="eopnet", kind="measured"))
-    assert [cell.shown for cell in shown.values()][3:7] == ["120.9", "44.2", "2.00", "1.00"]
+    assert [cell.shown for cell in shown.values()][3:7] == ["120.9", "44.2", "2.0", "100"]
     assert any("243.6" in note for note in table.notes)
     assert any(note.endswith(") needs SAM weights.") for note in table.notes)
     assert dict(cells(table, group="eopnet", kind="paper"))["MACs (G)"].value == 129.3
     ratios = {row.group: row.cells[-1].shown for row in table.rows if row.kind == "paper"}
-    assert ratios == {"panet": "0.19", "ppnet": "0.03", "popnet": "0.65", "eopnet": "1.00"}  # 2.3, 0.3, 7.8 of 12.0
+    assert ratios == {"panet": "19", "ppnet": "3", "popnet": "65", "eopnet": "100"}  # 2.3, 0.3, 7.8 of 12.0
     assert not any(column.kind == "runs" for column in table.columns)
 
 

@@ -2,10 +2,11 @@
 
 A claim is a list of quantities that it says are above zero (`claims.yaml` declares them). A quantity whose 95 %
 interval lies above zero holds; one whose interval lies below zero does not; an interval that contains zero leaves it
-open. A claim is reproduced when all of its quantities hold, not reproduced when one of them does not, not run when one
-of them could not be measured (and none fails), and undecided otherwise. Not testable here: the study's protocol removes
-what the claim is about (declared, with the reason), or all that it compares cannot decide, such as collapsed methods;
-a single quantity that cannot decide is left out.
+open, and so does, with fewer than three trainings a side, one that comes within TRAINING_NOISE points of zero. A claim
+is reproduced when all of its quantities hold, not reproduced when one of them does not, not run when one of them could
+not be measured (and none fails), and undecided otherwise. Not testable here: the study's protocol removes what the
+claim is about (declared, with the reason), or nothing that it compares can decide, such as collapsed methods; a single
+quantity that cannot decide is left out.
 """
 
 from __future__ import annotations
@@ -23,13 +24,11 @@ import yaml
 
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS, families
-from oshp_lite.study.quantities import COSTS, Costs, Outcome, Quantity, Side
+from oshp_lite.study.quantities import COSTS, FIRM_SEEDS, TRAINING_NOISE, Costs, Outcome, Quantity, Side
 from oshp_lite.study.quantities import verdict as decide
 from oshp_lite.study.records import NotRun, Results
 from oshp_lite.study.tables.table import fill
 
-FIRM_SEEDS = 3
-"""Trainings from which on a row counts as firm; fewer say little of another training. Decides nothing."""
 PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper"}
 COLUMNS = (
     *("claim", "paper", "where", "statement", "dataset", "verdict", "figures"),
@@ -313,8 +312,8 @@ def summary_line(verdicts: Sequence[Verdict]) -> str:
     return (
         f"{line} A verdict rests on 95 % intervals over test photos (and over seeds, where there are several), so some "
         f"of the {decided} rows with figures may stand on the wrong side by chance. "
-        f"{firm} of them rest{'s' if firm == 1 else ''} on three seeds throughout or on a count; where there is one "
-        "seed, the interval knows nothing of another training."
+        f"{firm} of them rest{'s' if firm == 1 else ''} on three seeds throughout or on a count; with fewer, the "
+        f"interval knows little of another training and must lie {TRAINING_NOISE:g} points off zero to decide."
     )
 
 

@@ -19,7 +19,7 @@ from oshp_lite.study.claims import Verdict
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import METHODS, families
 from oshp_lite.study.figures import CHARTS, PICTURES, panels_of, picture, save_figure
-from oshp_lite.study.headlines import Headline
+from oshp_lite.study.first_screen import FirstScreen, first_screen
 from oshp_lite.study.plan import Finder
 from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.results import load_results, read_committed
@@ -28,6 +28,7 @@ from oshp_lite.study.tables import Table, make_tables
 from oshp_lite.study.tables.table import fill, write_table
 
 CAPTIONS = {
+    "ranks": "Rank of each method in the paper and here",
     "eopnet8f": "Scores during training, with and without momentum prototypes (EOP-Net's Fig. 8)",
     "per_class": "IoU of every class, novel ones hatched",
     "confusion": "Which parts are taken for which",
@@ -43,14 +44,14 @@ CONDITIONED = ("eopnet", "popnet", "sgone", "panet", "ppnet", "amp")
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What a profile has to show: results, tables by id, the headline claims and all claims decided.
+    """What a profile has to show: results, tables by id, the first screen and all claims decided.
 
     figures  id -> (title, files written)
     """
 
     results: Results
     tables: Mapping[str, Table]
-    headlines: Sequence[Headline]
+    first: FirstScreen
     verdicts: Sequence[Verdict]
     figures: Mapping[str, tuple[str, list[Path]]]
 
@@ -70,15 +71,15 @@ def make_exhibits(
     if problems is not None:
         problems += [str(warning.message).removeprefix("left out: ") for warning in caught]
     tables, verdicts = make_tables(results, costs=costs), claims.ledger(results, profile, costs=costs)
-    decided = headlines.headlines(results)
+    first = first_screen(results, profile, verdicts, styled=False, link="claims.html")
     for table in tables.values():
         write_table(table, folder / "tables")
     write_atomic(folder / "claims.csv", claims.to_csv(verdicts).encode())
     write_atomic(folder / "claims.md", claims.to_markdown(verdicts).encode())
-    write_atomic(folder / "headlines.csv", headlines.to_csv(decided).encode())
-    drawn = _figures(profile, results, finder)
+    write_atomic(folder / "headlines.csv", headlines.to_csv(first.headlines).encode())
+    drawn = [("ranks", CAPTIONS["ranks"], first.figure), *_figures(profile, results, finder)]
     figures = {name: (title, save_figure(figure, folder / "figures", name)) for name, title, figure in drawn}
-    return Exhibits(results, tables, decided, verdicts, figures)
+    return Exhibits(results, tables, first, verdicts, figures)
 
 
 def _figures(profile: str, results: Results, finder: Finder) -> Iterator[tuple[str, str, Figure]]:

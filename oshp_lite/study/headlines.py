@@ -3,7 +3,8 @@
 An effect is a paired difference in points; of several differences that a claim names, the smallest. A claim is
 reproduced on a dataset when its effect is at least the margin and its probability, corrected by Holm over all claims
 on all datasets, is below the level; not reproduced when the upper end of the effect's 95 % interval stays below the
-margin; undecided otherwise; not run while runs are missing.
+margin; undecided otherwise, and with fewer than three trainings a side; not run while runs are missing. A method that
+has collapsed decides nothing: its difference is left out, and a claim without any other is not testable here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import yaml
 
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.errors import UserError
-from oshp_lite.study.claims import quantities
+from oshp_lite.study.claims import FIRM_SEEDS, between, quantities
 from oshp_lite.study.quantities import Quantity
 from oshp_lite.study.records import Measured, Results
 from oshp_lite.study.statistics import Estimate, Term, contrast
@@ -36,11 +37,13 @@ MARGIN, LEVEL = float(DECLARED["margin"]), float(DECLARED["level"])
 class Headline:
     """A claim on one dataset, decided.
 
-    effect       points, with `low` and `high` of its 95 % interval; nan where it was not run
+    effect       points, with `low` and `high` of its 95 % interval; nan where there is none
     probability  one-sided, of an effect that is not above zero; corrected by Holm
-    printed      the papers' own effect in points, None where they print none
+    printed      the papers' own effect in points on the dataset's counterpart, None where they print none
     against      what the smallest difference is taken against
-    reason       why it was not run
+    seeds        trainings a side on each fold ("3", or "1-3" where the folds differ), each on a block of its own if
+                 `blocks`; trainings: a side in all, and from FIRM_SEEDS on they decide
+    reason       why it was not run or cannot be tested
     """
 
     id: str
@@ -55,6 +58,8 @@ class Headline:
     printed: float | None = None
     against: str = ""
     seeds: str = ""
+    trainings: int = 0
+    blocks: bool = False
     reason: str = ""
 
 
@@ -87,10 +92,14 @@ def headlines(results: Results) -> list[Headline]:
     made = [one for one in found if not one.reason]
     corrected = iter(holm([one.probability for one in made], len(found)))
     return [
-        one if one.reason else replace(one, probability=p, verdict=decide(one.effect, one.high, p))
+        one if one.reason else replace(one, probability=p, verdict=_verdict(one, p))
         for one in found
         for p in [np.nan if one.reason else next(corrected)]
     ]
+
+
+def _verdict(one: Headline, probability: float) -> str:
+    return decide(one.effect, one.high, probability) if one.trainings >= FIRM_SEEDS else "undecided"
 
 
 def by_claim(verdicts: Sequence[Headline]) -> list[list[Headline]]:
@@ -98,15 +107,14 @@ def by_claim(verdicts: Sequence[Headline]) -> list[list[Headline]]:
     return [list(group) for _, group in groupby(verdicts, lambda one: one.id)]
 
 
-def sentence(one: Headline) -> str:
-    """Return where a headline claim was judged, its effect with the interval and the papers' effect, or why not."""
-    where = dataset_spec(one.dataset).title
+def measured(one: Headline) -> str:
+    """Return the effect with its interval and what it rests on, or why there is none."""
     if one.reason:
-        return f"On {where}: {one.reason}."
-    paper = "the paper prints no number" if one.printed is None else f"the paper has {one.printed:+.1f}"
-    interval = f"{one.effect:+.1f} points [{one.low:.1f}, {one.high:.1f}]"
-    runs = "1 run" if one.seeds == "1" else f"{one.seeds} runs"
-    return f"On {where}: {interval} against {one.against}; {paper}; {runs} a side."
+        return one.reason
+    unit = "block" if one.blocks else "seed"
+    runs = f"{one.seeds} {unit}{'' if one.seeds == '1' else 's'}"
+    runs += f", {FIRM_SEEDS} trainings decide" if one.trainings < FIRM_SEEDS else ""
+    return f"{one.effect:+z.1f} points {between(one.low, one.high)} against {one.against}; {runs}"
 
 
 def to_csv(verdicts: Sequence[Headline]) -> str:
@@ -125,26 +133,35 @@ def _measured(claim: Mapping[str, Any], dataset: str, protocol: str, results: Re
     named = {name: claim[name] for name in ("id", "statement", "where")}
     part = {name: claim[name] for name in ("first", "above", "below", "by") if name in claim}
     parts = [_with_sides(one, condition=DECLARED["condition"]) for one in quantities(part, protocol)]
-    try:
-        estimates = [_difference(part, results, dataset) for part in parts]
-    except UserError as error:
-        return Headline(**named, dataset=dataset, verdict="not run", reason=str(error))
-    smallest = min(range(len(parts)), key=lambda place: estimates[place].mean)
-    chosen, other = estimates[smallest], parts[smallest].sides[1]
     family = dataset_spec(dataset).family
     printed = [_with_sides(one, protocol="journal").printed(family) for one in parts]
+    known: dict[str, Any] = {
+        **named,
+        "dataset": dataset,
+        "printed": min((value for value in printed if value is not None), default=None),
+        "blocks": protocol == "blocks",
+    }
+    try:
+        tried = [(one, _difference(one, results, dataset)) for one in parts]
+    except UserError as error:
+        return Headline(**known, verdict="not run", reason=str(error))
+    estimates = [(one, outcome) for one, outcome in tried if isinstance(outcome, Estimate)]
+    if not estimates:
+        reasons = dict.fromkeys(outcome for _, outcome in tried if isinstance(outcome, str))
+        return Headline(**known, verdict="not testable here", reason="; ".join(reasons))
+    smallest, chosen = min(estimates, key=lambda one: one[1].mean)
+    other = smallest.sides[1]
     runs = {len(seeds) for seeds in chosen.by_fold.values()}
     return Headline(
-        **named,
-        dataset=dataset,
+        **known,
         verdict="undecided",
         effect=100 * chosen.mean,
         low=100 * chosen.low,
         high=100 * chosen.high,
-        probability=max(_above_zero(one) for one in estimates),
-        printed=min((value for value in printed if value is not None), default=None),
+        probability=max(_above_zero(estimate) for _, estimate in estimates),
         against=other.name,
         seeds="-".join(str(count) for count in sorted({min(runs), max(runs)})),
+        trainings=min(sum(map(len, estimate.by_fold.values())) for _, estimate in estimates),
     )
 
 
@@ -158,11 +175,16 @@ def _above_zero(estimate: Estimate) -> float:
     return float((1 + (draws <= 0).sum()) / (1 + len(draws)))
 
 
-def _difference(part: Quantity, results: Results, dataset: str) -> Estimate:
-    """Return the paired difference of the runs that may decide. UserError where a side has none."""
+def _difference(part: Quantity, results: Results, dataset: str) -> Estimate | str:
+    """Return the paired difference of the runs that may decide, or which side has collapsed, in words.
+
+    UserError where a side has no runs.
+    """
     runs = [[run for run in side if not _seen(run)] for side in part.runs(results, dataset)]
     if not all(runs):
         raise UserError("the only runs so far were made before the claims were fixed and decide nothing")
+    if reason := part.collapsed(runs):
+        return reason
     return contrast([Term(one.weight, own, one.measure) for one, own in zip(part.sides, runs, strict=True)])
 
 

@@ -11,15 +11,17 @@ import numpy as np
 
 from oshp_lite.engine.statistics import REPEATS, bounds
 from oshp_lite.errors import UserError
+from oshp_lite.study.collapse import collapsed
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.experiments import label as row_label
-from oshp_lite.study.collapse import collapsed
 from oshp_lite.study.printed.numbers import printed_tables
 from oshp_lite.study.records import Array, Measured, NotRun, Results, RunKey, iou_of_counts
 from oshp_lite.study.statistics import Term, common_runs, contrast, pair_draws
 
 EVALUATIONS, LATE_SCORES = 8, 3
 """Evaluations during a training, and in its second half, that a trend is judged from at least."""
+FIRM_SEEDS, TRAINING_NOISE = 3, 3.0
+"""Trainings a side from which on an interval over seeds decides alone; with fewer it must clear these points too."""
 CLOCK_BLUR = 0.05
 """Relative uncertainty of frames per second, which a clock measured; what is counted has none."""
 COSTS = {"params_m": "M parameters", "macs_g": "G MACs", "fps": "frames per second"}
@@ -46,6 +48,12 @@ class Outcome:
     levels: str = ""
     basis: str = ""
 
+    @property
+    def noise(self) -> float:
+        """How far from zero the interval must lie to decide: fewer than FIRM_SEEDS say little of another training."""
+        trained = self.unit == "points" and not self.basis
+        return TRAINING_NOISE if trained and self.seeds < FIRM_SEEDS else 0.0
+
 
 @dataclass(frozen=True)
 class Untestable(NotRun):
@@ -53,10 +61,11 @@ class Untestable(NotRun):
 
 
 def verdict(outcome: Outcome | NotRun) -> str:
-    """Return the verdict on one quantity: on which side of zero its interval lies."""
+    """Return the verdict on one quantity: on which side of zero its interval lies, and with few seeds clearly so."""
     if isinstance(outcome, NotRun):
         return "not testable here" if isinstance(outcome, Untestable) else "not run"
-    return "reproduced" if outcome.low > 0 else "not reproduced" if outcome.high < 0 else "undecided"
+    reach = outcome.noise
+    return "reproduced" if outcome.low > reach else "not reproduced" if outcome.high < -reach else "undecided"
 
 
 @dataclass(frozen=True)

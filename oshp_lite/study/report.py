@@ -209,14 +209,9 @@ def _exhibits(made: Exhibits) -> dict[str, Any]:
     rest = {word: count for word, count in counts.items() if word not in shown and count}
     beside = ", ".join(f"{count} {word}" for word, count in rest.items()) if len(rest) > 1 else ""
     return {
-        "headlines": [
-            {"statement": one[0].statement, "where": one[0].where, "verdicts": one}
-            for one in headlines.by_claim(made.headlines)
-        ],
-        "sentence": headlines.sentence,
+        "first_screen": made.first.html,
         "margin": headlines.MARGIN,
         "level": headlines.LEVEL,
-        "marks": claims.MARKS,
         "tiles": [*((word, counts[word], "") for word in shown), ("not run", sum(rest.values()), beside)],
         "n_claims": len({verdict.claim.id for verdict in made.verdicts}),
         "n_datasets": len({verdict.dataset for verdict in made.verdicts}),

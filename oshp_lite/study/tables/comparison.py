@@ -6,18 +6,19 @@ paper's order between this method and the one that the paper is about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
+import numpy as np
 from scipy.stats import rankdata
 
 from oshp_lite.study.collapse import collapsed
 from oshp_lite.study.experiments import METHODS, label, runs_of
 from oshp_lite.study.printed.numbers import PrintedTable, column_name, printed_table, printed_tables
 from oshp_lite.study.quantities import Outcome, Quantity, Side, Untestable, verdict
-from oshp_lite.study.records import Measured, Results, RunKey
+from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.tables.measure import (
     BEHIND,
     COLLAPSED,
@@ -42,7 +43,7 @@ _SECTIONS = {
     "ceiling": "Upper bound: the same encoder, trained with the labels of all classes",
     "screened": "The same predictions within EOP-Net's person mask",
 }
-_FOLDS = {"mean": "mean of both folds", "1": "fold 1", "2": "fold 2"}
+FOLDS = {"mean": "mean of both folds", "1": "fold 1", "2": "fold 2"}
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,23 @@ class Frame:
         """Return the place of a measure ("k.novel.mean")."""
         return f"{self.way}.{measure}.{self.fold}"
 
-    def ranks(self, measure: str, data: str) -> dict[str, tuple[int, int]]:
-        """Return {method: (rank in print, rank here)} of the methods that have both numbers and have not collapsed."""
+    def levels(self, measure: str, data: str) -> dict[str, tuple[float, float]]:
+        """Return {method: (printed, measured)} of the methods that have both numbers and have not collapsed."""
         place, both = self.place(measure), {}
         for line in self.lines:
             (cell,) = cells_of(line, "measured", data, [place], self.results)
             theirs = line.printed.cells[place] if line.printed else None
             if theirs and cell.value is not None and not collapsed(line.runs(self.results, data)):
-                both[line.method] = (-theirs.value, -round(cell.value, 6))
-        if len(both) < 2:
-            return {}
-        pairs = zip(*(rankdata(values, "min").astype(int).tolist() for values in zip(*both.values(), strict=True)))
-        return dict(zip(both, pairs, strict=True))
+                both[line.method] = (theirs.value, round(cell.value, 6))
+        return both if len(both) > 1 else {}
+
+
+def ranks(levels: Mapping[str, Sequence[float]]) -> dict[str, tuple[int, ...]]:
+    """Return each method's rank (1 the best) by every level that all of them have."""
+    columns = [
+        rankdata(np.negative(column), "min").astype(int).tolist() for column in zip(*levels.values(), strict=True)
+    ]
+    return dict(zip(levels, zip(*columns, strict=True), strict=True))
 
 
 def frame_of(name: str, spec: Mapping[str, Any], results: Results) -> Frame:
@@ -160,7 +166,7 @@ def _columns(frame: Frame) -> Iterator[Column]:
     theirs = f"paper, {frame.order.dataset.upper()}"
     yield Column("method", "", "row")
     for measure in MAIN:
-        group = f"{HEADS[measure]}, {_FOLDS[frame.fold]}"
+        group = f"{HEADS[measure]}, {FOLDS[frame.fold]}"
         if frame.shown:
             yield Column(theirs, group, "paper")
         for data in frame.datasets:
@@ -186,19 +192,19 @@ def _behind(frame: Frame) -> list[str]:
 def _rows(frame: Frame) -> Iterator[Row]:
     """Yield a row a method, by section, and the screened ones below."""
     kinds = [_kind(line) for line in frame.lines]
-    ranks = {place: frame.ranks(*place) for place in product(MAIN, frame.datasets)}
+    places = {place: ranks(frame.levels(*place)) for place in product(MAIN, frame.datasets)}
     for kind in ("both", "ours", "ceiling", "screened"):
         for line, own in zip(frame.lines, kinds, strict=True):
             screened = kind == "screened" and line.screened
             if own == kind or (screened and any(line.runs(frame.results, data) for data in frame.datasets)):
-                yield _row(frame, line, kind, ranks)
+                yield _row(frame, line, kind, places)
 
 
 def _kind(line: Line) -> str:
     return "ceiling" if line.method.endswith("-ceiling") else "both" if line.printed else "ours"
 
 
-def _row(frame: Frame, line: Line, kind: str, ranks: Mapping[tuple[str, str], Mapping[str, tuple[int, int]]]) -> Row:
+def _row(frame: Frame, line: Line, kind: str, places: Mapping[tuple[str, str], Mapping[str, tuple[int, ...]]]) -> Row:
     """Return a line's row; those that are screened or a ceiling have measured numbers alone."""
     plain = kind in ("both", "ours")
     source = "screened" if kind == "screened" else "measured"
@@ -220,21 +226,22 @@ def _row(frame: Frame, line: Line, kind: str, ranks: Mapping[tuple[str, str], Ma
         cells += paper(frame.place(measure))
         for data in frame.datasets:
             cells.append(here(frame.place(measure), data))
-            cells.append(_rank(ranks[measure, data], line) if kind == "both" else Cell(""))
+            cells.append(_rank(places[measure, data], line) if kind == "both" else Cell(""))
             cells.append(_verdict(frame, line, measure, data, cells[-2].reason) if plain else Cell(""))
     for place in _behind(frame):
         cells += [*paper(place), *(here(place, data) for data in frame.datasets)]
     where = " | ".join(where_measured(line.runs(frame.results, data), data) for data in frame.datasets)
     name = f"{line.name}, screened" if kind == "screened" else line.name
-    row = Row((Cell(name), *cells, Cell(where), runs_cell(cell for cell in cells if cell.kind == "measured")), "both" if plain else kind, line.method)
-    return Row(row.cells, row.kind, row.group, _SECTIONS[kind])
+    runs = runs_cell(cell for cell in cells if cell.kind == "measured")
+    whole = (Cell(name), *cells, Cell(where), runs)
+    return Row(whole, "both" if plain else kind, line.method, _SECTIONS[kind])
 
 
-def _rank(ranks: Mapping[str, tuple[int, int]], line: Line) -> Cell:
+def _rank(places: Mapping[str, tuple[int, ...]], line: Line) -> Cell:
     """Return how a method's rank differs from the paper's: "2 up (4 to 2)"."""
-    if line.method not in ranks:
+    if line.method not in places:
         return missing("a rank needs a measured number, of two methods at least, that did not collapse", "–")
-    there, here = ranks[line.method]
+    there, here = places[line.method]
     moved = f"{abs(there - here)} {'up' if here < there else 'down'}" if there != here else "same"
     return Cell(f"{moved} ({there} to {here})" if there != here else f"{moved} ({here})", "verdict")
 

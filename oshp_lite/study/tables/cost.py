@@ -70,7 +70,7 @@ def _measured(timed: Mapping[str, Any]) -> list[Cell]:
         value = timed.get(field)
         if field == "relative" and value is not None:
             value *= 100
-        digits = 0 if field == "relative" else 1 if value and value >= 10 else 3
+        digits = 0 if field == "relative" else 1 if value and value >= 1 else 3
         known = Cell(f"{value:.{digits}f}", "measured", value) if value is not None else None
         cells.append(known or missing("EOP-Net was not timed in that run"))
     return cells

@@ -162,8 +162,8 @@ def finished(
 ) -> Table:
     """A table with its best cells marked, a letter for every reason why a number is missing, and all notes below it.
 
-    best     mark the highest number of each column among the rows of each kind, where at least two stand; ceilings, what
-             is screened, what collapsed and single folds among means take no part
+    best     mark the highest number of each column among the rows of each kind, where at least two stand; ceilings,
+             what is screened, what collapsed and single folds among means take no part
     printed  id of the paper's table, if it has another one than this
     """
     for place, column in enumerate(columns):

@@ -12,10 +12,10 @@ from oshp_lite.study.experiments import families
 from oshp_lite.study.printed.numbers import PrintedRow, PrintedTable, printed_tables
 from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.tables.measure import (
+    BEHIND,
     HEADS,
     ONE_FOLD,
     all_seeds,
-    BEHIND,
     data_name,
     finished,
     measured_cell,

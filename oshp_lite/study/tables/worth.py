@@ -1,4 +1,4 @@
-"""Tables of what the papers do not print: testing bias, what the person mask is worth, what EOP-Net's lead is made of."""
+"""Tables of what no paper prints: testing bias, what the person mask is worth, what EOP-Net's lead is made of."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _MASK_NOTES = (
     "Worth: the paired difference over the seeds that both have, with its 95 % interval.",
 )
 _LEAD_NOTES = (
-    "Paired differences in points with 95 % intervals, over all folds and seeds that all runs of a row have; k-way. The "
-    "parts overlap and do not add up to the lead.",
+    "Paired differences in points with 95 % intervals, k-way, over all folds and seeds that all runs of a row have. "
+    "The parts overlap and do not add up to the lead.",
     "Person mask in training: how much smaller the lead is when both learn the person's unlabelled pixels as a class. "
     "Screening at test: what a contender gains when EOP-Net's person mask is laid over its predictions. Rejection of "
-    "absent classes: the lead minus the lead on pairs whose query has the class. Contrastive loss, momentum prototypes: "
-    "EOP-Net minus EOP-Net without them.",
+    "absent classes: the lead minus the lead on pairs whose query has the class. Contrastive loss and momentum "
+    "prototypes: EOP-Net minus EOP-Net without them.",
 )
 
 
@@ -125,6 +125,7 @@ def lead_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
 
 
 # ------------------------------------------------------------------------------------------------------- their cells
+
 
 def _datasets(keys: Sequence[RunKey], results: Results) -> list[str]:
     """Return the datasets with results, or the first of all."""
