@@ -133,6 +133,7 @@ def example(folder: Path) -> dict[str, Any]:
     from oshp_lite.engine.runs import RunStore
     from oshp_lite.study import claims, headlines
     from oshp_lite.study.figures.charts import training_curves
+    from oshp_lite.study.first_screen import first_screen
     from oshp_lite.study.gpu_path import guide
     from oshp_lite.study.plan import Finder
     from oshp_lite.study.records import Results
@@ -164,15 +165,11 @@ def example(folder: Path) -> dict[str, Any]:
     entry = {"notebook": "03_x.ipynb", "title": "X", "file": "", "seconds": 5.0, "status": "done", "reason": ""}
     rows = [("EOP-Net", "own", scores, run), ("trivial: copy", "other", scores, None)]
     return {
-        "headlines": [
-            {"statement": one[0].statement, "where": one[0].where, "verdicts": one}
-            for one in headlines.by_claim(headlines.headlines(nothing))
-        ],
-        "sentence": headlines.sentence,
+        "first_screen": first_screen(nothing, "quick", verdicts, styled=False, link="claims.html").html,
         "margin": headlines.MARGIN,
         "level": headlines.LEVEL,
-        "marks": claims.MARKS,
-        "tiles": [(word, count, "") for word, count in claims.summary(verdicts).items()],
+        "noise": claims.TRAINING_NOISE,
+        "tiles": [(word, count, "") for word, count in claims.summary(verdicts).items() if "testable" not in word],
         "n_claims": 55,
         "n_datasets": 4,
         "n_rows": 104,
@@ -231,7 +228,7 @@ def test_no_page_of_a_report_scrolls_sideways_or_asks_the_network(page: Any, rep
 def test_a_report_shows_itself(page: Any, report: Path) -> None:
     page.goto((report / "index.html").as_uri())
     assert page.locator(".tiles li").count() == 4
-    assert page.locator(".headlines > li").count() == 5
+    assert page.locator("table.headlines tbody tr").count() == 5
     page.get_by_role("navigation").get_by_text("Runs").click()
     assert page.locator("tr.own .tag").inner_text() == "older code"
     assert "25.0 [22.1, 27.9]" in page.locator("tr.own").inner_text()
@@ -239,7 +236,7 @@ def test_a_report_shows_itself(page: Any, report: Path) -> None:
 
 def test_claims_are_cards_on_a_phone_and_a_table_on_a_desk(page: Any, report: Path) -> None:
     page.goto((report / "claims.html").as_uri())
-    row, head = page.locator("table.ledger tbody tr").first, page.locator("table.ledger thead")
+    row, head = page.locator("table.ledger tbody tr.whole").first, page.locator("table.ledger thead")
     cells = row.locator("td")
     page.set_viewport_size({"width": 390, "height": 800})
     tops = [cells.nth(place).bounding_box()["y"] for place in range(3)]
@@ -254,7 +251,10 @@ def test_claims_are_cards_on_a_phone_and_a_table_on_a_desk(page: Any, report: Pa
 def test_a_wide_table_scrolls_in_its_box_and_keeps_its_first_column(page: Any, report: Path) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto((report / "table-eopnet2.html").as_uri())
-    box, first = page.locator("div.oshp"), page.locator("table.oshp tbody th").first
+    box, first = page.locator("div.oshp"), page.locator("table.oshp tr.both th").first
+    assert not page.locator(".behind").first.is_visible()
+    page.locator(".unfold input").check()
+    assert page.locator(".behind").first.is_visible()
     assert box.evaluate("one => one.scrollWidth > one.clientWidth"), "the test needs a wide table"
     assert page.locator(".cue").is_visible()
     before = first.bounding_box()["x"]

@@ -212,6 +212,7 @@ def _exhibits(made: Exhibits) -> dict[str, Any]:
         "first_screen": made.first.html,
         "margin": headlines.MARGIN,
         "level": headlines.LEVEL,
+        "noise": claims.TRAINING_NOISE,
         "tiles": [*((word, counts[word], "") for word in shown), ("not run", sum(rest.values()), beside)],
         "n_claims": len({verdict.claim.id for verdict in made.verdicts}),
         "n_datasets": len({verdict.dataset for verdict in made.verdicts}),
