@@ -64,10 +64,10 @@ def test_the_table_of_presets_is_what_they_are() -> None:
     for name, *rest in rows:
         text = " ".join(rest)
         for preset in (paper, small):
-            shown = str(getattr(preset, name))
-            shown = shown.replace(".0,", ",").replace(".0)", ")") if name == "anchor_sizes" else shown
-            shown = shown.removesuffix(".0") if name == "canonical" else shown
-            assert shown in text, (name, shown, text)
+            written = str(getattr(preset, name))
+            written = written.replace(".0,", ",").replace(".0)", ")") if name == "anchor_sizes" else written
+            written = written.removesuffix(".0") if name == "canonical" else written
+            assert written in text, (name, written, text)
     shared = ("rpn_iou", "rpn_nms", "roi_iou", "roi_share", "fusion", "join", "alpha", "score", "nms")
     assert all(getattr(paper, name) == getattr(small, name) for name in shared)
     assert (paper.alpha, paper.join, paper.roi_iou, paper.roi_share) == (5, "concat_after_conv4", 0.5, 0.25)

@@ -31,14 +31,14 @@ def score_instances(
     from oshp_lite.labels import label_space
 
     n_classes = label_space(labels).n_raw
-    photos, said = open_truth(truth, n_classes), ResultFolder(results, n_classes)
-    said.check(photos)
+    photos, result = open_truth(truth, n_classes), ResultFolder(results, n_classes)
+    result.check(photos)
     meter = PeopleMeter(n_classes, background=not no_background)
     for name in photos.names:
         true = photos.read(name)
-        meter.add(name, true, said.read(name, true.size))
+        meter.add(name, true, result.read(name, true.size))
     scores = meter.scores()
-    missing = len(photos.names) - len(said.names)
+    missing = len(photos.names) - len(result.names)
     counts = scores.counts
     print(f"{counts['photos']} photos with {counts['people']} people and {counts['parts']} parts, in per cent")
     if missing:

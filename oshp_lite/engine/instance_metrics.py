@@ -194,16 +194,16 @@ class _Truth:
         labels, slots, classes = self._window(person.labels, person.top, person.left)
         if len(labels) and int(labels.max()) >= k:
             raise ValueError(f"a person's map holds id {int(labels.max())}; ids below {k} are allowed")
-        said = np.bincount(labels, minlength=k)
+        predicted = np.bincount(labels, minlength=k)
         agree = labels == classes
         both = np.bincount(slots[agree] * k + labels[agree], minlength=(true + 1) * k).reshape(-1, k)[1:]
         # of the background: everything but the person's own parts, other people included
-        mine, said[0] = self.areas[:, 1:].sum(1), self.pixels - len(labels)
+        mine, predicted[0] = self.areas[:, 1:].sum(1), self.pixels - len(labels)
         covered = np.bincount(slots[classes > 0], minlength=true + 1)[1:]
         areas = self.areas.copy()
         areas[:, 0] = self.pixels - mine
         both[:, 0] = self.pixels - mine - len(labels) + covered
-        union = areas + said - both
+        union = areas + predicted - both
         return np.divide(both, union, out=np.full(union.shape, math.nan), where=union > 0)
 
     def parts(self, maps: tuple[PartMap, ...]) -> _Parts:

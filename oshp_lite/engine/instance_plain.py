@@ -31,9 +31,9 @@ def plain_scores(photos: Photos, n_classes: int, *, background: bool = True) -> 
     return PeopleScores(ap_p, pcp, single, repeated, tuple(_iou(matrix).tolist()), background)
 
 
-def _matrix(truth: np.ndarray, said: np.ndarray, n: int) -> np.ndarray:
+def _matrix(truth: np.ndarray, predicted: np.ndarray, n: int) -> np.ndarray:
     counted = truth < n
-    cells = n * truth[counted].astype(np.int64) + said[counted]
+    cells = n * truth[counted].astype(np.int64) + predicted[counted]
     return np.bincount(cells, minlength=n * n).reshape(n, n)
 
 
@@ -46,21 +46,21 @@ def _iou(matrix: np.ndarray) -> np.ndarray:
 
 def _people(photos: Photos, n: int, background: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
     true: dict[str, list[np.ndarray]] = {}
-    said = []
+    predicted = []
     for name, (truth, result) in sorted(photos.items()):
         maps = [truth.person(index) for index in truth.ids]
         true[name] = [one for one in maps if ((one > 0) & (one < n)).any()]
-        said += [(name, person) for person in result.people or ()]
-    said.sort(key=lambda one: -one[1].score)
+        predicted += [(name, person) for person in result.people or ()]
+    predicted.sort(key=lambda one: -one[1].score)
     ious = []
-    for name, person in said:
+    for name, person in predicted:
         labels = whole_map(person, photos[name][0].size)
         ious.append([_iou(_matrix(other, labels, n)) for other in true[name]])
     total = sum(map(len, true.values()))
     precision, share = [], []
     for threshold in THRESHOLDS:
         taken, hits, parsed = set(), [], []
-        for (name, _), rows in zip(said, ious, strict=True):
+        for (name, _), rows in zip(predicted, ious, strict=True):
             means = [float(np.nanmean(row if background else row[1:])) for row in rows]
             best = int(np.argmax(means)) if means else -1
             hit = best >= 0 and means[best] > threshold and (name, best) not in taken
@@ -92,7 +92,7 @@ def _area(hits: list[bool], total: int) -> float:
 def _parts(photos: Photos, n: int, *, once: bool) -> tuple[float, ...]:
     means = []
     for c in range(1, n):
-        total, said = 0, []
+        total, predicted = 0, []
         for name, (truth, result) in sorted(photos.items()):
             valid = (truth.classes < n) & (truth.persons != 255)
             masks = [valid & (truth.persons == index) & (truth.classes == c) for index in truth.ids]
@@ -106,16 +106,16 @@ def _parts(photos: Photos, n: int, *, once: bool) -> tuple[float, ...]:
                     mask &= valid
                     if mask.any():
                         ious = [float((mask & other).sum() / (mask | other).sum()) for other in true]
-                        said.append((name, float(one.scores[number]), ious))
+                        predicted.append((name, float(one.scores[number]), ious))
         if total:
-            said.sort(key=lambda one: -one[1])
-            means.append([_area(_hits(said, threshold, once), total) for threshold in THRESHOLDS])
+            predicted.sort(key=lambda one: -one[1])
+            means.append([_area(_hits(predicted, threshold, once), total) for threshold in THRESHOLDS])
     return tuple(np.mean(means, 0).tolist()) if means else (math.nan,) * len(THRESHOLDS)
 
 
-def _hits(said: list[tuple[str, float, list[float]]], threshold: float, once: bool) -> list[bool]:
+def _hits(predicted: list[tuple[str, float, list[float]]], threshold: float, once: bool) -> list[bool]:
     taken, hits = set(), []
-    for name, _, ious in said:
+    for name, _, ious in predicted:
         best, which = threshold, -1
         for index, iou in enumerate(ious):
             if iou > best and not (once and (name, index) in taken):
