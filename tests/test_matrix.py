@@ -24,6 +24,7 @@ from oshp_lite.study.experiments import (
     ABLATIONS,
     DECLARED,
     EXHIBITS,
+    FIGURE8,
     METHODS,
     STEPS,
     Ablation,
@@ -39,7 +40,7 @@ from oshp_lite.study.results import committed_folder
 def test_a_run_shared_by_tables_is_one_run() -> None:
     full = RunKey("eopnet", "synth-atr", 1, "k")
     assert full in runs_of("eopnet2")
-    assert runs_of("eopnet5")[-1] == runs_of("eopnet6")[3] == runs_of("eopnet7")[0] == runs_of("eopnet8f")[0] == full
+    assert runs_of("eopnet5")[-1] == runs_of("eopnet6")[3] == runs_of("eopnet7")[0] == runs_of("eopnet7f")[-1] == full
     assert runs_of("framework")[0] in runs_of("eopnet2")
     assert runs_of("framework")[1] in runs_of("eopnet5")
 
@@ -48,8 +49,9 @@ def test_a_run_shared_by_tables_is_one_run() -> None:
 def test_the_steps_make_what_the_exhibits_need(profile: str) -> None:
     runs = matrix(profile)
     assert max(Counter(key.slug for key in runs).values()) == 1, "each once"
-    for exhibit in EXHIBITS:
-        assert set(runs_of(exhibit, profile)) <= set(runs), exhibit
+    for exhibit in EXHIBITS:  # the study's own choices are made when named
+        own = step_runs(exhibit, profile) if exhibit in DECLARED["before"] else []
+        assert set(runs_of(exhibit, profile)) <= {*runs, *own}, exhibit
     assert runs[: len(step_runs("a", profile))] == step_runs("a", profile)
     assert {key.method for key in step_runs("a", profile)} == set(METHODS)
 
@@ -114,8 +116,10 @@ def test_every_ablation_can_be_built() -> None:
 
 
 def test_scores_during_training_for_the_curve_only() -> None:
-    curve = RunKey("eopnet", "synth-atr", 1, "k", 0, "static")
-    assert config_of(curve, "lite").train.eval_every > 0
+    for name in FIGURE8:
+        train = config_of(RunKey("eopnet", "synth-atr", 1, "k", 0, name), "lite").train
+        assert (train.eval_every, train.epochs // train.eval_every, train.eval_queries) == (1, 20, 10)
+    assert config_of(RunKey("eopnet", "synth-atr", 1, "k", 0, "static"), "lite").train.eval_every == 0
     assert config_of(RunKey("eopnet", "synth-atr", 1, "1"), "lite").train.eval_every == 0
 
 

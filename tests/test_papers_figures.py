@@ -16,16 +16,24 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from oshp_lite.data.dataset import OneShotDataset
+from oshp_lite.data.pairs import Pair
 from oshp_lite.data.synthetic.generate import generate
 from oshp_lite.engine.config import RunConfig, override
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.labels import fold, label_space
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.figures import CHARTS, pairs, save_figure
-from oshp_lite.study.figures.charts import eopnet8f, per_class, size_curve
-from oshp_lite.study.figures.pairs import PredictedPair, one_query, pair_scores, read_pairs, typical_pairs
+from oshp_lite.study.figures import CHARTS, TITLES, pairs, save_figure
+from oshp_lite.study.figures.charts import per_class, size_curve
+from oshp_lite.study.figures.layouts import draw
+from oshp_lite.study.figures.pairs import (
+    PredictedPair,
+    both_ways,
+    one_query,
+    pair_scores,
+    read_pairs,
+    typical_pairs,
+)
 from oshp_lite.study.figures.panels import mask_panel, not_run
-from oshp_lite.study.figures.pictures import draw
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey, measured_of
 from oshp_lite.viz import fig_to_png, new_figure
 
@@ -107,20 +115,21 @@ def check(figure: Figure, folder: Path | None = None, name: str = "") -> None:
 
 
 def texts(figure: Figure) -> str:
-    """All words of a figure."""
+    """All words of a figure, lines joined."""
     import matplotlib.text
 
-    return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+    return re.sub(r"\s+", " ", " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text)))
 
 
-@pytest.mark.parametrize("name", list(CHARTS))
+@pytest.mark.parametrize("name", ["eopnet8f", "bias", "per_class", "confusion", "size_iou"])
 def test_charts_draw_what_is_there_and_name_what_is_not(name: str) -> None:
     figure = CHARTS[name](results(), ATR)
     check(figure)
     words = texts(figure)
     assert ATR in words
+    if name in ("bias", "per_class", "size_iou"):
+        assert words.count("needs SAM weights") == 1
     if name in ("per_class", "size_iou"):
-        assert re.sub(r"\s+", " ", words).count("needs SAM weights") == 1
         assert "EOP-Net (2 seeds)" in words
     if name in ("per_class", "confusion"):
         assert "pants*" in words
@@ -131,15 +140,7 @@ def test_charts_without_results_say_so(name: str) -> None:
     figure = CHARTS[name](Results(otherwise="not trained yet"), ATR)
     check(figure)
     assert "not trained yet" in texts(figure)
-
-
-def test_curves_fall_back_on_miou_and_say_what_they_show() -> None:
-    run = made_up(RunKey("eopnet", ATR, 1, "k"), 0.7)
-    assert "mean accuracy, %" in texts(eopnet8f(Results([run]), ATR))
-    plain = replace(run, history=[{"epoch": n, "novel_miou": 0.1 * n, "base_miou": 0.2 * n} for n in (1, 2, 3)])
-    words = texts(eopnet8f(Results([plain]), ATR))
-    assert "mIoU, %" in words
-    assert "not run" in words  # the other curve
+    assert TITLES[name] in texts(figure)
 
 
 def test_size_curve_finds_that_small_is_hard() -> None:
@@ -157,6 +158,7 @@ def test_typical_pairs_follow_the_scores(monkeypatch: pytest.MonkeyPatch) -> Non
     assert scores[chosen[0]] > scores[chosen[1]] > scores[chosen[2]]
     assert run.queries is not None
     assert len({int(run.queries[one]) for one in chosen}) == 3
+    assert set(typical_pairs(run, (0.9, 0.5), among=chosen[1:])) == set(chosen[1:])
     query = one_query(run)
     assert len({int(run.queries[one]) for one in query}) == 1
     assert len(query) == 3
@@ -185,28 +187,54 @@ def test_pictures_of_predictions(people: OneShotDataset, tmp_path: Path) -> None
     assert cut.truth.shape == cut.query.shape[:2]
     assert cut.truth.size < k[0].truth.size
     assert (cut.truth > 0).sum() == (k[0].truth > 0).sum()  # nothing that is marked is cut away
-    assert one[0].cropped() is one[0]
+    assert one[0].cropped().truth.shape == one[0].truth.shape
+    assert one[0].cropped(k[0]).truth.shape == cut.truth.shape
     figure = draw("popnet4f", {"k": pairs_of(people, "k", ["AMP", "SG-One", "PANet", "POPNet"])})
     check(figure, tmp_path, "popnet4f")
-    assert re.search(r"parts \d+ %, novel \d+ %", texts(figure))
+    assert re.search(r"all \d+, novel \d+", texts(figure))
     check(draw("eopnet6f", {"k": pairs_of(people, "k", ["AMP", "POPNet", "EOP-Net"])}), tmp_path, "eopnet6f")
     missing = draw("eopnet5f", {"1": pairs_of(people, "1", ["PerSAM", "EOP-Net"])})
     check(missing, tmp_path, "eopnet5f")
-    assert "needs SAM" in texts(missing)
-    check(draw("eopnet7f", {"k": pairs_of(people, "k", ["EOP-Net"], 4)}), tmp_path, "eopnet7f")
+    assert "Not run: PerSAM (needs SAM weights)." in texts(missing)
+    assert len(missing.axes[0].figure.axes) == 4 * 3, "two rows and the note: no place for what is missing"
+    figure = draw("eopnet7f", {"k": pairs_of(people, "k", ["POPNet", "EOP-Net"], 4)})
+    check(figure, tmp_path, "eopnet7f")
+    assert texts(figure).index("EOP-Net: novel IoU") < texts(figure).index("POPNet: novel IoU"), "the lead stands above"
 
 
-def test_both_ways_stand_in_the_same_columns(people: OneShotDataset) -> None:
-    """The caption of a setting widens no column: panels of one row are equally wide and evenly spaced."""
-    figure = draw("eopnet4f", {way: pairs_of(people, way, ["EOP-Net"]) for way in ("1", "k")})
-    fig_to_png(figure)
-    lefts = sorted({round(axes.get_subplotspec().get_position(figure).x0, 4) for axes in figure.axes})  # type: ignore[union-attr]
-    assert len(lefts) == 5
+def test_padding_is_cut_off(people: OneShotDataset) -> None:
+    pair = pairs_of(people, "k", ["EOP-Net"])[0]
+    truth, mask = pair.truth.copy(), pair.predictions["EOP-Net"].copy()  # type: ignore[union-attr]
+    truth[:, :20], mask[:, :20] = 255, 4
+    cut = replace(pair, truth=truth, predictions={"EOP-Net": mask}).cropped()
+    assert not (cut.truth == 255).any()
+    assert cut.predictions["EOP-Net"].shape == cut.truth.shape  # type: ignore[union-attr]
+
+
+def test_both_ways_stand_side_by_side_on_one_query(people: OneShotDataset) -> None:
+    given = {way: pairs_of(people, way, ["EOP-Net"]) for way in ("1", "k")}
+    figure = draw("eopnet4f", given)
     drawn = [axes for axes in figure.axes if axes.images]
-    places = sorted(axes.get_position().x0 for axes in drawn[:5])
-    assert np.diff(places).std() < 0.005
-    assert "(a) k-way" in texts(figure)
-    assert "(b) 1-way" in texts(figure)
+    assert len(drawn) == 2 * 7
+    for row in (drawn[:7], drawn[7:]):
+        places = [axes.get_subplotspec().rowspan.start for axes in row]  # type: ignore[union-attr]
+        assert len(set(places)) == 1
+        photo, same = row[2].get_images()[0].get_extent(), row[5].get_images()[0].get_extent()
+        assert tuple(photo) == tuple(same), "one cut of the query in both ways"
+    titles = [axes.get_title("left") for axes in drawn[:7]]
+    assert titles[3] == "EOP-Net, k-way"
+    assert titles[6] == "EOP-Net, 1-way"
+    half = draw("eopnet4f", {"k": given["k"], "1": NotRun("not trained")})
+    assert len([axes for axes in half.axes if axes.images]) == 2 * 4
+    assert "Not run: 1-way (not trained)." in texts(half)
+
+
+def test_the_same_query_is_shown_in_both_ways() -> None:
+    kway = [Pair(0, 9, 4), Pair(1, 9, 6), Pair(2, 9, 6)]
+    oneway = [Pair(1, 8, 6), Pair(0, 9, 4), Pair(1, 9, 6)]
+    assert both_ways(kway, oneway, (6,)) == {1: 2}, "equal pairs of a novel class"
+    assert both_ways(kway, oneway[:2], (6,)) == {1: 0}, "else the same query"
+    assert both_ways(kway, oneway, (5,)) == {}
 
 
 def test_the_share_below_an_answer_is_what_chooses_the_pairs() -> None:
@@ -227,15 +255,14 @@ def test_the_share_below_an_answer_is_what_chooses_the_pairs() -> None:
     assert pair_scores(counted)[0] == pytest.approx(pair.mean_iou(answer))
 
 
-def test_small_base_regions_keep_their_faces_free_of_tags() -> None:
+def test_novel_regions_alone_carry_their_names() -> None:
     mask = np.zeros((40, 40), np.uint8)
-    mask[:4, :8], mask[10:30, :20], mask[35:37, :10] = 11, 4, 6  # a small base region, a large one, a small novel one
+    mask[:4, :8], mask[10:30, :20], mask[35:37, :10] = 11, 4, 6  # base regions, small and large, and a small novel one
     pair = PredictedPair(np.zeros((40, 40, 3), np.uint8), mask, mask, mask, {}, label_space("atr"), novel=(6,))
     _, axes = new_figure()
     mask_panel(axes[0, 0], pair.query, mask, pair)
-    names = {text.get_text() for text in axes[0, 0].texts}
-    space = label_space("atr")
-    assert names == {space.class_name(4), space.class_name(6) + "*"}
+    assert [text.get_text() for text in axes[0, 0].texts] == [label_space("atr").class_name(6) + "*"]
+    assert axes[0, 0].images[0].get_array().shape[0] >= 256  # type: ignore[union-attr]
 
 
 def test_pictures_that_cannot_be_drawn_say_why(people: OneShotDataset) -> None:

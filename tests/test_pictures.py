@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,8 @@ from oshp_lite.engine.evaluate import Evaluation, save_predictions
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
-from oshp_lite.study.figures import PICTURES, keep_predictions, panels_of, picture
-from oshp_lite.study.figures.pictures import positions_of
+from oshp_lite.study.figures import PICTURES, keep_predictions, panels_of, picture, real_picture
+from oshp_lite.study.figures.pictures import Chosen, choose
 from oshp_lite.study.plan import config_of
 from oshp_lite.study.records import Measured, Results, RunKey, measured_of
 from oshp_lite.viz import fig_to_png
@@ -80,6 +81,9 @@ def test_a_figure_is_led_by_its_papers_own_method() -> None:
     assert panels_of("popnet4f", "lite")["k"][-1].protocol == "aaai"
     assert panels_of("popnet4f", "lite", "journal")["k"][-1] == RunKey("popnet", "synth-atr", 1, "k")
     assert set(panels_of("popnet3f", "lite")) == {"1", "k"}
+    real = panels_of("eopnet7f", "lite", data="ccp")["k"]
+    assert [key.ablation for key in real] == ["static", ""]
+    assert {(key.dataset, key.protocol) for key in real} == {("ccp-os", "blocks")}
     with pytest.raises(UserError, match="shows no predictions"):
         panels_of("confusion", "lite")
 
@@ -87,16 +91,15 @@ def test_a_figure_is_led_by_its_papers_own_method() -> None:
 def test_kept_predictions_draw_the_same_picture(tmp_path: Path, people: Any, results: Results) -> None:
     store, kept = Store(tmp_path, people), tmp_path / "kept"
     made = keep_predictions(results, "smoke", finder=store, folder=kept)  # type: ignore[arg-type]
-    assert {path.name for path in made} == {
-        f"{method}-synth-atr-fold1-kway-person-class-seed0.npz" for method in METHODS
-    }
+    assert {path.name for path in made} == {f"{method}-synth-atr-fold1-kway-papers-seed0.npz" for method in METHODS}
     assert all(path.stat().st_size < 30_000 for path in made)
     assert keep_predictions(results, "smoke", finder=store, folder=kept) == [], "nothing changed"  # type: ignore[arg-type]
     elsewhere = Store(tmp_path, people, methods=())
     for name in ("eopnet6f", "eopnet7f"):
-        lead = results.get(RunKey("eopnet", "synth-atr", 1, "k"))
-        assert isinstance(lead, Measured)
-        assert positions_of(name, lead)
+        chosen = choose(name, panels_of(name, "smoke"), results, store)  # type: ignore[arg-type]
+        assert isinstance(chosen, Chosen)
+        assert chosen.lead.key.method == "eopnet"
+        assert chosen.positions["k"]
         here, there, nowhere = (
             fig_to_png(picture(name, results, "smoke", finder=finder, kept=folder))  # type: ignore[arg-type]
             for finder, folder in ((store, kept), (elsewhere, kept), (elsewhere, tmp_path / "none"))
@@ -125,3 +128,26 @@ def test_a_run_with_damaged_predictions_does_not_stop_a_picture(tmp_path: Path, 
     (tmp_path / "amp-k" / "predictions.npz").write_bytes(b"damaged")
     part = fig_to_png(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
     assert part != whole
+
+
+def test_one_query_in_both_ways(tmp_path: Path, people: Any, results: Results) -> None:
+    store = Store(tmp_path, people)
+    chosen = choose("eopnet4f", panels_of("eopnet4f", "smoke"), results, store)  # type: ignore[arg-type]
+    assert isinstance(chosen, Chosen)
+    assert len(chosen.positions["k"]) == len(chosen.positions["1"]) == 2
+    lists = {}
+    for way in ("k", "1"):
+        config = config_of(RunKey("eopnet", "synth-atr", 1, way), "smoke")  # type: ignore[arg-type]
+        lists[way] = test_set(config, people, run_fold(config, people)).pairs()
+    for kway, oneway in zip(chosen.positions["k"], chosen.positions["1"], strict=True):
+        assert lists["k"][kway].query == lists["1"][oneway].query
+        assert lists["1"][oneway].class_id in chosen.lead.novel
+
+
+def test_real_photos_are_drawn_where_they_are_and_nowhere_else(tmp_path: Path, people: Any, results: Results) -> None:
+    assert real_picture("eopnet6f", results, "smoke", finder=Store(tmp_path, people)) is None  # type: ignore[arg-type]
+    other = [
+        replace(run, key=replace(run.key, dataset="ccp-os", protocol="")) for run in map(results.get, results.keys())
+    ]
+    real = Results(other)  # type: ignore[arg-type]
+    assert real_picture("eopnet6f", real, "smoke", finder=Store(tmp_path, None)) is None  # type: ignore[arg-type]

@@ -18,7 +18,17 @@ from oshp_lite.study import claims, headlines
 from oshp_lite.study.claims import Verdict
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import METHODS, families
-from oshp_lite.study.figures import CHARTS, PICTURES, panels_of, picture, save_figure
+from oshp_lite.study.figures import (
+    CHARTS,
+    PICTURES,
+    SIDE_BY_SIDE,
+    TITLES,
+    not_run,
+    panels_of,
+    picture,
+    real_picture,
+    save_figure,
+)
 from oshp_lite.study.first_screen import FirstScreen, first_screen
 from oshp_lite.study.plan import Finder
 from oshp_lite.study.records import Measured, Results, RunKey
@@ -27,13 +37,6 @@ from oshp_lite.study.statistics import bootstrap
 from oshp_lite.study.tables import Table, make_tables
 from oshp_lite.study.tables.table import fill, write_table
 
-CAPTIONS = {
-    "ranks": "Rank of each method in the paper and here",
-    "eopnet8f": "Scores during training, with and without momentum prototypes (EOP-Net's Fig. 8)",
-    "per_class": "IoU of every class, novel ones hatched",
-    "confusion": "Which parts are taken for which",
-    "size_iou": "IoU against the size of a part",
-}
 BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 """Lines of README around its results; ORDER are its rows."""
 
@@ -77,22 +80,33 @@ def make_exhibits(
     write_atomic(folder / "claims.csv", claims.to_csv(verdicts).encode())
     write_atomic(folder / "claims.md", claims.to_markdown(verdicts).encode())
     write_atomic(folder / "headlines.csv", headlines.to_csv(first.headlines).encode())
-    drawn = [("ranks", CAPTIONS["ranks"], first.figure), *_figures(profile, results, finder)]
+    drawn = [("ranks", TITLES["ranks"], first.figure), *_figures(profile, results, finder)]
     figures = {name: (title, save_figure(figure, folder / "figures", name)) for name, title, figure in drawn}
     return Exhibits(results, tables, first, verdicts, figures)
 
 
 def _figures(profile: str, results: Results, finder: Finder) -> Iterator[tuple[str, str, Figure]]:
-    for name, title in PICTURES.items():
+    """Yield (id, title, figure): pictures, those of real photos where they are at hand, and charts."""
+    data, keys = families(profile), results.keys()
+    measured = {key.dataset for key in keys if key == RunKey(key.method, key.dataset, 1, "k", key.seed)}
+    for name in PICTURES:
         own = [results.get(keys[-1]) for keys in panels_of(name, profile).values()]
         # POPNet's figures by its own protocol where that was run, else by the journal's
         other = name.startswith("popnet") and not any(isinstance(run, Measured) for run in own)
-        yield name, title, picture(name, results, profile, protocol="journal" if other else None, finder=finder)
-    data, measured = families(profile), {key.dataset for key in results.keys()}  # noqa: SIM118 - not a mapping
+        yield name, TITLES[name], picture(name, results, profile, protocol="journal" if other else None, finder=finder)
+        if real := real_picture(name, results, profile, finder=finder):
+            yield f"{name}_{data['ccp']}", f"{TITLES[name]}; {data['ccp']}", real
     for name, chart in CHARTS.items():
-        yield name, f"{CAPTIONS[name]}; {data['atr']}", chart(results, data["atr"])
-        if name != "eopnet8f" and data["ccp"] in measured:
-            yield f"{name}_{data['ccp']}", f"{CAPTIONS[name]}; {data['ccp']}", chart(results, data["ccp"])
+        several = [[data["atr"], data["ccp"]]]  # they leave out themselves what is not measured
+        for shown in several if name in SIDE_BY_SIDE else [[one] for one in (data["atr"], *({data["ccp"]} & measured))]:
+            if name == "eopnet8f" and shown != [data["atr"]]:
+                continue
+            own_id = name if shown[0] == data["atr"] else f"{name}_{shown[0]}"
+            try:
+                figure = chart(results, *shown)
+            except UserError as error:  # runs that cannot be compared
+                figure = not_run(TITLES[name], str(error))
+            yield own_id, f"{TITLES[name]}; {', '.join(shown)}", figure
 
 
 def results_block(results: Results) -> str:

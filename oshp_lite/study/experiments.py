@@ -116,8 +116,8 @@ def _methods(names: Any) -> list[str]:
 
 
 FIGURE_METHODS = {
-    name: tuple(method.partition("/")[0] for method in _methods(block["method"]))
-    for name, (block,) in DECLARED["figures"].items()
+    name: tuple(method.partition("/")[0] for method in _methods([block.get("method", "eopnet") for block in blocks]))
+    for name, blocks in DECLARED["figures"].items()
 }
 """Methods whose predictions a figure has."""
 

@@ -24,7 +24,7 @@ from oshp_lite.study import experiments, forecast
 from oshp_lite.study.records import RunKey
 from oshp_lite.study.weights import COCO, coco_fault, dataset_fault
 
-CURVE_POINTS = 10
+CURVE_POINTS = 20
 """Evaluations during the trainings whose curve is drawn."""
 
 LIMIT_MINUTES = {"smoke": 10, "quick": 60, "lite": 180, "gpu": 180, "paper": 0}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
@@ -65,18 +66,22 @@ def class_matrix(
     low: float = 0.0,
     high: float = 1.0,
     written: Callable[[float], str] = lambda value: f"{value:.1f}".replace("0.", "."),
-) -> None:
-    """Draw a square table over classes, float [n,n], with its numbers as `written`; `names` on both sides."""
+) -> AxesImage:
+    """Draw a square table over classes, float [n,n], with its numbers as `written`; `names` on both sides.
+
+    Bright is high, as in heat maps on photos. Returns Matplotlib's image for a colour bar.
+    """
     place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6}
     with style():
-        axes.imshow(values, cmap="magma_r", vmin=low, vmax=high)
+        image = axes.imshow(values, cmap="magma", vmin=low, vmax=high)
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.grid(False)
         axes.set_title(title)
         for (row, column), value in np.ndenumerate(values):
-            dark = value > low + 0.6 * (high - low)
+            dark = value <= low + 0.6 * (high - low)
             axes.text(column, row, written(value), color="white" if dark else "black", **place)
+    return image
 
 
 def photo_grid(

@@ -1,68 +1,173 @@
-"""Charts from counts and histories: EOP-Net's Fig. 8, IoU per class, confusion between parts, IoU against size."""
+"""Charts from counts: IoU per class, testing bias, confusion between parts, IoU against size; a run's own curves."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from oshp_lite.labels import label_space
-from oshp_lite.study.experiments import FIGURE8, FIGURE_METHODS, METHODS
-from oshp_lite.study.figures.panels import headed, not_run
-from oshp_lite.study.quantities import curve_of, sizes_and_ious
-from oshp_lite.study.records import Measured, Results, RunKey
-from oshp_lite.study.statistics import bootstrap
+from oshp_lite.study.experiments import FIGURE_METHODS, METHODS
+from oshp_lite.study.figures.captions import READINGS, TITLES
+from oshp_lite.study.figures.panels import GREY, METHOD_INK, end_labels, headed, missing_note, not_run
+from oshp_lite.study.quantities import sizes_and_ious
+from oshp_lite.study.records import Array, Measured, Results, RunKey
+from oshp_lite.study.statistics import Estimate, bootstrap
 from oshp_lite.viz import INK, class_matrix, new_figure, style
 
 
 def per_class(results: Results, dataset: str = "synth-atr") -> Figure:
-    """Draw IoU per class, a panel a method: plain bars for base, hatched for novel classes; lines: 95 % intervals."""
-    title = f"IoU per class, {dataset}, fold 1, k-way"
+    """Draw the IoU of every class and method as a heat map with its numbers, methods and classes by their means.
+
+    Novel classes stand first; at the end come the three mIoUs of the tables. Means over seeds or blocks.
+    """
+    title = f"{TITLES['per_class']}, {dataset}"
     measured, absent = _kway_runs(results, "per_class", dataset)
     if not measured:
         return not_run(title, absent)
-    figure, places = _grid(len(measured), 2.3)
-    for place, (name, runs) in zip(places, measured.items(), strict=True):
-        ids, names = _classes(runs[0])
-        rows, novel = range(len(ids)), [c in runs[0].novel for c in ids]
-        mean, low, high = 100 * np.array([tuple(bootstrap(runs, f"iou:{c}")) for c in ids]).T
-        spans = np.nan_to_num(np.clip([mean - low, high - mean], 0, None))
-        with style():
-            colours = [INK[3] if one else INK[2] for one in novel]
-            bars = place.barh(rows, np.nan_to_num(mean), color=colours, height=0.72)
-            for bar, one in zip(bars, novel, strict=True):
-                bar.set(hatch="////" if one else "", edgecolor="white" if one else INK[2])
-            place.errorbar(np.nan_to_num(mean), rows, xerr=spans, fmt="none", ecolor="black", elinewidth=0.8)
-            place.set_yticks(rows, names, fontsize=7)
-            place.set(ylim=(len(ids) - 0.4, -0.6), xlim=(0, 100))
-            place.set_title(name, fontsize=8)
-            place.grid(False, axis="y")
-    return headed(figure, f"{title}; * and hatching: novel classes", "; ".join(filter(None, ("IoU, %", absent))))
+    names, groups, table = class_table(measured)
+    figure, axes = new_figure(width=2.6 + 0.44 * sum(map(len, groups)), height=1.9 + 0.3 * len(names))
+    place, at, grid = axes[0, 0], list[float](), np.full((len(names), sum(map(len, groups)) + len(groups) - 1), np.nan)
+    for group in groups:  # an empty column between the groups
+        first = int(at[-1]) + 2 if at else 0
+        at += range(first, first + len(group))
+    grid[:, np.array(at, int)] = table
+    columns = [name for group in groups for name in group]
+    outside = [column for column, name in enumerate(columns) if name == "background"]
+    top = 10 * np.ceil(np.nanmax(np.delete(table, outside, 1)) / 10)  # the background would take all the colours
+    with style():
+        image = place.imshow(grid, cmap="magma", vmin=0, vmax=top, aspect="auto")
+        place.set_xticks(at, columns, rotation=45, ha="left", fontsize=8)
+        place.set_yticks(range(len(names)), names)
+        place.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+        place.grid(False)
+        place.spines[:].set_visible(False)
+        for (row, column), value in np.ndenumerate(table):
+            text = "–" if np.isnan(value) else f"{value:.0f}"
+            colour = "black" if np.isnan(value) or value > 0.6 * top else "white"
+            weight = "bold" if column >= len(at) - len(groups[-1]) else "normal"
+            place.text(at[column], row, text, ha="center", va="center", fontsize=8, color=colour, fontweight=weight)
+        figure.colorbar(image, ax=place, label="IoU, %", fraction=0.025, pad=0.01, extend="max")
+    lead = next((name for name, runs in measured.items() if runs[0].key.method == "eopnet"), names[0])
+    widths = [bootstrap(measured[lead], f"iou:{c}") for c in measured[lead][0].classes]
+    width = 50 * float(np.nanmedian([one.high - one.low for one in widths]))
+    return headed(figure, title, f"{READINGS['per_class'].format(lead=lead, width=width)} {absent}".strip())
+
+
+def class_table(measured: Mapping[str, Sequence[Measured]]) -> tuple[list[str], list[list[str]], Array]:
+    """Return methods by human mIoU, best first, groups of column names, and the IoU of every cell in % [M,C].
+
+    Columns: novel classes, base classes and background (each group by the mean over methods), then novel, base and
+    human mIoU. nan where a class occurs in no pair.
+    """
+    first = next(iter(measured.values()))[0]
+
+    def score(name: str, measure: str) -> float:
+        values = [run.score(measure) for run in measured[name]]
+        return 100 * float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+
+    names = sorted(measured, key=lambda name: -score(name, "human"))
+    space, groups, columns = label_space(first.key.dataset), list[list[str]](), list[list[float]]()
+    for ids, star in ((first.novel, "*"), (first.base, "")):
+        each = {c: [score(name, f"iou:{c}") for name in names] for c in ids}
+        by_mean = sorted(ids, key=lambda c: -np.nansum(each[c]))
+        groups.append([space.class_name(c) + star for c in by_mean])
+        columns += [each[c] for c in by_mean]
+    groups.append(["novel mIoU", "base mIoU", "human mIoU"])
+    columns += [[score(name, measure) for name in names] for measure in ("novel", "base", "human")]
+    return names, groups, np.array(columns).T
+
+
+DESTINIES = {"right": INK[2], "another novel class": INK[3], "a base class": INK[1], "background": "#c9c9d3"}
+"""Where novel pixels go, and the colour of each."""
+
+
+def bias(results: Results, *datasets: str) -> Figure:
+    """Draw for each method where the pixels of novel classes go, as stacked bars, a panel a dataset."""
+    panels, absent = dict[str, dict[str, list[Measured]]](), dict[str, str]()
+    for dataset in datasets or ("synth-atr",):
+        measured, missing = _kway_runs(results, "bias", dataset)
+        known = {name: [run for run in runs if run.misassigned is not None] for name, runs in measured.items()}
+        if any(known.values()):
+            panels[dataset] = {name: runs for name, runs in known.items() if runs}
+        absent[dataset] = missing if any(known.values()) or len(datasets) < 2 else f"Not run: {dataset}."
+    if not panels:
+        return not_run(TITLES["bias"], "; ".join(dict.fromkeys(absent.values())))
+    alike = len(set(absent.values())) == 1
+    notes = (
+        [next(iter(absent.values()))]
+        if alike
+        else [note if name not in panels else f"{name}: {note}" for name, note in absent.items() if note]
+    )
+    shares = {
+        dataset: {name.partition(" (")[0]: destinies(runs) for name, runs in measured.items()}
+        for dataset, measured in panels.items()
+    }
+    methods = list(dict.fromkeys(name for panel in shares.values() for name in panel))
+    methods.sort(key=lambda name: -np.mean([panel[name][0][0] for panel in shares.values() if name in panel]))
+    height = 1.5 + 0.3 * len(methods)
+    size = {"width": max(4.6, 6.4 / len(panels)), "height": (0.3 + height) / 2}
+    figure, axes = new_figure(2, len(panels), **size, height_ratios=[0.3, height])
+    with style():
+        patches = [Patch(facecolor=colour, label=name) for name, colour in DESTINIES.items()]
+        axes[0, 0].legend(handles=patches, loc="center left", ncols=4, borderpad=0).set_in_layout(False)
+        for top, place, (dataset, panel) in zip(axes[0], axes[1], shares.items(), strict=True):
+            top.set_axis_off()
+            place.set_title(dataset)
+            for row, name in enumerate(methods):
+                if name in panel:
+                    _bar(place, row, *panel[name])
+                else:
+                    place.text(1, row, "not run", va="center", fontsize=8, color="0.4")
+            place.set(xlim=(0, 100), ylim=(len(methods) - 0.5, -0.5), xlabel="% of the true pixels of novel classes")
+            place.set_yticks(range(len(methods)), methods if place is axes[1, 0] else [""] * len(methods))
+            place.tick_params(axis="y", length=0)
+            place.grid(False)
+    return headed(figure, TITLES["bias"], " ".join(filter(None, (READINGS["bias"], *notes))))
+
+
+def destinies(runs: Sequence[Measured]) -> tuple[Array, Estimate]:
+    """Return where novel pixels go in %, float64 [4] in the order of `DESTINIES`, and the share called background."""
+    wrong = [np.mean([run.score(f"novel_as_{where}") for run in runs]) for where in ("novel", "base", "background")]
+    return 100 * np.array([1 - sum(wrong), *wrong]), bootstrap(runs, "novel_as_background")
+
+
+def _bar(place: Axes, row: int, shares: Array, background: Estimate) -> None:
+    left = 0.0
+    for share, (name, colour) in zip(shares, DESTINIES.items(), strict=True):
+        place.barh(row, share, left=left, color=colour, height=0.74)
+        if share >= 5:
+            ink = "black" if name in ("background", "another novel class") else "white"
+            place.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color=ink)
+        left += share
+    ends = 100 - 100 * np.array([background.high, background.low])
+    place.plot(ends, [row + 0.25] * 2, color="black", linewidth=2, linestyle="-", solid_capstyle="butt")
 
 
 def confusion(results: Results, dataset: str = "synth-atr") -> Figure:
     """Draw where the pixels of each class go, a table a method: rows truth, columns prediction, per cent of the row."""
-    title = f"Confusion between parts, {dataset}, fold 1, k-way"
+    title = f"{TITLES['confusion']}, {dataset}"
     measured, absent = _kway_runs(results, "confusion", dataset)
     counted = {name: [run for run in runs if run.confusion is not None] for name, runs in measured.items()}
     measured = {name: runs for name, runs in counted.items() if runs}
     if not measured:
         return not_run(title, absent or "no confusions between classes were recorded")
-    figure, axes = new_figure(1, len(measured), width=4.3, height=4.5)
+    figure, axes = new_figure(1, len(measured), width=4.6, height=4.9)
     for place, (name, runs) in zip(axes[0], measured.items(), strict=True):
         ids, names = _classes(runs[0], 0)
         total = np.sum([run.confusion for run in runs], 0)[np.ix_(ids, ids)].astype(float)  # type: ignore[arg-type]
         share = 100 * total / np.maximum(total.sum(1, keepdims=True), 1)
-        class_matrix(share, names, name, axes=place, high=100, written=_from_one)
+        image = class_matrix(share, names, name, axes=place, high=100, written=_from_one)
         for line in (place.axhline, place.axvline):
-            line(len(ids) - len(runs[0].novel) - 0.5, color="black", linewidth=0.8)
-    words = f"{title}; rows truth, columns prediction, % of the row's pixels; * novel"
-    return headed(figure, textwrap.fill(words, 60 * len(measured)), absent)
+            line(len(ids) - len(runs[0].novel) - 0.5, color="white", linewidth=1.2, linestyle="-")
+    with style():
+        figure.colorbar(image, ax=axes, label="% of the true class's pixels", fraction=0.03, pad=0.01)
+    return headed(figure, title, f"{READINGS['confusion']} {absent}".strip())
 
 
 def _from_one(share: float) -> str:
@@ -70,32 +175,32 @@ def _from_one(share: float) -> str:
 
 
 def size_iou(results: Results, dataset: str = "synth-atr") -> Figure:
-    """Draw the mean IoU against the part's true size (share of the photo), a panel a method, EOP-Net dotted in each.
+    """Draw the mean IoU against the part's true size (share of the photo), a line a method.
 
-    Points are those of `size_curve`; the bars show two standard errors of a group's mean.
+    Points are those of `size_curve`; the bars of the paper's own methods show two standard errors of a group's mean.
     """
-    title = f"IoU against part size, {dataset}, fold 1, k-way"
+    title = f"{TITLES['size_iou']}, {dataset}"
     measured, absent = _kway_runs(results, "size_iou", dataset)
     if not measured:
         return not_run(title, absent)
     curves = {name: size_curve(runs) for name, runs in measured.items()}
-    dotted = next((curves[name] for name, runs in measured.items() if runs[0].key.method == "eopnet"), None)
     sizes = np.concatenate([curve[0] for curve in curves.values()])
     ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30) if 0.9 * sizes.min() < tick < 1.1 * sizes.max()]
-    figure, places = _grid(len(measured), 1.9)
-    for place, (name, (x, y, error)) in zip(places, curves.items(), strict=True):
-        with style():
-            if dotted is not None and dotted is not curves[name]:
-                place.plot(*dotted[:2], color="0.45", linestyle=":", linewidth=1.2)
-            place.errorbar(x, y, yerr=2 * error, capsize=2, color=INK[0], marker="o", linestyle="-", linewidth=1.3)
-            place.set(xscale="log", ylim=(0, 100))
-            place.set_title(name, fontsize=8)
-            place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-            place.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-            if place.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-                place.set_ylabel("IoU, %")
-    words = "; ".join(filter(None, ("true size of the part, % of the photo", absent)))
-    return headed(figure, title + ("; dotted: EOP-Net" if dotted is not None else ""), words)
+    figure, axes = new_figure(width=6.8, height=4.2)
+    place, ends = axes[0, 0], []
+    with style():
+        place.set(xscale="log", xlabel="true size of the part, % of the photo", ylabel="IoU, %")
+        for name, (x, y, error) in sorted(curves.items(), key=lambda item: -item[1][1][-1]):
+            method = measured[name][0].key.method
+            colour, own = METHOD_INK.get(method, GREY), method in ("eopnet", "popnet")
+            bars = {"yerr": 2 * error, "capsize": 2, "marker": "o", "linewidth": 1.8} if own else {"linewidth": 1.1}
+            place.errorbar(x, y, color=colour, linestyle="-", zorder=3 if own else 2, **bars)
+            ends.append((name, float(x[-1]), float(y[-1]), colour))
+        place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        place.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        place.set_ylim(bottom=0)
+        end_labels(place, ends, 3.2)
+    return headed(figure, title, f"{READINGS['size_iou']} {absent}".strip())
 
 
 def size_curve(runs: Sequence[Measured], bins: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,47 +219,6 @@ def size_curve(runs: Sequence[Measured], bins: int = 6) -> tuple[np.ndarray, np.
     points = [(np.median(size[g]), score[g].mean(), score[g].std() / np.sqrt(len(g))) for g in groups]
     x, y, error = np.array(points).T
     return x, y, error
-
-
-def eopnet8f(results: Results, dataset: str = "synth-atr") -> Figure:
-    """Draw EOP-Net's Fig. 8: scores of base and novel classes during training, with and without momentum prototypes."""
-    title = "EOP-Net's Fig. 8: scores during training, with and without momentum prototypes"
-    looks = {
-        ("", "base"): (INK[0], "-", "o"),
-        ("static", "base"): (INK[2], "--", "s"),
-        ("", "novel"): (INK[1], "-", "^"),
-        ("static", "novel"): (INK[3], ":", "v"),
-    }
-    figure, axes = new_figure(width=6.2, height=3.4)
-    place, scores, reasons = axes[0, 0], set(), []
-    for ablation in FIGURE8:
-        key = RunKey("eopnet", dataset, 1, "k", 0, ablation)
-        runs = results.seeds(key)
-        reasons += [] if runs else [getattr(results.get(key), "reason", "not run yet")]
-        for part in ("base", "novel") if runs else ():
-            curves = [curve for curve in (curve_of(run, part) for run in runs) if len(curve[0])]
-            if not curves:
-                reasons.append("no scores were taken during training")
-                continue
-            scores |= {curve[2].partition("_")[2] for curve in curves}
-            shortest = min(len(curve[0]) for curve in curves)
-            x = curves[0][0][:shortest] * max(int(row["epoch"]) for run in runs for row in run.history)
-            y = 100 * np.stack([curve[1][:shortest] for curve in curves])
-            colour, dash, mark = looks[ablation, part]
-            name = f"{part}, {'without' if ablation else 'with'} momentum prototypes"
-            with style():
-                place.plot(x, y.mean(0), color=colour, linestyle=dash, marker=mark, label=name)
-                if len(y) > 1:
-                    place.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.15, linewidth=0)
-    if not scores:
-        return not_run(title, "; ".join(dict.fromkeys(reasons)))
-    with style():
-        place.set(xlabel="epoch", ylabel={"accuracy": "mean accuracy, %", "miou": "mIoU, %"}[min(scores)])
-        place.xaxis.set_major_locator(MaxNLocator(integer=True))
-        place.set_ylim(bottom=0)
-        place.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    where = f"{dataset}, fold 1, k-way" + (f"; not run: {reasons[0]}" if reasons else "")
-    return headed(figure, f"{title}\n{textwrap.fill(where, 100)}")
 
 
 LOSSES = ("total", "npm", "agm", "coarse", "contrast", "classes", "foreground")
@@ -194,46 +258,24 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-CHARTS: dict[str, Callable[..., Figure]] = {
-    "eopnet8f": eopnet8f,
-    "per_class": per_class,
-    "confusion": confusion,
-    "size_iou": size_iou,
-}
-"""Figures that need nothing but results: maker(results, dataset)."""
-
-
 # ------------------------------------------------------------------------------------------------ shared pieces
 
 
 def _kway_runs(results: Results, exhibit: str, dataset: str) -> tuple[dict[str, list[Measured]], str]:
     """Return {panel title: its k-way runs on fold 1} in the tables' order, and in words who has none and why."""
-    measured, missing = {}, []
+    measured, missing = dict[str, list[Measured]](), dict[str, str]()
     for method in (METHODS[name] for name in METHODS if name in FIGURE_METHODS[exhibit]):
         key = RunKey(method.name, dataset, 1, "k")
         if runs := results.seeds(key):
             short = "Label transfer" if method.name == "label_transfer" else method.label
-            measured[f"{short} ({len(runs)} seeds)" if len(runs) > 1 else short] = runs
+            each = "blocks" if key.protocol == "blocks" else "seeds"
+            measured[f"{short} ({len(runs)} {each})" if len(runs) > 1 else short] = runs
         else:
-            reason = getattr(results.get(key), "reason", "not run yet").removeprefix("not run: ")
-            missing.append(f"{method.label} ({reason})")
-    return measured, f"not run: {'; '.join(missing)}" if missing else ""
+            missing[method.label] = getattr(results.get(key), "reason", "not run yet")
+    return measured, missing_note(missing)
 
 
 def _classes(run: Measured, *first: int) -> tuple[list[int], list[str]]:
     """Return `first`, the base and the novel foreground ids of a run, and their names; novel ones carry a star."""
     ids, space = [*first, *(c for c in run.base if c != 0), *run.novel], label_space(run.key.dataset)
     return ids, [space.class_name(index) + ("*" if index in run.novel else "") for index in ids]
-
-
-def _grid(count: int, height: float, columns: int = 5) -> tuple[Figure, list[Axes]]:
-    """Return a figure with `count` places, `columns` a row, and its axes in use."""
-    columns = min(columns, count)
-    figure, axes = new_figure(-(-count // columns), columns, width=1.75, height=height, sharex=True, sharey=True)
-    for spare in axes.flat[count:]:
-        spare.set_visible(False)
-    for last in axes.flat[
-        max(0, count - columns) : count
-    ]:  # the lowest of its column, though a spare place may lie below
-        last.tick_params(axis="x", labelbottom=True)
-    return figure, list(axes.flat[:count])

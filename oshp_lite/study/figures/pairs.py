@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oshp_lite.data.dataset import OneShotDataset
+from oshp_lite.data.pairs import Pair
 from oshp_lite.data.transforms import to_photo
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.evaluate import truth_of
@@ -48,14 +49,14 @@ class PredictedPair:
         return [self.truth, *(mask for mask in self.predictions.values() if not isinstance(mask, NotRun))]
 
     def cropped(self, *others: PredictedPair) -> PredictedPair:
-        """Return the pair cut down to its people (1-way: uncut): nothing that any mask marks is lost.
+        """Return the pair cut down to its people, without padding: nothing that any mask marks in the photo is lost.
 
-        others  pairs of the same query, whose masks count too
+        others  pairs of the same query, whose masks count too; 1-way needs one in k-way, else the whole photo stays
         """
-        if self.class_id:
-            return self
-        cut = _box(mask for pair in (self, *others) for mask in pair.masks)
-        around = _box([self.support_mask])
+        marking = [pair for pair in (self, *others) if not pair.class_id and pair.truth.shape == self.truth.shape]
+        cut = _box([mask for pair in marking for mask in pair.masks], self.truth != IGNORE)
+        shown = [pair.support_mask for pair in marking if np.array_equal(pair.support, self.support)]
+        around = _box(shown, self.support_mask != IGNORE)
         return replace(
             self,
             predictions={n: mask if isinstance(mask, NotRun) else mask[cut] for n, mask in self.predictions.items()},
@@ -64,6 +65,10 @@ class PredictedPair:
             support=self.support[around],
             support_mask=self.support_mask[around],
         )
+
+    def without(self, names: Collection[str]) -> PredictedPair:
+        """Return the pair without some methods' predictions."""
+        return replace(self, predictions={n: mask for n, mask in self.predictions.items() if n not in names})
 
     def mean_iou(self, mask: Array, *, novel: bool = False) -> float:
         """Return the mean IoU over the foreground ids that the truth holds (as `pair_scores`), or over its novel ones.
@@ -77,19 +82,29 @@ class PredictedPair:
         return float(np.mean(each)) if each else float("nan")
 
 
-def _box(masks: Iterable[Array], margin: float = 0.04, slimmest: float = 0.45) -> tuple[slice, slice]:
-    """Return the box of all marked pixels with a margin, no slimmer than a part of its height; all if unmarked."""
-    marked = np.any([(mask > 0) & (mask != IGNORE) for mask in masks], 0)
-    height, width = marked.shape
-    rows, columns = (np.flatnonzero(marked.any(axis)) for axis in (1, 0))
+def _box(masks: Sequence[Array], photo: Array, margin: float = 0.04, slimmest: float = 0.45) -> tuple[slice, slice]:
+    """Return the box of all marked pixels with a margin, no slimmer than a part of its height, within the photo.
+
+    photo  bool [H,W], True where there is no padding; its box without masks, or when they mark nothing
+    """
+    top, bottom, left, right = _ends(photo)
+    marked = np.any([(mask > 0) & (mask != IGNORE) & photo for mask in masks], 0) if masks else np.zeros_like(photo)
+    if not marked.any():
+        return slice(top, bottom), slice(left, right)
+    first, last, begin, end = _ends(marked)
+    pad = round(margin * len(photo))
+    first, last = max(top, first - pad), min(bottom, last + pad)
+    wanted = min(right - left, max(end - begin + 2 * pad, round(slimmest * (last - first))))
+    begin = max(left, min((begin + end - wanted) // 2, right - wanted))
+    return slice(first, last), slice(begin, begin + wanted)
+
+
+def _ends(mask: Array) -> tuple[int, int, int, int]:
+    """Return first row, row after the last, first column and column after the last of a mask; all of it if empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if not len(rows):
-        return slice(height), slice(width)
-    pad = round(margin * height)
-    top, bottom = max(0, int(rows[0]) - pad), min(height, int(rows[-1]) + 1 + pad)
-    first, last = int(columns[0]), int(columns[-1]) + 1
-    wanted = max(last - first + 2 * pad, round(slimmest * (bottom - top)))
-    left = max(0, min((first + last - wanted) // 2, width - wanted))
-    return slice(top, bottom), slice(left, min(width, left + wanted))
+        return 0, mask.shape[0], 0, mask.shape[1]
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def read_pairs(
@@ -145,12 +160,18 @@ def _of_novel(run: Measured) -> Array:
     return np.asarray(holds & np.isin(run.class_ids, run.novel) if one_way else holds)
 
 
-def typical_pairs(run: Measured, shares: Sequence[float] = (0.9, 0.5, 0.1)) -> list[int]:
+def typical_pairs(
+    run: Measured, shares: Sequence[float] = (0.9, 0.5, 0.1), among: Collection[int] | None = None
+) -> list[int]:
     """Return pairs at given places in the order of a run's scores: 0.9 a good one, 0.5 the middle, 0.1 a poor one.
 
-    Only pairs with a novel class take part (1-way: pairs of a novel class); no query is shown twice.
+    Only pairs with a novel class take part (1-way: pairs of a novel class), of those in `among`; no query is shown
+    twice.
     """
-    ranked = np.flatnonzero(_of_novel(run))
+    fits = _of_novel(run)
+    if among is not None:
+        fits &= np.isin(np.arange(len(fits)), list(among))
+    ranked = np.flatnonzero(fits)
     ranked = ranked[np.argsort(pair_scores(run)[ranked], kind="stable")]
     queries = np.arange(len(run.counts)) if run.queries is None else run.queries
     chosen: list[int] = []
@@ -159,6 +180,20 @@ def typical_pairs(run: Measured, shares: Sequence[float] = (0.9, 0.5, 0.1)) -> l
         nearest = ranked[np.argsort(away, kind="stable")]
         chosen += nearest[~np.isin(queries[nearest], queries[chosen])][:1].tolist()
     return chosen
+
+
+def both_ways(kway: Sequence[Pair], oneway: Sequence[Pair], novel: Collection[int]) -> dict[int, int]:
+    """Return {place of a k-way pair: place of the 1-way pair on the same query} for 1-way pairs of novel classes.
+
+    Pairs that both lists have; where there are none (POPNet's own lists), pairs that share the query.
+    """
+    places: dict[tuple[int, ...], int] = {}
+    for number, pair in reversed(list(enumerate(oneway))):
+        if pair.class_id in novel:
+            places |= {(pair.query,): number, tuple(pair): number}
+    found = {number: places.get(tuple(pair), places.get((pair.query,))) for number, pair in enumerate(kway)}
+    exact = {number: place for number, place in found.items() if place is not None and oneway[place] == kway[number]}
+    return exact or {number: place for number, place in found.items() if place is not None}
 
 
 def one_query(run: Measured, supports: int = 5) -> list[int]:

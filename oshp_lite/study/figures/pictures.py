@@ -8,7 +8,6 @@ machine, which draws the same procedural photos, can show them without the run.
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,54 +18,96 @@ from matplotlib.figure import Figure
 
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, write_atomic
-from oshp_lite.study.experiments import METHODS, runs_of
-from oshp_lite.study.figures.pairs import Array, PredictedPair, one_query, read_pairs, typical_pairs
-from oshp_lite.study.figures.panels import headed, legend_below, mask_panel, not_run, prediction_panel
+from oshp_lite.study.experiments import METHODS, families, label, runs_of
+from oshp_lite.study.figures.layouts import BOTH_WAYS, ONE_QUERY, RANKS, Pairs, draw, drawable
+from oshp_lite.study.figures.pairs import SMALLEST, Array, both_ways, one_query, read_pairs, typical_pairs
 from oshp_lite.study.plan import Finder, config_of
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey
-from oshp_lite.viz import new_figure, show_image, style
 
 if TYPE_CHECKING:
+    from oshp_lite.data.pairs import Pair
     from oshp_lite.engine.config import RunConfig
 
-TITLES = {
-    "popnet3f": "POPNet's Fig. 3: predictions in 1-way and k-way",
-    "popnet4f": "POPNet's Fig. 4: methods side by side",
-    "eopnet4f": "EOP-Net's Fig. 4: predictions in k-way and 1-way",
-    "eopnet5f": "EOP-Net's Fig. 5: PerSAM and EOP-Net, 1-way",
-    "eopnet6f": "EOP-Net's Fig. 6: methods side by side, k-way",
-    "eopnet7f": "EOP-Net's Fig. 7: one query, several supports",
-}
-FIRST_WAY = {"popnet3f": "1", "eopnet4f": "k"}
-"""Figures of both ways: which of them stands above."""
-ONE_QUERY = "eopnet7f"
-
-Pairs = Sequence[PredictedPair] | NotRun
+PICTURES = ("popnet3f", "popnet4f", "eopnet4f", "eopnet5f", "eopnet6f", "eopnet7f")
+"""Figures that show predictions."""
 
 
 # ------------------------------------------------------------------------------------------ what a figure shows
 
 
-def panels_of(name: str, profile: str, protocol: str | None = None) -> dict[str, list[RunKey]]:
-    """Return a figure's runs by way, in the order of its columns; the last one's scores choose the pairs.
+def panels_of(name: str, profile: str, protocol: str | None = None, data: str = "atr") -> dict[str, list[RunKey]]:
+    """Return a figure's runs by way, in the order of its columns; the scores of the last one at hand choose the pairs.
 
-    `protocol` "journal" takes the journal's runs for a figure of POPNet's paper. Raises UserError for a figure that
-    shows no predictions.
+    protocol  "journal" takes the journal's runs for a figure of POPNet's paper
+    data      the family of the dataset, of which others than the figure's own are tested by their own protocol
+
+    Raises UserError for a figure that shows no predictions.
     """
-    if name not in TITLES:
-        raise UserError(f"the figure {name!r} shows no predictions; those that do are {', '.join(TITLES)}")
+    if name not in PICTURES:
+        raise UserError(f"the figure {name!r} shows no predictions; those that do are {', '.join(PICTURES)}")
     by_way: dict[str, list[RunKey]] = {}
     for key in sorted(runs_of(name, profile), key=lambda key: key.way):
-        own = key if protocol is None else replace(key, protocol=protocol, ablation="")
+        own = key
+        if protocol is not None or data != "atr":
+            ablation = "" if key.protocol == "aaai" else key.ablation
+            own = replace(key, dataset=families(profile)[data], protocol=protocol or "", ablation=ablation)
         by_way.setdefault(key.way, []).append(own)
     return by_way
 
 
-def positions_of(name: str, lead: Measured) -> list[int]:
-    """Return the numbers of the test pairs that a figure shows, chosen by the scores of its leading run."""
+class Chosen(NamedTuple):
+    """What a figure shows: the run whose scores decided, and by way the numbers of the test pairs."""
+
+    lead: Measured
+    positions: dict[str, list[int]]
+
+
+def choose(name: str, panels: Mapping[str, Sequence[RunKey]], results: Results, finder: Finder) -> Chosen | NotRun:
+    """Choose the test pairs that a figure shows, or say why there are none.
+
+    Of figures in both ways k-way decides, among pairs that show a novel class which 1-way tests on the same query.
+    """
+    leads = {way: lead for way, keys in panels.items() if isinstance(lead := _lead(keys, results), Measured)}
+    if not leads:
+        reasons = dict.fromkeys(getattr(_lead(keys, results), "reason", "") for keys in panels.values())
+        return NotRun("; ".join(reason.removeprefix("not run: ") for reason in reasons))
+    way = max(leads)
+    lead, shares = leads[way], [share for share, _ in RANKS]
     if name == ONE_QUERY:
-        return one_query(lead)
-    return typical_pairs(lead, (0.9, 0.5) if name in FIRST_WAY else (0.9, 0.5, 0.1))
+        return Chosen(lead, {way: one_query(lead)})
+    if name not in BOTH_WAYS:
+        return Chosen(lead, {way: typical_pairs(lead, shares)})
+    lists = {each: _test_pairs(keys[-1], lead.profile, finder) for each, keys in panels.items()}
+    kway, oneway = lists["k"], lists["1"]
+    if kway is None or oneway is None:
+        return NotRun(f"the photos of {lead.key.dataset} are not on this machine")
+    if len(kway if way == "k" else oneway) != len(lead.counts):
+        return NotRun(f"{lead.key.slug} was measured on other test pairs than those listed now")
+    places = both_ways(kway, oneway, lead.novel)
+    if way == "1":
+        chosen = typical_pairs(lead, shares[:2], places.values())
+        found = {place: number for number, place in places.items()}
+        return Chosen(lead, {"k": [found[place] for place in chosen], "1": chosen})
+    column = [lead.classes.index(oneway[place].class_id) for place in places.values()]
+    pixels = lead.counts[list(places), column][:, [0, 2]].sum(1)
+    visible = [number for number, count in zip(places, pixels, strict=True) if count >= SMALLEST]
+    chosen = typical_pairs(lead, shares[:2], visible)
+    return Chosen(lead, {"k": chosen, "1": [places[number] for number in chosen]})
+
+
+def _lead(keys: Sequence[RunKey], results: Results) -> Measured | NotRun:
+    """Return the result of the last of a figure's runs that has one, else why its last one has none."""
+    found = [results.get(key) for key in reversed(keys)]
+    return next((one for one in found if isinstance(one, Measured)), found[0])
+
+
+def _test_pairs(key: RunKey, profile: str, finder: Finder) -> list[Pair] | None:
+    """Return the list of a run's test pairs, or None where its dataset is not on disk."""
+    from oshp_lite.engine.loading import run_fold, test_set
+
+    config = config_of(key, profile)
+    dataset = finder.dataset(config.data)
+    return None if dataset is None else test_set(config, dataset, run_fold(config, dataset)).pairs()
 
 
 def picture(
@@ -78,26 +119,55 @@ def picture(
     finder: Finder | None = None,
     kept: Path | None = None,
 ) -> Figure:
-    """Draw one of `TITLES`; what has no predictions here says so in its place.
+    """Draw one of `PICTURES`; what has no predictions here is left out and named below.
 
     results   what `load_results(profile)` gave; kept: the folder of kept predictions (see `predictions_folder`)
     protocol  as in `panels_of`
     """
-    finder = finder or Finder()
-    panels = panels_of(name, profile, protocol)
-    return draw(name, {way: _pairs(name, keys, results, finder, kept) for way, keys in panels.items()})
+    return draw(name, *_shown(panels_of(name, profile, protocol), name, results, finder or Finder(), kept))
 
 
-def _pairs(name: str, keys: Sequence[RunKey], results: Results, finder: Finder, kept: Path | None) -> Pairs:
-    """Return the test pairs of one way with the runs' predictions, from their folders, else from the kept ones."""
-    lead = results.get(keys[-1])
-    if isinstance(lead, NotRun):
-        return NotRun(f"{METHODS[keys[-1].method].label}, {keys[-1].way}-way: {lead.reason}")
-    config = config_of(keys[-1], lead.profile)
+def real_picture(
+    name: str, results: Results, profile: str, *, finder: Finder | None = None, kept: Path | None = None
+) -> Figure | None:
+    """Draw one of `PICTURES` on real photos (CCP), for this machine alone: nothing that shows them is committed.
+
+    None where the photos, or all predictions, are missing.
+    """
+    pairs, lead = _shown(panels_of(name, profile, data="ccp"), name, results, finder or Finder(), kept)
+    return draw(name, pairs, lead) if drawable(pairs) else None
+
+
+def _shown(
+    panels: Mapping[str, Sequence[RunKey]], name: str, results: Results, finder: Finder, kept: Path | None
+) -> tuple[dict[str, Pairs], str]:
+    """Return the pairs of a figure by way, and the label of the method whose scores chose them."""
+    chosen = choose(name, panels, results, finder)
+    if isinstance(chosen, NotRun):
+        return dict.fromkeys(panels, chosen), ""
+    lead, positions = chosen
+    pairs = {
+        way: _pairs(keys, positions[way], lead.profile, results, finder, kept)
+        for way, keys in panels.items()
+        if way in positions
+    }
+    return pairs, _label(lead.key)
+
+
+def _label(key: RunKey) -> str:
+    """Return what a run's column is called."""
+    own = METHODS[key.method].label
+    return own if key.ablation in ("", "three-stage") else f"{own} {label(key.method, key.ablation)}"
+
+
+def _pairs(
+    keys: Sequence[RunKey], positions: Sequence[int], profile: str, results: Results, finder: Finder, kept: Path | None
+) -> Pairs:
+    """Return test pairs of one way with the runs' predictions, from their folders, else from the kept ones."""
+    config = config_of(keys[-1], profile)
     dataset = finder.dataset(config.data)
     if dataset is None:
         return NotRun(f"the photos of {config.data.dataset} are not on this machine")
-    positions = positions_of(name, lead)
 
     def predictions(key: RunKey) -> dict[int, Array] | NotRun:
         measured = results.get(key)
@@ -116,7 +186,7 @@ def _pairs(name: str, keys: Sequence[RunKey], results: Results, finder: Finder, 
             pass
         return NotRun("measured elsewhere; its predictions of these pairs are not on this machine")
 
-    return read_pairs(dataset, config, {METHODS[key.method].label: predictions(key) for key in keys}, positions)
+    return read_pairs(dataset, config, {_label(key): predictions(key) for key in keys}, positions)
 
 
 def _of_run(config: RunConfig, finder: Finder) -> Sequence[Array] | None:
@@ -128,103 +198,6 @@ def _of_run(config: RunConfig, finder: Finder) -> Sequence[Array] | None:
         return None if run is None else list(load_predictions(run.folder))
     except UserError:  # it kept none
         return None
-
-
-# ----------------------------------------------------------------------------------------------------- layouts
-
-
-class _Panel(NamedTuple):
-    """One picture: a photo of the pair, with nothing, a mask, or a method's prediction (its label) over it."""
-
-    pair: PredictedPair
-    photo: Array
-    over: Array | str | None
-    title: str | None
-
-
-def draw(name: str, pairs: Mapping[str, Pairs]) -> Figure:
-    """Draw a figure from its pairs by way ("k", "1"), or from the reason why a way has none."""
-    ways = sorted(pairs, key=lambda way: way != FIRST_WAY.get(name))
-    missing = {way: _missing(pairs[way]) for way in ways}
-    if all(missing.values()):
-        return not_run(TITLES[name], "; ".join(dict.fromkeys(map(str, missing.values()))))
-    shown: list[PredictedPair] = []
-    rows: list[list[_Panel]] = []
-    captions: dict[int, str] = {}  # a row of nothing else
-    for letter, way in zip("ab", ways, strict=False):
-        given, reason = pairs[way], missing[way]
-        some = [] if reason or isinstance(given, NotRun) else list(given)
-        if name in FIRST_WAY:
-            why = f": not run ({reason.removeprefix('not run: ')})" if reason else ""
-            captions[len(rows)] = f"({letter}) {way}-way{why}"
-            rows.append([])
-        if name == ONE_QUERY:
-            some = [pair.cropped(*some) for pair in some]  # all predictions on one cut of the query
-            rows += _over_supports(some)
-        else:
-            some = [pair.cropped() for pair in some]
-            rows += [_row(pair, titled=number == 0, apart=name in FIRST_WAY) for number, pair in enumerate(some)]
-        shown += some
-    figure = headed(_sheet(rows, captions), TITLES[name])
-    legend_below(figure, shown)
-    return figure
-
-
-def _missing(pairs: Pairs) -> str | None:
-    """Return why there is nothing to draw, or None: no pairs, or nobody's prediction of any of them."""
-    if isinstance(pairs, NotRun):
-        return pairs.reason
-    given = [prediction for pair in pairs for prediction in pair.predictions.values()]
-    reasons = dict.fromkeys(one.reason for one in given if isinstance(one, NotRun))
-    if given and all(isinstance(one, NotRun) for one in given):
-        return "; ".join(reasons)
-    return None if pairs else "no test pair fits the figure"
-
-
-def _row(pair: PredictedPair, *, titled: bool, apart: bool) -> list[_Panel]:
-    """Lay out a pair: the support under its mask (or beside it, `apart`), the query, the truth, each prediction."""
-    panels: list[tuple[str, Array, Array | str | None]] = [("support", pair.support, None)] if apart else []
-    panels.append(("its mask" if apart else "support", pair.support, pair.support_mask))
-    panels += [("query", pair.query, None), ("true parts", pair.query, pair.truth)]
-    panels += [(method, pair.query, method) for method in pair.predictions]
-    return [_Panel(pair, photo, over, title if titled else None) for title, photo, over in panels]
-
-
-def _over_supports(pairs: Sequence[PredictedPair]) -> list[list[_Panel]]:
-    """Lay out one query under several supports: the query and its truth, then each support above its prediction."""
-    first, method = pairs[0], next(iter(pairs[0].predictions))
-    above = [_Panel(first, first.query, None, "query")]
-    below = [_Panel(first, first.query, first.truth, "true parts")]
-    for number, pair in enumerate(pairs, start=1):
-        above.append(_Panel(pair, pair.support, pair.support_mask, f"support {number}"))
-        below.append(_Panel(pair, pair.query, method, f"{method}, {number}"))
-    return [above, below]
-
-
-def _sheet(rows: Sequence[Sequence[_Panel]], captions: Mapping[int, str]) -> Figure:
-    """Draw rows of panels, each as tall as the tallest of its photos needs, and captions in the rows without any."""
-    shapes = [[panel.photo.shape for panel in row] for row in rows]
-    ratios = [max((shape[0] / shape[1] for shape in row), default=0.0) for row in shapes]
-    width = 1.7 if max(ratios) < 1.5 else 1.35
-    heights = [min(3.2, width * ratio) + 0.4 if ratio else 0.2 for ratio in ratios]
-    size = {"width": width + 0.1, "height": (sum(heights) + 0.9) / len(rows)}
-    figure, axes = new_figure(len(rows), max(map(len, rows)), **size, height_ratios=heights)
-    for place in axes.flat:
-        place.set_anchor("N")  # titles of unlike photos stand in one line
-        place.set_axis_off()
-    for number, text in captions.items():  # the layout does not see a caption, so it moves no column
-        with style():
-            line = axes[number, 0].text(0, 0, textwrap.fill(text, 80), transform=axes[number, 0].transAxes, va="bottom")
-            line.set(fontweight="bold", in_layout=False)
-    for places, row in zip(axes, rows, strict=True):
-        for place, (pair, photo, over, title) in zip(places, row, strict=False):
-            if over is None:
-                show_image(place, photo, title)
-            elif isinstance(over, str):
-                prediction_panel(place, pair, over, title)
-            else:
-                mask_panel(place, photo, over, pair, title)
-    return figure
 
 
 # ------------------------------------------------------------------------------------------- kept predictions
@@ -244,12 +217,16 @@ def keep_predictions(
     """
     finder = finder or Finder()
     wanted: dict[RunKey, set[int]] = {}
-    for name in TITLES:
-        for protocol in (None, "journal") if name.startswith("popnet") else (None,):
-            for keys in panels_of(name, profile, protocol).values():
-                if isinstance(lead := results.get(keys[-1]), Measured):
-                    for key in keys:
-                        wanted.setdefault(key, set()).update(positions_of(name, lead))
+    for name in PICTURES:
+        own = (None, "journal") if name.startswith("popnet") else (None,)
+        for panels in (
+            *(panels_of(name, profile, protocol) for protocol in own),
+            panels_of(name, profile, data="ccp"),
+        ):
+            if not isinstance(chosen := choose(name, panels, results, finder), NotRun):
+                for way, places in chosen.positions.items():
+                    for key in panels[way]:
+                        wanted.setdefault(key, set()).update(places)
     written = []
     for key, positions in wanted.items():
         if isinstance(measured := results.get(key), NotRun):
