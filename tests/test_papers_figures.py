@@ -196,6 +196,8 @@ def test_pictures_of_predictions(people: OneShotDataset, tmp_path: Path) -> None
     missing = draw("eopnet5f", {"1": pairs_of(people, "1", ["PerSAM", "EOP-Net"])})
     check(missing, tmp_path, "eopnet5f")
     assert "Not run: PerSAM (needs SAM weights)." in texts(missing)
+    assert "White boxes" in texts(figure)
+    assert "White boxes" not in texts(missing), "one method differs from none"
     assert len(missing.axes[0].figure.axes) == 4 * 3, "two rows and the note: no place for what is missing"
     figure = draw("eopnet7f", {"k": pairs_of(people, "k", ["POPNet", "EOP-Net"], 4)})
     check(figure, tmp_path, "eopnet7f")

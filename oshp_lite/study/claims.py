@@ -98,7 +98,7 @@ def side(text: str, protocol: str = "") -> Side:
 
     UserError for an unknown method.
     """
-    named = re.fullmatch(r"(?:([+-]) )?([a-z_0-9]+)(?::([\w.-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([\w-]+))?", text)
+    named = re.fullmatch(r"(?:([+-]) )?([a-z_0-9]+)(?::([\w.+-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([\w-]+))?", text)
     if named is None or named[2] not in METHODS:
         raise UserError(f"{text!r} in claims.yaml names no runs; write method:ablation/condition@way")
     sign, method, ablation, condition, way, measure = named.groups("")

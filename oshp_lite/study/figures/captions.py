@@ -20,19 +20,22 @@ TITLES = {
 }
 """Titles of all figures."""
 
-_CHOSEN = (
-    "Test pairs were chosen by {lead}'s own scores. Below a prediction: mean IoU of all parts and of novel ones, %."
-)
-_STARRED = " * novel class; a part that the support lacks counts as background."
-_BOXES = _CHOSEN + " White boxes: where the methods' errors differ most." + _STARRED
+_CHOSEN = "Test pairs were chosen by {lead}'s own scores. "
+_BELOW = "Below a prediction: mean IoU of all parts and of novel ones, %. "
+_ONE_CLASS = "Below a prediction: IoU of the class, %. "
+_BOTH = "Below a prediction: mean IoU of all parts and of novel ones, or IoU of the one class, %. "
+_STARRED = "* novel class; a part that the support lacks counts as background."
+BOXES = "White boxes: where the methods' errors differ most. "
+"""Said of a picture that has boxes."""
 READINGS = {
-    "popnet3f": _CHOSEN + _STARRED,
-    "popnet4f": _BOXES,
-    "eopnet4f": _CHOSEN + _STARRED,
-    "eopnet5f": _BOXES,
-    "eopnet6f": _BOXES,
+    "popnet3f": _CHOSEN + _BOTH + _STARRED,
+    "popnet4f": _CHOSEN + _BELOW + "{boxes}" + _STARRED,
+    "eopnet4f": _CHOSEN + _BOTH + _STARRED,
+    "eopnet5f": _CHOSEN + _ONE_CLASS + "{boxes}* novel class.",
+    "eopnet6f": _CHOSEN + _BELOW + "{boxes}" + _STARRED,
     "eopnet7f": "Of all queries, ranked by how much {lead}'s score depends on the support, this one is in the middle. "
-    "Below a prediction: mean IoU of all parts and of novel ones, %." + _STARRED,
+    + _BELOW
+    + _STARRED,
     "eopnet8f": "Line: mean over {seeds}; band: lowest to highest. {points} evaluations, each on fewer test pairs than "
     "the final score.",
     "bias": "k-way, fold 1. Black line: 95 % interval of the share called background.",

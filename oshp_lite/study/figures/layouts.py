@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oshp_lite.study.figures.boxes import Box, difference_boxes
-from oshp_lite.study.figures.captions import READINGS, TITLES
+from oshp_lite.study.figures.captions import BOXES, READINGS, TITLES
 from oshp_lite.study.figures.pairs import Array, PredictedPair
 from oshp_lite.study.figures.panels import (
     box_panel,
@@ -74,7 +74,8 @@ def draw(name: str, pairs: Mapping[str, Pairs], lead: str = "the leading method"
         (some,) = given.values()
         shown = [pair.cropped() for pair in some]
         rows = [_row(pair, word, number == 0) for number, (pair, word) in enumerate(zip(shown, _words(), strict=False))]
-    words = READINGS[name].format(lead=lead)
+    boxed = any(panel and panel.boxes for row in rows for panel in row)
+    words = READINGS[name].format(lead=lead, boxes=BOXES * boxed)
     figure = headed(_sheet(rows, " ".join(filter(None, (words, missing_note(missing))))), TITLES[name] + "\n")
     legend_below(figure, shown)
     return figure
@@ -115,7 +116,7 @@ def _row(pair: PredictedPair, head: str, titled: bool) -> Row:
     panels: Row = [
         _Panel(pair, pair.support, pair.support_mask, "support", head=head),
         _Panel(pair, pair.query, None, "query"),
-        _Panel(pair, pair.query, pair.truth, "true parts", boxes),
+        _Panel(pair, pair.query, pair.truth, "true part" if pair.class_id else "true parts", boxes),
         *(_Panel(pair, pair.query, method, method, boxes) for method in pair.predictions),
     ]
     return panels if titled else _untitled(panels)
