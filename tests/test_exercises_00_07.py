@@ -77,19 +77,27 @@ def over(matrices, ids, whole):
     return (np.diag(total) / np.maximum(whole(total), 1))[list(ids)].mean()
 
 
-def interval(matrices, ids, draws, ends=(2.5, 97.5)):
-    return tuple(np.percentile([miou(matrices[rows], ids) for rows in draws], ends))
+def pairs_of(queries, drawn):
+    return np.concatenate([np.flatnonzero(queries == query) for query in drawn])
 
 
-def normal_interval(matrices, ids, draws, shrink=False):
-    values = np.array([miou(matrices[rows], ids) for rows in draws])
+def first_pairs(queries, drawn):
+    return np.array([np.flatnonzero(queries == query)[0] for query in drawn])
+
+
+def interval(matrices, ids, queries, draws, ends=(2.5, 97.5), pairs=pairs_of):
+    return tuple(np.percentile([miou(matrices[pairs(queries, row)], ids) for row in draws], ends))
+
+
+def normal_interval(matrices, ids, queries, draws, shrink=False):
+    values = np.array([miou(matrices[pairs_of(queries, row)], ids) for row in draws])
     half = 1.96 * values.std() / (len(values) ** 0.5 if shrink else 1)
     return values.mean() - half, values.mean() + half
 
 
-def interval_of_means(matrices, ids, draws):
+def interval_of_means(matrices, ids, queries, draws):
     single = np.array([iou(matrix)[list(ids)].mean() for matrix in matrices])
-    return tuple(np.percentile([single[rows].mean() for rows in draws], [2.5, 97.5]))
+    return tuple(np.percentile([single[pairs_of(queries, row)].mean() for row in draws], [2.5, 97.5]))
 
 
 def asked_for(truth, support):
@@ -144,14 +152,16 @@ MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb07.check_miou, miou_zero_for_absent, "counted it as 0"),
     (nb07.check_miou, lambda m, i: np.nanmean(iou(m.sum(0))), "given ids"),
     (nb07.check_miou, lambda m, i: iou(m.sum(0))[list(i)], "must be a number"),
-    (nb07.check_interval, lambda m, i, d: interval(m, i, d, (0, 100)), "whole range"),
-    (nb07.check_interval, lambda m, i, d: interval(m, i, d, (5, 95)), "90 %"),
+    (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, (0, 100)), "whole range"),
+    (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, (5, 95)), "90 %"),
     (nb07.check_interval, normal_interval, "normal law"),
-    (nb07.check_interval, lambda m, i, d: normal_interval(m, i, d, shrink=True), "vanish"),
+    (nb07.check_interval, lambda m, i, q, d: normal_interval(m, i, q, d, shrink=True), "vanish"),
     (nb07.check_interval, interval_of_means, "added first"),
-    (nb07.check_interval, lambda m, i, d: interval(m, i, d)[::-1], "lower end comes first"),
-    (nb07.check_interval, lambda m, i, d: interval(m, i, [np.unique(rows) for rows in d]), "counts twice"),
-    (nb07.check_interval, lambda m, i, d: miou(m, i), "two numbers"),
+    (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d)[::-1], "lower end comes first"),
+    (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, [np.unique(row) for row in d]), "counts twice"),
+    (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, pairs=lambda q, row: row), "not places"),
+    (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, pairs=first_pairs), "all its pairs"),
+    (nb07.check_interval, lambda m, i, q, d: miou(m, i), "two numbers"),
     (nb07.check_restricted, lambda t, s: t, "nothing has changed"),
     (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), t, 0), "255"),
     (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), t, 255), "not ignored"),

@@ -80,11 +80,15 @@ def matrix(
 
 def _record(profile: str, finder: Finder) -> int:
     from oshp_lite.study.figures import keep_predictions
+    from oshp_lite.study.figures.contenders import keep_pairs
     from oshp_lite.study.results import committed_folder, load_results, record
 
     changed = record(profile, finder=finder)
-    for path in keep_predictions(load_results(profile, finder=finder, screen=False), profile, finder=finder):
+    results = load_results(profile, finder=finder, screen=False)
+    for path in keep_predictions(results, profile, finder=finder):
         print(f"kept     predictions of {path.stem}")
+    if profile == "lite" and keep_pairs(results, finder=finder):
+        print("kept     the contenders' test pairs of notebook 08")
     for path in changed:
         print(f"kept     {path.stem}")
     print(f"{len(changed)} results new or changed in {committed_folder()}")

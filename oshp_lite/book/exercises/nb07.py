@@ -66,21 +66,25 @@ def check_miou(attempt: Any) -> str:
 
 @checker
 def check_interval(attempt: Any) -> str:
-    """Check `f(matrices [N,C,C], ids, draws int64 [R,N]) -> (low, high)`, the bootstrap's 95 % interval."""
-    matrices, ids = _matrices(), [1, 2]
-    draws = np.random.default_rng(11).integers(0, len(matrices), (400, len(matrices)))
+    """Check `f(matrices [N,C,C], ids, queries int64 [N], draws int64 [R,Q]) -> (low, high)`, the 95 % interval."""
+    matrices, ids, queries = _matrices(), [1, 2], np.array([0, 0, 1, 2, 2, 3])
+    draws = np.random.default_rng(11).integers(0, 4, (400, 4))
 
     def pooled(rows: np.ndarray) -> float:
         return float(np.nanmean(_iou(matrices[rows].sum(0))[ids]))
 
-    values = np.array([pooled(rows) for rows in draws])
-    once = np.array([pooled(np.unique(rows)) for rows in draws])
+    own = [np.flatnonzero(queries == query) for query in range(4)]
+    redrawn = [np.concatenate([own[query] for query in row]) for row in draws]
+    values = np.array([pooled(rows) for rows in redrawn])
+    once = np.array([pooled(np.unique(rows)) for rows in redrawn])
+    places = np.array([pooled(row) for row in draws])
+    first = np.array([pooled(np.array([own[query][0] for query in row])) for row in draws])
     single = np.array([_iou(matrix)[ids].mean() for matrix in matrices])
-    averaged = np.array([single[rows].mean() for rows in draws])
+    averaged = np.array([single[rows].mean() for rows in redrawn])
     half = np.array([-1.96, 1.96]) * values.std()
     normal = "mean ± 1.96 deviations assumes a normal law; return the percentiles of the redrawn scores"
     middle = (2.5, 97.5)
-    low, high = numbers(call(attempt, matrices, ids, draws), "the lower and the upper end")
+    low, high = numbers(call(attempt, matrices, ids, queries, draws), "the lower and the upper end")
     truth = np.percentile(values, middle)
     require(low <= high, "the lower end comes first")
     refuse(
@@ -90,13 +94,15 @@ def check_interval(attempt: Any) -> str:
         (values.mean() + half, normal),
         (values.mean() + half * math.sqrt(len(values) / (len(values) - 1)), normal),
         (np.percentile(averaged, middle), "you averaged the IoUs of pairs; matrices are added first, then scored"),
-        (np.percentile(once, middle), "a pair that is drawn twice counts twice"),
+        (np.percentile(once, middle), "a query that is drawn twice counts twice"),
+        (np.percentile(places, middle), "a row of draws holds query photos, not places in the list of pairs"),
+        (np.percentile(first, middle), "a query photo that is drawn brings all its pairs, not only the first"),
         tolerance=1e-4,
     )
     vanishing = "with more redraws this interval would vanish; do not divide by their root"
     refuse((low, high), (values.mean() + half / math.sqrt(len(values)), vanishing), tolerance=2e-3)
     same_ends((low, high), truth, 1e-4)
-    return "each redraw is pooled and scored like the real list; the middle 95 % of the scores remain"
+    return "query photos are drawn with all their pairs, each redraw is scored whole, the middle 95 % remain"
 
 
 @checker

@@ -1,0 +1,35 @@
+"""Notebook 03, section 6: the background by a prototype of its own, or by the mean dissimilarity to the classes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from oshp_lite.book.lessons.heads import Bench, Head, copy_matrices, matrices_of, train_head
+from oshp_lite.book.lessons.record import Row, compared
+
+COPY, WHOLE = "copy the support's mask", "the run itself, whole network"
+PROTOTYPE, DISSIMILARITY = "background prototype", "mean dissimilarity"
+SEEN = ", trained with all labels"
+
+
+def measure(bench: Bench, *, steps: int, seeds: int, whole: Any = None) -> dict[str, Any]:
+    """Return the rows of both designs, each trained with novel classes hidden and with all labels, and differences.
+
+    whole  the run's own confusion matrices int64 [P,C,C] on the same pairs, for comparison
+    """
+    rows = [Row(COPY, [copy_matrices(bench)])]
+    for label, background in ((PROTOTYPE, "prototype"), (DISSIMILARITY, "dissimilarity")):
+        for ending, hide in (("", True), (SEEN, False)):
+            make, learn = partial(Head, background=background), partial(train_head, bench, steps=steps, hide=hide)
+            heads = [learn(make, lambda progress: 0.0, seed=seed)[0] for seed in range(seeds)]
+            rows.append(Row(label + ending, [matrices_of(bench, head)["npm"] for head in heads]))
+    differences = [
+        (PROTOTYPE, DISSIMILARITY),
+        (PROTOTYPE + SEEN, DISSIMILARITY + SEEN),
+        (PROTOTYPE, COPY),
+        (DISSIMILARITY, COPY),
+    ]
+    if whole is not None:
+        rows.append(Row(WHOLE, [whole]))
+    return compared(rows, differences, bench.queries, bench.fold)

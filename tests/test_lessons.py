@@ -1,0 +1,199 @@
+"""Lessons: heads on frozen features, their scores with intervals, the records that notebooks 03 to 05 read."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from oshp_lite.book.lessons import background, dual_metric, stages
+from oshp_lite.book.lessons.__main__ import main
+from oshp_lite.book.lessons.heads import Bench, Head, Photos, copy_matrices, matrices_of, predictions, train_head
+from oshp_lite.book.lessons.record import (
+    MEASURES,
+    Lesson,
+    Row,
+    compared,
+    kway_scores,
+    lessons_folder,
+    mean_iou,
+    read_lesson,
+    write_lesson,
+)
+from oshp_lite.engine.metrics import score_kway
+from oshp_lite.labels import fold
+from oshp_lite.models.modules.losses import shift_weights
+
+FOLD = fold("synth-atr", 1)
+SKIRT, DRESS, TOP = 5, 7, 4
+
+
+def made_photos(count: int, seed: int) -> Photos:
+    """Photos of 16 x 16 pixels with three stripes of classes, whose features are the class's direction and noise."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((count, 16, 16), np.uint8)
+    for number in range(count):
+        masks[number, :8, 4:12] = TOP
+        masks[number, 8:, 4:12] = rng.choice((SKIRT, DRESS))
+    directions = torch.randn(FOLD.n_ids, 12, generator=torch.Generator().manual_seed(0))
+    features = directions[torch.from_numpy(masks[:, ::4, ::4]).long()].permute(0, 3, 1, 2)
+    features = features + 0.3 * torch.from_numpy(rng.standard_normal(features.shape)).float()
+    return Photos(features.half(), torch.zeros(count, 16, 16, 3, dtype=torch.uint8), torch.from_numpy(masks))
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    pairs = torch.tensor([[n, (n + k) % 12] for n in range(12) for k in (1, 5)])
+    queries = [n for n in range(12) for _ in range(2)]
+    return Bench(FOLD, made_photos(16, 1), made_photos(12, 2), pairs, queries, list(range(24)))
+
+
+def test_the_background_s_scores_are_those_of_their_definitions() -> None:
+    """Independent float64 computation of both designs: own prototype, mean dissimilarity (journal, Eq. 8)."""
+    torch.manual_seed(0)
+    query, support = torch.randn(2, 1, 6, 4, 4)
+    mask = torch.randint(0, 3, (1, 4, 4)) * 2  # ids 0, 2, 4
+    for design in ("prototype", "dissimilarity"):
+        head = Head(6, FOLD.n_ids, background=design, width=5).eval()  # type: ignore[arg-type]
+        weight, bias = (value.detach().double().numpy() for value in (head.project.weight, head.project.bias))
+        zq, zs = (np.einsum("dc,chw->dhw", weight[:, :, 0, 0], x[0].double().numpy()) for x in (query, support))
+        zq, zs = zq + bias[:, None, None], zs + bias[:, None, None]
+        rows = {c: zs[:, mask[0].numpy() == c].mean(1) for c in (0, 2, 4)}
+        length = np.linalg.norm(zq, axis=0)
+        maps = {c: np.einsum("d,dhw->hw", row, zq) / (np.linalg.norm(row) * length) for c, row in rows.items()}
+        expected = maps[0] if design == "prototype" else ((1 - maps[2]) + (1 - maps[4])) / 2
+        logits = head(query, support, mask)["npm"][0].detach().numpy()
+        np.testing.assert_allclose(logits[0], 10 * expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(logits[4], 10 * maps[4], rtol=1e-4, atol=1e-4)
+        assert logits[3].max() < -1000  # an id that the support lacks cannot win
+
+
+def test_scores_are_those_of_the_engine_and_the_bias_is_counted() -> None:
+    rng = np.random.default_rng(3)
+    truth, predicted = (rng.choice((0, TOP, SKIRT, DRESS), (5, 8, 8)) for _ in range(2))
+    matrices = np.stack(
+        [
+            np.histogram2d(t.ravel(), p.ravel(), bins=FOLD.n_ids, range=[[0, FOLD.n_ids]] * 2)[0]
+            for t, p in zip(truth, predicted, strict=True)
+        ]
+    )
+    mine = kway_scores(matrices, np.ones((1, 5)), FOLD)
+    theirs = score_kway(torch.from_numpy(predicted), torch.from_numpy(truth), FOLD)
+    for name in ("novel", "base", "human"):
+        assert mine[name][0] == pytest.approx(theirs[name])
+    novel = np.isin(truth, FOLD.novel)
+    assert mine["missed"][0] == pytest.approx((predicted[novel] == 0).mean())
+
+
+def test_an_absent_class_is_left_out_of_a_mean() -> None:
+    total = np.zeros((1, 4, 4))
+    total[0, 1, 1], total[0, 1, 2], total[0, 2, 2] = 6, 2, 4
+    assert mean_iou(total, [1, 2, 3])[0] == pytest.approx((6 / 8 + 4 / 6) / 2)
+
+
+def test_differences_are_paired_and_a_row_without_seeds_meets_every_seed() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.integers(0, 9, (8, FOLD.n_ids, FOLD.n_ids))
+    better = one + 40 * np.eye(FOLD.n_ids, dtype=int)
+    content = compared(
+        [Row("a", [better, better]), Row("b", [one])], [("a", "b"), ("b", "b")], [0, 0, 1, 1, 2, 2, 3, 3], FOLD
+    )
+    rows = {row["name"]: row["scores"]["novel"][0] for row in content["rows"]}
+    apart, same = (row["scores"]["novel"] for row in content["differences"])
+    assert apart[0] == pytest.approx(rows["a"] - rows["b"])
+    assert apart[1] > 0
+    assert same == [0, 0, 0]
+    assert content["pairs"] == {"pairs": 8, "queries": 4, "seeds": 2}
+    assert "a is higher than b" in Lesson(content).says("a minus b")
+    assert "shows no difference" in Lesson(content).says("b minus b")
+
+
+def test_what_is_hidden_in_training_is_what_a_head_calls_background(bench: Bench) -> None:
+    """The papers' bias in miniature: AGM, trained with the garment hidden, denies it; with all labels it does not."""
+    missed = {}
+    for hide in (True, False):
+        head, _ = train_head(
+            bench, partial(Head, guided=True), lambda progress: 1.0, steps=120, seed=0, hide=hide, batch=8
+        )
+        made = kway_scores(matrices_of(bench, head)["agm"], np.ones((1, 24)), FOLD)
+        missed[hide] = made["missed"][0]
+    assert missed[True] > 0.9
+    assert missed[False] < 0.2
+
+
+def test_the_moments_of_a_training_begin_untrained_and_end_with_the_finished_head(bench: Bench) -> None:
+    make = partial(Head, guided=True)
+    head, moments = train_head(bench, make, lambda p: shift_weights(p)[0], steps=12, seed=4, moments=3)
+    assert [round(moment.beta, 3) for moment in moments] == [1.0, 0.5, round(1 - 11 / 12, 3)]
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        first = make(12, FOLD.n_ids)
+    torch.testing.assert_close(moments[0].weights["project.weight"], first.project.weight.detach())
+    torch.testing.assert_close(moments[-1].weights, dict(head.state_dict()))
+
+
+def test_copying_the_support_is_right_where_both_wear_the_same(bench: Bench) -> None:
+    matrices = copy_matrices(bench)
+    masks = bench.test.masks
+    same = [bool((masks[q] == masks[s]).all()) for q, s in bench.pairs.tolist()]
+    right = [float(np.trace(matrix) / matrix.sum()) for matrix in matrices]
+    assert [value == 1.0 for value in right] == same
+
+
+def test_both_lessons_measure_and_the_example_is_drawn(bench: Bench, tmp_path: Path) -> None:
+    names = [row["name"] for row in background.measure(bench, steps=3, seeds=2)["rows"]]
+    assert names[0] == background.COPY
+    assert {background.PROTOTYPE, background.DISSIMILARITY} <= set(names)
+    lesson = dual_metric.measure(bench, steps=30, seeds=1, every=2)
+    assert lesson.content["course"][0]["beta"] == 1.0
+    path = write_lesson("dual-metric", lesson, tmp_path)
+    again = read_lesson(path.stem, tmp_path)
+    assert again.table() == lesson.table()
+    for name in again.content["examples"]:
+        state = dual_metric.state_of(again, name, FOLD)
+        assert state.class_id in FOLD.novel
+        assert len(state.moments) == dual_metric.MOMENTS
+        assert len(state.png()) > 1000
+    assert set(MEASURES) == set(again.content["rows"][0]["scores"])
+
+
+def test_an_example_that_works_is_the_middle_one_of_those_that_work(bench: Bench) -> None:
+    matrices = np.zeros((24, FOLD.n_ids, FOLD.n_ids), int)
+    ious = np.linspace(0.0, 0.9, 24)
+    for number, iou in enumerate(ious):
+        hits = round(100 * iou)
+        matrices[number, SKIRT, SKIRT], matrices[number, SKIRT, 0] = hits, 100 - hits
+    examples = dual_metric._examples(matrices, bench)
+    works = np.flatnonzero(ious.round(2) >= dual_metric.WORKS)
+    assert examples["works"] == (int(works[len(works) // 2]), SKIRT)
+    failing = examples["fails"]
+    assert failing is not None
+    assert ious[failing[0]] < dual_metric.FAILS
+
+
+def test_predictions_come_at_the_photo_s_size(bench: Bench) -> None:
+    head, _ = train_head(bench, Head, lambda progress: 0.0, steps=1, seed=0)
+    ids, truth = next(predictions(bench, head))
+    assert ids["npm"].shape == truth.shape == torch.Size([16, 16, 16])
+
+
+def test_areas_follow_the_table_and_unknown_pixels_stay() -> None:
+    mask = torch.tensor([[0, 2, 255], [1, 1, 3]])
+    expected: Tensor = torch.tensor([[0, 7, 255], [5, 5, 9]])
+    torch.testing.assert_close(stages.areas_of(mask, (0, 5, 7, 9)), expected)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["background", str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["background", "dual-metric", "stages"])
+def test_the_committed_records_name_a_run_under_the_papers_condition(name: str) -> None:
+    lesson = read_lesson(name, lessons_folder())
+    assert lesson.content["run"]["condition"] == "papers"
+    assert lesson.content["run"]["name"] in lesson.made_from()
