@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,7 +32,7 @@ def make(name: str, run: Run, data: str | None, photos: int, pairs: int | None, 
         return stages.measure(network, dataset, config, run.history, pairs)
     bench = bench_of(network, dataset, config, photos, pairs)
     whole = load_pairs(run.folder / PAIRS)[0].numpy()[bench.numbers]
-    how = {"steps": steps, "seeds": seeds, "whole": whole}
+    how: dict[str, Any] = {"steps": steps, "seeds": seeds, "whole": whole}
     return Lesson(background.measure(bench, **how)) if name == "background" else dual_metric.measure(bench, **how)
 
 

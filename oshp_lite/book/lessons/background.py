@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from oshp_lite.book.lessons.heads import Bench, Head, copy_matrices, matrices_of, train_head
+from oshp_lite.book.lessons.heads import Bench, Design, Head, copy_matrices, matrices_of, train_head
 from oshp_lite.book.lessons.record import Row, compared
 
 COPY, WHOLE = "copy the support's mask", "the run itself, whole network"
@@ -19,11 +19,12 @@ def measure(bench: Bench, *, steps: int, seeds: int, whole: Any = None) -> dict[
     whole  the run's own confusion matrices int64 [P,C,C] on the same pairs, for comparison
     """
     rows = [Row(COPY, [copy_matrices(bench)])]
-    for label, background in ((PROTOTYPE, "prototype"), (DISSIMILARITY, "dissimilarity")):
-        for ending, hide in (("", True), (SEEN, False)):
+    designs: dict[str, Design] = {PROTOTYPE: "prototype", DISSIMILARITY: "dissimilarity"}
+    for label, background in designs.items():
+        for suffix, hide in (("", True), (SEEN, False)):
             make, learn = partial(Head, background=background), partial(train_head, bench, steps=steps, hide=hide)
             heads = [learn(make, lambda progress: 0.0, seed=seed)[0] for seed in range(seeds)]
-            rows.append(Row(label + ending, [matrices_of(bench, head)["npm"] for head in heads]))
+            rows.append(Row(label + suffix, [matrices_of(bench, head)["npm"] for head in heads]))
     differences = [
         (PROTOTYPE, DISSIMILARITY),
         (PROTOTYPE + SEEN, DISSIMILARITY + SEEN),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -74,7 +74,8 @@ def measure(bench: Bench, *, steps: int, seeds: int, every: int = 4, whole: Any 
 def _learned(head: Head) -> dict[str, float]:
     """Return the scalars of a trained NPM: a A + b for a class, a0 A0 + b0 for the background, both times the scale."""
     (a, b), (slope, offset), (outer, shift) = (
-        (one.weight.item(), one.bias.item()) for one in (head.npm.foreground, head.npm.background, head.npm.fusion)
+        (one.weight.item(), cast(Tensor, one.bias).item())
+        for one in (head.npm.foreground, head.npm.background, head.npm.fusion)
     )
     return {"a": a, "b": b, "a0": outer * slope, "b0": outer * offset + shift, "scale": head.scale.item()}
 
@@ -132,13 +133,13 @@ def _course(bench: Bench, head: Head, moments: Sequence[Moment]) -> list[dict[st
 def _pictures(bench: Bench, place: int, head: Head, moments: Sequence[Moment]) -> dict[str, np.ndarray]:
     """Return the photos, masks and both modules' probabilities (uint8, 255 is 1) of a pair at every kept moment."""
     query, support = bench.pairs[place].tolist()
-    shown, truth = truths_of(bench, slice(place, place + 1))
+    visible, truth = truths_of(bench, slice(place, place + 1))
     seen = [bench.test.features[i][None].float() for i in (query, support)]
     finished = {name: value.clone() for name, value in head.state_dict().items()}
     made: dict[str, list[Tensor]] = {"npm": [], "agm": []}
     for moment in moments:
         head.load_state_dict(moment.weights)
-        for name, logits in head(*seen, shown).items():
+        for name, logits in head(*seen, visible).items():
             made[name].append((255 * logits[0].softmax(0)).round().to(torch.uint8))
     head.load_state_dict(finished)
     return {

@@ -30,6 +30,7 @@ from oshp_lite.models.modules.prototypes import masked_average, present_ids, shr
 
 BATCH = 16
 """Photos or pairs at a time where nothing is learnt."""
+Design = Literal["dissimilarity", "prototype"]
 PROJECTED = 32
 """Channels of a head's projection."""
 
@@ -118,7 +119,7 @@ class Head(nn.Module):
         inputs: int,
         n_ids: int,
         *,
-        background: Literal["dissimilarity", "prototype"] = "dissimilarity",
+        background: Design = "dissimilarity",
         guided: bool = False,
         width: int = PROJECTED,
     ) -> None:
@@ -137,15 +138,15 @@ class Head(nn.Module):
         query, support = self.project(query), self.project(support)
         present = present_ids(mask, self.n_ids)
         present[:, 0] = True
-        rows, shown = masked_average(support, mask, self.n_ids), present[:, 1:]
+        rows, visible = masked_average(support, mask, self.n_ids), present[:, 1:]
         maps = cosine_maps(query, rows)
         if self.background == "prototype":
             logits = {"npm": self.scale * self.npm.foreground.maps(maps)}
         else:
-            logits = {"npm": self.scale * self.npm(maps[:, 1:], shown)}
+            logits = {"npm": self.scale * self.npm(maps[:, 1:], visible)}
         if self.guidance is not None:
-            scores = guide_each(self.guidance, query, maps[:, 1:], shown, shown)
-            logits["agm"] = torch.cat([class_mean(scores[:, :, 1], shown), scores[:, :, 0]], 1)
+            scores = guide_each(self.guidance, query, maps[:, 1:], visible, visible)
+            logits["agm"] = torch.cat([class_mean(scores[:, :, 1], visible), scores[:, :, 0]], 1)
         return {name: mask_absent_logits(one, present) for name, one in logits.items()}
 
 
@@ -204,8 +205,8 @@ def train_head(
 def truths_of(bench: Bench, places: slice) -> tuple[Tensor, Tensor]:
     """Return support masks int64 [B,h,w] at the cells, and truths int64 [B,H,W] restricted to what they show."""
     query, support = bench.pairs[places].T
-    shown = shrink_mask(bench.test.masks[support].long(), bench.test.features.shape[-2:])
-    return shown, restrict_target(bench.test.masks[query].long(), shown, bench.fold.n_ids)
+    visible = shrink_mask(bench.test.masks[support].long(), bench.test.features.shape[-2:])
+    return visible, restrict_target(bench.test.masks[query].long(), visible, bench.fold.n_ids)
 
 
 @torch.inference_mode()
@@ -213,9 +214,9 @@ def predictions(bench: Bench, head: Head) -> Iterator[tuple[dict[str, Tensor], T
     """Yield ids int64 [B,H,W] by module, and the truths, for all pairs in batches."""
     for start in range(0, len(bench.pairs), BATCH):
         places = slice(start, start + BATCH)
-        shown, truth = truths_of(bench, places)
+        visible, truth = truths_of(bench, places)
         query, support = (bench.test.features[row].float() for row in bench.pairs[places].T)
-        logits = head(query, support, shown)
+        logits = head(query, support, visible)
         yield {name: resize(one, truth.shape[-2:]).argmax(1) for name, one in logits.items()}, truth
 
 

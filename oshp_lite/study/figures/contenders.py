@@ -65,8 +65,8 @@ def keep_pairs(results: Results, *, finder: Finder | None = None, folder: Path |
     if LEAD.method not in made:
         return None
     for name in MASKS:
-        shown = [getattr(pair, name) for pair in read_pairs(dataset, config, {}, positions)]
-        arrays[name] = np.stack(shown).astype(np.uint8)
+        stacked = [getattr(pair, name) for pair in read_pairs(dataset, config, {}, positions)]
+        arrays[name] = np.stack(stacked).astype(np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, made=np.array(json.dumps(made)), **arrays)  # type: ignore[arg-type]
     path = (folder or predictions_folder()) / "contenders.npz"
@@ -85,10 +85,10 @@ def kept_pairs(folder: Path | None = None) -> KeptPairs:
         split = fold(LEAD.dataset, LEAD.fold)
         pairs = tuple(
             PredictedPair(
-                *(arrays[name][place] for name in MASKS),
-                {name: arrays[f"of_{name}"][place] for name in made},
-                split.space,
-                split.novel,
+                **{name: arrays[name][place] for name in MASKS},
+                predictions={name: arrays[f"of_{name}"][place] for name in made},
+                space=split.space,
+                novel=split.novel,
             )
             for place in range(len(arrays["query"]))
         )
