@@ -76,7 +76,7 @@ class Lesson:
                 colour = INK[0] if height < len(rows) - 1 else INK[1]  # the trivial parser stands first
                 place.plot([low, high], [height, height], color=colour, linestyle="-")
                 place.plot([mean], [height], marker="o", color=colour)
-            place.set_title(f"{MEASURES[measure]}, %")
+            place.set_title(f"{MEASURES[measure].removeprefix('novel pixels ')}, %")
             place.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
         return figure
 
