@@ -56,10 +56,11 @@ Row = list[_Panel | None]
 """Panels from left to right; None is the gap."""
 
 
-def draw(name: str, pairs: Mapping[str, Pairs], lead: str = "the leading method") -> Figure:
+def draw(name: str, pairs: Mapping[str, Pairs], lead: str = "the leading method", dataset: str = "") -> Figure:
     """Draw a figure of `PICTURES` from its pairs by way ("k", "1"); what has none is left out and named below.
 
-    lead  label of the method whose scores chose the pairs
+    lead     label of the method whose scores chose the pairs
+    dataset  where they are from, for the title
     """
     given, missing = _present(pairs)
     if not given:
@@ -76,7 +77,10 @@ def draw(name: str, pairs: Mapping[str, Pairs], lead: str = "the leading method"
         rows = [_row(pair, word, number == 0) for number, (pair, word) in enumerate(zip(shown, _words(), strict=False))]
     boxed = any(panel and panel.boxes for row in rows for panel in row)
     words = READINGS[name].format(lead=lead, boxes=BOXES * boxed)
-    figure = headed(_sheet(rows, " ".join(filter(None, (words, missing_note(missing))))), TITLES[name] + "\n")
+    figure = headed(
+        _sheet(rows, " ".join(filter(None, (words, missing_note(missing))))),
+        f"{TITLES[name]}{f', {dataset}' * bool(dataset)}\n",
+    )
     legend_below(figure, shown)
     return figure
 

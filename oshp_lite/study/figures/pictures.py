@@ -134,24 +134,24 @@ def real_picture(
 
     None where the photos, or all predictions, are missing.
     """
-    pairs, lead = _shown(panels_of(name, profile, data="ccp"), name, results, finder or Finder(), kept)
-    return draw(name, pairs, lead) if drawable(pairs) else None
+    shown = _shown(panels_of(name, profile, data="ccp"), name, results, finder or Finder(), kept)
+    return draw(name, *shown) if drawable(shown[0]) else None
 
 
 def _shown(
     panels: Mapping[str, Sequence[RunKey]], name: str, results: Results, finder: Finder, kept: Path | None
-) -> tuple[dict[str, Pairs], str]:
-    """Return the pairs of a figure by way, and the label of the method whose scores chose them."""
+) -> tuple[dict[str, Pairs], str, str]:
+    """Return the pairs of a figure by way, the label of the method whose scores chose them, and their dataset."""
     chosen = choose(name, panels, results, finder)
     if isinstance(chosen, NotRun):
-        return dict.fromkeys(panels, chosen), ""
+        return dict.fromkeys(panels, chosen), "", ""
     lead, positions = chosen
     pairs = {
         way: _pairs(keys, positions[way], lead.profile, results, finder, kept)
         for way, keys in panels.items()
         if way in positions
     }
-    return pairs, _label(lead.key)
+    return pairs, _label(lead.key), lead.key.dataset
 
 
 def _label(key: RunKey) -> str:
