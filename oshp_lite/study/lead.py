@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.quantities import Outcome, Quantity, Side, Untestable, verdict
+from oshp_lite.study.quantities import FIRM_SEEDS, Outcome, Quantity, Side, Untestable
 from oshp_lite.study.records import CONDITIONS, Results
 
 CONTENDERS = ("popnet", "sgone", "panet")
@@ -74,6 +74,8 @@ def words(results: Results, dataset: str) -> str:
 
 
 def _points(outcome: Outcome) -> str:
-    """Return a difference with its interval, and whether that leaves its sign open."""
-    sign = " (sign open)" if verdict(outcome) == "undecided" else ""
-    return f"{outcome.mean:+z.1f} [{outcome.low:z.1f}, {outcome.high:z.1f}] points{sign}"
+    """Return a difference with its interval, whether that leaves its sign open, and few seeds."""
+    known = [f"{outcome.seeds} seed{'s' * (outcome.seeds > 1)}"] if outcome.seeds < FIRM_SEEDS else []
+    known += ["sign open"] if outcome.low <= 0 <= outcome.high else []
+    beside = f" ({', '.join(known)})" if known else ""
+    return f"{outcome.mean:+z.1f} [{outcome.low:z.1f}, {outcome.high:z.1f}] points{beside}"
