@@ -58,7 +58,7 @@ def test_all_claims_are_counted_by_kind(shown: FirstScreen, whole: Results) -> N
         assert title in shown.html
         assert any(one.claim.topic == name for one in verdicts)
     assert 'href="claims.html"' in shown.html
-    counted = re.findall(r"<dd>(.*?)</dd>", shown.html)
+    counted = re.findall(r"<li>.*?: <b>(.*?)</b></li>", shown.html)
     assert sum(int(number) for words in counted for number in re.findall(r"(\d+) [a-z]", words)) == len(verdicts)
 
 

@@ -109,8 +109,8 @@ def by_claim(verdicts: Sequence[Headline]) -> list[list[Headline]]:
 
 def measured(one: Headline) -> str:
     """Return the effect with its interval and what it rests on, or why there is none."""
-    if one.reason:
-        return one.reason
+    if one.reason:  # several methods may lack the same
+        return "; ".join(dict.fromkeys(piece.partition(": ")[2] or piece for piece in one.reason.split("; ")))
     unit = "block" if one.blocks else "seed"
     runs = f"{one.seeds} {unit}{'' if one.seeds == '1' else 's'}"
     runs += f", {FIRM_SEEDS} trainings decide" if one.trainings < FIRM_SEEDS else ""

@@ -52,7 +52,8 @@ def load_results(
     """Return every result of a profile that is at hand, and the reason for each that is not.
 
     A run of the present store comes first (of the present code, else of earlier code with the same settings and data,
-    whose provenance says so), then a committed one; the other way round for a profile of `LIKE`. `screen` False leaves the screened counts of store runs out.
+    whose provenance says so), then a committed one; the other way round for a profile of `LIKE`. `screen` False leaves
+    the screened counts of store runs out.
     """
     finder, (kept, damaged) = finder or Finder(), read_committed(profile, committed)
     before = kept if profile in LIKE else {}
