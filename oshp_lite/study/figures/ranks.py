@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -107,7 +108,7 @@ def _bumps(place: Axes, one: Ranking) -> None:
         bold = "bold" if name == "eopnet" else "normal"
         for x, align, shift in ((0, "right", -0.14), (last, "left", 0.14)):
             words = f"{METHODS[name].label}  {one.levels[name][x]:.1f}"
-            look = {"fontsize": 8, "color": colour if name in _LOOKS else "0.3", "fontweight": bold}
+            look: Any = {"fontsize": 8, "color": colour if name in _LOOKS else "0.3", "fontweight": bold}
             place.text(x + shift, each[x], words, ha=align, va="center", **look)
         for x in range(1, last):
             place.text(x + 0.14, each[x] - 0.3, f"{one.levels[name][x]:.1f}", fontsize=7, color="0.4")
