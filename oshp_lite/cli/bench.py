@@ -16,6 +16,7 @@ TAKES = {
     "model": "device seconds size batch variant",
     "both": "device seconds size batch variant",
     "methods": "device seconds size variant out",
+    "instances": "size",
     "gpu-check": "device minutes data out",
 }
 
@@ -23,7 +24,8 @@ TAKES = {
 def bench(
     context: typer.Context,
     what: Annotated[
-        Literal["synthetic", "model", "methods", "gpu-check"] | None, typer.Argument(help="default: by the device")
+        Literal["synthetic", "model", "methods", "instances", "gpu-check"] | None,
+        typer.Argument(help="default: by the device"),
     ] = None,
     *,
     device: options.Device = None,
@@ -45,6 +47,11 @@ def bench(
 
         costs = measure_costs(variant, size=side, device=device, seconds=seconds / 3, tell=print)
         print(f"wrote {write_costs(costs, out)}")
+    elif measured == "instances":
+        from oshp_lite.engine.instance_plain import measure_speed
+
+        speed = measure_speed(size=size or 256)
+        print_table([[f"{speed[name]:.3g}" for name in speed]], list(speed))
     elif measured == "gpu-check":
         from oshp_lite.files import reports_root
         from oshp_lite.study.speed import gpu_check

@@ -1,0 +1,285 @@
+"""How well people are parsed one by one: AP^p, PCP, AP^r and mIoU, photo after photo.
+
+Conventions of the public code (facts B.4; MHP's evaluation, Parsing R-CNN, PGN): thresholds 0.1 to 0.9, overlaps
+strictly above them count, average precision is the area beneath the monotone precision envelope, and a volume is the
+mean over the nine thresholds. Equal scores are ordered by photo, then by their place in the photo, whatever the order
+in which photos come. Pixels that are 255 in either map of the truth do not count.
+
+Two choices are ours. A person without a visible part cannot be parsed and is left out, which the public code counts as
+missed. A class without any true part is left out of AP^r's mean, where PGN's script divides by zero.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from oshp_lite.data.people import PartMap, PeopleResult, PeopleTruth, PersonMap
+from oshp_lite.engine.config import as_plain
+from oshp_lite.engine.metrics import confusion, iou_of
+from oshp_lite.labels import IGNORE
+
+THRESHOLDS = tuple(step / 10 for step in range(1, 10))
+"""Overlaps that have to be exceeded; tenths as they are, so that 7/10 does not exceed 0.7."""
+_N = len(THRESHOLDS)
+_AT = np.array(THRESHOLDS)
+_NOT_SCORED = (math.nan,) * _N
+
+
+@dataclass(frozen=True)
+class PeopleScores:
+    """The outcome, in [0,1]; nine values a measure, one a threshold, nan where the results do not say it.
+
+    ap_p, pcp: whole people; ap_r: part instances, each truth taken once; ap_r_pgn: the same by PGN's convention, where
+    a truth may be taken any number of times (so overlapping parts can exceed 1); iou: per class, of the semantic map.
+    """
+
+    ap_p: tuple[float, ...] = _NOT_SCORED
+    pcp: tuple[float, ...] = _NOT_SCORED
+    ap_r: tuple[float, ...] = _NOT_SCORED
+    ap_r_pgn: tuple[float, ...] = _NOT_SCORED
+    iou: tuple[float, ...] = ()
+    background: bool = True  # whether the background's IoU is one of those that a person's overlap is the mean of
+    counts: dict[str, int] = field(default_factory=dict)  # photos, people, parts, and predictions of both
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU over the classes that occur, background included."""
+        known = [value for value in self.iou if not math.isnan(value)]
+        return float(np.mean(known)) if known else math.nan
+
+    def at(self, measure: str, threshold: float) -> float:
+        """One value: `at("ap_p", 0.5)`."""
+        return float(getattr(self, measure)[THRESHOLDS.index(threshold)])
+
+    def volume(self, measure: str) -> float:
+        """The mean over the nine thresholds: `volume("ap_p")` is AP^p_vol."""
+        return float(np.mean(getattr(self, measure)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """A form that JSON takes, volumes and mIoU included: nan becomes null."""
+        volumes = {f"{name}_vol": self.volume(name) for name in ("ap_p", "pcp", "ap_r", "ap_r_pgn")}
+        return dict(as_plain({"thresholds": THRESHOLDS, **asdict(self), **volumes, "miou": self.miou}))
+
+
+def average_precision(hits: np.ndarray, positives: int) -> float:
+    """Area beneath the precision envelope (VOC 2010, every point) of predictions in score order.
+
+    hits bool [N]; positives: number of truths. 0 without predictions; nan without truths.
+    """
+    if not positives:
+        return math.nan
+    true = np.cumsum(hits)
+    precision = true / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    recall = true / positives
+    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+
+
+class _People(NamedTuple):
+    """A photo's predicted people: one row each."""
+
+    scores: np.ndarray  # float64 [P]
+    overlaps: np.ndarray  # float64 [P] with the best truth, nan where there is none
+    best: np.ndarray  # int64 [P] that truth's row among the photo's people
+    parsed: np.ndarray  # float64 [P,9] share of that truth's parts with an IoU above each threshold
+
+
+class _Parts(NamedTuple):
+    """A photo's predicted parts: one row each, and each pair of a part and a truth of its class that overlap."""
+
+    scores: np.ndarray  # float64 [P]
+    classes: np.ndarray  # int64 [P]
+    pairs: np.ndarray  # int64 [M,2]: the part's row, the true person's row
+    ious: np.ndarray  # float64 [M]
+
+
+class _Photo(NamedTuple):
+    truth: np.ndarray  # int64 [G,K] visible pixels
+    people: _People | None
+    parts: _Parts | None
+
+
+class PeopleMeter:
+    """Adds photos up and scores them; keeps a few numbers a prediction, so thousands of photos fit.
+
+    n_classes: ids below it are classes, 0 is the background. `background` False leaves the background's IoU out of a
+    person's overlap (the paper's wording, "average over semantic part categories"; the public code has it in).
+    """
+
+    def __init__(self, n_classes: int, *, background: bool = True) -> None:
+        self.n_classes, self.background = n_classes, background
+        self._photos: dict[str, _Photo] = {}
+        self._matrix = torch.zeros(n_classes, n_classes, dtype=torch.int64)
+        self._said = {"classes", "people", "parts"}  # what the results of every photo so far say
+
+    def add(self, name: str, truth: PeopleTruth, result: PeopleResult) -> None:
+        """Add a photo under its name, which orders equal scores. ValueError for a name that is there already."""
+        if name in self._photos:
+            raise ValueError(f"photo {name!r} was added before")
+        self._said -= {what for what in self._said if getattr(result, what) is None}
+        if result.classes is not None:
+            counted = torch.as_tensor(np.where(truth.persons == IGNORE, IGNORE, truth.classes))
+            self._matrix += confusion(torch.as_tensor(result.classes), counted, self.n_classes)
+        photo = _Truth(truth, self.n_classes)
+        people = None if result.people is None else photo.people(result.people, self.background)
+        self._photos[name] = _Photo(photo.areas, people, None if result.parts is None else photo.parts(result.parts))
+
+    def scores(self) -> PeopleScores:
+        """Score what was added; measures that any photo's result lacks are nan."""
+        photos = [self._photos[name] for name in sorted(self._photos)]
+        counts = {"photos": len(photos), "people": sum(len(photo.truth) for photo in photos)}
+        counts["parts"] = sum(int((photo.truth[:, 1:] > 0).sum()) for photo in photos)
+        values: dict[str, Any] = {}
+        first = np.cumsum([0, *(len(photo.truth) for photo in photos)])  # each photo's first person among all
+        if "people" in self._said:
+            people = [photo.people for photo in photos if photo.people is not None]
+            counts["predicted_people"] = sum(len(one.scores) for one in people)
+            values["ap_p"], values["pcp"] = _score_people(people, first)
+        if "parts" in self._said:
+            parts = [photo.parts for photo in photos if photo.parts is not None]
+            counts["predicted_parts"] = sum(len(one.scores) for one in parts)
+            truths = np.concatenate([np.zeros((0, self.n_classes), bool), *(photo.truth > 0 for photo in photos)])
+            values["ap_r"], values["ap_r_pgn"] = _score_parts(parts, first, truths)
+        if "classes" in self._said:
+            values["iou"] = tuple(iou_of(self._matrix).tolist())
+        return PeopleScores(**values, background=self.background, counts=counts)
+
+
+class _Truth:
+    """A photo's truth in the form that counting takes: only persons with a visible part, numbered from 1."""
+
+    def __init__(self, truth: PeopleTruth, n_classes: int) -> None:
+        areas = truth.parts(n_classes)
+        kept = areas[:, 1:].any(1)
+        slots = np.zeros(256, np.int64)
+        slots[np.array(truth.ids, np.int64)[kept]] = np.arange(1, int(kept.sum()) + 1)
+        self.areas, self.n_classes, self.size = areas[kept], n_classes, truth.size
+        self.valid = (truth.classes < n_classes) & (truth.persons != IGNORE)
+        self.slots, self.classes = slots[truth.persons], truth.classes
+        self.pixels = int(self.valid.sum())
+
+    def _window(self, labels: np.ndarray, top: int, left: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Label, person's number and true class, each [n], where a cut-out is labelled and the truth counts."""
+        height, width = labels.shape
+        if top < 0 or left < 0 or top + height > self.size[0] or left + width > self.size[1]:
+            raise ValueError(f"a map of {width}x{height} at ({left}, {top}) leaves a photo of {self.size}")
+        window = np.s_[top : top + height, left : left + width]
+        counted = (labels > 0) & self.valid[window]
+        return labels[counted].astype(np.int64), self.slots[window][counted], self.classes[window][counted]
+
+    def people(self, people: tuple[PersonMap, ...], background: bool) -> _People:
+        """Compare every predicted person with every true one."""
+        n, true = len(people), len(self.areas)
+        scores = np.array([person.score for person in people], np.float64)
+        overlaps, best = np.full(n, math.nan), np.zeros(n, np.int64)
+        parsed = np.zeros((n, _N))
+        for row, person in enumerate(people if true else ()):
+            iou = self._ious(person)
+            means = np.nanmean(iou if background else iou[:, 1:], 1)
+            best[row] = which = int(np.argmax(means))  # the first of equal ones
+            overlaps[row] = means[which]
+            over = np.nan_to_num(iou[which, 1:, None]) > _AT
+            parsed[row] = over.sum(0) / (self.areas[which, 1:] > 0).sum()
+        return _People(scores, overlaps, best, parsed)
+
+    def _ious(self, person: PersonMap) -> np.ndarray:
+        """IoU float64 [G,K] of every class of one prediction with every true person; nan for a class of neither."""
+        k, true = self.n_classes, len(self.areas)
+        labels, slots, classes = self._window(person.labels, person.top, person.left)
+        if len(labels) and int(labels.max()) >= k:
+            raise ValueError(f"a person's map holds id {int(labels.max())}; ids below {k} are allowed")
+        said = np.bincount(labels, minlength=k)
+        agree = labels == classes
+        both = np.bincount(slots[agree] * k + labels[agree], minlength=(true + 1) * k).reshape(-1, k)[1:]
+        # of the background: everything but the person's own parts, other people included
+        mine, said[0] = self.areas[:, 1:].sum(1), self.pixels - len(labels)
+        covered = np.bincount(slots[classes > 0], minlength=true + 1)[1:]
+        areas = self.areas.copy()
+        areas[:, 0] = self.pixels - mine
+        both[:, 0] = self.pixels - mine - len(labels) + covered
+        union = areas + said - both
+        return np.divide(both, union, out=np.full(union.shape, math.nan), where=union > 0)
+
+    def parts(self, maps: tuple[PartMap, ...]) -> _Parts:
+        """Compare every predicted part with every true part of its class; parts without a pixel are left out."""
+        scores, classes, pairs, ious, before = [], [], [], [], 0
+        for one in maps:
+            ids, slots, true = self._window(one.ids, one.top, one.left)
+            n, people = len(one.classes), len(self.areas) + 1
+            if len(ids) and int(ids.max()) > n:
+                raise ValueError(f"a part map holds id {int(ids.max())} but describes {n} parts")
+            sizes = np.bincount(ids, minlength=n + 1)[1:]
+            agree = one.classes.astype(np.int64)[ids - 1] == true
+            both = np.bincount((ids[agree] - 1) * people + slots[agree], minlength=n * people).reshape(n, people)[:, 1:]
+            part, person = np.nonzero(both)
+            union = sizes[part] + self.areas[person, one.classes[part]] - both[part, person]
+            there = sizes > 0
+            place = np.cumsum(there) - 1 + before
+            scores.append(one.scores[there])
+            classes.append(one.classes[there])
+            pairs.append(np.stack([place[part], person], 1))
+            ious.append(both[part, person] / union)
+            before += int(there.sum())
+        empty = np.zeros(0)
+        joined = (np.concatenate([empty, *some]) for some in (scores, classes, ious))
+        values, ids_of, overlap = joined
+        return _Parts(values, ids_of.astype(np.int64), np.concatenate([np.zeros((0, 2), np.int64), *pairs]), overlap)
+
+
+def _ordered(scores: list[np.ndarray]) -> np.ndarray:
+    """Places int64 [N] of all predictions, best score first, equal ones as they come."""
+    return np.argsort(-np.concatenate([np.zeros(0), *scores]), kind="stable")
+
+
+def _score_people(photos: list[_People], first: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """AP^p and PCP at every threshold: a prediction takes its best truth or none, each truth is taken once."""
+    order, people = _ordered([photo.scores for photo in photos]), int(first[-1])
+    if not people:
+        return _NOT_SCORED, _NOT_SCORED
+    starts = zip(photos, first[:-1], strict=True)
+    best = np.concatenate([np.zeros(0, np.int64), *(photo.best + start for photo, start in starts)])[order]
+    overlaps = np.concatenate([np.zeros(0), *(photo.overlaps for photo in photos)])[order]
+    parsed = np.concatenate([np.zeros((0, _N)), *(photo.parsed for photo in photos)])[order]
+    precision, share = [], []
+    for column, threshold in enumerate(THRESHOLDS):
+        fits = np.flatnonzero(overlaps > threshold)
+        hits = np.zeros(len(order), bool)
+        hits[fits[np.unique(best[fits], return_index=True)[1]]] = True  # the first that wants a truth has it
+        precision.append(average_precision(hits, people))
+        share.append(float(parsed[hits, column].sum()) / people)
+    return tuple(precision), tuple(share)
+
+
+def _score_parts(
+    photos: list[_Parts], first: np.ndarray, truths: np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """AP^r at every threshold, one-to-one and by PGN's convention; truths bool [people,K]."""
+    order = _ordered([photo.scores for photo in photos])
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    starts = np.cumsum([0, *(len(photo.scores) for photo in photos)])
+    shifts = zip(photos, starts[:-1], first[:-1], strict=True)
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *(photo.pairs + shift for photo, *shift in shifts)])
+    ious = np.concatenate([np.zeros(0), *(photo.ious for photo in photos)])
+    classes = np.concatenate([np.zeros(0, np.int64), *(photo.classes for photo in photos)])[order]
+    by_rank = np.lexsort((pairs[:, 1], -ious, rank[pairs[:, 0]]))  # of a part's truths the best overlap first
+    ranks, people, ious = rank[pairs[by_rank, 0]], pairs[by_rank, 1], ious[by_rank]
+    known = [c for c in range(1, truths.shape[1]) if truths[:, c].any()]
+    single, repeated = [], []
+    for threshold in THRESHOLDS:
+        over = ious > threshold
+        free, once = truths.copy(), np.zeros(len(order), bool)
+        for part, person in zip(ranks[over].tolist(), people[over].tolist(), strict=True):
+            if not once[part] and free[person, classes[part]]:
+                free[person, classes[part]], once[part] = False, True
+        often = np.zeros(len(order), bool)
+        often[ranks[over]] = True
+        for hits, values in ((once, single), (often, repeated)):
+            means = [average_precision(hits[classes == c], int(truths[:, c].sum())) for c in known]
+            values.append(float(np.mean(means)) if means else math.nan)
+    return tuple(single), tuple(repeated)
