@@ -1,0 +1,1 @@
+"""Scalable Semantic Transfer (Yang et al., CVPR 2023): one parsing network over several label domains."""
