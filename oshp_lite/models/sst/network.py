@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from oshp_lite.data.domains import DomainBatch
 from oshp_lite.data.episode import Episode
 from oshp_lite.errors import UserError
+from oshp_lite.labels import LabelSpace
 from oshp_lite.models.base import OneShotModel, Parsing, PredictOptions, evaluating
 from oshp_lite.models.modules.layers import resize
 from oshp_lite.models.modules.losses import pixel_loss
@@ -57,10 +58,10 @@ class SST(OneShotModel):
             touching = adjacency(config.space(name), count, config.adjacency, **how)  # type: ignore[arg-type]
             self.enhancement[name] = Enhancement(config, touching)
         for one, other in config.linked:
-            spaces = cast(Any, (config.space(one), config.space(other)))
+            of, to = cast("LabelSpace", config.space(one)), cast("LabelSpace", config.space(other))
             # word vectors lie in a file of the user's, which a trained network must not need: see `set_priors`
             kind = "ones" if config.static == "words" else config.static
-            self.transfers[f"{one}>{other}"] = Transfer(config, similarity(*spaces, kind, seed=self.seed))
+            self.transfers[f"{one}>{other}"] = Transfer(config, similarity(of, to, kind, seed=self.seed))
         if config.source:
             alone = replace(config, domains=config.source, source=(), head="", transfer="none", contrast=0.0)
             self.source = SST(alone, seed=self.seed).requires_grad_(False)
@@ -76,8 +77,8 @@ class SST(OneShotModel):
             cast(Enhancement, self.enhancement[name]).adjacency.copy_(touching)
         if config.static == "words":
             for key, transfer in self.transfers.items():
-                spaces = cast(Any, [config.space(name) for name in key.split(">")])
-                cast(Transfer, transfer).static.copy_(similarity(*spaces, "words", words=config.words))
+                of, to = (cast("LabelSpace", config.space(name)) for name in key.split(">"))
+                cast(Transfer, transfer).static.copy_(similarity(of, to, "words", words=config.words))
 
     @property
     def unmeasured(self) -> list[str]:

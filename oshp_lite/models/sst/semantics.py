@@ -24,7 +24,7 @@ def region_weights(mask: Tensor, count: int, size: Sequence[int], *, shrink: str
     if shrink == "nearest":
         mask = shrink_mask(mask, size)
     ids = torch.arange(count, device=mask.device)
-    return F.adaptive_avg_pool2d((mask[:, None] == ids[:, None, None]).float(), tuple(size))
+    return F.adaptive_avg_pool2d((mask[:, None] == ids[:, None, None]).float(), (size[0], size[1]))
 
 
 def pool_regions(features: Tensor, weights: Tensor, *, maximum: str = "region") -> tuple[Tensor, Tensor]:
