@@ -46,12 +46,13 @@ class PeopleResult:
     """What a parser says of a photo; None for what it does not say.
 
     classes uint8 [H,W] semantic map; people: a map a person, which may overlap; parts: part instances, in one map where
-    they do not overlap, else in several.
+    they do not overlap, else in several; persons uint8 [H,W]: whose each pixel is, 0 or a place in `people` plus 1.
     """
 
     classes: np.ndarray | None = None
     people: tuple[PersonMap, ...] | None = None
     parts: tuple[PartMap, ...] | None = None
+    persons: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ missed. A class without any true part is left out of AP^r's mean, where PGN's sc
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -102,6 +103,7 @@ class _Photo(NamedTuple):
     truth: np.ndarray  # int64 [G,K] visible pixels
     people: _People | None
     parts: _Parts | None
+    matrix: torch.Tensor | None  # int64 [K,K] of the semantic map
 
 
 class PeopleMeter:
@@ -114,39 +116,38 @@ class PeopleMeter:
     def __init__(self, n_classes: int, *, background: bool = True) -> None:
         self.n_classes, self.background = n_classes, background
         self._photos: dict[str, _Photo] = {}
-        self._matrix = torch.zeros(n_classes, n_classes, dtype=torch.int64)
-        self._said = {"classes", "people", "parts"}  # what the results of every photo so far say
 
     def add(self, name: str, truth: PeopleTruth, result: PeopleResult) -> None:
         """Add a photo under its name, which orders equal scores. ValueError for a name that is there already."""
         if name in self._photos:
             raise ValueError(f"photo {name!r} was added before")
-        self._said -= {what for what in self._said if getattr(result, what) is None}
+        photo, matrix = _Truth(truth, self.n_classes), None
         if result.classes is not None:
-            counted = torch.as_tensor(np.where(truth.persons == IGNORE, IGNORE, truth.classes))
-            self._matrix += confusion(torch.as_tensor(result.classes), counted, self.n_classes)
-        photo = _Truth(truth, self.n_classes)
+            counted = np.where(truth.persons == IGNORE, IGNORE, truth.classes)
+            matrix = confusion(result.classes, counted, self.n_classes)
         people = None if result.people is None else photo.people(result.people, self.background)
-        self._photos[name] = _Photo(photo.areas, people, None if result.parts is None else photo.parts(result.parts))
+        parts = None if result.parts is None else photo.parts(result.parts)
+        self._photos[name] = _Photo(photo.areas, people, parts, matrix)
 
-    def scores(self) -> PeopleScores:
-        """Score what was added; measures that any photo's result lacks are nan."""
-        photos = [self._photos[name] for name in sorted(self._photos)]
+    def scores(self, names: Collection[str] | None = None) -> PeopleScores:
+        """Score what was added, or the photos of these names; measures that any photo's result lacks are nan."""
+        photos = [self._photos[name] for name in sorted(self._photos if names is None else names)]
         counts = {"photos": len(photos), "people": sum(len(photo.truth) for photo in photos)}
         counts["parts"] = sum(int((photo.truth[:, 1:] > 0).sum()) for photo in photos)
         values: dict[str, Any] = {}
         first = np.cumsum([0, *(len(photo.truth) for photo in photos)])  # each photo's first person among all
-        if "people" in self._said:
-            people = [photo.people for photo in photos if photo.people is not None]
+        people = [photo.people for photo in photos if photo.people is not None]
+        parts = [photo.parts for photo in photos if photo.parts is not None]
+        matrices = [photo.matrix for photo in photos if photo.matrix is not None]
+        if photos and len(people) == len(photos):
             counts["predicted_people"] = sum(len(one.scores) for one in people)
             values["ap_p"], values["pcp"] = _score_people(people, first)
-        if "parts" in self._said:
-            parts = [photo.parts for photo in photos if photo.parts is not None]
+        if photos and len(parts) == len(photos):
             counts["predicted_parts"] = sum(len(one.scores) for one in parts)
             truths = np.concatenate([np.zeros((0, self.n_classes), bool), *(photo.truth > 0 for photo in photos)])
             values["ap_r"], values["ap_r_pgn"] = _score_parts(parts, first, truths)
-        if "classes" in self._said:
-            values["iou"] = tuple(iou_of(self._matrix).tolist())
+        if photos and len(matrices) == len(photos):
+            values["iou"] = tuple(iou_of(torch.stack(matrices).sum(0)).tolist())
         return PeopleScores(**values, background=self.background, counts=counts)
 
 

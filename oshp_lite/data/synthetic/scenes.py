@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oshp_lite.data.people import crowdedness, mask_boxes
 from oshp_lite.data.synthetic.atoms import merge_table
 from oshp_lite.data.synthetic.backgrounds import background
 from oshp_lite.data.synthetic.camera import photograph
@@ -45,6 +46,18 @@ class Spec:
     def stream(self) -> str:
         """Name that seeds every draw: "figures-atr" for synth-atr, so that scenes outlived the datasets' renaming."""
         return f"figures-{self.name.removeprefix('synth-')}"
+
+
+@dataclass(frozen=True)
+class CrowdSpec(Spec):
+    """A dataset of people who stand so near each other that they overlap.
+
+    spread  how wide their places are spread, in heights of the people; drawn for each scene
+    overlap in a scene of two or more, someone's box overlaps another's by at least this IoU
+    """
+
+    spread: tuple[float, float] = (0.3, 0.9)
+    overlap: float = 0.2
 
 
 _LIP_CORE = (("pants", 0.66), ("skirt", 0.1), ("dress", 0.14), ("jumpsuit", 0.1))
@@ -86,6 +99,20 @@ SPECS: dict[str, Spec] = {
         occluders=0.15,
         habits=_CIHP_HABITS,
     ),
+    "synth-crowd": CrowdSpec(
+        "synth-crowd",
+        "cihp",
+        people=(1, 8),
+        strong=0.3,
+        height=(0.2, 0.9),
+        harsh=0.6,
+        truncate=0.2,
+        yaw=40,
+        back=0.08,
+        children=0.15,
+        occluders=0.15,
+        habits=_CIHP_HABITS,
+    ),
 }
 
 
@@ -117,9 +144,18 @@ def scene(name: str, seed: int, index: int, size: int = 256) -> Scene:
         raise UserError(f"a scene's size must be between 32 and 1024 pixels, not {size}; choose one in that range")
     for attempt in range(8):  # rarely, people hide one another so well that too few are left: then once more
         drawn = _attempt(what, (what.stream, seed, index, attempt)[: 4 if attempt else 3], size)
-        if int(drawn.persons.max()) >= what.people[0]:
+        if int(drawn.persons.max()) >= what.people[0] and _crowded(what, drawn):
             break
     return drawn
+
+
+def _crowded(what: Spec, drawn: Scene) -> bool:
+    """Whether a crowd's people overlap as its specification demands; true for other datasets."""
+    count = int(drawn.persons.max())
+    if not isinstance(what, CrowdSpec) or count < 2:
+        return True
+    boxes = mask_boxes(drawn.persons, range(1, count + 1))
+    return float(crowdedness(boxes).max()) >= what.overlap
 
 
 class Stage(NamedTuple):
@@ -127,6 +163,7 @@ class Stage(NamedTuple):
 
     height: float
     slots: tuple[int, ...]
+    spread: float | None = None  # share of the width that the places of a crowd take up
 
 
 def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
@@ -137,6 +174,8 @@ def _attempt(what: Spec, key: tuple[int | str, ...], size: int) -> Scene:
     n = rng.integer(*what.people)
     slots = sorted(range(n), key=lambda _: rng.u())
     stage = Stage(rng.uniform(*what.height), tuple(slots))
+    if isinstance(what, CrowdSpec):
+        stage = stage._replace(spread=stage.height * rng.uniform(*what.spread))
     for k in range(n):
         draw_person(canvas, what, stage, Rng(*key, "person", k), k + 1, size)
     if rng.chance(what.occluders):
@@ -181,6 +220,8 @@ def _place(
     tall = stage.height * (0.78 + 0.3 * near) * rng.uniform(0.9, 1.1) * (0.7 if child else 1.0)
     x = (stage.slots[number - 1] + 0.5 + rng.uniform(-0.32, 0.32)) / total
     y = 0.78 + 0.18 * near + rng.uniform(-0.03, 0.05)
+    if stage.spread is not None:  # a crowd of small people takes up little room
+        x, y = 0.5 + (x - 0.5) * stage.spread, 0.88 + (y - 0.88) * stage.height
     cut = rng.chance(0.06)  # a few lose their heads at the upper edge
     if rng.chance(what.truncate):
         tall *= rng.uniform(1.1, 1.5)
