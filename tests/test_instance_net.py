@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from oshp_lite.models.instance.heads import AttentionHead, ParsingHead, crop_tar
 from oshp_lite.models.instance.network import InstanceNet, photo_tensor
 from oshp_lite.models.instance.pyramid import LiteTrunk, Pyramid, ResNetTrunk
 from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble
+from oshp_lite.models.sst.backbone import DEPTHS
 
 JOINS = ("none", "dot_after_conv3_sum", "dot_after_conv4_sum", "concat_after_conv4_trans", "concat_after_conv4")
 TINY = {"variant": "lite", "n_ids": 20, "lite_channels": (8, 12, 16, 16), "lite_depth": 1, "pyramid": 16, "width": 8}
@@ -102,12 +105,20 @@ def test_weights_of_a_lite_encoder_fit_the_trunk() -> None:
     torch.testing.assert_close(trunk.eval()(image)[1], at8)
 
 
-def test_resnet_trunk_has_four_levels() -> None:
+def test_resnet_trunk_has_four_levels_and_takes_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shallow one; loaded weights keep their normalisation, in training too."""
     pytest.importorskip("transformers")
-    trunk = ResNetTrunk(depths=(1, 1, 1, 1)).eval()
-    maps = trunk(torch.zeros(1, 3, 64, 96))
+    monkeypatch.setitem(DEPTHS, "resnet101", (1, 1, 1, 1))
+    trunk = ResNetTrunk()
+    maps = trunk.eval()(torch.zeros(1, 3, 64, 96))
     assert [tuple(m.shape[1:]) for m in maps] == [(256 * 2**i, 16 // 2**i, 24 // 2**i) for i in range(4)]
-    with pytest.raises(UserError, match="holds no ResNet"):
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file({f"resnet.{name}": value for name, value in trunk.body.state_dict().items()}, path)
+    loaded = ResNetTrunk(str(path)).train()
+    before = {name: value.clone() for name, value in loaded.state_dict().items()}
+    torch.testing.assert_close(loaded(torch.zeros(1, 3, 64, 96)), maps)
+    assert all(torch.equal(before[name], value) for name, value in loaded.state_dict().items())
+    with pytest.raises(UserError, match="trunk_weights nowhere does not exist"):
         ResNetTrunk("nowhere")
 
 

@@ -77,7 +77,7 @@ class InstanceConfig(MethodConfig):
     name: ClassVar[str] = "instance"
     variant: ClassVar[str] = "lite"
 
-    # backbone: the lite encoder's stages, or ResNet-101 (transformers) with ImageNet weights from a local folder
+    # backbone: the lite encoder's stages, or ResNet-101 with a file of ImageNet weights (transformers' safetensors)
     trunk: Literal["lite", "resnet101"] = "resnet101"
     trunk_weights: str = ""
     pyramid: int = bounded(256, 1)  # channels of every level

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-import torch
+import safetensors
+import safetensors.torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oshp_lite.errors import UserError
+from oshp_lite.files import cannot_read
 from oshp_lite.models.encoders.lite import LiteEncoder, ResidualBlock
 from oshp_lite.models.instance.config import InstanceConfig
 from oshp_lite.models.modules.layers import resize
+from oshp_lite.models.sst.backbone import ResNetPyramid, freeze_norms
 
 
 class LiteTrunk(LiteEncoder):
@@ -34,50 +35,34 @@ class LiteTrunk(LiteEncoder):
         return [at4, at8, self.context(self.stage16(at8))]
 
 
-class ResNetTrunk(nn.Module):
-    """ResNet-101 of the library transformers: float [B,3,H,W] in [-1,1] -> maps at strides 4, 8, 16 and 32.
+class ResNetTrunk(ResNetPyramid):
+    """ResNet-101: float [B,3,H,W] in [-1,1] -> maps at strides 4, 8, 16 and 32.
 
-    `weights`: a local folder as the library saves them; random without. With weights the normalisation keeps their
-    statistics, as is usual with one photo a GPU. `depths` other than ResNet-101's make smaller ones.
+    `weights`: the model.safetensors of a transformers ResNet-101, or "" for random ones. Loaded weights keep their
+    normalisation as it is, since a GPU sees one photo at a time.
     """
 
-    widths = (256, 512, 1024, 2048)
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, weights: str = "", depths: Sequence[int] = (3, 4, 23, 3)) -> None:
-        super().__init__()
-        try:
-            from transformers import ResNetBackbone, ResNetConfig
-        except ImportError:
-            raise UserError("trunk resnet101 needs the library transformers; pip install transformers") from None
-        stages = [f"stage{number}" for number in (1, 2, 3, 4)]
-        self.net: Any
+    def __init__(self, weights: str = "") -> None:
+        super().__init__("resnet101")
+        self.frozen = bool(weights)
         if weights:
             try:
-                self.net = ResNetBackbone.from_pretrained(weights, out_features=stages, local_files_only=True)
-            except (OSError, ValueError) as error:
-                raise UserError(
-                    f"trunk_weights {weights} holds no ResNet ({error}); name a saved model's folder"
-                ) from None
-        else:
-            shape = ResNetConfig(depths=list(depths), hidden_sizes=list(self.widths), out_features=stages)
-            self.net = ResNetBackbone(shape)
-        self.frozen = bool(weights)
-        for name, values in (("mean", (0.485, 0.456, 0.406)), ("deviation", (0.229, 0.224, 0.225))):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+                state = safetensors.torch.load_file(weights)
+            except (OSError, safetensors.SafetensorError) as error:
+                raise cannot_read(weights, error, "trunk_weights") from None
+            self.load(state, weights)
+            freeze_norms(self)
 
     def train(self, mode: bool = True) -> ResNetTrunk:
         """Leave the statistics of loaded weights alone."""
         super().train(mode)
-        for part in self.net.modules() if self.frozen else ():
-            if isinstance(part, nn.BatchNorm2d):
-                part.eval()
+        if self.frozen:
+            freeze_norms(self)
         return self
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the four maps."""
-        return list(self.net((image / 2 + 0.5 - self.mean) / self.deviation).feature_maps)
+        return self.pyramid(image)
 
 
 class Pyramid(nn.Module):
