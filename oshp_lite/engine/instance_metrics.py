@@ -271,7 +271,8 @@ def _score_parts(
     by_rank = np.lexsort((pairs[:, 1], -ious, rank[pairs[:, 0]]))  # of a part's truths the best overlap first
     ranks, people, ious = rank[pairs[by_rank, 0]], pairs[by_rank, 1], ious[by_rank]
     known = [c for c in range(1, truths.shape[1]) if truths[:, c].any()]
-    single, repeated = [], []
+    single: list[float] = []
+    repeated: list[float] = []
     for threshold in THRESHOLDS:
         over = ious > threshold
         free, once = truths.copy(), np.zeros(len(order), bool)
