@@ -264,6 +264,15 @@ def test_a_batch_that_lacks_a_domain_is_one_sentence() -> None:
         net.losses(net(batch, progress=0.0), batch, 0.0)
 
 
+def test_a_domain_without_a_graph_is_measured_first() -> None:
+    net = sst(domains=("atr", "ccp"))
+    assert net.unmeasured == ["ccp"]
+    with pytest.raises(UserError, match="no label graph is published for ccp; measure contacts first"):
+        terms(net)
+    net.set_priors({"ccp": torch.eye(12)})
+    assert bool(torch.isfinite(terms(net)["total"]))
+
+
 def test_an_id_beyond_its_domain_is_named() -> None:
     net = sst()
     batch = domain_batch(net)

@@ -38,11 +38,6 @@ MEASURED = 60
 """Training masks that contacts are measured in."""
 
 
-def is_domain_run(config: RunConfig) -> bool:
-    """Whether a configuration is a run over label domains."""
-    return config.model.method == SSTConfig.name
-
-
 def network_config(config: RunConfig) -> SSTConfig:
     """The network's configuration of a domain run. UserError when its domains and the data do not fit each other."""
     options = SSTConfig.preset(config.variant, **config.model.options)

@@ -38,6 +38,7 @@ class SST(OneShotModel):
     Config = SSTConfig
     config: SSTConfig
     unrestricted = True
+    ready = False  # whether every prior is known to be there
     resampling = "bilinear"
 
     def build(self) -> None:
@@ -211,10 +212,14 @@ class SST(OneShotModel):
 
         `cosine`, no part of the total, is the mean cosine between different categories in X_3 over the domains: near 1
         the consistency loss has made all of them parallel. ValueError without query masks or with foreign ids,
-        UserError for a batch that lacks a domain.
+        UserError for a batch that lacks a domain and for an adjacency that is not measured yet.
         """
         if batch.query_mask is None:
             raise ValueError("losses need query_mask and query_foreground in the episode")
+        if not self.ready and self.unmeasured:
+            names = ", ".join(self.unmeasured)
+            raise UserError(f"no label graph is published for {names}; measure contacts first (set_priors)")
+        self.ready = True
         batch, config, label = batch.batched(), self.config, cast(Tensor, batch.batched().query_mask)
         rows, maps = self.rows_of(batch), [parsing.extras[f"h{level}"] for level in (1, 2, 3)]
         seg, aux, known = [], [], {}

@@ -37,10 +37,10 @@ def adjacency(
 ) -> Tensor:
     """M_intra of a label space (Eq. 6), float [Z,Z] of 0 and 1, symmetric; published graphs have no self-loops.
 
-    NaN where it must be measured in training masks first ("measured", and "auto" without a published graph). Raises
-    UserError for "graph" and "shuffled" where no graph is published.
+    NaN where it must be measured in training masks first ("measured", and "auto" without a published graph). A
+    nameless domain has no prior but ones. Raises UserError for "graph" and "shuffled" where no graph is published.
     """
-    if kind == "ones":
+    if kind == "ones" or (kind == "auto" and space is None):
         return torch.ones(count, count)
     if kind == "identity":
         return torch.eye(count)
