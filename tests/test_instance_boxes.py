@@ -178,6 +178,12 @@ def test_roi_align_reads_a_ramp_exactly() -> None:
     assert roi_align(ramp, torch.zeros(0, 4), 7, 4).shape == (0, 1, 7, 7)
 
 
+def test_half_precision_reads_at_the_right_place() -> None:
+    ramp = ((torch.arange(64.0) + 0.5) * 4).expand(1, 64, 64).contiguous()
+    read = roi_align(ramp.bfloat16(), torch.tensor([[201.3, 100.0, 229.3, 128.0]]), 7, 4)[0, 0, 0]
+    torch.testing.assert_close(read, 201.3 + (torch.arange(7.0) + 0.5) * 4, atol=1.0, rtol=0)
+
+
 def test_boxes_are_pooled_from_the_level_of_their_size_and_in_order() -> None:
     levels = [torch.full((2, 1, 64 // stride, 64 // stride), float(stride)) for stride in STRIDES]
     own = [torch.tensor([[0.0, 0.0, 60.0, 60.0], [0.0, 0.0, 4.0, 4.0]]), torch.tensor([[0.0, 0.0, 15.0, 15.0]])]

@@ -239,6 +239,19 @@ def test_total_is_equation_one(batch: PeopleBatch) -> None:
     assert not unused
 
 
+def test_half_precision_keeps_the_boxes(batch: PeopleBatch) -> None:
+    """Boxes and places of readings have float32's digits; the losses are near those in full."""
+    net = InstanceNet(**TINY)
+    totals = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.random.fork_rng():
+            torch.manual_seed(0)
+            seen = net(batch)
+            totals.append(net.losses(seen, batch, 0.0)["total"].item())
+        assert seen.proposals.anchors.dtype == seen.proposals.boxes[0].dtype == torch.float32
+    assert totals[1] == pytest.approx(totals[0], rel=0.02)
+
+
 def one(size: int, classes: Tensor, persons: Tensor) -> PeopleBatch:
     return labelled_photo(torch.randn(3, size, size), classes.numpy(), persons.numpy())
 

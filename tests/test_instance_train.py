@@ -15,7 +15,7 @@ from oshp_lite.engine.checkpoint import load_parser, read_weights
 from oshp_lite.engine.config import RunConfig, from_dict, override
 from oshp_lite.engine.instance_files import ResultFolder, open_truth
 from oshp_lite.engine.instance_metrics import PeopleMeter
-from oshp_lite.engine.instance_train import PeopleTraining, by_crowdedness, execute_people, judge_people, resized
+from oshp_lite.engine.instance_train import PeopleTraining, by_crowdedness, execute, judge_people, resized
 from oshp_lite.engine.models import build_parser
 from oshp_lite.engine.runs import read_history
 from oshp_lite.engine.train import WEIGHTS, threads_set
@@ -29,7 +29,7 @@ TINY |= {"rpn_before": [20, 20], "rpn_after": [20, 20], "detections": 10}
 CONFIG: dict[str, object] = {
     "data": {"dataset": "synth-cihp", "size": 48, "synthetic": {"n_train": 8, "n_test": 8, "size": 48}},
     "model": {"method": "instance", "options": TINY},
-    "train": {"epochs": 2, "batch_size": 2, "channels_last": False, "threads": 1, "save_seconds": 1e5},
+    "train": {"epochs": 2, "batch_size": 2, "threads": 1, "save_seconds": 1e5},
     "eval": {"test_size": None},
 }
 
@@ -86,7 +86,7 @@ def test_a_killed_training_ends_with_the_same_bits(dataset: OneShotDataset, tmp_
 
 def test_a_run_holds_scores_of_detected_and_of_given_boxes(dataset: OneShotDataset, tmp_path: Path) -> None:
     settings = config("train.epochs=1", "train.eval_every=1", "train.eval_queries=2")
-    scores = execute_people(settings, dataset, tmp_path, progress=False)
+    scores = execute(settings, dataset, tmp_path, progress=False)
     assert json.loads((tmp_path / "scores.json").read_text()) == json.loads(json.dumps(scores))
     assert scores["details"]["test_data"] == dataset.fingerprint
     assert scores["counts"]["photos"] == scores["given_boxes"]["counts"]["photos"] == 8
@@ -127,9 +127,8 @@ def test_other_test_sizes_are_judged_at_native_size(dataset: OneShotDataset) -> 
 
 
 def test_what_only_episodes_can_have_is_refused(dataset: OneShotDataset, tmp_path: Path) -> None:
-    for change in ("train.channels_last=true", "data.way=1"):
-        with pytest.raises(UserError, match="method instance needs"):
-            PeopleTraining(config(change), dataset, tmp_path)
+    with pytest.raises(UserError, match="method instance has every class at once"):
+        PeopleTraining(config("data.way=1"), dataset, tmp_path)
 
 
 def test_bins_of_crowdedness_hold_every_photo_once() -> None:

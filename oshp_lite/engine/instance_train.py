@@ -7,6 +7,7 @@ goes over the test photos one by one, not over pairs.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,14 @@ class PeopleBatches(TrainingBatches):
 class PeopleTraining(Training):
     """The training of an instance-level parser: other batches and another judgement, all else as for every method.
 
+    Photos are laid out channel by channel, whatever `train.channels_last` says: the heads cut small boxes out of them.
     Raises UserError for a configuration that episodes alone can have.
     """
 
     def __init__(self, config: RunConfig, dataset: OneShotDataset, folder: Path, *first: Any) -> None:
-        if config.train.channels_last or config.data.way != "k" or config.data.protocol == "tuning":
-            raise UserError(
-                "method instance needs train.channels_last=false, data.way=k and a protocol with all classes"
-            )
+        if config.data.way != "k" or config.data.protocol == "tuning":
+            raise UserError("method instance has every class at once: set data.way=k and another protocol than tuning")
+        config = replace(config, train=replace(config.train, channels_last=False))
         super().__init__(config, dataset, folder, *first)
         data, train = config.data, config.train
         recipe = Recipe(data.augment, as_size(data.size), data.pad_label, data.pre_resize, data.scale, data.jitter)
@@ -131,7 +132,7 @@ def judge_people(
     return meter, crowded
 
 
-def execute_people(
+def execute(
     config: RunConfig,
     dataset: OneShotDataset,
     folder: Path | str,

@@ -20,6 +20,8 @@ def roi_align(features: Tensor, boxes: Tensor, size: int, stride: int, samples: 
     Cell (i, j) of the features is centred at pixel ((j + 1/2) stride, (i + 1/2) stride), the aligned definition. Equal
     to it for boxes inside the image; clip others first (`boxes.clip`), since readings outside repeat the border here.
     """
+    if features.dtype in (torch.bfloat16, torch.float16):
+        features = features.float()  # the places of readings need more digits
     if not len(boxes):
         return features.new_zeros(0, features.shape[0], size, size)
     points = size * samples
@@ -44,12 +46,11 @@ def pool_single(levels: Sequence[Tensor], boxes: Sequence[Tensor], size: int, ca
     pooled = []
     for image, own in enumerate(boxes):
         of = levels_of(own, canonical)
-        rows = own.new_zeros(len(own), levels[0].shape[1], size, size, dtype=levels[0].dtype)
-        for number, (level, stride) in enumerate(zip(levels, STRIDES, strict=True)):
-            here = (of == number).nonzero()[:, 0]
-            if len(here):
-                rows = rows.index_put((here,), roi_align(level[image], own[here], size, stride, samples))
-        pooled.append(rows)
+        by_level = of.argsort(stable=True)
+        counts = torch.bincount(of, minlength=len(STRIDES)).tolist()
+        parts = zip(levels, own[by_level].split(counts), STRIDES, strict=True)
+        rows = torch.cat([roi_align(level[image], some, size, stride, samples) for level, some, stride in parts])
+        pooled.append(rows[by_level.argsort()])
     return torch.cat(pooled)
 
 

@@ -96,9 +96,11 @@ class ProposalNet(nn.Module):
         config, anchors, scores, offsets = self.config, [], [], []
         for level, stride, side in zip(levels, (*STRIDES, 64), config.anchor_sizes, strict=False):
             hidden = F.relu(self.conv(level))
-            anchors.append(make_anchors(level.shape[-2:], stride, side, config.anchor_ratios, level))
-            scores.append(self.score(hidden).permute(0, 2, 3, 1).flatten(1))
-            offsets.append(self.offset(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4))
+            # boxes keep all their digits where the rest is computed in half precision
+            like = level.new_zeros(0, dtype=torch.promote_types(level.dtype, torch.float32))
+            anchors.append(make_anchors(level.shape[-2:], stride, side, config.anchor_ratios, like))
+            scores.append(self.score(hidden).permute(0, 2, 3, 1).flatten(1).to(like))
+            offsets.append(self.offset(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4).to(like))
         with torch.no_grad():
             boxes = [self._select(anchors, *rows, size) for rows in zip(zip(*scores), zip(*offsets))]  # noqa: B905
         return Proposals(torch.cat(anchors), torch.cat(scores, 1), torch.cat(offsets, 1), boxes)
