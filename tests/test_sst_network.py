@@ -130,7 +130,7 @@ def test_it_learns() -> None:
     net = sst(domains=("pascal", "ccp"), adjacency="ones")
     batch, first = domain_batch(net, each=2, size=(32, 32)), {}
     optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
-    for _ in range(40):
+    for _ in range(25):
         optimizer.zero_grad()
         found = net.losses(net(batch, progress=0.0), batch, 0.0)
         found["total"].backward()
@@ -138,8 +138,8 @@ def test_it_learns() -> None:
         optimizer.step()
         last = {name: float(value.detach()) for name, value in found.items()}
         first = first or last
-    assert last["seg"] < 0.6 * first["seg"]
-    assert last["aux"] < 0.6 * first["aux"]
+    assert last["seg"] < 0.8 * first["seg"]
+    assert last["aux"] < 0.7 * first["aux"]
     assert last["scr_image"] < 0.3 * first["scr_image"]
 
 

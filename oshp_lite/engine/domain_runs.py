@@ -31,12 +31,19 @@ class DomainTraining(Training):
 
     parser: SST
 
-    def __init__(self, config: RunConfig, domains: DomainSet, folder: Path, init_identity: str | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        domains: DomainSet,
+        folder: Path,
+        init_weights: Path | str | None = None,
+        init_identity: str | None = None,
+    ) -> None:
         self.config, self.domains, self.folder = config, domains, folder
         self.dataset = cast(OneShotDataset, domains)  # its name and fingerprint are all that the trainer reads
         self.fold = run_fold(config, domains.target)
         self.device = pick_device(config.train.device, "train.device")
-        self.init_weights = config.init.path if config.init.kind == "file" else None
+        self.init_weights = config.init.path if init_weights is None and config.init.kind == "file" else init_weights
         if init_identity is None:
             init_identity = file_sha256(self.init_weights, "checkpoint") if self.init_weights else ""
         self.key = identity_of(config, domains.fingerprint, init_identity, self.device.type)
@@ -83,12 +90,13 @@ def train_domains(
     config: RunConfig,
     domains: DomainSet,
     folder: Path | str,
+    init_weights: Path | str | None = None,
     progress: bool = True,
     *,
     init_identity: str | None = None,
 ) -> None:
     """Train a domain run in `folder`, from wherever an earlier call left it; as `train` in every other respect."""
-    training = DomainTraining(config, domains, Path(folder), init_identity)
+    training = DomainTraining(config, domains, Path(folder), init_weights, init_identity)
     with threads_set(config.train.threads), torch.random.fork_rng():
         training.run(progress)
 
@@ -128,6 +136,7 @@ def execute_domains(
     config: RunConfig,
     domains: DomainSet,
     folder: Path | str,
+    init_weights: Path | str | None = None,
     progress: bool = True,
     init_identity: str | None = None,
 ) -> Evaluation:
@@ -137,7 +146,7 @@ def execute_domains(
     the run's own: see `pairs_file`.
     """
     folder = Path(folder)
-    train_domains(config, domains, folder, progress, init_identity=init_identity)
+    train_domains(config, domains, folder, init_weights, progress, init_identity=init_identity)
     with threads_set(config.train.threads):
         network = cast(SST, load_parser(folder / WEIGHTS, config.train.device))
         judged = judge(network, domains, config, progress=progress)

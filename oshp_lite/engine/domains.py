@@ -23,6 +23,7 @@ from oshp_lite.data.transforms import Recipe, as_size
 from oshp_lite.engine.checkpoint import load_state, put_weights, read_record, read_weights
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.loading import run_fold
+from oshp_lite.engine.models import load_encoder
 from oshp_lite.errors import UserError
 from oshp_lite.files import sha256_json
 from oshp_lite.labels import LabelSpace
@@ -129,8 +130,9 @@ def measure_contacts(photos: DomainPhotos, count: int, *, self_loops: bool = Tru
 def begin_from(network: SST, path: Path | str) -> str:
     """Give a network its first weights and say in one line where they came from.
 
-    `path`: a transformers ResNet file for the backbone; or a run over other domains, whose parsing network is copied
-    and whose heads and modules, too, where the network has a frozen `source`. UserError when they do not fit.
+    `path`: a transformers ResNet file for the backbone; a run of another method, whose encoder is copied; or a run over
+    other domains, whose parsing network is copied, and heads and modules too where the network has a frozen `source`.
+    UserError when they do not fit.
     """
     state, name = read_weights(path) if str(path).endswith(".safetensors") else load_state(path), Path(path).name
     try:
@@ -139,13 +141,13 @@ def begin_from(network: SST, path: Path | str) -> str:
         if not isinstance(network.encoder, ResNetPyramid):
             raise
         return f"{network.encoder.load(state, path)} backbone tensors from {name}"
-    if record.method != SSTConfig.name:
-        raise UserError(f"{path} holds a network of the method {record.method}; give the weights of an sst run")
     source, theirs = network.config.source, tuple(record.options.get("domains", ()))
+    if record.method != SSTConfig.name and not source:
+        return f"{load_encoder(network, path)} encoder tensors from {name}"
     if source and source != theirs:
         raise UserError(
-            f"{path} holds a network of the domains {', '.join(theirs)}, but model.options.source is "
-            f"{', '.join(source)}; name the same ones in the same order"
+            f"{path} holds a network of {'the domains ' + ', '.join(theirs) if theirs else record.method}, but "
+            f"model.options.source is {', '.join(source)}; name the same ones in the same order"
         )
     shared = ("encoder.", "pixels.", "decoder.")
     kept = {key: value for key, value in network.state_dict().items() if not key.startswith(shared)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,29 @@ from torch import Tensor, nn
 from oshp_lite.models.modules.layers import resize
 
 APART = -1.0e4  # logit between cells that do not see each other; finite, for windows of padding alone
+
+
+def cut(x: Tensor, side: int) -> Tensor:
+    """Cut float [B,H,W,C], sides multiples of `side`, into windows float [B*n,side^2,C]."""
+    batch, tall, wide, channels = x.shape
+    parts = x.view(batch, tall // side, side, wide // side, side, channels)
+    return parts.transpose(2, 3).reshape(-1, side**2, channels)
+
+
+@cache
+def barriers(size: tuple[int, int], side: int, shift: int, device: torch.device) -> Tensor:
+    """0 where a cell of a window may see another, `APART` where not: float [n,1,side^2,side^2] of a padded map."""
+    (height, width), (tall, wide) = size, (-(-length // side) * side for length in size)
+    with torch.inference_mode(False):
+        label, real = torch.zeros(tall, wide), torch.zeros(tall, wide)
+        if shift:
+            label[-shift:] += 1
+            label[:, -shift:] += 2
+        real[:height, :width] = 1
+        cells = torch.stack([label, real.roll((-shift, -shift), (0, 1))], -1)
+        regions, filled = cut(cells[None], side).unbind(-1)
+        seen = (regions[:, :, None] == regions[:, None]) & (filled[:, None] > 0)
+        return torch.where(seen, 0.0, APART)[:, None].to(device)
 
 
 class WindowBlock(nn.Module):
@@ -45,33 +69,14 @@ class WindowBlock(nn.Module):
         tall, wide = x.shape[1:3]
         shift = self.shift if max(tall, wide) > side else 0  # one window sees all as it is
         x = x.roll((-shift, -shift), (1, 2))
-        tokens = self._cut(x)  # [B*n,side^2,D]
-        query, key, value = self.inward(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        tokens = cut(x, side).unflatten(0, (batch, -1))  # [B,n,side^2,D]
+        query, key, value = self.inward(tokens).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         bias = self.bias[:, torch.as_tensor(self.relative)]
-        alike = self._alike(height, width, tall, wide, shift).to(x.device)
-        bias = bias[None] + torch.where(alike, 0.0, APART).to(x.dtype)[:, None]  # [n,heads,side^2,side^2]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.repeat(batch, 1, 1, 1))
-        out: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
+        bias = bias[None] + barriers((height, width), side, shift, x.device).to(x.dtype)  # [n,heads,side^2,side^2]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # [B,n,heads,side^2,d]
+        out: Tensor = self.outward(mixed.transpose(2, 3).flatten(3))
         out = out.view(batch, tall // side, wide // side, side, side, dim).transpose(2, 3).reshape(x.shape)
         return out.roll((shift, shift), (1, 2))[:, :height, :width]
-
-    def _cut(self, x: Tensor) -> Tensor:
-        """Cut float [B,H,W,C] into windows [B*n,side^2,C]."""
-        batch, tall, wide, channels = x.shape
-        cut = x.view(batch, tall // self.side, self.side, wide // self.side, self.side, channels)
-        return cut.transpose(2, 3).reshape(-1, self.side**2, channels)
-
-    def _alike(self, height: int, width: int, tall: int, wide: int, shift: int) -> Tensor:
-        """Which cells of a window may see which: bool [n,side^2,side^2]."""
-        label = torch.zeros(tall, wide)
-        if shift:
-            label[-shift:] += 1
-            label[:, -shift:] += 2
-        real = torch.zeros(tall, wide)
-        real[:height, :width] = 1
-        cells = torch.stack([label, real.roll((-shift, -shift), (0, 1))], -1)
-        regions, filled = self._cut(cells[None]).unbind(-1)
-        return (regions[:, :, None] == regions[:, None]) & (filled[:, None] > 0)
 
 
 class Decoder(nn.Module):
