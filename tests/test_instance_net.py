@@ -24,7 +24,7 @@ from oshp_lite.models.instance.boxes import overlaps
 from oshp_lite.models.instance.config import InstanceConfig
 from oshp_lite.models.instance.detector import match_anchors, sample_regions
 from oshp_lite.models.instance.heads import AttentionHead, ParsingHead, crop_targets
-from oshp_lite.models.instance.network import InstanceNet, photo_tensor
+from oshp_lite.models.instance.network import InstanceNet
 from oshp_lite.models.instance.pyramid import LiteTrunk, Pyramid, ResNetTrunk
 from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble
 from oshp_lite.models.sst.backbone import DEPTHS
@@ -34,10 +34,14 @@ TINY = {"variant": "lite", "n_ids": 20, "lite_channels": (8, 12, 16, 16), "lite_
 TINY |= {"rois": 24, "rpn_before": (20, 20), "rpn_after": (20, 20), "box_hidden": 32}
 
 
+def photo_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy()).float() * (2 / 255) - 1
+
+
 def photo(index: int = 0, size: int = 64) -> tuple[PeopleTruth, PeopleBatch]:
     drawn = scene("synth-cihp", 0, index, size)
     truth = PeopleTruth(drawn.mask("cihp"), drawn.persons)
-    return truth, labelled_photo(photo_tensor(drawn.image)[0], truth.classes, truth.persons, least=12)
+    return truth, labelled_photo(photo_tensor(drawn.image), truth.classes, truth.persons, least=12)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +296,7 @@ def test_it_fits_one_crowd() -> None:
     """Seconds of training on five people who overlap: all are detected and most of their parts are right."""
     drawn = scene("synth-cihp", 0, 0, 64)
     truth = PeopleTruth(drawn.mask("pascal"), drawn.persons)
-    made = labelled_photo(photo_tensor(drawn.image)[0], truth.classes, truth.persons, least=12)
+    made = labelled_photo(photo_tensor(drawn.image), truth.classes, truth.persons, least=12)
     size = {"n_ids": 7, "pyramid": 24, "lite_channels": (12, 24, 32, 32), "box_hidden": 64, "rpn_before": (30, 30)}
     net, steps = InstanceNet(**{**TINY, **size}).train(), 100
     optimizer = torch.optim.AdamW(net.parameters())

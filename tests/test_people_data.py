@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from raw_trees import cihp_tree
 
-from oshp_lite.data.dataset import OneShotDataset
+from oshp_lite.data.dataset import OneShotDataset, open_dataset
 from oshp_lite.data.people import PeopleTruth, crowdedness
 from oshp_lite.data.people_batches import PeopleItems, people_batch
+from oshp_lite.data.prepare.raw import CIHP, tailor
 from oshp_lite.data.synthetic import SPECS, generate, scene
 from oshp_lite.data.synthetic.scenes import CrowdSpec
 from oshp_lite.data.transforms import Recipe, to_photo
+from oshp_lite.engine.instance_files import open_truth
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
 
@@ -128,3 +131,19 @@ def test_datasets_without_person_ids_are_refused(tmp_path: Path) -> None:
     alone = generate("synth-atr", tmp_path / "alone", 8, 8, 48, progress=False)
     with pytest.raises(UserError, match="has no person ids"):
         PeopleItems(alone, "train", None)
+
+
+def test_cihp_as_it_unpacks_is_trained_on_and_scored(tmp_path: Path) -> None:
+    """Its Human_ids become the dataset's person ids; its own folders serve as a truth as they are."""
+    cihp_tree(tmp_path / "raw", train=4, test=4)
+    tailor(CIHP, tmp_path / "raw", tmp_path / "cihp", train_split=2, test_split=2)
+    made = open_dataset(tmp_path / "cihp")
+    item = PeopleItems(made, "train", Recipe("mild", (32, 32)), least=1)[0, 0]
+    assert item.ids is not None
+    assert item.ids[0].tolist() == [1]
+    place = next((tmp_path / "raw").rglob("Validation"))
+    raw, own = open_truth(place, 20), open_truth(made.root, 20)
+    assert set(raw.names) == set(own.names) == set(made.stems("test"))
+    for name in raw.names:
+        np.testing.assert_array_equal(raw.read(name).persons, own.read(name).persons)
+        np.testing.assert_array_equal(raw.read(name).classes, own.read(name).classes)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -171,8 +170,3 @@ def _truth(batch: PeopleBatch) -> tuple[Tensor, Tensor, Sequence[Tensor], Sequen
     if batch.classes is None or batch.persons is None or batch.boxes is None or batch.ids is None:
         raise ValueError("losses need classes, persons, boxes and ids in the batch")
     return batch.classes, batch.persons, batch.boxes, batch.ids
-
-
-def photo_tensor(photo: np.ndarray) -> Tensor:
-    """A photo uint8 [H,W,3] as the network takes it: float [1,3,H,W] in [-1,1]."""
-    return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1))).float()[None] * (2 / 255) - 1
