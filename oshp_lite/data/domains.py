@@ -119,7 +119,7 @@ class _MixedOrder(Sampler[list[tuple[int, int, int]]]):
     def __init__(self, counts: Sequence[int], batch_size: int, seed: int, limit: int | None) -> None:
         self.counts, self.seed, self.each = counts, seed, shares(batch_size, len(counts))
         whole = max(-(-count // each) for count, each in zip(counts, self.each, strict=True))
-        self.batches = whole if limit is None else min(whole, limit)
+        self.batches = whole if limit is None else limit
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
@@ -156,8 +156,9 @@ def mix(photos: Sequence[tuple[int, Episode]]) -> DomainBatch:
 class DomainBatches:
     """Batches of any epoch, from any position in it, each with photos of every domain (section 4.1).
 
-    An epoch ends when the domain with most batches has been seen once, or after `limit` batches. What a batch holds
-    depends on (seed, epoch, position) alone. `how` goes to the DataLoader.
+    An epoch has `limit` batches (None: until the domain with most of them has been seen once), however few photos there
+    are: rows with one domain and with several can share a budget. What a batch holds depends on (seed, epoch, position)
+    alone. `how` goes to the DataLoader.
     """
 
     def __init__(
