@@ -178,7 +178,7 @@ def test_targets_of_a_box_are_this_person_alone() -> None:
 @pytest.mark.parametrize("join", JOINS)
 @pytest.mark.parametrize("fusion", ["max", "conv_max", "single"])
 def test_every_join_has_the_same_outputs_and_reaches_its_weights(join: str, fusion: str) -> None:
-    config = lite(join=join, fusion=fusion)
+    config = lite(join=join, fusion=fusion, canonical=32.0)
     head, levels = (
         ParsingHead(config),
         [torch.randn(1, 16, 64 // s, 64 // s, requires_grad=True) for s in (4, 8, 16, 32)],

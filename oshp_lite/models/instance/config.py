@@ -15,7 +15,7 @@ choice, with its reason beside the field.
     rpn_after           (2000, 1000)                   (80, 60)              [F], 1000 at test [P]
     rois                512                            48                    [P]
     parsed              16                             6                     [C]
-    canonical           224                            32                    [F]
+    canonical           224                            112                   [F]
     box_size            14                             7                     [P]
     attention_size      14                             7                     [P]
     parsing_size        28                             14                    [P]
@@ -56,7 +56,7 @@ _LITE: dict[str, Any] = {
     "rpn_after": (80, 60),
     "rois": 48,
     "parsed": 6,
-    "canonical": 32.0,
+    "canonical": 112.0,
     "box_size": 7,
     "attention_size": 7,
     "parsing_size": 14,
@@ -96,7 +96,8 @@ class InstanceConfig(MethodConfig):
     roi_share: float = bounded(0.25, 0, 1, above=True)
     roi_iou: float = bounded(0.5, 0, 1)
     parsed: int = bounded(16, 1)  # positives of a photo that are parsed: 128 of 28x28x256x4 levels are too heavy
-    canonical: float = bounded(224.0, 1)  # side of a region that belongs to stride 16: see boxes.levels_of
+    # side of a region that belongs to stride 16 (boxes.levels_of): as many cells of it as bins of 14, or 7
+    canonical: float = bounded(224.0, 1)
     box_size: int = bounded(14, 1)
     attention_size: int = bounded(14, 1)
     parsing_size: int = bounded(28, 1)

@@ -65,6 +65,7 @@ class AttentionHead(nn.Module):
 class ParsingHead(nn.Module):
     """The parts of the one person a box is about; the attention map joins in as `join` says (Table 5).
 
+    Through the map the attention branch also learns from the parsing loss (the paper does not say; ours).
     Boxes float [N,4] and attention float [N,1,p,p] in [0,1] -> logits float [N,K,2p,2p], p = `parsing_size`.
     """
 
