@@ -25,7 +25,6 @@ from oshp_lite.engine.evaluate import load_pairs
 from oshp_lite.engine.runs import read_history
 from oshp_lite.errors import UserError
 from oshp_lite.labels.whole import whole_fold
-from oshp_lite.models import registry
 
 TO_PASCAL = np.zeros(256, np.uint8)
 TO_PASCAL[[1, 2, 3, 11]], TO_PASCAL[[4, 7]], TO_PASCAL[[5, 6]], TO_PASCAL[[9, 10]], TO_PASCAL[255] = 1, 2, 5, 6, 255
@@ -55,12 +54,6 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> dict[str, OneShotDatase
     return {name: domain(root, name, count) for name, count in COUNTS.items()}
 
 
-@pytest.fixture(autouse=True)
-def _listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = registry.MethodSpec("sst", "SST", "sst.network", "SST", one_shot=False)
-    monkeypatch.setitem(registry.METHODS, "sst", spec)
-
-
 def config(names: tuple[str, ...] = ("synth-pascal", "synth-atr"), **changes: Any) -> RunConfig:
     options = {**SMALL, "domains": names, **changes.pop("options", {})}
     plain: dict[str, Any] = {
@@ -68,7 +61,7 @@ def config(names: tuple[str, ...] = ("synth-pascal", "synth-atr"), **changes: An
         "model": {"method": "sst", "options": options},
         "train": {
             "epochs": 2,
-            "steps_per_epoch": 4,
+            "steps_per_epoch": 2,
             "batch_size": 3,
             "warmup_steps": 2,
             "threads": 1,
@@ -104,6 +97,7 @@ def test_every_batch_holds_every_domain_and_small_ones_come_round_again(domains:
     assert sorted(seen[1]) == sorted(photos[1].stems)
     assert sorted(set(seen[0])) == sorted(photos[0].stems)
     assert len(seen[0]) == 12
+    assert len(DomainBatches(photos[:1], 3, seed=1, limit=50)) == 50  # ten photos, a budget of 150
     later = next(batches.of(1, 5))
     again = next(DomainBatches(photos, 3, seed=1).of(1, 5))
     assert torch.equal(later.query_image, again.query_image)
@@ -183,7 +177,7 @@ def test_universal_training_goes_on_exactly(
     data = opened(domains, run)
     train_domains(run, data, tmp_path / "whole", progress=False)
     with monkeypatch.context() as patched:
-        killed_after(patched, 5)
+        killed_after(patched, 3)
         with pytest.raises(Killed):
             train_domains(run, data, tmp_path / "cut", progress=False)
     train_domains(run, data, tmp_path / "cut", progress=False)
@@ -196,12 +190,9 @@ def test_universal_training_goes_on_exactly(
 
 @pytest.fixture(scope="module")
 def first_stage(domains: dict[str, OneShotDataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = registry.MethodSpec("sst", "SST", "sst.network", "SST", one_shot=False)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(registry.METHODS, "sst", spec)
-        run = config(("synth-atr",), train={"epochs": 1})
-        folder = tmp_path_factory.mktemp("stage")
-        train_domains(run, opened(domains, run), folder, progress=False)
+    run = config(("synth-atr",), train={"epochs": 1})
+    folder = tmp_path_factory.mktemp("stage")
+    train_domains(run, opened(domains, run), folder, progress=False)
     return folder / "weights.safetensors"
 
 
@@ -246,6 +237,20 @@ def test_plain_fine_tuning_is_the_second_stage_without_a_source(
     assert "tensors of the parsing network from weights.safetensors" in begun.start_from
 
 
+def test_another_methods_encoder_can_be_the_start(domains: dict[str, OneShotDataset], tmp_path: Path) -> None:
+    from oshp_lite.engine.checkpoint import save_weights
+    from oshp_lite.models.base import CheckpointRecord
+    from oshp_lite.models.registry import build
+
+    plain = build("segment", variant="lite", seed=5, **{name: SMALL[name] for name in ("width", "lite_channels")})
+    path = tmp_path / "segment.safetensors"
+    save_weights(path, plain.state_dict(), CheckpointRecord("segment", {}, "k", 18, "atr"))
+    run = config(init={"kind": "file", "path": str(path)})
+    begun = DomainTraining(run, opened(domains, run), tmp_path)
+    assert torch.equal(begun.parser.state_dict()["encoder.stem.0.weight"], plain.state_dict()["encoder.stem.0.weight"])
+    refused(domains, second(path), tmp_path, "holds a network of segment, but model.options.source is synth-atr")
+
+
 def test_contacts_are_measured_where_no_graph_is_published(domains: dict[str, OneShotDataset], tmp_path: Path) -> None:
     run = config(("synth-atr", "ccp-os"))
     parser = DomainTraining(run, opened(domains, run), tmp_path).parser
@@ -285,6 +290,44 @@ def test_scores_do_not_depend_on_what_the_truth_shows(domains: dict[str, OneShot
     judged = judge(net, opened(domains, run), run, progress=False, limit=1)
     ids = net.parse(photo.query_image[None])["synth-atr"][0]
     assert torch.equal(judged["synth-atr"].predictions[0].long(), ids)
+
+
+# ----------------------------------------------------------------------------------------------------- the store
+
+
+def test_the_store_makes_a_domain_run_once(
+    domains: dict[str, OneShotDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oshp_lite.engine import domains as opening
+    from oshp_lite.engine import runs
+
+    def find(data: Any, root: Any = None, *, progress: bool = True) -> OneShotDataset:
+        return domains[data.dataset]
+
+    monkeypatch.setattr(opening, "find_dataset", find)
+    store, run = runs.RunStore(tmp_path / "runs"), config(train={"epochs": 1})
+    assert store.find(run, tmp_path) is None
+    made = store.ensure(run, tmp_path, progress=False)
+    assert made.config.as_dict() == run.as_dict()
+    assert not made.older_code
+    assert set(made.scores["details"]["domains"]) == {"synth-pascal", "synth-atr"}
+    assert "pairs-synth-atr.npz" in made.provenance["files"]
+    assert made.samples
+    again = store.ensure(run, tmp_path, progress=False)
+    assert again.provenance["finished"] == made.provenance["finished"]
+    other = config(train={"epochs": 1}, options={"transfer": "none"})
+    assert store.find(other, tmp_path) is None  # the network's choices are part of what a run is
+    assert made.parser().config.domains == ("synth-pascal", "synth-atr")
+
+
+def test_what_a_domain_run_learnt_starts_a_one_shot_method(first_stage: Path) -> None:
+    from oshp_lite.engine.models import load_encoder
+    from oshp_lite.models.registry import build
+
+    lite = {name: SMALL[name] for name in ("width", "lite_channels")}
+    net = build("eopnet", variant="lite", n_ids=18, **lite)
+    assert load_encoder(net, first_stage) == len(net.encoders()[0].state_dict())
+    assert torch.equal(net.state_dict()["encoder.stem.0.weight"], read_weights(first_stage)["encoder.stem.0.weight"])
 
 
 # ------------------------------------------------------------------------------------------------------- bad input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,21 +44,19 @@ def score_instances(
     print(f"{counts['photos']} photos with {counts['people']} people and {counts['parts']} parts, in per cent")
     if missing:
         print(f"{missing} photos have no result and count as empty")
-    _print(scores)
+    print_people(scores.as_dict())
     if json is not None:
         from oshp_lite.files import write_json_atomic
 
         write_json_atomic(json, scores.as_dict())
 
 
-def _print(scores: Any) -> None:
+def print_people(scores: Mapping[str, Any]) -> None:
+    """Print the measures at three thresholds and their volumes, in per cent, from the form that JSON takes."""
     names = {"ap_p": "AP^p", "pcp": "PCP", "ap_r": "AP^r, one truth a part", "ap_r_pgn": "AP^r, PGN's convention"}
 
-    def per_cent(value: float) -> str:
-        return "-" if value != value else f"{100 * value:.2f}"
+    def per_cent(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.2f}"
 
-    rows = [
-        [label, *(per_cent(scores.at(name, at)) for at in (0.5, 0.6, 0.7)), per_cent(scores.volume(name))]
-        for name, label in names.items()
-    ]
-    print_table([*rows, ["mIoU", "", "", "", per_cent(scores.miou)]], ["measure", "0.5", "0.6", "0.7", "mean"])
+    rows = [[label, *map(per_cent, (*scores[name][4:7], scores[f"{name}_vol"]))] for name, label in names.items()]
+    print_table([*rows, ["mIoU", "", "", "", per_cent(scores["miou"])]], ["measure", "0.5", "0.6", "0.7", "mean"])

@@ -32,10 +32,14 @@ def train(
 ) -> None:
     """Train and evaluate one configuration, or find its finished run."""
     from oshp_lite.cli.evaluate import print_scores
+    from oshp_lite.cli.instance import print_people
 
     config, store = chosen_config(context.params), options.run_store(runs)
     run = store.ensure(config, data, wait=not no_wait, progress=not quiet, fresh=fresh)
-    print_scores({run.folder.name: run.scores})
+    if "ap_p" in run.scores:
+        print_people(run.scores)
+    else:
+        print_scores({run.folder.name: run.scores})
     print(f"run: {run.folder}" + (" (made by older code; --fresh trains it anew)" if run.older_code else ""))
 
 

@@ -66,9 +66,11 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec("synth-lip", "lip", "synth-lip (procedural people)", own_rules=True),
         DatasetSpec("synth-cihp", "cihp", "synth-cihp (procedural people)", own_rules=True),
         DatasetSpec("synth-pascal", "pascal", "synth-pascal (body parts of procedural people)"),
+        DatasetSpec("synth-crowd", "cihp", "synth-crowd (procedural people in crowds)", own_rules=True),
         DatasetSpec("atr-os", "atr", "ATR-OS", "raw:ATR", (15000, 2706), 7500),
         DatasetSpec("lip-os", "lip", "LIP-OS", "raw:LIP", (30462, 10000), 14000),
         DatasetSpec("cihp-os", "cihp", "CIHP-OS", "raw:CIHP", (28280, 5000), 14000),
+        DatasetSpec("pascal-parts", "pascal", "PASCAL-Person-Part", "pascal:PASCAL", (1716, 1817), 858),
         DatasetSpec("ccp-os", "ccp", "CCP-OS (real photos)", "ccp:CCP", (700, 303), 350, own_rules=True),
     )
 }

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -127,23 +128,37 @@ def execute(
     from oshp_lite.engine.train import threads_set, train
 
     folder = Path(folder)
-    episodes = test_set(config, dataset, run_fold(config, dataset))  # a list that cannot be is refused before training
-    train(config, dataset, folder, init_weights, progress, init_identity=init_identity)
+    if method(config.model.method).domains:
+        from oshp_lite.engine.domain_runs import execute_domains
+
+        evaluation = execute_domains(config, cast(Any, dataset), folder, init_weights, progress, init_identity)
+        pairs = [[position, position, 0] for position in range(len(evaluation.matrices))]
+    else:
+        episodes = test_set(config, dataset, run_fold(config, dataset))  # a list that cannot be is refused first
+        pairs = [list(pair) for pair in episodes.pairs()]
+        train(config, dataset, folder, init_weights, progress, init_identity=init_identity)
+        with threads_set(config.train.threads):
+            parser = load_parser(folder / WEIGHTS, config.train.device)
+            evaluation = run_evaluation(parser, dataset, config, progress=progress, episodes=episodes)
     with threads_set(config.train.threads):
-        parser = load_parser(folder / WEIGHTS, config.train.device)
-        evaluation = run_evaluation(parser, dataset, config, progress=progress, episodes=episodes)
         device = str(evaluation.scores.details["device"])
         record = provenance(dataset.fingerprint, device=device, seed=config.train.seed, method=config.model.method)
-    evaluation.scores.details |= {
-        "test_data": dataset.fingerprint,
-        "test_pairs": sha256_json([list(pair) for pair in episodes.pairs()]),
-    }
+    evaluation.scores.details |= {"test_data": dataset.fingerprint, "test_pairs": sha256_json(pairs)}
     save_pairs(folder / PAIRS, evaluation)
     save_predictions(folder / PREDICTIONS, evaluation)
     save_samples(folder, evaluation, dataset, config.data.channels)
     write_json_atomic(folder / SCORES, evaluation.scores.as_dict())
     write_json_atomic(folder / PROVENANCE, {**record, "code": read_record(folder / WEIGHTS).more["code"]})
     return evaluation.scores
+
+
+def run_data(config: RunConfig, data: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
+    """Open the dataset of a run, drawn first where it is procedural; those of all its domains where it has several."""
+    if method(config.model.method).domains:
+        from oshp_lite.engine.domains import open_domains
+
+        return cast("OneShotDataset", open_domains(config, data, progress=progress))
+    return find_dataset(config.data, data, progress=progress)
 
 
 def present_code(method: str = "segment") -> str:
@@ -214,7 +229,7 @@ class RunStore:
         method(config.model.method)  # before any data are drawn
         if not (dataset_folder(config.data, data) / "dataset.json").is_file():
             check_start(config)  # without data there is no finished run either; refuse before people are drawn
-        dataset = find_dataset(config.data, data, progress=progress)
+        dataset = run_data(config, data, progress=progress)
         folders = list(self._folders(config, dataset, data, draw=True))
         folder = folders[0]
         for place in folders if not fresh else ():
@@ -242,7 +257,8 @@ class RunStore:
 
         With its dataset open already (`dataset`) nothing is drawn either.
         """
-        dataset = dataset or find_dataset(config.data, data, progress=False)
+        if dataset is None or method(config.model.method).domains:
+            dataset = run_data(config, data, progress=False)
         for folder in self._folders(config, dataset, data, draw=False):
             with suppress(UserError):
                 if run := self._open(folder):
@@ -310,16 +326,22 @@ class RunStore:
 
     def _make(self, config: RunConfig, dataset: OneShotDataset, work: Path, first: Run | None, progress: bool) -> None:
         """Train and evaluate into `work`, which keeps its content when this is interrupted."""
+        from oshp_lite.engine.provenance import TRAINERS
+
+        name = config.model.method
+        apart = name in TRAINERS and not method(name).domains
+        carry_out: Callable[..., Any] = import_module(TRAINERS[name]).execute if apart else execute
         origin = first.identity if first else None
-        execute(config, dataset, work, first.weights if first else None, progress, origin)
+        carry_out(config, dataset, work, first.weights if first else None, progress, origin)
         trained = sum(row.get("seconds", 0.0) for row in read_history(work)[-1:])
         judged = read_json(work / SCORES).get("details", {}).get("seconds", 0.0)
+        written = [work / name for name in VERIFIED if (work / name).is_file()] + sorted(work.glob("pairs-*.npz"))
         record = {
             "identity": work.name.rpartition("-")[2],
             "init": origin,
             "seconds": round(trained + judged, 1),
             "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "files": {name: _digest(work / name) for name in VERIFIED if (work / name).is_file()},
+            "files": {path.name: _digest(path) for path in written},
         }
         write_json_atomic(work / PROVENANCE, {**read_json(work / PROVENANCE), **record})
 

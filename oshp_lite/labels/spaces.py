@@ -186,14 +186,15 @@ def _space(name: str) -> LabelSpace:
 
 
 def canonical(dataset: str) -> str:
-    """The label space that a dataset's name contains: "synth-atr", "atr-os", "ATR_OS" -> "atr"; "ccp-os" -> "ccp".
+    """The label space that a dataset's name contains: "synth-atr", "atr-os", "ATR_OS" -> "atr"; "synth-crowd": "cihp".
 
     Any other name comes back as it is. Raises UserError for a name that a dataset had once.
     """
     name = dataset.lower().replace("_", "-")
     if name in tables.RENAMED:
         raise UserError(f"the dataset {name} is now called {tables.RENAMED[name]}; use that name")
-    return next((part for part in name.split("-") if part in tables.SPACES), dataset)
+    parts = (tables.STANDS_FOR.get(part, part) for part in name.split("-"))
+    return next((part for part in parts if part in tables.SPACES), dataset)
 
 
 def one_shot_space(dataset: str) -> LabelSpace:

@@ -108,5 +108,8 @@ SPACES: dict[str, Table] = {
 }
 """Every label space. Where raw masks have a space of their own (CCP's tags), the one-shot classes are NAME-os."""
 
+STANDS_FOR = {"crowd": "cihp"}
+"""Parts of datasets' names that are no label space, and the space of their labels: synth-crowd has CIHP's."""
+
 RENAMED = {f"figures-{name}": f"synth-{name}" for name in ("atr", "lip", "cihp")}
 """Datasets that had another name once."""

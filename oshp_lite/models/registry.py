@@ -24,7 +24,8 @@ class MethodSpec:
     trainable: bool = True  # False for methods whose weights are those they start with
     needs: str = ""  # what it needs beside the package with some or all of its options, in words
     ways: tuple[str, ...] = ("k", "1")  # the kinds of episodes it parses
-    one_shot: bool = True  # False for the plain segmenter, which parses the classes it was trained on
+    one_shot: bool = True  # False for plain segmenters, which parse the classes they were trained on
+    domains: bool = False  # True where one network trains over several label domains, see `engine.domains`
 
     @property
     def path(self) -> str:
@@ -61,6 +62,10 @@ METHODS: dict[str, MethodSpec] = {
         MethodSpec("popnet", "POPNet", "popnet", "POPNet"),
         MethodSpec("eopnet", "EOP-Net", "eopnet", "EOPNet"),
         MethodSpec("segment", "Supervised segmentation", "segment", "SegmentNet", one_shot=False),
+        MethodSpec("sst", "SST", "sst.network", "SST", one_shot=False, domains=True),
+        MethodSpec(
+            "instance", "Instance-level parsing", "instance.network", "InstanceNet", ways=("k",), one_shot=False
+        ),
     )
 }
 """In the order of the journal's Table 2, our own row before the two papers' methods. A new method is one line here."""

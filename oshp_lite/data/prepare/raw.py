@@ -39,11 +39,14 @@ class RawLayout(Preparation):
                    only the official lists say which is which
     mirrored       folders with mirrored masks, where at hand: alternatives of each, the likeliest first
     instances      folders with person ids, where at hand
+    origin         where the lists of its phases come from
     test_split     query photos in testing; None: the smallest multiple of 100 from 200 on for which the journal's test
                    pairs exist (the authors' LIP and CIHP indexes are not public in the repository)
     """
 
     published_pairs = True
+    lists: Mapping[Phase, str] = {"train": "meta_train_id.txt", "test": "meta_test_id.txt"}
+    """Files with the stems of each phase."""
 
     def __init__(
         self,
@@ -54,12 +57,15 @@ class RawLayout(Preparation):
         mirrored: Sequence[Sequence[str]] = (),
         instances: Sequence[Sequence[str]] = (),
         test_split: int | None = None,
+        origin: str = OFFICIAL,
     ) -> None:
         self.name, self.images, self.masks, self.mirrored, self.instances = name, images, masks, mirrored, instances
         self.spec, self.test_split = dataset_spec(name), test_split
         self.space, self.train_split = self.spec.space, self.spec.train_queries or 0
         self.list_folder = name.upper().replace("-", "_")  # in the official tree
-        self.source = f"{where} as linked in the README of {OFFICIAL}"
+        self.origin = origin
+        linked = "as linked in the README of" if origin == OFFICIAL else "from"
+        self.source = f"{where} {linked} {origin}"
         self.about = f"Bring {self.source} into the one-shot form, as links or copies."
 
     def declare(self, parser: argparse.ArgumentParser) -> None:
@@ -199,7 +205,7 @@ def _official(lists: Path, layout: RawLayout, name: str) -> Path | None:
 
 def official_list(lists: Path, layout: RawLayout, phase: Phase) -> tuple[str, ...] | None:
     """The authors' list of a phase, if it is there."""
-    path = _official(lists, layout, f"meta_{phase}_id.txt")
+    path = _official(lists, layout, layout.lists[phase])
     return None if path is None else form.read_list(path)
 
 
@@ -218,8 +224,8 @@ def _lists(
         return {phase: names for phase, names in official.items() if names is not None}
     if given:
         raise UserError(
-            f"{layout.name}: no meta_train_id.txt and meta_test_id.txt in {places[0]} (nor in its "
-            f"{layout.list_folder}); take them from {OFFICIAL}"
+            f"{layout.name}: no {layout.lists['train']} and {layout.lists['test']} in {places[0]} (nor in its "
+            f"{layout.list_folder}); take them from {layout.origin}"
         )
     _check_complete(sorted(raw.mask), raw.image, "photos with a mask", layout)
     published = sum(layout.spec.photos or (0, 0))
@@ -231,7 +237,7 @@ def _lists(
     last = max(1, round(_LAST_SHARE * len(stems)))
     notes.append(
         f"no official lists given: the last {last} photos in file order are for testing, so scores are not comparable "
-        f"with the papers' (lists: {OFFICIAL})"
+        f"with the papers' (lists: {layout.origin})"
     )
     return {"train": tuple(stems[:-last]), "test": tuple(stems[-last:])}
 
