@@ -24,7 +24,7 @@ CEILINGS = {"library": 15_450, "study": 6_700, "package": 28_650}
 """What they may not exceed meanwhile: lower these with every step towards the goals; only new features raise them.
 
 The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it, and at
-11,347, 6,697 and 24,429 before semantic transfer and instance-level parsing, with the goals above still those without them.
+11,347, 6,697 and 24,429 before semantic transfer and instance-level parsing; the goals are still those without them.
 """
 WORD = re.compile(r"[A-Za-z_]\w*")
 FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b")

@@ -41,7 +41,8 @@ class TrainConfig:
 
     `visible` and `unlabelled` concern the task "segment": which classes have labels, and whether a person's pixels
     without a visible label count as background or are ignored. `epochs` is the budget; `steps_per_epoch` cuts epochs
-    short. `minutes` (0: none) ends training at a wall-clock limit and gives up exact repeatability. `warmup_steps`
+    short. `eval_every` epochs the network is evaluated, on `eval_queries` queries a class (None: as at the end).
+    `minutes` (0: none) ends training at a wall-clock limit and gives up exact repeatability. `warmup_steps`
     raise the rate linearly. `poly_step` is the number of epochs between two changes of the rate, or "iteration".
     """
 
@@ -67,6 +68,7 @@ class TrainConfig:
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = True
     eval_every: int = bounded(0, 0, 100_000, **FREE)
+    eval_queries: int | None = bounded(None, 1, 100_000, **FREE)
     device: str = field(default="auto", metadata=FREE)
     threads: int | None = bounded(None, 1, 1024, **FREE)
     save_seconds: float = bounded(60.0, 0, 1e6, **FREE)

@@ -261,7 +261,9 @@ class Training:
 
     def _evaluate(self) -> dict[str, float]:
         """Scores on the test pairs, to draw curves with: mIoUs, and mean class accuracies in k-way."""
-        config = replace(self.config, eval=replace(self.config.eval, bootstrap=0, samples=0))
+        choice = self.config.eval
+        queries = self.config.train.eval_queries or choice.queries
+        config = replace(self.config, eval=replace(choice, bootstrap=0, samples=0, queries=queries))
         result = run_evaluation(self.parser, self.dataset, config, progress=False)
         self.parser.train()
         row = {name: getattr(result.scores, name) for name in ("human_miou", "novel_miou", "base_miou")}

@@ -166,9 +166,9 @@ class SST(OneShotModel):
         """Every id may win; with `restrict` those of the support."""
         return super().winning_classes(batch, options) if options.restrict and not batch.one_way else None
 
-    def decide(self, logits: Tensor, batch: Episode, options: PredictOptions) -> Tensor:
+    def decide(self, logits: Tensor, batch: Episode) -> Tensor:
         """The ids of largest logit; in a 1-way episode 1 where the target class wins."""
-        ids = super().decide(logits, batch, options)
+        ids = super().decide(logits, batch)
         return ids if batch.class_ids is None else (ids == batch.class_ids[:, None, None]).long()
 
     def plain(self) -> SST:
