@@ -20,10 +20,11 @@ LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "assets", "labels", 
 LIBRARY += ("predict.py",)
 GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
-CEILINGS = {"library": 11_350, "study": 6_700, "package": 24_450}
+CEILINGS = {"library": 15_450, "study": 6_700, "package": 28_650}
 """What they may not exceed meanwhile: lower these with every step towards the goals; only new features raise them.
 
-The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it.
+The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it, and at
+11,347, 6,697 and 24,429 before semantic transfer and instance-level parsing; the goals are still those without them.
 """
 WORD = re.compile(r"[A-Za-z_]\w*")
 FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b")

@@ -64,7 +64,8 @@ def pretend() -> None:
     store.find_dataset = lambda data, root=None, progress=True: dataset  # type: ignore[assignment]
     store.execute = execute
     store.present_code = lambda method="": "this code"
-    store.check_start = store.method = lambda config: None
+    store.check_start = lambda config: None
+    store.method = lambda name: SimpleNamespace(domains=False)
     Finder.dataset = lambda self, data: dataset  # type: ignore[method-assign]
 
 

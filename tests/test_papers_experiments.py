@@ -35,6 +35,17 @@ def test_popnets_own_protocol(key: RunKey) -> None:
     assert config.eval.pairs == ("aaai" if key.way == "k" else "journal")
 
 
+def test_a_second_dataset_of_a_family_takes_nobodys_place() -> None:
+    small = {"atr": "synth-atr", "lip": "synth-lip", "cihp": "synth-cihp", "ccp": "ccp-os"}
+    assert list(families("lite").items()) == list(small.items()), "synth-crowd stands beside synth-cihp"
+    assert {name for family, name in families("paper").items() if family in small} == {
+        "atr-os",
+        "lip-os",
+        "cihp-os",
+        "ccp-os",
+    }
+
+
 def test_every_stage_of_popnet_gets_thirty_epochs_half_of_them_static() -> None:
     key = next(key for key in AAAI if key.ablation == "three-stage")
     config = config_of(key, "paper")

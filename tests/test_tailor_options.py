@@ -288,4 +288,4 @@ def test_the_common_script_takes_a_name(tmp_path: Path) -> None:
     lip_tree(tmp_path / "raw")
     assert script("prepare", "lip", "--root", tmp_path / "raw", "--out", tmp_path / "out").returncode == 0
     assert script("prepare", "lip", "verify", tmp_path / "out").returncode == 0
-    assert_refused(script("prepare"), "name the raw dataset first: one of atr, lip, cihp, ccp")
+    assert_refused(script("prepare"), "name the raw dataset first: one of atr, lip, cihp, pascal, ccp")

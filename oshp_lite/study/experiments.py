@@ -125,7 +125,9 @@ FIGURE_METHODS = {
 def families(profile: str) -> dict[str, str]:
     """Return {family: dataset} of a profile: the papers' own datasets, or their procedural counterparts and CCP-OS."""
     large = profile == "paper"
-    return {spec.family: name for name, spec in DATASETS.items() if (not spec.synthetic if large else spec.own_rules)}
+    used = [(spec.family, name) for name, spec in DATASETS.items() if (not spec.synthetic if large else spec.own_rules)]
+    firsts = dict(reversed(used))  # of a family's several datasets the first is meant; its place is kept below
+    return {family: firsts[family] for family, _ in used}
 
 
 def expand(blocks: Any, profile: str) -> list[RunKey]:
