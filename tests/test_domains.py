@@ -19,7 +19,7 @@ from oshp_lite.data.transforms import Recipe
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.engine.checkpoint import load_parser, read_record, read_weights
 from oshp_lite.engine.config import RunConfig, from_dict
-from oshp_lite.engine.domain_runs import DomainTraining, execute_domains, judge, train_domains
+from oshp_lite.engine.domain_runs import DomainTraining, execute, judge, train_domains
 from oshp_lite.engine.domains import DomainSet, domain_data, network_config, open_domains, training_photos
 from oshp_lite.engine.evaluate import load_pairs
 from oshp_lite.engine.runs import read_history
@@ -263,11 +263,11 @@ def test_contacts_are_measured_where_no_graph_is_published(domains: dict[str, On
 def test_a_finished_run_has_scores_of_every_domain(domains: dict[str, OneShotDataset], tmp_path: Path) -> None:
     run = config(train={"epochs": 1, "eval_every": 1, "eval_queries": 2})
     data = opened(domains, run)
-    result = execute_domains(run, data, tmp_path, progress=False)
-    summary = result.scores.details["domains"]
+    result = execute(run, data, tmp_path, progress=False)
+    summary = result.details["domains"]
     assert list(summary) == ["synth-pascal", "synth-atr"]
-    assert summary["synth-pascal"]["human_miou"] == pytest.approx(result.scores.human_miou)
-    assert "human_miou" in result.scores.intervals
+    assert summary["synth-pascal"]["human_miou"] == pytest.approx(result.human_miou)
+    assert "human_miou" in result.intervals
     network = load_parser(tmp_path / "weights.safetensors")
     judged = judge(network, data, run, progress=False)  # type: ignore[arg-type]
     assert judged["synth-atr"].scores.human_miou == pytest.approx(summary["synth-atr"]["human_miou"])

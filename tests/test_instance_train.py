@@ -17,8 +17,9 @@ from oshp_lite.engine.instance_files import ResultFolder, open_truth
 from oshp_lite.engine.instance_metrics import PeopleMeter
 from oshp_lite.engine.instance_train import PeopleTraining, by_crowdedness, execute, judge_people, resized
 from oshp_lite.engine.models import build_parser
+from oshp_lite.engine.outcome import WEIGHTS
 from oshp_lite.engine.runs import read_history
-from oshp_lite.engine.train import WEIGHTS, threads_set
+from oshp_lite.engine.train import threads_set
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
 from oshp_lite.models import registry

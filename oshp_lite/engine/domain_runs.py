@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.domains import DomainBatches, TestPhotos
-from oshp_lite.engine.checkpoint import load_parser, pick_device
-from oshp_lite.engine.config import RunConfig, identity_of
+from oshp_lite.engine.checkpoint import load_parser
+from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.domains import DomainSet, begin_from, measure_contacts, training_photos
 from oshp_lite.engine.evaluate import Evaluation, run_evaluation, save_pairs
-from oshp_lite.engine.loading import _quiet_worker, run_fold
-from oshp_lite.engine.metrics import score_intervals, scores_from_kway_matrices
+from oshp_lite.engine.loading import quiet_worker
+from oshp_lite.engine.metrics import Scores, score_intervals, scores_from_kway_matrices
 from oshp_lite.engine.models import build_parser
-from oshp_lite.engine.provenance import code_of
-from oshp_lite.engine.schedule import make_optimizer
-from oshp_lite.engine.train import WEIGHTS, Position, Training, threads_set
-from oshp_lite.files import file_sha256
+from oshp_lite.engine.outcome import PAIRS, WEIGHTS, keep_evaluation
+from oshp_lite.engine.train import Training, threads_set
 from oshp_lite.labels.whole import whole_fold
 from oshp_lite.models.sst.network import SST
 
@@ -30,55 +26,33 @@ class DomainTraining(Training):
     """The ordinary training (steps, rates, exact resume, records) on batches that hold every domain."""
 
     parser: SST
+    dataset: DomainSet  # type: ignore[assignment]  # its space, name and fingerprint are all that the trainer reads
 
-    def __init__(
-        self,
-        config: RunConfig,
-        domains: DomainSet,
-        folder: Path,
-        init_weights: Path | str | None = None,
-        init_identity: str | None = None,
-    ) -> None:
-        self.config, self.domains, self.folder = config, domains, folder
-        self.dataset = cast(OneShotDataset, domains)  # its name and fingerprint are all that the trainer reads
-        self.fold = run_fold(config, domains.target)
-        self.device = pick_device(config.train.device, "train.device")
-        self.init_weights = config.init.path if init_weights is None and config.init.kind == "file" else init_weights
-        if init_identity is None:
-            init_identity = file_sha256(self.init_weights, "checkpoint") if self.init_weights else ""
-        self.key = identity_of(config, domains.fingerprint, init_identity, self.device.type)
-        train, workers = config.train, config.data.workers
-        self.photos = training_photos(config, domains)
+    def make_batches(self) -> DomainBatches:  # type: ignore[override]
+        """Return batches with photos of every domain."""
+        train, workers = self.config.train, self.config.data.workers
+        self.photos = training_photos(self.config, self.dataset)
         how: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
-        how |= {"worker_init_fn": _quiet_worker, "pin_memory": self.device.type == "cuda"}
-        limit = train.steps_per_epoch
-        self.batches = DomainBatches(self.photos, train.batch_size, train.seed, limit=limit, **how)  # type: ignore[assignment]
-        self._begin()
+        how |= {"worker_init_fn": quiet_worker, "pin_memory": self.device.type == "cuda"}
+        return DomainBatches(self.photos, train.batch_size, train.seed, limit=train.steps_per_epoch, **how)
 
-    def _begin(self) -> None:
-        """Set everything that training changes to where a new run starts."""
-        train = self.config.train
-        self.code = code_of(self.config.model.method)
-        self.position = Position()
+    def make_parser(self) -> tuple[SST, str]:
+        """Return the network with contacts measured where no public graph has them, and where its weights come from."""
         network = cast(SST, build_parser(self.config, self.fold))
-        known, loops = dict(zip(self.domains.members, self.photos, strict=True)), network.config.self_loops
+        known, loops = dict(zip(self.dataset.members, self.photos, strict=True)), network.config.self_loops
         network.set_priors(
             {
                 name: measure_contacts(known[name], network.config.count(name), self_loops=loops)
                 for name in network.unmeasured
             }
         )
-        self.start_from = begin_from(network, self.init_weights) if self.init_weights else "random weights"
-        layout = torch.channels_last if train.channels_last else torch.contiguous_format
-        self.parser = network.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(train, self.parser)
-        self._saved = self._begun = time.monotonic()
+        return network, begin_from(network, self.init_weights) if self.init_weights else "random weights"
 
     def _evaluate(self) -> dict[str, float]:
         """Mean IoU and mean accuracy of every domain on its first test photos, to draw curves with."""
         config = replace(self.config, eval=replace(self.config.eval, bootstrap=0, samples=0))
         limit = self.config.train.eval_queries
-        judged = judge(self.parser, self.domains, config, progress=False, limit=limit)
+        judged = judge(self.parser, self.dataset, config, progress=False, limit=limit)
         self.parser.train()
         scores = {name: one.scores for name, one in judged.items()}
         return {f"miou_{name}": one.human_miou for name, one in scores.items()} | {
@@ -96,7 +70,7 @@ def train_domains(
     init_identity: str | None = None,
 ) -> None:
     """Train a domain run in `folder`, from wherever an earlier call left it; as `train` in every other respect."""
-    training = DomainTraining(config, domains, Path(folder), init_weights, init_identity)
+    training = DomainTraining(config, cast(Any, domains), Path(folder), init_weights, init_identity)
     with threads_set(config.train.threads), torch.random.fork_rng():
         training.run(progress)
 
@@ -129,18 +103,18 @@ def judge(
 
 def pairs_file(config: RunConfig, domain: str) -> str:
     """The file with the confusion matrices of a domain's test photos: the run's ordinary one for the target."""
-    return "pairs.npz" if domain == config.data.dataset else f"pairs-{domain}.npz"
+    return PAIRS if domain == config.data.dataset else f"pairs-{domain}.npz"
 
 
-def execute_domains(
+def execute(
     config: RunConfig,
     domains: DomainSet,
     folder: Path | str,
     init_weights: Path | str | None = None,
     progress: bool = True,
     init_identity: str | None = None,
-) -> Evaluation:
-    """Train a domain run (or go on with it) and judge every domain; returns the evaluation of the target.
+) -> Scores:
+    """Train a domain run (or go on with it), judge every domain, write it all; returns the scores of the target.
 
     The details of its scores hold every domain's scores under "domains". The other domains' matrices are written beside
     the run's own: see `pairs_file`.
@@ -157,4 +131,5 @@ def execute_domains(
             save_pairs(folder / pairs_file(config, name), one)
     summary = {name: {key: one.scores.as_dict()[key] for key in kept} for name, one in judged.items()}
     own.scores.details["domains"] = summary
-    return own
+    photos = [(position, position, 0) for position in range(len(own.matrices))]
+    return keep_evaluation(folder, config, cast(Any, domains), own, photos)

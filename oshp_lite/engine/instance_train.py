@@ -15,45 +15,25 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from oshp_lite.data.dataset import OneShotDataset
-from oshp_lite.data.loading import EpochBatches
 from oshp_lite.data.people import PeopleTruth, crowdedness
 from oshp_lite.data.people_batches import PeopleBatch, PeopleItems, people_batch
 from oshp_lite.data.transforms import Recipe, as_size
-from oshp_lite.engine.checkpoint import load_parser, read_record
+from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.instance_files import write_result, write_truth
 from oshp_lite.engine.instance_metrics import PeopleMeter
-from oshp_lite.engine.loading import TrainingBatches, _quiet_worker
-from oshp_lite.engine.provenance import provenance
-from oshp_lite.engine.train import WEIGHTS, Training, threads_set
+from oshp_lite.engine.loading import TrainingBatches
+from oshp_lite.engine.outcome import WEIGHTS, keep_scores
+from oshp_lite.engine.train import Training, threads_set
 from oshp_lite.errors import UserError
-from oshp_lite.files import sha256_json, write_json_atomic
+from oshp_lite.files import sha256_json
 from oshp_lite.models.instance.network import InstanceNet
 from oshp_lite.models.instance.regions import RegionRules
 
 MEASURES = ("ap_p", "pcp", "ap_r", "ap_r_pgn")
-
-
-class PeopleBatches(TrainingBatches):
-    """Batches of photos of people, as `TrainingBatches` are of episodes."""
-
-    def __init__(self, items: PeopleItems, config: RunConfig, *, pin: bool = False) -> None:
-        train, workers = config.train, config.data.workers
-        self.sampler = EpochBatches(len(items), train.batch_size, train.seed, train.steps_per_epoch)
-        self.loader: DataLoader[Any] = DataLoader(
-            items,
-            batch_sampler=self.sampler,
-            collate_fn=people_batch,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=_quiet_worker,
-            generator=torch.Generator().manual_seed(train.seed),
-            pin_memory=pin,
-        )
 
 
 class PeopleTraining(Training):
@@ -68,10 +48,13 @@ class PeopleTraining(Training):
             raise UserError("method instance has every class at once: set data.way=k and another protocol than tuning")
         config = replace(config, train=replace(config.train, channels_last=False))
         super().__init__(config, dataset, folder, *first)
-        data, train = config.data, config.train
+
+    def make_batches(self) -> TrainingBatches:
+        """Return batches of photos of people."""
+        data = self.config.data
         recipe = Recipe(data.augment, as_size(data.size), data.pad_label, data.pre_resize, data.scale, data.jitter)
-        items = PeopleItems(dataset, "train", recipe, seed=train.seed, channels=data.channels)
-        self.batches = PeopleBatches(items, config, pin=self.device.type == "cuda")
+        items = PeopleItems(self.dataset, "train", recipe, seed=self.config.train.seed, channels=data.channels)
+        return TrainingBatches(items, self.config, pin=self.device.type == "cuda", join=people_batch)
 
     def _evaluate(self) -> dict[str, float]:
         """Scores on the first test photos, to draw curves with."""
@@ -153,10 +136,8 @@ def execute(
         net = load_parser(folder / WEIGHTS, config.train.device)
         meter, crowded = judge_people(net, dataset, config, progress=progress)
         given, _ = judge_people(net, dataset, config, given_boxes=True, progress=progress)
-        device = next(net.parameters()).device.type
-        record = provenance(dataset.fingerprint, device=device, seed=config.train.seed, method=config.model.method)
     details = {
-        "device": device,
+        "device": next(net.parameters()).device.type,
         "seconds": round(time.monotonic() - began, 1),
         "test_data": dataset.fingerprint,
         "test_photos": sha256_json(list(crowded)),
@@ -164,8 +145,7 @@ def execute(
     }
     scores = {**meter.scores().as_dict(), "given_boxes": given.scores().as_dict(), "details": details}
     scores["bins"] = {name: meter.scores(stems).as_dict() for name, stems in by_crowdedness(crowded).items()}
-    write_json_atomic(folder / "scores.json", scores)
-    write_json_atomic(folder / "provenance.json", {**record, "code": read_record(folder / WEIGHTS).more["code"]})
+    keep_scores(folder, config, dataset, scores)
     return scores
 
 

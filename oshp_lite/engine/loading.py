@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -44,24 +44,26 @@ def test_set(config: RunConfig, dataset: OneShotDataset, chosen: Fold) -> Episod
 test_set.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name
 
 
-def _quiet_worker(_: int) -> None:
+def quiet_worker(_: int) -> None:
     """Leave Ctrl-C to the main process, which saves and stops the workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class TrainingBatches:
-    """Batches of any epoch, from any position in it; the same ones with and without workers."""
+    """Batches of any epoch, from any position in it; the same ones with and without workers. `join` stacks items."""
 
-    def __init__(self, items: EpisodeDataset | SegmentDataset, config: RunConfig, *, pin: bool = False) -> None:
+    def __init__(
+        self, items: Any, config: RunConfig, *, pin: bool = False, join: Callable[[Any], Any] = collate
+    ) -> None:
         train, workers = config.train, config.data.workers
         self.sampler = EpochBatches(len(items), train.batch_size, train.seed, train.steps_per_epoch)
         self.loader: DataLoader[Episode] = DataLoader(
             items,
             batch_sampler=self.sampler,
-            collate_fn=collate,
+            collate_fn=join,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_quiet_worker,
+            worker_init_fn=quiet_worker,
             generator=torch.Generator().manual_seed(train.seed),
             pin_memory=pin,
         )

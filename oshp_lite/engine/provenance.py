@@ -27,9 +27,6 @@ ROOMS = ("errors.py", "fields.py", "files.py", "labels", "data", "models", "engi
 ELSEWHERE = ("data/synthetic", "data/prepare", "viz", "engine/provenance.py", "engine/runs.py", "engine/trivial.py")
 """What cannot change a run: what it makes is fingerprinted as data, or is only recorded or looked at."""
 
-TRAINERS = {"instance": "oshp_lite.engine.instance_train", "sst": "oshp_lite.engine.domain_runs"}
-"""Methods that are trained and judged by a module of their own; its code counts too."""
-
 LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "matplotlib", "tqdm")
 
 
@@ -53,8 +50,8 @@ def code_of(method: str) -> str:
 
     Another method's file is not among it, so a new contender leaves the old runs as they are.
     """
-    own = _files_of(TRAINERS[method]) if method in TRAINERS else []
-    starts = ("engine/train.py", "engine/evaluate.py", *_files_of(registry.method(method).path), *own)
+    spec = registry.method(method)
+    starts = ("engine/train.py", "engine/evaluate.py", *_files_of(spec.path), *_files_of(spec.trainer))
     return _fingerprint(tuple(name for name in reached(starts) if not name.startswith(ELSEWHERE)), PACKAGE)
 
 

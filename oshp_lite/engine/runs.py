@@ -29,20 +29,16 @@ import yaml
 
 from oshp_lite.data.registry import check_names, dataset_folder, find_dataset
 from oshp_lite.engine.config import RunConfig, from_dict, identity_of
+from oshp_lite.engine.outcome import CONFIG, HISTORY, PROVENANCE, SCORES, VERIFIED, WEIGHTS, keep_evaluation
 from oshp_lite.engine.presets import init_config
 from oshp_lite.errors import UserError
-from oshp_lite.files import file_sha256, publish_folder, read_json, runs_root, sha256_json, write_json_atomic
+from oshp_lite.files import file_sha256, publish_folder, read_json, runs_root, write_json_atomic
 from oshp_lite.lock import locked
 from oshp_lite.models.registry import method
 
 if TYPE_CHECKING:
     from oshp_lite.data.dataset import OneShotDataset
     from oshp_lite.engine.metrics import Scores
-
-CONFIG, HISTORY, WEIGHTS = "config.yaml", "history.csv", "weights.safetensors"
-SCORES, PAIRS, PREDICTIONS, PROVENANCE = "scores.json", "pairs.npz", "predictions.npz", "provenance.json"
-VERIFIED = (CONFIG, HISTORY, WEIGHTS, SCORES, PAIRS, PREDICTIONS)
-"""Files of a finished run whose digests stand in provenance.json."""
 
 
 @dataclass(frozen=True)
@@ -119,37 +115,25 @@ def execute(
 ) -> Scores:
     """Train a run (or go on with it), evaluate it, and write everything a run's folder holds; returns the scores.
 
-    provenance.json comes last: a folder without it is unfinished. Raises what `train` raises.
+    A method with a trainer of its own is handed to that. Raises what `train` raises.
     """
-    from oshp_lite.engine.checkpoint import load_parser, read_record
-    from oshp_lite.engine.evaluate import run_evaluation, save_pairs, save_predictions, save_samples
+    from oshp_lite.engine.checkpoint import load_parser
+    from oshp_lite.engine.evaluate import run_evaluation
     from oshp_lite.engine.loading import run_fold, test_set
-    from oshp_lite.engine.provenance import provenance
     from oshp_lite.engine.train import threads_set, train
 
-    folder = Path(folder)
-    if method(config.model.method).domains:
-        from oshp_lite.engine.domain_runs import execute_domains
-
-        evaluation = execute_domains(config, cast(Any, dataset), folder, init_weights, progress, init_identity)
-        pairs = [[position, position, 0] for position in range(len(evaluation.matrices))]
-    else:
-        episodes = test_set(config, dataset, run_fold(config, dataset))  # a list that cannot be is refused first
-        pairs = [list(pair) for pair in episodes.pairs()]
-        train(config, dataset, folder, init_weights, progress, init_identity=init_identity)
-        with threads_set(config.train.threads):
-            parser = load_parser(folder / WEIGHTS, config.train.device)
-            evaluation = run_evaluation(parser, dataset, config, progress=progress, episodes=episodes)
+    folder, spec = Path(folder), method(config.model.method)
+    if spec.trainer:
+        own: Scores = import_module(spec.trainer).execute(
+            config, dataset, folder, init_weights, progress, init_identity
+        )
+        return own
+    episodes = test_set(config, dataset, run_fold(config, dataset))  # a list that cannot be is refused before training
+    train(config, dataset, folder, init_weights, progress, init_identity=init_identity)
     with threads_set(config.train.threads):
-        device = str(evaluation.scores.details["device"])
-        record = provenance(dataset.fingerprint, device=device, seed=config.train.seed, method=config.model.method)
-    evaluation.scores.details |= {"test_data": dataset.fingerprint, "test_pairs": sha256_json(pairs)}
-    save_pairs(folder / PAIRS, evaluation)
-    save_predictions(folder / PREDICTIONS, evaluation)
-    save_samples(folder, evaluation, dataset, config.data.channels)
-    write_json_atomic(folder / SCORES, evaluation.scores.as_dict())
-    write_json_atomic(folder / PROVENANCE, {**record, "code": read_record(folder / WEIGHTS).more["code"]})
-    return evaluation.scores
+        parser = load_parser(folder / WEIGHTS, config.train.device)
+        evaluation = run_evaluation(parser, dataset, config, progress=progress, episodes=episodes)
+        return keep_evaluation(folder, config, dataset, evaluation, episodes.pairs())
 
 
 def run_data(config: RunConfig, data: str | Path | None = None, *, progress: bool = True) -> OneShotDataset:
@@ -326,13 +310,8 @@ class RunStore:
 
     def _make(self, config: RunConfig, dataset: OneShotDataset, work: Path, first: Run | None, progress: bool) -> None:
         """Train and evaluate into `work`, which keeps its content when this is interrupted."""
-        from oshp_lite.engine.provenance import TRAINERS
-
-        name = config.model.method
-        apart = name in TRAINERS and not method(name).domains
-        carry_out: Callable[..., Any] = import_module(TRAINERS[name]).execute if apart else execute
         origin = first.identity if first else None
-        carry_out(config, dataset, work, first.weights if first else None, progress, origin)
+        execute(config, dataset, work, first.weights if first else None, progress, origin)
         trained = sum(row.get("seconds", 0.0) for row in read_history(work)[-1:])
         judged = read_json(work / SCORES).get("details", {}).get("seconds", 0.0)
         written = [work / name for name in VERIFIED if (work / name).is_file()] + sorted(work.glob("pairs-*.npz"))

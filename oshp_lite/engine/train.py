@@ -32,13 +32,15 @@ from oshp_lite.engine.evaluate import run_evaluation
 from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
 from oshp_lite.engine.metrics import mean_accuracy
 from oshp_lite.engine.models import build_parser, initialise, run_record
+from oshp_lite.engine.outcome import CONFIG, HISTORY, WEIGHTS
 from oshp_lite.engine.provenance import code_of
 from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer
 from oshp_lite.errors import UserError
 from oshp_lite.fields import check_fields
 from oshp_lite.files import file_sha256, write_atomic
+from oshp_lite.models.base import OneShotModel
 
-WEIGHTS, RESUME, HISTORY, CONFIG = "weights.safetensors", "resume.pt", "history.csv", "config.yaml"
+RESUME = "resume.pt"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -134,16 +136,24 @@ class Training:
         if init_identity is None:
             init_identity = file_sha256(self.init_weights, "checkpoint") if self.init_weights else ""
         self.key = identity_of(config, dataset.fingerprint, init_identity, self.device.type)
-        items = training_set(config, dataset, self.fold)
-        self.batches = TrainingBatches(items, config, pin=self.device.type == "cuda")
+        self.batches = self.make_batches()
         self._begin()
+
+    def make_batches(self) -> TrainingBatches:
+        """Return what the network is trained on."""
+        items = training_set(self.config, self.dataset, self.fold)
+        return TrainingBatches(items, self.config, pin=self.device.type == "cuda")
+
+    def make_parser(self) -> tuple[OneShotModel, str]:
+        """Return the network with its first weights, and in words where those come from."""
+        parser = build_parser(self.config, self.fold)
+        return parser, initialise(parser, self.config, self.init_weights)
 
     def _begin(self) -> None:
         """Set everything that training changes to where a new run starts."""
         self.code = code_of(self.config.model.method)
         self.position = Position()
-        parser = build_parser(self.config, self.fold)
-        self.start_from = initialise(parser, self.config, self.init_weights)
+        parser, self.start_from = self.make_parser()
         layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
         self.parser = parser.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.config.train, self.parser)

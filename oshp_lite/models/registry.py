@@ -26,6 +26,7 @@ class MethodSpec:
     ways: tuple[str, ...] = ("k", "1")  # the kinds of episodes it parses
     one_shot: bool = True  # False for plain segmenters, which parse the classes they were trained on
     domains: bool = False  # True where one network trains over several label domains, see `engine.domains`
+    trainer: str = ""  # the module whose `execute` trains and judges it, where that is not the ordinary trainer
 
     @property
     def path(self) -> str:
@@ -70,9 +71,23 @@ METHODS: dict[str, MethodSpec] = {
         MethodSpec("popnet", "POPNet", "popnet", "POPNet"),
         MethodSpec("eopnet", "EOP-Net", "eopnet", "EOPNet"),
         MethodSpec("segment", "Supervised segmentation", "segment", "SegmentNet", one_shot=False),
-        MethodSpec("sst", "SST", "sst.network", "SST", one_shot=False, domains=True),
         MethodSpec(
-            "instance", "Instance-level parsing", "instance.network", "InstanceNet", ways=("k",), one_shot=False
+            "sst",
+            "SST",
+            "sst.network",
+            "SST",
+            one_shot=False,
+            domains=True,
+            trainer="oshp_lite.engine.domain_runs",
+        ),
+        MethodSpec(
+            "instance",
+            "Instance-level parsing",
+            "instance.network",
+            "InstanceNet",
+            ways=("k",),
+            one_shot=False,
+            trainer="oshp_lite.engine.instance_train",
         ),
     )
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from oshp_lite.assets import CHECKPOINT, PROVENANCE
-from oshp_lite.engine import runs
+from oshp_lite.engine import outcome
 from oshp_lite.engine.checkpoint import read_record, read_weights, save_weights
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_json_atomic
@@ -23,8 +23,8 @@ def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE
 
     The scores are those of the run, in float32. Raises UserError when the folder holds no finished run.
     """
-    scores, made = read_json(run / runs.SCORES), read_json(run / runs.PROVENANCE)
-    record, state = read_record(run / runs.WEIGHTS), read_weights(run / runs.WEIGHTS)
+    scores, made = read_json(run / outcome.SCORES), read_json(run / outcome.PROVENANCE)
+    record, state = read_record(run / outcome.WEIGHTS), read_weights(run / outcome.WEIGHTS)
     half = {name: value.half() if value.dtype == torch.float32 else value for name, value in state.items()}
     save_weights(weights, half, record)
     purpose = "for the tour and for oshp-lite parse; never the start of a measured run"

@@ -69,6 +69,21 @@ _CIHP_HABITS = Habits(
     _CIHP_CORE, coat=0.4, hat=0.22, bag=0.25, sunglasses=0.14, scarf=0.08, gloves=0.07, barefoot=0.04, bald=0.03
 )
 
+_CIHP = Spec(
+    "synth-cihp",
+    "cihp",
+    people=(2, 6),
+    strong=0.3,
+    height=(0.5, 0.95),
+    harsh=0.6,
+    truncate=0.25,
+    yaw=40,
+    back=0.08,
+    children=0.15,
+    occluders=0.15,
+    habits=_CIHP_HABITS,
+)
+
 SPECS: dict[str, Spec] = {
     "synth-atr": Spec("synth-atr", "atr", strong=0.05),
     "synth-pascal": Spec("synth-pascal", "pascal", strong=0.05),
@@ -85,33 +100,9 @@ SPECS: dict[str, Spec] = {
         occluders=0.2,
         habits=_LIP_HABITS,
     ),
-    "synth-cihp": Spec(
-        "synth-cihp",
-        "cihp",
-        people=(2, 6),
-        strong=0.3,
-        height=(0.5, 0.95),
-        harsh=0.6,
-        truncate=0.25,
-        yaw=40,
-        back=0.08,
-        children=0.15,
-        occluders=0.15,
-        habits=_CIHP_HABITS,
-    ),
+    "synth-cihp": _CIHP,
     "synth-crowd": CrowdSpec(
-        "synth-crowd",
-        "cihp",
-        people=(1, 8),
-        strong=0.3,
-        height=(0.2, 0.9),
-        harsh=0.6,
-        truncate=0.2,
-        yaw=40,
-        back=0.08,
-        children=0.15,
-        occluders=0.15,
-        habits=_CIHP_HABITS,
+        **vars(_CIHP) | {"name": "synth-crowd", "people": (1, 8), "height": (0.2, 0.9), "truncate": 0.2}
     ),
 }
 
