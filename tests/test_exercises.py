@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from oshp_lite.book.exercises import Verdict, nb03
+from oshp_lite.book.exercises.frame import call, drawn_checker, require
+from oshp_lite.viz.style import new_figure
 
 BOOK = Path(__file__).parents[1] / "notebooks"
 NUMBERS = [path.name[:2] for path in sorted(BOOK.glob("[0-9]*.ipynb"))]
@@ -60,3 +62,29 @@ def test_the_learner_cannot_spoil_the_checkers_tensors() -> None:
 def test_a_verdict_says_what_it_is() -> None:
     assert repr(Verdict(True, "yes")) == "correct: yes"
     assert repr(Verdict(False, "no")) == "not yet: no"
+
+
+@drawn_checker(lambda attempt: new_figure(width=float(attempt(2)))[0])
+def double(attempt: Any) -> str:
+    """Check `f(2) == 4` and draw a figure as wide as the result."""
+    require(call(attempt, 2) == 4, "that is not twice the number")
+    return "twice"
+
+
+def test_the_learner_s_output_is_drawn_right_or_wrong() -> None:
+    right, wrong, undrawable = (double(f) for f in (lambda x: 2 * x, lambda x: x + 1, lambda x: "wide"))
+    assert [verdict.ok for verdict in (right, wrong, undrawable)] == [True, False, False]
+    assert right._repr_png_()[1] == {"width": 400}
+    assert wrong._repr_png_()[1] == {"width": 300}
+    assert undrawable._repr_png_() is undrawable._repr_jpeg_() is None
+
+
+def test_a_verdict_keeps_the_learner_s_traceback() -> None:
+    def fails(x: int) -> int:
+        return x // 0
+
+    said = repr(double(fails))
+    assert said.startswith("not yet: your function stopped with ZeroDivisionError")
+    assert "return x // 0" in said
+    assert "frame.py" not in said
+    assert "Traceback" not in repr(double(lambda x: 3))

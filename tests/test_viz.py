@@ -204,4 +204,19 @@ def test_a_picture_shows_itself_and_says_what_it_is():
     figure, _ = viz.new_figure()
     shown = viz.Picture(viz.fig_to_png(figure), "an empty plot")
     assert shown._repr_png_().startswith(b"\x89PNG")
+    assert shown._repr_jpeg_() is None
     assert repr(shown) == "<an empty plot>"
+
+
+def test_a_photo_is_shown_as_jpeg_at_the_page_s_width(photo):
+    figure, axes = viz.new_figure(width=2, height=1.5)
+    assert viz.picture_of(figure)._repr_jpeg_() is None
+    viz.show_image(axes[0, 0], photo[:, :, 0], "a map")
+    assert viz.picture_of(figure)._repr_jpeg_() is None
+    viz.show_image(axes[0, 0], photo, "a photo")
+    shown = viz.picture_of(figure)
+    assert shown._repr_png_() is None
+    data, page = shown._repr_jpeg_()
+    with Image.open(io.BytesIO(data)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (300, 225))
+    assert page == {"width": 200}

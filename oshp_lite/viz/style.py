@@ -102,22 +102,54 @@ def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> byte
     return packed.getvalue()
 
 
+def holds_photos(figure: Figure) -> bool:
+    """Return whether some panel shows an image in colours of its own rather than a colour map's."""
+    return any(np.ndim(image.get_array()) == 3 for axes in figure.axes for image in axes.images)
+
+
+def fig_to_jpeg(figure: Figure, dpi: int = 150, quality: int = 90) -> bytes:
+    """Draw a figure into JPEG bytes, at `dpi` pixels an inch; photos then keep their colours in little room."""
+    buffer = BytesIO(fig_to_png(figure, dpi, colours=None))
+    packed = BytesIO()
+    with Image.open(buffer, formats=["PNG"]) as picture:
+        # Full colour resolution: thin coloured lines and letters would fray otherwise.
+        picture.convert("RGB").save(packed, format="jpeg", quality=quality, subsampling=0, optimize=True)
+    return packed.getvalue()
+
+
 class Picture:
-    """A finished PNG that a notebook shows when it is a cell's last expression; its text is the description."""
+    """A finished PNG or JPEG that a notebook shows when it is a cell's last expression; its text is the description.
 
-    def __init__(self, png: bytes, description: str = "figure") -> None:
-        self.png, self.description = png, description
+    width  pixels that it takes on the page, if not its own: half of them make a sharp picture on a dense screen
+    """
 
-    def _repr_png_(self) -> bytes:
-        return self.png
+    def __init__(self, picture: bytes, description: str = "figure", width: int | None = None) -> None:
+        self.picture, self.description, self.width = picture, description, width
+
+    def _as(self, mark: bytes) -> Any:
+        if not self.picture.startswith(mark):
+            return None
+        return self.picture if self.width is None else (self.picture, {"width": self.width})
+
+    def _repr_png_(self) -> Any:
+        return self._as(b"\x89PNG")
+
+    def _repr_jpeg_(self) -> Any:
+        return self._as(b"\xff\xd8")
 
     def __repr__(self) -> str:
         return f"<{self.description}>"
 
 
-def show(figure: Figure, description: str = "figure", dpi: int = 84, colours: int | None = 256) -> None:
+def picture_of(figure: Figure, description: str = "figure", dpi: int = 150) -> Picture:
+    """Draw a figure for a page: a JPEG where it shows photos, else a PNG with a palette; 100 pixels an inch wide."""
+    made = fig_to_jpeg(figure, dpi) if holds_photos(figure) else fig_to_png(figure, dpi)
+    return Picture(made, description, round(100 * figure.get_figwidth()))
+
+
+def show(figure: Figure, description: str = "figure", dpi: int = 150) -> None:
     """Display a figure in the running notebook, small enough to be committed; prints the description elsewhere."""
-    image = Picture(fig_to_png(figure, dpi=dpi, colours=colours), description)
+    image = picture_of(figure, description, dpi)
     try:
         # IPython belongs to the notebooks' extra, not to the package's requirements.
         display = import_module("IPython.display").display

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
+from traceback import format_exception
 from typing import Any, cast
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
+
+from oshp_lite.viz.style import Picture, picture_of
 
 Array = NDArray[Any]
 IN_PLACE = "you change the given array in place, but its owner still needs it; return a new one"
@@ -39,17 +43,30 @@ NOT_ATTEMPTED = NotAttempted()
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """The outcome of a checker: `ok`, a sentence for the learner, and whether the stub was replaced at all."""
+    """The outcome of a checker: `ok`, a sentence for the learner, and whether the stub was replaced at all.
+
+    traceback  where the learner's own function stopped, if it did
+    picture    the learner's output, drawn
+    """
 
     ok: bool
     message: str
     attempted: bool = True
+    traceback: str = ""
+    picture: Picture | None = None
 
     def __repr__(self) -> str:
         """Return the line that a notebook prints under the exercise."""
         if not self.attempted:
             return self.message
-        return f"{'correct' if self.ok else 'not yet'}: {self.message}"
+        line = f"{'correct' if self.ok else 'not yet'}: {self.message}"
+        return f"{line}\n\n{self.traceback}" if self.traceback else line
+
+    def _repr_png_(self) -> Any:
+        return None if self.picture is None else self.picture._repr_png_()
+
+    def _repr_jpeg_(self) -> Any:
+        return None if self.picture is None else self.picture._repr_jpeg_()
 
 
 class Wrong(Exception):
@@ -60,24 +77,49 @@ class _Untouched(Exception):
     """Raised inside a checker when the stub is still in place."""
 
 
-def checker(check: Callable[[Any], str]) -> Callable[[Any], Verdict]:
+def checker(check: Callable[[Any], str], *, draw: Callable[[Any], Figure] | None = None) -> Callable[[Any], Verdict]:
     """Turn `check(attempt) -> praise`, which raises `Wrong` for a mistake, into a function that returns a Verdict.
 
     A stub that still returns NOT_ATTEMPTED gets the verdict "not attempted yet" and never stops a notebook.
+
+    draw  `draw(attempt) -> figure` of the learner's output, right or wrong; a result that cannot be drawn is left out
     """
 
-    @wraps(check)
     def judge(attempt: Any) -> Verdict:
         try:
             if isinstance(attempt, NotAttempted):
                 raise _Untouched
-            return Verdict(True, check(attempt))
+            verdict = Verdict(True, check(attempt))
         except _Untouched:
             return Verdict(False, repr(NOT_ATTEMPTED), attempted=False)
         except Wrong as mistake:
-            return Verdict(False, str(mistake))
+            verdict = Verdict(False, str(mistake), traceback=_own_lines(mistake.__cause__))
+        return verdict if draw is None else replace(verdict, picture=_drawn(draw, attempt))
 
-    return judge
+    return wraps(check)(judge)
+
+
+def drawn_checker(draw: Callable[[Any], Figure]) -> Callable[[Callable[[Any], str]], Callable[[Any], Verdict]]:
+    """Decorate a checker as `checker` does, and show the learner's output as `draw(attempt)` draws it."""
+    return lambda check: checker(check, draw=draw)
+
+
+def _drawn(draw: Callable[[Any], Figure], attempt: Any) -> Picture | None:
+    """Return the drawing of the learner's output, or nothing when the output has no drawable form."""
+    try:
+        return picture_of(draw(attempt), "your output")
+    except Exception:  # a wrong attempt may return anything; the message explains it, a picture is no must
+        return None
+
+
+def _own_lines(error: BaseException | None) -> str:
+    """Return the traceback of an error in the learner's function, without the checker's own lines."""
+    if error is None:
+        return ""
+    lines = error.__traceback__
+    while lines is not None and lines.tb_frame.f_code.co_filename == __file__:
+        lines = lines.tb_next
+    return "".join(format_exception(type(error), error, lines)).rstrip()
 
 
 def call(attempt: Any, *arguments: Any) -> Any:
