@@ -74,9 +74,14 @@ def double(attempt: Any) -> str:
 def test_the_learner_s_output_is_drawn_right_or_wrong() -> None:
     right, wrong, undrawable = (double(f) for f in (lambda x: 2 * x, lambda x: x + 1, lambda x: "wide"))
     assert [verdict.ok for verdict in (right, wrong, undrawable)] == [True, False, False]
-    assert right._repr_png_()[1] == {"width": 400}
-    assert wrong._repr_png_()[1] == {"width": 300}
-    assert undrawable._repr_png_() is undrawable._repr_jpeg_() is None
+    assert [right.picture.width, wrong.picture.width, undrawable.picture] == [400, 300, None]
+
+
+def test_a_notebook_shows_the_verdict_s_line_and_its_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    double(lambda x: x + 1)._ipython_display_()
+    printed = capsys.readouterr().out
+    assert "not yet: that is not twice the number" in printed
+    assert "your output" in printed
 
 
 def test_a_verdict_keeps_the_learner_s_traceback() -> None:

@@ -220,3 +220,16 @@ def test_a_photo_is_shown_as_jpeg_at_the_page_s_width(photo):
     with Image.open(io.BytesIO(data)) as picture:
         assert (picture.format, picture.size) == ("JPEG", (300, 225))
     assert page == {"width": 200}
+
+
+def test_names_stand_beside_the_panel_and_apart():
+    mask = np.zeros((60, 40), np.uint8)
+    for row, class_id in enumerate((1, 2, 4, 5, 6, 9)):
+        mask[10 + 3 * row : 13 + 3 * row, 10:30] = class_id
+    _figure, axes = viz.new_figure(width=2, height=2)
+    viz.show_image(axes[0, 0], SPACE.class_palette[mask])
+    viz.name_beside(axes[0, 0], mask, SPACE)
+    notes = axes[0, 0].texts
+    assert [note.get_text() for note in notes] == [SPACE.class_name(c) for c in (1, 2, 4, 5, 6, 9)]
+    assert min(np.diff([note.xyann[1] for note in notes])) > 4
+    assert all(note.xyann[0] > 40 for note in notes)

@@ -21,6 +21,7 @@ from oshp_lite.viz.panels import (
     ids_in,
     legend_below,
     legend_handles,
+    name_beside,
     name_regions,
     photo_grid,
     show_episode,

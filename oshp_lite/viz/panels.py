@@ -57,6 +57,30 @@ def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008
         axes.text(columns[best], rows[best], name_of(space, class_id), ha="center", va="center", fontsize=6, bbox=frame)
 
 
+def name_beside(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.002) -> None:
+    """Write each class's name beside the panel, with a thin line to its region, so that no name hides a part.
+
+    Classes that cover less than the share `smallest` of the mask, integer [H,W], stay without a name.
+    """
+    ids = to_array(mask)
+    height, width = ids.shape
+    spots = []
+    for class_id in ids_in(ids):
+        rows, columns = np.nonzero(ids == class_id)
+        if rows.size >= smallest * ids.size:
+            right = int((columns - 0.5 * np.abs(rows - np.median(rows))).argmax())  # far right, near the middle row
+            spots.append((float(rows[right]), float(columns[right]), class_id))
+    gap, lines = 0.075 * height, np.array([row for row, _, _ in sorted(spots)])
+    for k in range(1, len(lines)):
+        lines[k] = max(lines[k], lines[k - 1] + gap)
+    for k in range(len(lines) - 1, -1, -1):
+        lines[k] = min(lines[k], height - 0.5 * gap - gap * (len(lines) - 1 - k))
+    thin: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "color": "0.15", "shrinkA": 1, "shrinkB": 0}
+    for (row, column, class_id), line in zip(sorted(spots), lines, strict=True):
+        place = {"xytext": (1.03 * width, line), "va": "center", "fontsize": 7, "annotation_clip": False}
+        axes.annotate(name_of(space, class_id), (column - 1, row), arrowprops=thin, **place)
+
+
 def class_matrix(
     values: NDArray[Any],
     names: Sequence[str],
@@ -112,7 +136,7 @@ def episode_figure(
     """One row: support, support mask, query, [truth], [prediction], with a legend of the ids that occur.
 
     images as in `to_rgb`; masks integer [H,W] of kept ids (pass `raw(space)` for raw ones)
-    named  writes the class names on the regions too, for grey prints
+    named  writes the class names beside the masks too, for grey prints
     """
     support, query = to_rgb(support_image, channels), to_rgb(query_image, channels)
     panels: list[tuple[str, Pixels, Pixels | None]] = [
@@ -126,8 +150,9 @@ def episode_figure(
     for place, (title, photo, mask) in zip(axes[0], panels, strict=True):
         show_image(place, photo if mask is None else overlay(photo, mask, space), title)
         if named and mask is not None:
-            name_regions(place, mask, space)
-    add_legend(figure, space, ids_in(support_mask, truth, prediction))
+            name_beside(place, mask, space)
+    if not named:
+        add_legend(figure, space, ids_in(support_mask, truth, prediction))
     return figure
 
 

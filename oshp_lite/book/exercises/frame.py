@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import wraps
+from importlib import import_module
 from traceback import format_exception
 from typing import Any, cast
 
@@ -62,11 +63,11 @@ class Verdict:
         line = f"{'correct' if self.ok else 'not yet'}: {self.message}"
         return f"{line}\n\n{self.traceback}" if self.traceback else line
 
-    def _repr_png_(self) -> Any:
-        return None if self.picture is None else self.picture._repr_png_()
-
-    def _repr_jpeg_(self) -> Any:
-        return None if self.picture is None else self.picture._repr_jpeg_()
+    def _ipython_display_(self) -> None:
+        """Show the line and the picture; one of several `_repr_` forms would hide the others."""
+        print(self)
+        if self.picture is not None:
+            import_module("IPython.display").display(self.picture)
 
 
 class Wrong(Exception):
