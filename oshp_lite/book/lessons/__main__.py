@@ -15,7 +15,8 @@ from oshp_lite.book.lessons.heads import bench_of
 from oshp_lite.book.lessons.record import Lesson, run_facts, write_lesson
 from oshp_lite.data.registry import find_dataset
 from oshp_lite.engine.evaluate import load_pairs
-from oshp_lite.engine.runs import CONFIG, PAIRS, PROVENANCE, SCORES, Run
+from oshp_lite.engine.outcome import CONFIG, PAIRS, PROVENANCE, SCORES
+from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json
 

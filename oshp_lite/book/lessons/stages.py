@@ -1,8 +1,9 @@
-"""Notebook 05, section 9: what each stage of a trained three-stage POPNet predicts, and how well."""
+"""Notebook 05, section 9: what each stage of a trained three-stage POPNet predicts, how well, and what a cut costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,8 @@ from oshp_lite.labels import IGNORE, Fold
 from oshp_lite.models.popnet import POPNet
 
 STAGES = ("person", "areas", "classes")
+CUTS = (2, 3)
+"""Stages whose KIM gets zeros instead of the coarser stage's features, one at a time."""
 SMALLEST = 40
 """Pixels of a novel class that a pictured pair's truth must hold."""
 
@@ -33,6 +36,22 @@ def stages_of(network: POPNet, batch: Episode) -> tuple[Tensor, Tensor, Tensor]:
     whole = network(batch, compute_agm=False)
     second = network(batch, static_prototypes=False, progress=network.stage_ends[0], compute_agm=False)
     return cast(Tensor, whole.coarse).argmax(1), second.extras["ncm"].argmax(1), whole.fine.argmax(1)
+
+
+@contextmanager
+def cut(network: POPNet, stage: int | None) -> Iterator[None]:
+    """Give the KIM of one stage (2 or 3) zeros for the coarser stage's features within the block; None: cut nothing."""
+    if stage is None:
+        yield
+        return
+    infusion = cast(Any, network.stages[stage - 1]).infusion
+    handle = infusion.register_forward_pre_hook(lambda _, given: (torch.zeros_like(given[0]), given[1]))
+    held, network._cache = network._cache, None  # what it holds was made without the cut
+    try:
+        yield
+    finally:
+        handle.remove()
+        network._cache = held
 
 
 def areas_of(mask: Tensor, areas: Sequence[int]) -> Tensor:
@@ -49,6 +68,8 @@ def measure(
 ) -> Lesson:
     """Return every stage's base and novel mIoU (without background) on the run's test pairs, its losses, examples.
 
+    "cuts" holds how the scores change when a stage's KIM gets zeros from the coarser stage (see `cut`).
+
     `n_pairs` of the pairs take part, spread evenly over the list; None: the first of each query photo and class.
     UserError for another network than a POPNet of three stages.
     """
@@ -59,28 +80,42 @@ def measure(
     pairs = exam.pairs()
     numbers = first_pairs(pairs, n_pairs)
     counts = (2, network.config.n_areas, fold.n_ids)
-    matrices: list[list[np.ndarray]] = [[], [], []]
+    matrices: dict[int | None, list[list[np.ndarray]]] = {place: [[], [], []] for place in (None, *CUTS)}
     network.eval()
     for start in range(0, len(numbers), config.eval.batch_size):
         batch = collate([exam[number] for number in numbers[start : start + config.eval.batch_size]])
-        predicted = stages_of(network, batch)
-        for number, one in enumerate(_targets(batch, fold, areas, config)):
-            matrices[number].append(pair_matrices(predicted[number], one, counts[number]).numpy())
-    joined = [np.concatenate(part) for part in matrices]
+        truths = _targets(batch, fold, areas, config)
+        for place, own in matrices.items():
+            with cut(network, place):
+                predicted = stages_of(network, batch)
+            for part, made, truth, count in zip(own, predicted, truths, counts, strict=True):
+                part.append(pair_matrices(made, truth, count).numpy())
+    joined = {place: [np.concatenate(part) for part in own] for place, own in matrices.items()}
     visible = {areas[c] for c in fold.base_foreground}
     groups = [([1], []), (sorted(visible), sorted({areas[c] for c in fold.novel} - visible))]
     groups += [(list(fold.base_foreground), list(fold.novel))]
     queries = [pairs[number].query for number in numbers]
     weights = pair_weights(queries)
-    rows = []
-    for name, own, ids in zip(STAGES, joined, groups, strict=True):
-        totals, named = pooled(own, weights), {"base": ids[0], "novel": ids[1]}
-        scores = {group: estimate(mean_iou(totals, part)[None]) for group, part in named.items() if part}
-        rows.append({"name": name, "scores": scores, "ids": named})
-    places = _middles(joined[2], [pairs[number] for number in numbers], fold)
+    rows: list[dict[str, Any]] = []
+    changes: dict[str, list[dict[str, Any]]] = {str(place): [] for place in CUTS}
+    for number, (name, ids) in enumerate(zip(STAGES, groups, strict=True)):
+        named = {group: part for group, part in zip(("base", "novel"), ids, strict=True) if part}
+        scores = {
+            place: {group: mean_iou(pooled(own[number], weights), part) for group, part in named.items()}
+            for place, own in joined.items()
+        }
+        whole = scores[None]
+        rows.append(
+            {"name": name, "scores": {group: estimate(one[None]) for group, one in whole.items()}, "ids": named}
+        )
+        for place in CUTS:
+            lost = {group: estimate((scores[place][group] - one)[None]) for group, one in whole.items()}
+            changes[str(place)].append({"name": name, "scores": lost})
+    places = _middles(joined[None][2], [pairs[number] for number in numbers], fold)
     content = {
         "pairs": {"pairs": len(numbers), "queries": len(set(queries)), "seeds": 1},
         "rows": rows,
+        "cuts": changes,
         "examples": [fold.space.class_name(c) for c in places],
         "history": [{k: v for k, v in row.items() if k == "epoch" or k.startswith("loss_")} for row in history],
         "stage_ends": list(network.stage_ends),
