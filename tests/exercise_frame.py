@@ -36,7 +36,11 @@ def checker_tests(solutions: Sequence[tuple[Check, Attempt]], mistakes: Sequence
             for stub in (NOT_ATTEMPTED, lambda *given: NOT_ATTEMPTED):
                 verdict = check(stub)
                 assert (verdict.ok, verdict.attempted, repr(verdict)) == (False, False, "not attempted yet")
-            odd = {"stopped with TypeError": lambda: 1, "returns nothing": lambda *given: None, "function itself": 3}
+            odd = {
+                "stopped with TypeError": lambda a, b, c, d, e, f: 1,
+                "returns nothing": lambda *given: None,
+                "function itself": 3,
+            }
             for hint, attempt in {**odd, "": lambda *given: "words"}.items():
                 verdict = check(attempt)
                 assert (verdict.ok, verdict.attempted) == (False, True)

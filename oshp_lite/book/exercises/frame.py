@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cached_property, partial, wraps
 from importlib import import_module
 from traceback import format_exception
 from typing import Any, cast
@@ -47,14 +47,14 @@ class Verdict:
     """The outcome of a checker: `ok`, a sentence for the learner, and whether the stub was replaced at all.
 
     traceback  where the learner's own function stopped, if it did
-    picture    the learner's output, drawn
+    sketch     draws the learner's output, if the exercise has a picture
     """
 
     ok: bool
     message: str
     attempted: bool = True
     traceback: str = ""
-    picture: Picture | None = None
+    sketch: Callable[[], Figure] | None = None
 
     def __repr__(self) -> str:
         """Return the line that a notebook prints under the exercise."""
@@ -62,6 +62,14 @@ class Verdict:
             return self.message
         line = f"{'correct' if self.ok else 'not yet'}: {self.message}"
         return f"{line}\n\n{self.traceback}" if self.traceback else line
+
+    @cached_property
+    def picture(self) -> Picture | None:
+        """The learner's output, drawn when it is looked at; None when it has no drawable form."""
+        try:
+            return None if self.sketch is None else picture_of(self.sketch(), "your output")
+        except Exception:  # a wrong attempt may return anything; the message explains it, a picture is no must
+            return None
 
     def _ipython_display_(self) -> None:
         """Show the line and the picture; one of several `_repr_` forms would hide the others."""
@@ -95,7 +103,7 @@ def checker(check: Callable[[Any], str], *, draw: Callable[[Any], Figure] | None
             return Verdict(False, repr(NOT_ATTEMPTED), attempted=False)
         except Wrong as mistake:
             verdict = Verdict(False, str(mistake), traceback=_own_lines(mistake.__cause__))
-        return verdict if draw is None else replace(verdict, picture=_drawn(draw, attempt))
+        return verdict if draw is None else replace(verdict, sketch=partial(draw, attempt))
 
     return wraps(check)(judge)
 
@@ -103,14 +111,6 @@ def checker(check: Callable[[Any], str], *, draw: Callable[[Any], Figure] | None
 def drawn_checker(draw: Callable[[Any], Figure]) -> Callable[[Callable[[Any], str]], Callable[[Any], Verdict]]:
     """Decorate a checker as `checker` does, and show the learner's output as `draw(attempt)` draws it."""
     return lambda check: checker(check, draw=draw)
-
-
-def _drawn(draw: Callable[[Any], Figure], attempt: Any) -> Picture | None:
-    """Return the drawing of the learner's output, or nothing when the output has no drawable form."""
-    try:
-        return picture_of(draw(attempt), "your output")
-    except Exception:  # a wrong attempt may return anything; the message explains it, a picture is no must
-        return None
 
 
 def _own_lines(error: BaseException | None) -> str:
