@@ -31,7 +31,7 @@ FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b"
 CALLED_FROM_OUTSIDE = {
     "to_official",  # for users: a trained network as the authors' checkpoint
     *("find_class", "persistent_load"),  # pickle
-    *("_repr_html_", "_repr_png_", "_repr_jpeg_"),  # Jupyter
+    *("_repr_html_", "_repr_png_", "_repr_jpeg_", "_ipython_display_"),  # Jupyter
 }
 """Names that nothing inside uses."""
 COUNTED = {".py", ".html", ".css", ".j2", ".yaml", ".tex", ".md"}
