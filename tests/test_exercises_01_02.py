@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,20 +11,43 @@ from oshp_lite.book.exercises import nb01, nb02
 from oshp_lite.data.pairs import build_support_index, journal_pairs
 
 
-def in_place(m: np.ndarray, training: tuple[int, ...]) -> np.ndarray:
-    m[~np.isin(m, [*training, 255])] = 0
-    return m
+def box(person: np.ndarray) -> tuple[slice, slice]:
+    ys, xs = np.nonzero(person)
+    return slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
 
 
-def scores(m: np.ndarray, base: Any, novel: Any, value: Callable[[Any, Any, Any], Any] | None = None) -> Any:
-    hits, rows, columns = m.diagonal(), m.sum(1), m.sum(0)
-    iou = hits / (rows + columns - hits) if value is None else value(hits, rows, columns)
-    return tuple(float(np.nanmean(iou[list(ids)])) for ids in ((0, *base, *novel), novel, (0, *base)))
+def fitted(mask: np.ndarray, person: np.ndarray, target: np.ndarray, *, clear: bool = True) -> np.ndarray:
+    part, place = np.where(mask == 255, 0, mask)[box(person)], box(target)
+    height, width = target[place].shape
+    rows, columns = (
+        np.linspace(0, n, m, endpoint=False).astype(int) for n, m in zip(part.shape, (height, width), strict=True)
+    )
+    result = np.zeros(target.shape, mask.dtype)
+    result[place] = part[np.ix_(rows, columns)]
+    return np.where(target, result, 0) if clear else result
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    high = np.maximum(a, b).sum()
-    return float(np.minimum(a, b).sum() / high) if high else 0.0
+def moved(mask: np.ndarray, person: np.ndarray, target: np.ndarray) -> np.ndarray:
+    part, place = np.where(mask == 255, 0, mask)[box(person)], box(target)
+    result = np.zeros(target.shape, mask.dtype)
+    result[place[0].start : place[0].start + part.shape[0], place[1].start : place[1].start + part.shape[1]] = part
+    return result
+
+
+def off_by_one(mask: np.ndarray, person: np.ndarray, target: np.ndarray) -> np.ndarray:
+    ys, xs = np.nonzero(person)
+    part = np.where(mask == 255, 0, mask)[ys.min() : ys.max(), xs.min() : xs.max()]
+    ys, xs = np.nonzero(target)
+    rows, columns = ys.max() - ys.min(), xs.max() - xs.min()
+    result = np.zeros(target.shape, mask.dtype)
+    at = np.arange(rows) * part.shape[0] // rows, np.arange(columns) * part.shape[1] // columns
+    result[ys.min() : ys.max(), xs.min() : xs.max()] = part[np.ix_(*at)]
+    return np.where(target, result, 0)
+
+
+def with_255(mask: np.ndarray, person: np.ndarray, target: np.ndarray) -> np.ndarray:
+    result = fitted(np.where(mask == 255, 99, mask), person, target)
+    return np.where(result == 99, 255, result)
 
 
 def merge(m: np.ndarray, kept_as: dict[int, int]) -> np.ndarray:
@@ -109,10 +131,10 @@ def pairs(
 
 
 SOLUTIONS: list[tuple[Check, Attempt]] = [
-    (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, [*t, 255]), m, 0)),
-    (nb01.check_truth, lambda q, s: np.where(np.isin(q, np.unique(s)) | (q == 255), q, 0)),
-    (nb01.check_scores, scores),
-    (nb01.check_overlap, overlap),
+    (nb01.check_fitted_copy, fitted),
+    (nb01.check_ranking, lambda: ["copy", "colour", "background"]),
+    (nb01.check_support, lambda: 11),
+    (nb01.check_support, lambda: 20),
     (nb02.check_merge, merge),
     (nb02.check_mirror, lambda m, s: swap(m, s)[:, ::-1]),
     (nb02.check_support_index, index_of),
@@ -121,30 +143,22 @@ SOLUTIONS: list[tuple[Check, Attempt]] = [
 ]
 
 MISTAKES: list[tuple[Check, Attempt, str]] = [
-    (nb01.check_training_mask, in_place, "in place"),
-    (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, t), m, 0), "must stay 255"),
-    (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, [*t, 255]), m, 255), "kinder"),
-    (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, t), 0, m), "novel id is still there"),
-    (nb01.check_training_mask, lambda m, t: np.where(np.isin(m, [*t, 255]), m, 0.0), "whole numbers"),
-    (nb01.check_truth, lambda q, s: q, "nothing is restricted"),
-    (nb01.check_truth, lambda q, s: np.where(np.isin(q, s), q, 0), "must stay 255"),
-    (nb01.check_truth, lambda q, s: np.where(np.isin(q, s), q, 255), "said too much"),
-    (nb01.check_truth, lambda q, s: np.where(q == s, q, 0), "ValueError"),
-    (nb01.check_truth, lambda q, s: np.where(np.isin(s, q), s, 0), "query's size"),
-    (nb01.check_scores, lambda m, b, n: scores(m, b, n, lambda h, r, c: np.nan_to_num(h / (r + c - h))), "0/0"),
-    (nb01.check_scores, lambda m, b, n: scores(m, b, n, lambda h, r, c: h / r), "recall"),
-    (nb01.check_scores, lambda m, b, n: scores(m, b, n, lambda h, r, c: h / c), "precision"),
-    (nb01.check_scores, lambda m, b, n: scores(m, b, n, lambda h, r, c: 2 * h / (r + c)), "Dice"),
-    (nb01.check_scores, lambda m, b, n: scores(m, b, n, lambda h, r, c: h / (r + c)), "hits twice"),
-    (nb01.check_scores, lambda m, b, n: scores(m, b, n)[::-1], "order is human"),
-    (nb01.check_scores, lambda m, b, n: (*scores(m, b, n)[:2], scores(m, b[1:], b)[1]), "background is a class"),
-    (nb01.check_scores, lambda m, b, n: scores(m, b, n)[0], "three numbers"),
-    (nb01.check_scores, lambda m, b, n: [scores(m, b, n)[i] for i in (0, 2, 1)], "order is human, novel, base"),
-    (nb01.check_overlap, lambda a, b: 2 * np.minimum(a, b).sum() / (a.sum() + b.sum()), "Dice"),
-    (nb01.check_overlap, lambda a, b: np.minimum(a, b).sum() / a.sum(), "first shape alone"),
-    (nb01.check_overlap, lambda a, b: (a * b).sum() / np.maximum(a, b).sum(), "multiply"),
-    (nb01.check_overlap, lambda a, b: ((a > 0.5) & (b > 0.5)).sum() / ((a > 0.5) | (b > 0.5)).sum(), "one half"),
-    (nb01.check_overlap, lambda a, b: np.minimum(a, b).sum() / np.maximum(a, b).sum(), "two empty shapes"),
+    (nb01.check_fitted_copy, lambda m, p, t: np.where(m == 255, 0, m), "where the support has them"),
+    (nb01.check_fitted_copy, lambda m, p, t: fitted(m, p, t, clear=False), "outside the query's person"),
+    (nb01.check_fitted_copy, moved, "did not stretch"),
+    (nb01.check_fitted_copy, off_by_one, "last row and column"),
+    (nb01.check_fitted_copy, lambda m, p, t: fitted(m, (m > 0) & (m < 255), t), "labelled pixels"),
+    (nb01.check_fitted_copy, with_255, "255 is still there"),
+    (nb01.check_fitted_copy, lambda m, p, t: fitted(m, p, t)[::-1], "pixels of the test case"),
+    (nb01.check_fitted_copy, lambda m, p, t: fitted(m, p, t) > 0, "class ids"),
+    (nb01.check_ranking, lambda: ["copy", "background", "colour"], "ranking with background"),
+    (nb01.check_ranking, lambda: ["background", "copy", "colour"], "IoU of 0"),
+    (nb01.check_ranking, lambda: ["colour", "copy", "background"], "beats colour"),
+    (nb01.check_ranking, lambda: ["copy", "colour"], "three names"),
+    (nb01.check_support, lambda: 21, "numbers 1 to 20"),
+    (nb01.check_support, lambda: 1, "overlap"),
+    (nb01.check_support, lambda: 15, "as low as"),
+    (nb01.check_support, lambda: "11", "whole number"),
     (nb02.check_merge, merge_in_a_chain, "merged twice"),
     (nb02.check_merge, merge_listed_only, "id 17"),
     (nb02.check_merge, lambda m, k: np.vectorize(lambda i: k.get(i, 0))(m).astype(np.uint8), "must stay 255"),

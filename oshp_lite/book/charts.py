@@ -1,4 +1,4 @@
-"""Drawings of notebooks 01 and 02: the problem beside ordinary one-shot segmentation, contact sheets, folds, pairs."""
+"""Drawings of notebooks 01 and 02: the problem beside one-shot segmentation, contact sheets, folds, pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from oshp_lite.labels import IGNORE, Fold, LabelSpace
 from oshp_lite.viz.images import Colours, mask_to_rgb, overlay
-from oshp_lite.viz.panels import Space, add_legend, ids_in, name_regions
+from oshp_lite.viz.panels import Space, add_legend, ids_in, name_beside
 from oshp_lite.viz.panels import class_matrix as class_matrix
 from oshp_lite.viz.style import INK, new_figure, show_image, style
 
@@ -39,7 +39,7 @@ def _task(axes: Sequence[Axes], task: Task, colours: Any, titles: Sequence[str],
     for place, (picture, mask), title in zip(axes, panels, titles, strict=True):
         show_image(place, picture, title)
         if names and mask is not None:
-            name_regions(place, mask, colours, smallest=0.004)
+            name_beside(place, mask, colours)
 
 
 def problem_comparison(
@@ -57,13 +57,13 @@ def problem_comparison(
     shares          name -> share of the photo in percent; names that start with "object" are drawn apart
     twins           two photos whose people look alike: (title, photo uint8 [H,W,3], mask of kept ids [H,W])
     """
-    figure, axes = new_figure(3, 4, width=2.0, height=2.25)
+    figure, axes = new_figure(3, 4, width=2.0, height=2.1, height_ratios=(1.0, 1.0, 1.3))
     _task(axes[0], parts, space, ("(a) support photo", "its mask", "query photo", "target: every part"), True)
     _task(axes[1], objects, object_colours, ("(b) support photo", "its mask", "query photo", "target: 1 object"), False)
     _bars(figure, axes[2], shares)
     for place, (title, picture, mask) in zip(axes[2, 2:], twins, strict=True):
         show_image(place, _beside(picture, mask, space), title)
-    add_legend(figure, space, ids_in(parts.support_mask, parts.truth, *(mask for _, _, mask in twins)), columns=7)
+    add_legend(figure, space, ids_in(*(mask for _, _, mask in twins)), columns=7)
     return figure
 
 
@@ -159,20 +159,36 @@ def fold_chart(folds: Sequence[Fold], titles: Sequence[str]) -> Figure:
     return figure
 
 
-def pair_chart(pairs: Sequence[Sequence[int]], class_names: dict[int, str], *, title: str) -> Figure:
-    """Draw every (query, support, class) as a point: query line number to the right, support line number up."""
-    figure, axes = new_figure(width=6.6, height=2.9)
-    chart: Axes = axes[0, 0]
-    marks = "osv^D<>Pp*Xh8d"
+def pair_chart(pairs: Sequence[Sequence[int]], class_names: Mapping[int, str]) -> Figure:
+    """Draw which photos each class uses, a row a class in the order of the pairs: queries left, supports right.
+
+    pairs  (query line number, support line number, class id)
+    """
+    order = list(dict.fromkeys(pair[2] for pair in pairs))
+    figure, axes = new_figure(1, 2, width=3.6, height=2.9, sharey=True)
     with style():
-        for turn, class_id in enumerate(dict.fromkeys(pair[2] for pair in pairs)):
-            mine = np.array([pair[:2] for pair in pairs if pair[2] == class_id])
-            chart.scatter(
-                mine[:, 0], mine[:, 1], s=5, marker=marks[turn % len(marks)], color=INK[turn % len(INK)],
-                label=class_names[class_id], linewidths=0,
-            )  # fmt: skip
-        chart.set_xlabel("line number of the query")
-        chart.set_ylabel("line number of the support")
-        chart.set_title(title)
-        chart.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=2)
+        for place, side, title in zip(axes[0], (0, 1), ("query photos", "support photos"), strict=True):
+            for row, class_id in enumerate(order):
+                lines = sorted({pair[side] for pair in pairs if pair[2] == class_id})
+                place.plot(lines, [row] * len(lines), "|", color=INK[1 + row % 2], markersize=9, markeredgewidth=0.7)
+            place.set_xlabel("line number in the list")
+            place.set_title(f"{len({pair[side] for pair in pairs})} {title}")
+            place.grid(False)
+        axes[0, 0].set_yticks(range(len(order)), [class_names[c] for c in order])
+        axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
+    return figure
+
+
+def presence_chart(share: Mapping[str, float], reference: Mapping[str, float], labels: tuple[str, str]) -> Figure:
+    """Draw the share of photos that show each class, in [0,1], as bars, and a reference as dots."""
+    order = sorted(share, key=lambda name: share[name])
+    figure, axes = new_figure(width=6.2, height=2.7)
+    chart: Axes = axes[0, 0]
+    with style():
+        chart.barh(order, [100 * share[name] for name in order], color="#c4c8d8", label=labels[0])
+        dots = [100 * reference.get(name, float("nan")) for name in order]
+        chart.plot(dots, range(len(order)), "o", color=INK[1], label=labels[1])
+        chart.set_xlabel("photos that show the class, %")
+        chart.grid(False, axis="y")
+        chart.legend(loc="lower right")
     return figure

@@ -7,8 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from oshp_lite.book.exercises.frame import call, checker, is_close, number, numbers, refuse, require, same_ends
-from oshp_lite.book.exercises.nb01 import judge_restriction
+from oshp_lite.book.exercises.frame import (
+    call,
+    checker,
+    is_close,
+    mask_of,
+    number,
+    numbers,
+    refuse,
+    require,
+    same_ends,
+    same_ids,
+)
+from oshp_lite.labels import IGNORE
 
 
 def _matrices() -> np.ndarray:
@@ -103,6 +114,26 @@ def check_interval(attempt: Any) -> str:
     refuse((low, high), (values.mean() + half / math.sqrt(len(values)), vanishing), tolerance=2e-3)
     same_ends((low, high), truth, 1e-4)
     return "query photos are drawn with all their pairs, each redraw is scored whole, the middle 95 % remain"
+
+
+def judge_restriction(attempt: Any) -> None:
+    """Raise `Wrong` unless `f(query_mask [h,w], support_mask [H,W]) -> int array [h,w]` restricts to the support."""
+    for query, support in (
+        (np.array([[0, 4, 4, 255], [6, 6, 16, 9]]), np.array([[0, 4, 6], [6, 9, 0], [1, 1, 0]])),
+        (np.array([[0, 5, 7], [12, 255, 12]]), np.array([[255, 7], [12, 0]])),
+        (np.array([[0, 4]]), np.array([[4, 4]])),
+    ):
+        truth = np.where(np.isin(query, support) | (query == IGNORE), query, 0)
+        lost, known = (truth == 0) & (query != 0), np.isin(query, support) & (query != IGNORE)
+        result = mask_of(call(attempt, query, support), query.shape, "the truth (it has the query's size)")
+        unchanged = "nothing has changed, nothing is restricted: classes that the support lacks are still scored"
+        require(not lost.any() or not np.array_equal(result, query), unchanged)
+        require((result[query == IGNORE] == IGNORE).all(), "a query pixel of 255 has no label; it must stay 255")
+        ignored = "what the support lacks is background (0), not ignored (255): a class there has said too much"
+        require(not (result[lost] == IGNORE).any(), ignored)
+        require((result[known] == query[known]).all(), "classes that the support holds must stay in the truth")
+        require(not (result[lost] == query[lost]).any(), "a class that the support lacks is still in the truth")
+        same_ids(result, truth, query)
 
 
 @checker
