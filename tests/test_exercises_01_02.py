@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
 from typing import Any
 
 import numpy as np
 from exercise_frame import Attempt, Check, checker_tests
 
 from oshp_lite.book.exercises import nb01, nb02
-from oshp_lite.data.pairs import build_support_index, journal_pairs
+from oshp_lite.labels import label_space
 
 
 def box(person: np.ndarray) -> tuple[slice, slice]:
@@ -50,84 +52,38 @@ def with_255(mask: np.ndarray, person: np.ndarray, target: np.ndarray) -> np.nda
     return np.where(result == 99, 255, result)
 
 
-def merge(m: np.ndarray, kept_as: dict[int, int]) -> np.ndarray:
-    table = np.zeros(256, np.uint8)
-    table[list(kept_as)] = list(kept_as.values())
-    table[255] = 255
-    return table[m]
-
-
-def merge_in_a_chain(m: np.ndarray, kept_as: dict[int, int]) -> np.ndarray:
-    m = m.copy()
-    for raw_id, kept in kept_as.items():
-        m[m == raw_id] = kept
-    return m
-
-
-def merge_listed_only(m: np.ndarray, kept_as: dict[int, int]) -> np.ndarray:
-    table = np.arange(256, dtype=np.uint8)
-    table[list(kept_as)] = list(kept_as.values())
-    return table[m]
-
-
-def swap(m: np.ndarray, sides: list[tuple[int, int]]) -> np.ndarray:
-    table = np.arange(256, dtype=np.uint8)
-    for left, right in sides:
-        table[left], table[right] = right, left
-    return table[m]
-
-
-def swap_in_two_steps(m: np.ndarray, sides: list[tuple[int, int]]) -> np.ndarray:
-    m = m[:, ::-1].copy()
-    for left, right in sides:
-        m[m == left] = right
-        m[m == right] = left
-    return m
-
-
-def index_of(presence: Any, split: int, size: int, inclusive: bool = False) -> dict[int, list[int]]:
-    return build_support_index(presence, split, size, inclusive=inclusive)
-
-
-def index_without_empty_keys(presence: Any, split: int, size: int) -> dict[int, list[int]]:
-    return {key: numbers for key, numbers in index_of(presence, split, size).items() if numbers}
-
-
-def index_counted_anew(presence: Any, split: int, size: int) -> dict[int, list[int]]:
-    return {
-        key: [n - split if key > size else n for n in numbers]
-        for key, numbers in index_of(presence, split, size).items()
-    }
-
-
-def index_exchanged(presence: Any, split: int, size: int) -> dict[int, list[int]]:
-    made = index_of(presence, split, size)
-    return {0: [], **{c: made[c + size] for c in range(1, size + 1)}, **{c + size: made[c] for c in range(1, size + 1)}}
-
-
-def pairs(
-    index: Any,
-    order: Any,
-    size: int,
-    queries: int,
-    repeats: int,
-    *,
-    again: bool = False,
-    shared: bool = False,
-    cycle: bool = False,
-    part: int = 1,
-    last: bool = False,
-) -> list[tuple[int, int, int]]:
-    used, taken, made = set(), set(), []
-    for c in order:
-        mine = [q for q in index[c] if again or q not in used][:queries]
-        others = [s for s in index[c + part * size] if shared or s not in taken]
-        others = others[-queries * repeats :] if last else others[: queries * repeats]
-        used.update(mine)
-        taken.update(others)
-        slots = mine * repeats if cycle else [q for q in mine for _ in range(repeats)]
-        made += [(q, s, c) for q, s in zip(slots, others, strict=False)]
+def walk(queries: Any, supports: Any, count: int, *, shift: bool = True) -> list[tuple[int, int, int]]:
+    made = []
+    for c, q in queries.items():
+        s = supports[c]
+        turn = math.lcm(len(q), len(s))
+        made += [(q[i % len(q)], s[(i + shift * (i // turn)) % len(s)], c) for i in range(count)]
     return made
+
+
+def product_of(queries: Any, supports: Any, count: int) -> list[tuple[int, int, int]]:
+    return [(*pair, c) for c in queries for pair in list(product(queries[c], supports[c]))[:count]]
+
+
+def by_support(queries: Any, supports: Any, count: int) -> list[tuple[int, int, int]]:
+    return [(q, s, c) for c in queries for s, q in list(product(supports[c], queries[c]))[:count]]
+
+
+def by_chance(queries: Any, supports: Any, count: int) -> list[tuple[int, int, int]]:
+    made = walk(queries, supports, count)
+    np.random.default_rng().shuffle(made)
+    return made
+
+
+def painted(images: np.ndarray, masks: np.ndarray, colours: Any, ids: Any) -> np.ndarray:
+    result = images.copy()
+    for c in ids:
+        result[masks == c] = colours[c]
+    return result
+
+
+GARMENT_IDS = (1, 4, 5, 6, 7, 9, 16)
+PALETTE = label_space("atr").class_palette
 
 
 SOLUTIONS: list[tuple[Check, Attempt]] = [
@@ -135,11 +91,11 @@ SOLUTIONS: list[tuple[Check, Attempt]] = [
     (nb01.check_ranking, lambda: ["copy", "colour", "background"]),
     (nb01.check_support, lambda: 11),
     (nb01.check_support, lambda: 20),
-    (nb02.check_merge, merge),
-    (nb02.check_mirror, lambda m, s: swap(m, s)[:, ::-1]),
-    (nb02.check_support_index, index_of),
-    (nb02.check_pairs, lambda i, o, n, q, r: journal_pairs(i, o, queries=q, repeats=r)),
-    (nb02.check_pairs, pairs),
+    (nb02.check_pair_rule, walk),
+    (nb02.check_blind_flips, lambda: ["atr", "lip", "cihp"]),
+    (nb02.check_giveaway, lambda i, m: painted(i, m, PALETTE, GARMENT_IDS)),
+    (nb02.check_fold, lambda: ["shoes", "bag"]),
+    (nb02.check_fold, lambda: ("skirt", "bag", "hat")),
 ]
 
 MISTAKES: list[tuple[Check, Attempt, str]] = [
@@ -159,27 +115,27 @@ MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb01.check_support, lambda: 1, "overlap"),
     (nb01.check_support, lambda: 15, "as low as"),
     (nb01.check_support, lambda: "11", "whole number"),
-    (nb02.check_merge, merge_in_a_chain, "merged twice"),
-    (nb02.check_merge, merge_listed_only, "id 17"),
-    (nb02.check_merge, lambda m, k: np.vectorize(lambda i: k.get(i, 0))(m).astype(np.uint8), "must stay 255"),
-    (nb02.check_merge, lambda m, k: merge(m, k).astype(int), "uint8"),
-    (nb02.check_merge, lambda m, k: m, "id 17"),
-    (nb02.check_mirror, lambda m, s: m[:, ::-1], "other foot"),
-    (nb02.check_mirror, swap, "not turned"),
-    (nb02.check_mirror, lambda m, s: swap(m, s)[::-1], "upside down"),
-    (nb02.check_mirror, swap_in_two_steps, "both sides end up"),
-    (nb02.check_support_index, index_without_empty_keys, "empty list"),
-    (nb02.check_support_index, lambda p, k, n: index_of(p, k, n, True), "counts as a query"),
-    (nb02.check_support_index, index_counted_anew, "whole list"),
-    (nb02.check_support_index, index_exchanged, "exchanged"),
-    (nb02.check_support_index, lambda p, k, n: list(index_of(p, k, n).values()), "a dict"),
-    (nb02.check_pairs, lambda *a: pairs(*a, again=True), "serves two classes"),
-    (nb02.check_pairs, lambda *a: pairs(*a, shared=True), "used twice"),
-    (nb02.check_pairs, lambda *a: pairs(*a, part=0), "come from the query part"),
-    (nb02.check_pairs, lambda *a: pairs(*a, cycle=True), "q1, q1, q2, q2"),
-    (nb02.check_pairs, lambda i, o, *a: pairs(i, sorted(o), *a), "test order"),
-    (nb02.check_pairs, lambda *a: pairs(*a)[:4], "make 12 pairs"),
-    (nb02.check_pairs, lambda *a: pairs(*a, last=True), "queries are right"),
+    (nb02.check_pair_rule, lambda q, s, n: walk(q, s, n, shift=False), "stands in the list twice"),
+    (nb02.check_pair_rule, product_of, "some queries serve"),
+    (nb02.check_pair_rule, by_support, "some supports serve"),
+    (nb02.check_pair_rule, by_chance, "depend on chance"),
+    (nb02.check_pair_rule, lambda q, s, n: walk(q, s, n - 1), "5 pairs, not 6"),
+    (nb02.check_pair_rule, lambda q, s, n: walk(s, q, n), "not both photos"),
+    (nb02.check_pair_rule, lambda q, s, n: q, "list of triples"),
+    (nb02.check_blind_flips, lambda: ["atr", "lip", "cihp", "pascal"], "no left and right"),
+    (nb02.check_blind_flips, lambda: ["atr", "atr merged"], "after the merge"),
+    (nb02.check_blind_flips, lambda: ["atr"], "cihp, lip has"),
+    (nb02.check_blind_flips, lambda: ["ccp"], "choose from"),
+    (nb02.check_giveaway, lambda i, m: i.copy(), "not changed"),
+    (nb02.check_giveaway, lambda i, m: PALETTE[m], "outside the garments"),
+    (nb02.check_giveaway, lambda i, m: painted(i, m, [(200, 30, 30)] * 20, GARMENT_IDS), "60 % or more"),
+    (nb02.check_giveaway, lambda i, m: i / 255, "uint8"),
+    (nb02.check_giveaway, lambda i, m: i[:4], "return images"),
+    (nb02.check_fold, lambda: ["skirt", "pants", "dress"], "deny a lot"),
+    (nb02.check_fold, lambda: ["shoes", "face"], "cannot be new"),
+    (nb02.check_fold, lambda: ["bag"], "two to four"),
+    (nb02.check_fold, lambda: ["cape", "bag"], "no class cape"),
+    (nb02.check_fold, lambda: ["hat", "shoes"], "says little"),
 ]
 
 TestCheckers = checker_tests(SOLUTIONS, MISTAKES)

@@ -97,15 +97,21 @@ def _bars(figure: Figure, row: Array, shares: Mapping[str, float]) -> None:
 
 
 def contact_sheet(
-    photos: Sequence[Array], masks: Sequence[Array], space: Space, *, columns: int = 6, cell: float = 1.3
+    photos: Sequence[Array],
+    masks: Sequence[Array],
+    space: Space,
+    *,
+    columns: int = 6,
+    cell: float = 1.3,
+    ratio: float = 1.0,
 ) -> Figure:
     """Draw photos, `columns` a row, each with its overlaid mask below it.
 
     photos uint8 [H,W,3]; masks integer [H,W] of ids that `space` names
-    cell   inches of one picture
+    cell   inches of one picture's width; `ratio` times that is its height
     """
     rows = -(-len(photos) // columns)
-    figure, axes = new_figure(2 * rows, columns, width=cell, height=cell + 0.45 / (2 * rows))  # room for the legend
+    figure, axes = new_figure(2 * rows, columns, width=cell, height=cell * ratio + 0.45 / (2 * rows))  # and the legend
     figure.set_layout_engine("constrained", h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
     for place in axes.flat:
         place.set_axis_off()

@@ -121,7 +121,7 @@ def check_blind_flips(attempt: Any) -> str:
     require("atr merged" not in chosen, merged)
     require("pascal" not in chosen, "PASCAL-Person-Part has no left and right: a plain flip of its masks is correct")
     missing = ", ".join(sorted(harmed - chosen))
-    require(chosen == harmed, f"{missing} has left and right ids as well; a plain flip leaves them on the wrong side")
+    require(chosen == harmed, f"not all yet: {missing} has left and right ids as well")
     return "only masks with left and right ids need the exchange"
 
 
