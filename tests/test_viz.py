@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from oshp_lite import viz
-from oshp_lite.data.episode import Episode
 from oshp_lite.labels import label_space
 
 SPACE = label_space("atr")
@@ -168,13 +167,6 @@ def test_an_episode_figure_has_a_panel_for_what_is_known(photo, mask):
     assert len(full.axes) == 5
     words = [text.get_text() for text in full.legends[0].get_texts()]
     assert words == ["upper-clothes", "pants", "shoes"]
-
-
-def test_an_episode_is_shown_outside_a_notebook_too(photo, mask, capsys):
-    tensor = torch.from_numpy(photo).permute(2, 0, 1).float() / 127.5 - 1
-    ids = torch.from_numpy(mask).long()
-    viz.show_episode(Episode(tensor, tensor, ids, (ids > 0).long(), query_mask=ids), SPACE)
-    assert "support photo" in capsys.readouterr().out
 
 
 def test_ids_in_leaves_out_background_and_ignore():

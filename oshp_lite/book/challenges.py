@@ -51,7 +51,7 @@ def bias_chart(shares: Mapping[str, Mapping[int, float]], fold: Fold, *, title: 
 
     shares  network -> class id -> percent
     """
-    order = [*fold.novel, *fold.base_foreground]
+    order = (*fold.novel, *fold.base_foreground)
     figure, axes = new_figure(width=7.4, height=3.0)
     chart = axes[0, 0]
     with style():

@@ -24,7 +24,6 @@ from oshp_lite.viz.panels import (
     name_beside,
     name_regions,
     photo_grid,
-    show_episode,
 )
 from oshp_lite.viz.style import (
     INK,

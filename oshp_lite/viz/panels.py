@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from oshp_lite.labels import IGNORE
 from oshp_lite.viz.images import Pixels, Space, name_of, overlay, palette_of, to_array, to_rgb
-from oshp_lite.viz.style import new_figure, show, show_image, style
+from oshp_lite.viz.style import new_figure, show_image, style
 
 
 def ids_in(*masks: Pixels | None) -> list[int]:
@@ -77,8 +77,8 @@ def name_beside(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.002)
         lines[k] = min(lines[k], height - 0.5 * gap - gap * (len(lines) - 1 - k))
     thin: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "color": "0.15", "shrinkA": 1, "shrinkB": 0}
     for (row, column, class_id), line in zip(sorted(spots), lines, strict=True):
-        place = {"xytext": (1.03 * width, line), "va": "center", "fontsize": 7, "annotation_clip": False}
-        axes.annotate(name_of(space, class_id), (column - 1, row), arrowprops=thin, **place)
+        place: dict[str, Any] = {"xytext": (1.03 * width, line), "va": "center", "fontsize": 7}
+        axes.annotate(name_of(space, class_id), (column - 1, row), arrowprops=thin, annotation_clip=False, **place)
 
 
 def class_matrix(
@@ -154,10 +154,3 @@ def episode_figure(
     if not named:
         add_legend(figure, space, ids_in(support_mask, truth, prediction))
     return figure
-
-
-def show_episode(episode: Any, space: Space, *, named: bool = False) -> None:
-    """Display a single (unbatched) Episode in the running notebook."""
-    support, query = (episode.support_image, episode.support_mask), (episode.query_image, episode.query_mask)
-    figure = episode_figure(*support, *query, space=space, named=named)
-    show(figure, "support photo, its mask, the query photo and its parts")
