@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oshp_lite.assets import photos
+from oshp_lite.book.scenes import shot
 from oshp_lite.data.episode import Episode, collate
-from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.metrics import iou_of, pair_matrices
 from oshp_lite.labels import label_space
 from oshp_lite.models.modules.losses import restrict_target
@@ -26,10 +26,9 @@ SEED = 1000
 @cache
 def shot_of(index: int, size: int = 256, seed: int = SEED) -> tuple[Tensor, Tensor, Tensor]:
     """Draw scene `index` of synth-atr: photo uint8 [size,size,3], kept ids and person mask int64 [size,size]."""
-    drawn, space = scene("synth-atr", seed, index, size), label_space("atr")
-    raw = drawn.mask("atr")
-    ids, person = (torch.from_numpy(part).long() for part in (space.merge(raw), space.foreground(raw)))
-    return torch.from_numpy(drawn.image.copy()), ids, person
+    drawn = shot(index, size, seed=seed)
+    mask, person = (torch.from_numpy(part).long() for part in (drawn.mask, drawn.person))
+    return torch.from_numpy(drawn.image.copy()), mask, person
 
 
 def drawn_episode(query: int, support: int, size: int = 128, seed: int = SEED) -> Episode:
@@ -40,14 +39,14 @@ def drawn_episode(query: int, support: int, size: int = 128, seed: int = SEED) -
 def real_episode(query: str, support: str, height: int = 160) -> Episode:
     """Return an unbatched episode of two of the book's photos, in CCP-OS's ids. UserError for an unknown name."""
 
-    def shot(name: str) -> tuple[Tensor, Tensor, Tensor]:
+    def small(name: str) -> tuple[Tensor, Tensor, Tensor]:
         photo, ids = torch.from_numpy(photos.photo(name).copy()), photos.mask(name)
         size = (height, round(height * ids.shape[1] / ids.shape[0]))
-        small = F.interpolate(photo.permute(2, 0, 1)[None].float(), size=size, mode="area")[0]
+        image = F.interpolate(photo.permute(2, 0, 1)[None].float(), size=size, mode="area")[0]
         mask = torch.from_numpy(enlarge(ids, size)).long()
-        return small.permute(1, 2, 0), mask, (mask > 0).long()
+        return image.permute(1, 2, 0), mask, (mask > 0).long()
 
-    return _episode(shot(query), shot(support))
+    return _episode(small(query), small(support))
 
 
 def _episode(query: Sequence[Tensor], support: Sequence[Tensor]) -> Episode:
