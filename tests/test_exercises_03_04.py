@@ -2,108 +2,102 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from exercise_frame import Attempt, Check, checker_tests
 
 from oshp_lite.book.exercises import nb03, nb04
+from oshp_lite.models.modules.prototypes import masked_average
 
 
-def average(features, mask, class_id):
-    area = mask == class_id
-    return (features * area).sum((1, 2)) / area.sum().clamp(min=1)
+def shots(features, masks, class_id):
+    inside = masks == class_id
+    return (features * inside[:, None]).sum((0, 2, 3)) / inside.sum().clamp(min=1)
 
 
-def half_life(alpha):
-    updates = 1
-    while alpha**updates >= 0.5:
-        updates += 1
-    return updates
+def mean_of_means(features, masks, class_id):
+    seen = [f[:, m == class_id].mean(1) for f, m in zip(features, masks, strict=True) if (m == class_id).any()]
+    return torch.stack(seen).mean(0)
 
 
-def update(bank, static, alpha, order="sequential", skip_empty=True, background=False):
-    bank, used, old = bank.clone(), torch.zeros_like(static), bank.clone()
-    for c in range(0 if background else 1, len(bank)):
-        for b in range(len(static)):
-            p = static[b, c]
-            source = bank if order == "sequential" else old
-            if skip_empty and p.abs().sum() == 0:
-                continue
-            used[b, c] = p if skip_empty and source[c].abs().sum() == 0 else alpha * source[c] + (1 - alpha) * p
-            bank[c] = used[b, c]
-    return bank, used
+def with_zero_rows(features, masks, class_id):
+    rows = [
+        (f * (m == class_id)).sum((1, 2)) / (m == class_id).sum().clamp(min=1)
+        for f, m in zip(features, masks, strict=True)
+    ]
+    return torch.stack(rows).mean(0)
 
 
-def attend(features, maps):
-    return maps[:, None] * features + features
+def shares(later=lambda alpha: 100 * (1 - alpha) * alpha**100, first=lambda alpha: 100 * (1 - alpha)):
+    return lambda: {alpha: (first(alpha), later(alpha)) for alpha in (0.9, 0.999)}
 
 
-def background(maps, present):
-    return (1 - maps[present]).mean(0)
-
-
-def softmax(scores, background):
-    return torch.cat([background[None], scores]).softmax(0)
-
-
-def shift(epoch, epochs):
-    return 1 - epoch / epochs, epoch / epochs
-
-
-def naive_softmax(scores, background):
-    powers = torch.cat([background[None], scores]).exp()
-    return powers / powers.sum(0)
-
-
-def unexponentiated(scores, background):
-    powers = torch.cat([background[None], scores.exp()])
-    return powers / powers.sum(0)
+def absent_ids(maps, n_ids):
+    return ((1 - maps).sum(0) + n_ids - len(maps)) / n_ids
 
 
 SOLUTIONS: list[tuple[Check, Attempt]] = [
-    (nb03.check_masked_average, average),
-    (nb03.check_half_life, half_life),
-    (nb03.check_bank_update, update),
-    (nb04.check_attend, attend),
-    (nb04.check_background_map, background),
-    (nb04.check_softmax, softmax),
-    (nb04.check_shift, shift),
+    (nb03.check_shots, shots),
+    (nb03.check_wrong_label, shares()),
+    (nb03.check_break, lambda: (7, "bag", "few cells")),
+    (nb03.check_momentum, lambda: 0.98),
+    (nb04.check_absent_ids, absent_ids),
+    (nb04.check_weights, lambda: (24, 74, False)),
+    (nb04.check_misled, lambda maps: (maps["face"] - maps["pants"]).clamp(-1, 1)),
+    (nb04.check_scale, lambda: 7.0),
 ]
 
 MISTAKES: list[tuple[Check, Attempt, str]] = [
-    (nb03.check_masked_average, lambda f, m, c: (f * (m == c)).sum((1, 2)), "sum over the class's cells"),
-    (nb03.check_masked_average, lambda f, m, c: (f * (m == c)).mean((1, 2)), "number of all cells"),
-    (nb03.check_masked_average, lambda f, m, c: f.mean((1, 2)), "whole photo"),
-    (nb03.check_masked_average, lambda f, m, c: f[:, m == c].mean(1), "NaN"),
-    (nb03.check_masked_average, lambda f, m, c: (f * (m == c))[0], "shape"),
-    (nb03.check_half_life, lambda a: 1 / (1 - a), "1/e"),
-    (nb03.check_half_life, lambda a: math.ceil(0.5 / (1 - a)) if a == 0.999 else half_life(a), "by the factor"),
-    (nb03.check_half_life, lambda a: half_life(a) - 1, "not below one half"),
-    (nb03.check_half_life, lambda a: half_life(a) + 3, "you say"),
-    (nb03.check_half_life, lambda a: "693", "must be a number"),
-    (nb03.check_bank_update, lambda b, s, a: update(b, s, 1 - a), "α stands on the old value"),
-    (nb03.check_bank_update, lambda b, s, a: update(b, s, a, order="parallel"), "sample 1 must see the bank"),
-    (nb03.check_bank_update, lambda b, s, a: update(b, s, a, skip_empty=False), "class 2"),
-    (nb03.check_bank_update, lambda b, s, a: update(b, s, a, background=True), "row 0 is the background"),
-    (nb03.check_bank_update, lambda b, s, a: update(b, s, a)[0], "two tensors"),
-    (nb04.check_attend, lambda f, m: m[:, None] * f, "residual is missing"),
-    (nb04.check_attend, lambda f, m: m[:, None] + f, "multiplies"),
-    (nb04.check_attend, lambda f, m: m[:, None] * f + m[:, None], "residual is the feature"),
-    (nb04.check_attend, lambda f, m: (m[:, None] * f + f).sum(0), "shape"),
-    (nb04.check_background_map, lambda m, p: (1 - m).mean(0), "official code"),
-    (nb04.check_background_map, lambda m, p: m[p].mean(0), "similarity"),
-    (nb04.check_background_map, lambda m, p: (1 - m[p]).sum(0), "not yet divided"),
-    (nb04.check_background_map, lambda m, p: 1 - m[p].max(0).values, "nearest prototype"),
-    (nb04.check_background_map, lambda m, p: (1 / 4 - 1) * (1 - m[p]).sum(0), "misprint"),
-    (nb04.check_softmax, naive_softmax, "overflow"),
-    (nb04.check_softmax, unexponentiated, "not exponentiated"),
-    (nb04.check_softmax, lambda s, b: torch.cat([b[None], s]).sigmoid(), "compete"),
-    (nb04.check_softmax, lambda s, b: torch.cat([s, b[None]]).softmax(0), "come first"),
-    (nb04.check_shift, lambda e, n: (e / n, 1 - e / n), "wrong way round"),
-    (nb04.check_shift, lambda e, n: (1 - e / (n - 1), e / (n - 1)), "epochs - 1"),
-    (nb04.check_shift, lambda e, n: (1.0, 1.0), "sum to"),
-    (nb04.check_shift, lambda e, n: (0.5, 0.5), "AGM's weight is"),
+    (nb03.check_shots, mean_of_means, "2 cells weigh as much as 12"),
+    (nb03.check_shots, with_zero_rows, "towards zero"),
+    (nb03.check_shots, lambda f, m, c: (f * (m == c)[:, None]).sum((0, 2, 3)), "divide it by their number"),
+    (nb03.check_shots, lambda f, m, c: (f * (m == c)[:, None]).mean((0, 2, 3)), "all cells"),
+    (nb03.check_shots, lambda f, m, c: f.permute(1, 0, 2, 3)[:, m == c].mean(1), "NaN"),
+    (nb03.check_shots, lambda f, m, c: f[0, :, m[0] == c].mean(1), "differs from the mean"),
+    (nb03.check_wrong_label, shares(first=lambda alpha: 1 - alpha), "percent, not fractions"),
+    (nb03.check_wrong_label, shares(first=lambda alpha: 100 * alpha), "the new vector gets 1 - α"),
+    (nb03.check_wrong_label, shares(later=lambda alpha: 100 * (1 - alpha)), "multiplies"),
+    (nb03.check_wrong_label, shares(later=lambda alpha: 50.0), "grows"),
+    (nb03.check_wrong_label, lambda: {0.9: (10, 0)}, "predict for"),
+    (nb03.check_wrong_label, lambda: (10, 0.1), "return a dict"),
+    (nb03.check_break, lambda: (10, "bag", "few cells"), "the query itself"),
+    (nb03.check_break, lambda: (8, "pants", "few cells"), "halves the median"),
+    (nb03.check_break, lambda: (14, "pants", "few cells"), "but not by"),
+    (nb03.check_break, lambda: (7, "bag", "bad luck"), "the reason is one of"),
+    (nb03.check_break, lambda: (0, "dress", "few cells"), "has not one cell"),
+    (nb03.check_break, lambda: (99, "bag", "few cells"), "from 0 to 23"),
+    (nb03.check_momentum, lambda: 0.999, "the features were poor"),
+    (nb03.check_momentum, lambda: 0.5, "noise of single photos"),
+    (nb03.check_momentum, lambda: 1.0, "lies in [0, 1)"),
+    (nb04.check_absent_ids, lambda m, n: (1 - m).mean(0), "over all ids"),
+    (nb04.check_absent_ids, lambda m, n: (1 - m).sum(0) / n, "absent ids count too"),
+    (nb04.check_absent_ids, lambda m, n: m.sum(0) / n, "similarity"),
+    (nb04.check_absent_ids, lambda m, n: ((1 - m).sum(0) + n) / n, "counted every id"),
+    (nb04.check_weights, lambda: (76, 26, False), "AGM's shares"),
+    (nb04.check_weights, lambda: (0, 100, False), "a switch"),
+    (nb04.check_weights, lambda: (50, 74, False), "the weight at half time"),
+    (nb04.check_weights, lambda: (24, 90, False), "in the second half"),
+    (nb04.check_weights, lambda: (24, 74, True), "never quite"),
+    (nb04.check_misled, lambda maps: maps["pants"], "dark on the pants"),
+    (nb04.check_misled, lambda maps: torch.zeros_like(maps["face"]), "from memory"),
+    (nb04.check_misled, lambda maps: 3 * maps["face"], "lies in [-1, 1]"),
+    (nb04.check_misled, lambda maps: -maps["face"], "bright on the face"),
+    (nb04.check_scale, lambda: 1.0, "raise the scale"),
+    (nb04.check_scale, lambda: 100.0, "lower the scale"),
+    (nb04.check_scale, lambda: -5.0, "0 or less"),
 ]
 
 TestCheckers = checker_tests(SOLUTIONS, MISTAKES)
+
+
+def test_the_learner_s_output_is_drawn() -> None:
+    for check, attempt in SOLUTIONS:
+        assert check(attempt).picture is not None, check.__name__
+    assert nb03.check_momentum(lambda: 0.5).picture is not None
+
+
+def test_another_pooling_is_compared_with_the_mean() -> None:
+    mean = nb03.compare_pooling(lambda z, cells, n_ids: masked_average(z[None], cells[None], n_ids)[0])
+    assert mean.count("+0.000 [+0.000, +0.000]") == 2
+    crude = nb03.compare_pooling(lambda z, cells, n_ids: (masked_average(z[None], cells[None], n_ids)[0] > 0).float())
+    assert crude.splitlines()[0] == mean.splitlines()[0]
+    assert crude != mean

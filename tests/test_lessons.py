@@ -110,6 +110,32 @@ def test_differences_are_paired_and_a_row_without_seeds_meets_every_seed() -> No
     assert content["pairs"] == {"pairs": 8, "queries": 4, "seeds": 2}
     assert "a is higher than b" in Lesson(content).says("a minus b")
     assert "shows no difference" in Lesson(content).says("b minus b")
+    assert Lesson(content).difference("a minus b")[0] == pytest.approx(100 * apart[0])
+    assert Lesson(content).score("a") == pytest.approx(100 * rows["a"])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(0.1, 0.3, "not borne out"), (-0.3, -0.1, "is borne"), (-1, 1, "cannot")]
+)
+def test_the_reading_of_a_record_follows_its_intervals(low: float, high: float, word: str) -> None:
+    scores = {measure: [(low + high) / 2, low, high] for measure in MEASURES}
+    names = ("background prototype minus mean dissimilarity", "mean dissimilarity minus copy the support's mask")
+    said = background.reading(Lesson({"differences": [{"name": name, "scores": scores} for name in names]}))
+    assert word in said
+    assert ("does not clear" in said) == (low <= 0)
+
+
+def test_a_module_s_schedule_is_named_in_plain_words() -> None:
+    names = ("AGM alone: AGM", "NPM alone: NPM", "weight shifting: NPM", "NPM before training")
+    row, gap = {"novel": [0.1, 0, 0.2], "missed": [0.5, 0, 1]}, {"novel": [0.02, 0.01, 0.03]}
+    pairs = (names[1], names[3]), (names[1], names[0]), (names[2], names[1])
+    content = {
+        "rows": [{"name": name, "scores": row} for name in names],
+        "differences": [{"name": f"{one} minus {other}", "scores": gap} for one, other in pairs],
+    }
+    said = dual_metric.reading(Lesson(content))
+    assert "AGM alone: AGM has a novel mIoU of 10.0 % and calls 50 % background" in said
+    assert "NPM under weight shifting is higher than NPM trained alone" in said
 
 
 def test_what_is_hidden_in_training_is_what_a_head_calls_background(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from oshp_lite.book.widgets.dual_metric import DualMetricState, Moment, dual_metric_view
-from oshp_lite.book.widgets.prototype import CELL, PrototypeState, prototype_view
+from oshp_lite.book.widgets.prototype import CELL, PrototypeState, draw_states, prototype_view
 
 NAMES = {2: "hair", 4: "upper-clothes"}
 
@@ -103,7 +103,7 @@ def controls_of(view):
     [
         ("vector", CELL, "source"),
         ("momentum α", 0.999, "momentum"),
-        ("T", 0.01, "temperature"),
+        ("temperature T", 0.01, "temperature"),
     ],
 )
 def test_moving_a_control_of_the_prototype_widget_changes_state_and_picture(prototypes, label, value, attribute):
@@ -134,6 +134,24 @@ def test_a_message_from_the_browser_moves_the_dual_metric_widget(modules):
     assert picture.value != before
     controls["class"].set_state({"index": 0})
     assert modules.class_id == 2
+
+
+def test_controls_without_effect_are_disabled(prototypes):
+    pytest.importorskip("ipywidgets")
+    controls, _ = controls_of(prototype_view(prototypes))
+    disabled = lambda: {label for label, control in controls.items() if control.disabled}  # noqa: E731
+    assert disabled() == {"cell row", "cell column"}
+    controls["vector"].value = CELL
+    assert disabled() == {"momentum α"}
+    controls["vector"].value = 4
+    assert disabled() == {"cell row", "cell column"}
+
+
+def test_settings_are_drawn_without_changing_the_state(prototypes):
+    figure = draw_states(prototypes, [{"temperature": 0.01}, {"source": CELL}])
+    assert (prototypes.temperature, prototypes.source) == (0.1, 2)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert {"hair, static", "cell (0, 0)", "softmax share, T = 0.01"} <= set(titles)
 
 
 def test_no_widget_uses_what_hangs_in_batch_execution():

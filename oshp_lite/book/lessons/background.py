@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from oshp_lite.book.lessons.heads import Bench, Design, Head, copy_matrices, matrices_of, train_head
-from oshp_lite.book.lessons.record import Row, compared
+from oshp_lite.book.lessons.record import Lesson, Row, compared
 
 COPY, WHOLE = "copy the support's mask", "the run itself, whole network"
 PROTOTYPE, DISSIMILARITY = "background prototype", "mean dissimilarity"
@@ -34,3 +34,18 @@ def measure(bench: Bench, *, steps: int, seeds: int, whole: Any = None) -> dict[
     if whole is not None:
         rows.append(Row(WHOLE, [whole]))
     return compared(rows, differences, bench.queries, bench.fold)
+
+
+def reading(lesson: Lesson) -> str:
+    """Return in words what a record says about the reason for having no background prototype."""
+    designs = f"{PROTOTYPE} minus {DISSIMILARITY}"
+    _, low, high = lesson.difference(designs)
+    if low > 0:
+        outcome = "The paper's reason is not borne out here: the background prototype parses novel classes better."
+    elif high < 0:
+        outcome = "The paper's reason is borne out here: the mean dissimilarity parses novel classes better."
+    else:
+        outcome = "On novel classes this experiment cannot separate the two designs."
+    trivial = lesson.difference(f"{DISSIMILARITY} minus {COPY}")[1] > 0
+    floor = f"The {DISSIMILARITY} {'clears' if trivial else 'does not clear'} the trivial parser on novel classes."
+    return "\n".join([outcome, floor, *(lesson.says(designs, measure) for measure in ("novel", "missed"))])

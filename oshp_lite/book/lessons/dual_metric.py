@@ -71,6 +71,19 @@ def measure(bench: Bench, *, steps: int, seeds: int, every: int = 4, whole: Any 
     return Lesson(content | {"shares": shares, "learned": _learned(shifting[0])}, arrays)
 
 
+def reading(lesson: Lesson) -> str:
+    """Return in words what a record says about the modules alone and about shifting the weight between them."""
+    lines = []
+    for name in ("AGM alone: AGM", "NPM alone: NPM", "weight shifting: NPM"):
+        schedule, module = name.split(": ")
+        novel, missed = lesson.score(name), lesson.score(name, "missed")
+        lines.append(f"{schedule}: {module} has a novel mIoU of {novel:.1f} % and calls {missed:.0f} % background")
+    differences = (f"NPM alone: NPM minus {START}", "NPM alone: NPM minus AGM alone: AGM")
+    for name in (*differences, "weight shifting: NPM minus NPM alone: NPM"):
+        lines.append(lesson.says(name))
+    return "\n".join(lines)
+
+
 def _learned(head: Head) -> dict[str, float]:
     """Return the scalars of a trained NPM: a A + b for a class, a0 A0 + b0 for the background, both times the scale."""
     (a, b), (slope, offset), (outer, shift) = (

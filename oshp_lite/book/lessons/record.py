@@ -80,14 +80,32 @@ class Lesson:
             place.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
         return figure
 
-    def says(self, name: str, measure: str = "novel") -> str:
-        """Return what a paired difference shows, in a sentence: which side is higher, or that neither is."""
+    def difference(self, name: str, measure: str = "novel") -> tuple[float, float, float]:
+        """Return a paired difference, "FIRST minus SECOND", and the ends of its interval, in points."""
         row = next(one for one in self.content["differences"] if one["name"] == name)
         mean, low, high = (100 * value for value in row["scores"][measure])
+        return mean, low, high
+
+    def score(self, name: str, measure: str = "novel") -> float:
+        """Return a row's score in percent."""
+        return 100 * float(next(one for one in self.content["rows"] if one["name"] == name)["scores"][measure][0])
+
+    def says(self, name: str, measure: str = "novel") -> str:
+        """Return what a paired difference shows, in a sentence: which side is higher, or that neither is."""
+        mean, low, high = self.difference(name, measure)
         seen = "is higher" if low > 0 else "is lower" if high < 0 else "shows no difference"
         first, _, second = name.partition(" minus ")
         against = "to" if seen.endswith("difference") else "than"
-        return f"{MEASURES[measure]}: {first} {seen} {against} {second} ({mean:+.1f} points [{low:+.1f}, {high:+.1f}])"
+        sides = f"{_spoken(first)} {seen} {against} {_spoken(second)}"
+        return f"{MEASURES[measure]}: {sides} ({mean:+.1f} points [{low:+.1f}, {high:+.1f}])"
+
+
+def _spoken(name: str) -> str:
+    """Return a row's name as it reads in a sentence: "weight shifting: NPM" is "NPM under weight shifting"."""
+    schedule, _, module = name.partition(": ")
+    if not module:
+        return name
+    return f"{module} trained alone" if schedule == f"{module} alone" else f"{module} under {schedule}"
 
 
 def _cell(score: Sequence[float | None], sign: str) -> str:

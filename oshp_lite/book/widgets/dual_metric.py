@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oshp_lite import viz
+from oshp_lite.book.maps import Panel, panel_grid
 from oshp_lite.book.widgets.controls import follow
 
 
@@ -55,41 +56,27 @@ class DualMetricState:
         union = int((predicted | true).sum())
         return int((predicted & true).sum()) / union if union else float("nan")
 
+    def panels(self) -> list[Panel]:
+        """Return three panels: the query with the class's true outline, AGM's probability, NPM's probability."""
+        beta, name = self.moment.beta, self.names[self.class_id]
+        true = viz.enlarge((self.truth == self.class_id).numpy(), self.photo.shape[:2])
+        made = [Panel(self.photo, f"β = {beta:.2f}: {name}", outline=true)]
+        for label, scores in (("AGM", self.moment.agm), ("NPM", self.moment.npm)):
+            made.append(Panel(scores[self.class_id], f"{label}, IoU {self.iou(scores):.2f}", "share", true))
+        return made
+
     def draw(self) -> Figure:
-        """Return the figure: query with the class's true outline, AGM's probability, NPM's probability."""
-        figure, axes = viz.new_figure(1, 3, width=2.5, height=3.0)
-        draw_row(self, axes[0])
-        return figure
+        """Return the figure of the present moment."""
+        return panel_grid([self.panels()], cell=2.6)
 
     def png(self) -> bytes:
         """Return the figure as PNG bytes, quick rather than small."""
-        return viz.fig_to_png(self.draw(), colours=None)
+        return viz.fig_to_png(self.draw(), dpi=108, colours=None)
 
 
-def draw_row(state: DualMetricState, axes: Sequence[Any]) -> None:
-    """Draw the state's three panels into three axes."""
-    beta, name = state.moment.beta, state.names[state.class_id]
-    wanted = viz.enlarge((state.truth == state.class_id).numpy(), state.photo.shape[:2])
-    viz.show_image(axes[0], _ringed(state.photo, wanted), f"β = {beta:.2f}: {name}")
-    for place, label, weight, scores in (
-        (axes[1], "AGM", beta, state.moment.agm),
-        (axes[2], "NPM", 1 - beta, state.moment.npm),
-    ):
-        heat = viz.heat_on_photo(state.photo, scores[state.class_id], low=0.0, high=1.0)
-        title = f"{label} × {weight:.2f}, IoU {state.iou(scores):.2f}"
-        viz.show_image(place, _ringed(heat, wanted), title)
-
-
-def _ringed(picture: NDArray[np.uint8], region: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Draw the region's outline in white over black, visible on light and dark ground."""
-    edge = viz.outlines(region)
-    ringed = picture.copy()
-    wide = edge.copy()
-    wide[1:] |= edge[:-1]
-    wide[:, 1:] |= edge[:, :-1]
-    ringed[wide] = 0
-    ringed[edge] = 255
-    return ringed
+def draw_moments(state: DualMetricState, steps: Sequence[int]) -> Figure:
+    """Draw one row of panels for each of some moments; the state itself stays where it is."""
+    return panel_grid([replace(state, step=step).panels() for step in steps], cell=2.0)
 
 
 def dual_metric_view(state: DualMetricState) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oshp_lite import viz
+from oshp_lite.book.maps import Panel, panel_grid
 from oshp_lite.book.widgets.controls import follow
 
 CELL = 0
@@ -93,39 +94,43 @@ class PrototypeState:
         maps = F.cosine_similarity(self.features[None], used[:, :, None, None], dim=1)
         return (maps / self.temperature).softmax(0)[ids.index(self.source)]
 
+    def idle(self) -> tuple[str, ...]:
+        """Return the names of the settings that have no effect now: a cell's place, or the momentum."""
+        return ("momentum",) if self.source == CELL else ("row", "column")
+
     def title(self) -> str:
         """Return the setting in words."""
         if self.source == CELL:
-            return f"cell ({self.row}, {self.column}) of the query"
-        memory = "static prototype" if self.momentum == 0 else f"bank, α = {self.momentum:g}"
-        return f"{self.names[self.source]}: {memory}"
+            return f"cell ({self.row}, {self.column})"
+        memory = "static" if self.momentum == 0 else f"bank, α = {self.momentum:g}"
+        return f"{self.names[self.source]}, {memory}"
+
+    def panels(self) -> list[Panel]:
+        """Return three panels: the query with the chosen cell, the cosine map, the share."""
+        marked = None
+        if self.source == CELL:
+            cell = torch.zeros(self.features.shape[1:], dtype=torch.bool)
+            cell[self.row, self.column] = True
+            marked = viz.enlarge(cell, self.photo.shape[:2])
+        what = "exp((A - 1) / T)" if self.source == CELL else "softmax share"
+        return [
+            Panel(self.photo, self.title(), outline=marked),
+            Panel(self.cosine(), "cosine map", "cosine", marked),
+            Panel(self.share(), f"{what}, T = {self.temperature:g}", "share", marked),
+        ]
 
     def draw(self) -> Figure:
         """Return the figure: query, cosine map, share."""
-        figure, axes = viz.new_figure(1, 3, width=2.5, height=2.9)
-        draw_row(self, axes[0])
-        return figure
+        return panel_grid([self.panels()], cell=2.6)
 
     def png(self) -> bytes:
         """Return the figure as PNG bytes, quick rather than small."""
-        return viz.fig_to_png(self.draw(), colours=None)
+        return viz.fig_to_png(self.draw(), dpi=108, colours=None)
 
 
-def draw_row(state: PrototypeState, axes: Sequence[Any]) -> None:
-    """Draw the state's three panels into three axes."""
-    high, width = state.photo.shape[:2]
-    viz.show_image(axes[0], state.photo, state.title())
-    if state.source == CELL:
-        rows, columns = state.features.shape[1:]
-        centre = ((state.column + 0.5) * width / columns, (state.row + 0.5) * high / rows)
-        axes[0].plot(*centre, marker="+", color="white", markersize=16, markeredgewidth=4)
-        axes[0].plot(*centre, marker="+", color="black", markersize=14, markeredgewidth=2)
-    cosine = state.cosine()
-    heat = viz.heat_on_photo(state.photo, cosine, low=-0.2, high=1.0)
-    viz.show_image(axes[1], heat, f"cosine, {float(cosine.min()):.2f} to {float(cosine.max()):.2f}")
-    what = "exp((A-1)/T)" if state.source == CELL else "softmax share"
-    share = viz.heat_on_photo(state.photo, state.share(), low=0.0, high=1.0)
-    viz.show_image(axes[2], share, f"{what}, T = {state.temperature:g}")
+def draw_states(state: PrototypeState, settings: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw one row of panels for each of some settings of a state; the state itself keeps its own."""
+    return panel_grid([replace(state, **setting).panels() for setting in settings], cell=2.0)
 
 
 def prototype_view(state: PrototypeState) -> Any:
@@ -136,8 +141,10 @@ def prototype_view(state: PrototypeState) -> Any:
     controls = {
         "source": widgets.Dropdown(options=vectors, value=state.source, description="vector"),
         "momentum": widgets.SelectionSlider(options=MOMENTA, value=state.momentum, description="momentum α"),
-        "temperature": widgets.SelectionSlider(options=TEMPERATURES, value=state.temperature, description="T"),
+        "temperature": widgets.SelectionSlider(
+            options=TEMPERATURES, value=state.temperature, description="temperature T"
+        ),
         "row": widgets.IntSlider(min=0, max=rows - 1, value=state.row, description="cell row"),
         "column": widgets.IntSlider(min=0, max=columns - 1, value=state.column, description="cell column"),
     }
-    return follow(state, controls, state.png)
+    return follow(state, controls, state.png, state.idle)
