@@ -183,7 +183,7 @@ def prototype_plane(features: Sequence[Tensor], cells: Sequence[Tensor], prototy
     """Draw the plane of `feature_space` alone, with prototypes float [C,D] as stars; a zero row is left out."""
     figure, axes = new_figure(width=6.0, height=3.8)
     _scatter(axes[0, 0], features, cells, prototypes, space)
-    add_legend(figure, space, ids_in(*cells), columns=12)
+    add_legend(figure, space, ids_in(*cells), columns=5)
     return figure
 
 
