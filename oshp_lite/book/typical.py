@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oshp_lite.assets import photos
+from oshp_lite.assets import CHECKPOINT, photos
 from oshp_lite.data.episode import Episode
 from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.checkpoint import load_parser
@@ -117,5 +116,5 @@ def gallery_of(parser: Any, people: Sequence[Person]) -> Gallery:
 @cache
 def shipped_gallery(count: int, seed: int = 1) -> Gallery:
     """Encode the first `count` people of a seed with the shipped network, once in a session."""
-    parser = load_parser(files("oshp_lite") / "assets" / "lite.safetensors")
+    parser = load_parser(CHECKPOINT)
     return gallery_of(parser, [draw_person(index, FOLD, seed) for index in range(count)])

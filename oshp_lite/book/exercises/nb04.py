@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from oshp_lite.assets import CHECKPOINT
 from oshp_lite.book.exercises.frame import call, drawn_checker, is_close, number, refuse, require, tensor_of
 from oshp_lite.book.lessons.heads import Bench, Head, matrices_of, train_head
 from oshp_lite.book.lessons.record import Lesson, Row, compared
@@ -127,7 +127,7 @@ PAIR = (10, 6)
 @cache
 def _stage() -> tuple[Any, Person, Tensor, dict[str, Tensor], Tensor]:
     """The shipped network, the query, its features [D,h,w], its cosine maps by class name, its cells int64 [h,w]."""
-    parser = load_parser(files("oshp_lite") / "assets" / "lite.safetensors")
+    parser: Any = load_parser(CHECKPOINT)
     query, support = (draw_person(index) for index in PAIR)
     with torch.inference_mode():
         z_q, z_s = (parser.fine_projection(parser.encoder(as_seen(one.photo)[None])) for one in (query, support))
