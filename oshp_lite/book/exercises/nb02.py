@@ -205,8 +205,8 @@ def check_fold(attempt: Any) -> str:
     body = sorted(set(chosen) & {*BODY, "background"})
     require(not body, f"{', '.join(body)} cannot be new to fashion; choose garments and bags")
     require(2 <= len(set(chosen)) <= 4, f"choose two to four novel classes, not {len(set(chosen))}")
-    shown = presence(_people()[1])
-    rare = [name for name in chosen if shown.get(SPACE.id_of(name), 0) < 0.15]
+    worn = presence(_people()[1])
+    rare = [name for name in chosen if worn.get(SPACE.id_of(name), 0) < 0.15]
     require(not rare, f"{', '.join(rare)} is worn in fewer than 15 % of the photos: too few test pairs to trust")
     share = sum(_hidden()[name] for name in set(chosen))
     require(
