@@ -12,6 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from oshp_lite.book.maps import SCALES
 from oshp_lite.labels import LabelSpace
 from oshp_lite.models.complexity import Part
 from oshp_lite.viz.images import Colours, Pixels, Space, grey, kept, overlay, to_array
@@ -245,18 +246,18 @@ def person_map(photo: Pixels, probability: Pixels) -> Figure:
 
 
 def cosine_panels(photo: Pixels, maps: Sequence[Pixels], titles: Sequence[str], *, columns: int = 5) -> Figure:
-    """Draw a photo and maps of cosines, float [h,w], on one diverging scale: blue -1, white 0, red 1."""
+    """Draw a photo and maps of cosines, float [h,w], on the book's diverging scale (see `maps.SCALES`)."""
     rows = -(-(len(maps) + 1) // columns)
     figure, axes = new_figure(rows, columns, width=1.7, height=1.95)
     for place in axes.flat:
         place.set_axis_off()
     show_image(axes.flat[0], to_array(photo), "query photo")
-    drawn = None
+    drawn, scale = None, SCALES["cosine"]
     for place, values, title in zip(axes.flat[1:], maps, titles, strict=False):
-        drawn = show_image(place, to_array(values), title, cmap="RdBu_r", vmin=-1, vmax=1)
+        drawn = show_image(place, to_array(values), title, cmap=scale.colours, vmin=scale.low, vmax=scale.high)
     if drawn is not None:
         with style():
-            figure.colorbar(drawn, ax=axes, shrink=0.6, label="cosine")
+            figure.colorbar(drawn, ax=axes, shrink=0.6, label=scale.label)
     return figure
 
 
@@ -289,10 +290,11 @@ def _busiest(different: Array) -> tuple[tuple[int, int], int, int] | None:
 def contrast_matrices(cosines: Pixels, shares: Pixels, names: Sequence[str]) -> Figure:
     """Draw the cosines of query (rows) and support prototypes, float [K,K], and their softmax by row, side by side."""
     figure, axes = new_figure(1, 2, width=4.2, height=3.4)
-    panels = ((cosines, "cosine", "RdBu_r", -1, "query"), (shares, "softmax of each row, τ = 0.1", "magma", 0, None))
+    titles = ("cosine", "softmax of each row, τ = 0.1")
+    panels = ((cosines, titles[0], SCALES["cosine"], "query"), (shares, titles[1], SCALES["share"], None))
     with style():
-        for place, (values, title, colours, low, side) in zip(axes[0], panels, strict=True):
-            drawn = place.imshow(to_array(values), vmin=low, vmax=1, cmap=colours)
+        for place, (values, title, scale, side) in zip(axes[0], panels, strict=True):
+            drawn = place.imshow(to_array(values), vmin=scale.low, vmax=scale.high, cmap=scale.colours)
             place.grid(False)
             place.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
             place.set_yticks(range(len(names)), names)
