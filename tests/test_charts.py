@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from oshp_lite.book import challenges
 from oshp_lite.book.charts import (
     Task,
-    class_matrix,
     contact_sheet,
     fold_chart,
     many_colours,
@@ -22,6 +21,7 @@ from oshp_lite.book.scenes import in_person_frame, look_alikes, redrawn, shot
 from oshp_lite.data.synthetic import generate
 from oshp_lite.labels import fold, label_space
 from oshp_lite.viz.images import Colours
+from oshp_lite.viz.panels import class_matrix
 from oshp_lite.viz.style import fig_to_png, new_figure
 
 ATR = label_space("atr")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from oshp_lite.labels import IGNORE, Fold, LabelSpace
 from oshp_lite.viz.images import Colours, mask_to_rgb, overlay
 from oshp_lite.viz.panels import Space, add_legend, ids_in, name_beside
-from oshp_lite.viz.panels import class_matrix as class_matrix
 from oshp_lite.viz.style import INK, new_figure, show_image, style
 
 Array = NDArray[Any]

@@ -104,7 +104,8 @@ def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> byte
 
 def holds_photos(figure: Figure) -> bool:
     """Return whether some panel shows an image in colours of its own rather than a colour map's."""
-    return any(np.ndim(image.get_array()) == 3 for axes in figure.axes for image in axes.images)
+    arrays = (image.get_array() for axes in figure.axes for image in axes.images)
+    return any(array is not None and array.ndim == 3 for array in arrays)
 
 
 def fig_to_jpeg(figure: Figure, dpi: int = 150, quality: int = 90) -> bytes:
