@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from oshp_lite.book.exercises import nb04
 from oshp_lite.book.lessons import background, dual_metric, stages
 from oshp_lite.book.lessons.__main__ import main
 from oshp_lite.book.lessons.heads import Bench, Head, Photos, copy_matrices, matrices_of, predictions, train_head
@@ -223,3 +224,12 @@ def test_the_committed_records_name_a_run_under_the_papers_condition(name: str) 
     lesson = read_lesson(name, lessons_folder())
     assert lesson.content["run"]["condition"] == "papers"
     assert lesson.content["run"]["name"] in lesson.made_from()
+
+
+def test_a_learner_s_schedule_is_compared_with_weight_shifting(bench: Bench) -> None:
+    schedules = {"mine": lambda progress: 1.0 - progress, "weight shifting": lambda progress: 1.0 - progress}
+    same = nb04.compare_schedules(bench, schedules, steps=3, seeds=2)
+    assert [row["name"] for row in same.content["rows"]] == ["mine", "weight shifting"]
+    assert same.difference("mine minus weight shifting") == (0.0, 0.0, 0.0)
+    schedules["mine"] = lambda progress: 0.0
+    assert nb04.compare_schedules(bench, schedules, steps=3, seeds=2).score("mine") != same.score("mine")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oshp_lite.assets import CHECKPOINT, photos
+from oshp_lite.book.people import shot_of
 from oshp_lite.data.episode import Episode
-from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.labels import Fold, LabelSpace, fold, label_space
 from oshp_lite.models.modules.prototypes import shrink_mask
@@ -35,11 +35,10 @@ class Person(NamedTuple):
     foreground: Tensor
 
 
-def draw_person(index: int, fold: Fold = FOLD, seed: int = 1) -> Person:
+def draw_person(index: int, seed: int = 1) -> Person:
     """Draw procedural person `index` of a seed."""
-    drawn = scene("synth-atr", seed=seed, index=index, size=SHOWN)
-    raw = drawn.mask(fold.space.name)
-    return Person(drawn.image, *(torch.from_numpy(of(raw)).long() for of in (fold.space.merge, fold.space.foreground)))
+    photo, mask, foreground = shot_of(index, SHOWN, seed)
+    return Person(photo.numpy(), mask, foreground)
 
 
 def street_pair(support: str, query: str) -> tuple[Person, Person, LabelSpace]:
@@ -117,4 +116,4 @@ def gallery_of(parser: Any, people: Sequence[Person]) -> Gallery:
 def shipped_gallery(count: int, seed: int = 1) -> Gallery:
     """Encode the first `count` people of a seed with the shipped network, once in a session."""
     parser = load_parser(CHECKPOINT)
-    return gallery_of(parser, [draw_person(index, FOLD, seed) for index in range(count)])
+    return gallery_of(parser, [draw_person(index, seed) for index in range(count)])
