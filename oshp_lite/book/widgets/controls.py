@@ -1,29 +1,57 @@
-"""What the views of all interactive figures share: an image that follows its controls."""
+"""What the views of explorers share: a picture that follows its controls, each with its label written out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def follow(state: Any, controls: Mapping[str, Any], draw: Callable[[], bytes]) -> Any:
+def nothing() -> set[str]:
+    """Say that every control has an effect."""
+    return set()
+
+
+def follow(
+    state: Any,
+    controls: Mapping[str, Any],
+    draw: Callable[[], bytes],
+    *,
+    idle: Callable[[], Collection[str]] = nothing,
+    format: str = "png",
+    label: str = "figure",
+) -> Any:
     """Return an ipywidgets VBox: the controls, and a picture that is drawn anew when one of them moves.
 
     state     the figure's state; a control's value is written to the attribute of its name
     controls  attribute name -> ipywidgets control with a `value`
-    draw      returns PNG bytes for the present state
+    draw      returns the picture's bytes, of `format`, for the present state
+    idle      names the controls without effect in the present state, which are disabled
+    label     the picture's text alternative
     """
     widgets = import_module("ipywidgets")
-    picture = widgets.Image(value=draw(), format="png")
+    # its own size at most: a picture that is stretched is blurred
+    look = {"max_width": "100%", "width": "auto", "height": "auto", "object_fit": "contain"}
+    picture = widgets.Image(value=draw(), format=format, layout=look, tooltip=label)
+
+    def settle() -> None:
+        for name, control in controls.items():
+            control.disabled = name in idle()
 
     def moved(name: str) -> Callable[[Any], None]:
         def react(change: Any) -> None:
             setattr(state, name, change["new"])
+            settle()
             picture.value = draw()
 
         return react
 
     for name, control in controls.items():
+        if hasattr(control.style, "description_width"):
+            control.style.description_width = "initial"
         control.observe(moved(name), names="value")
-    return widgets.VBox([widgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), picture])
+    settle()
+    grid = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "grid_gap": "2px 12px", "width": "100%"}
+    return widgets.VBox(
+        [widgets.GridBox(list(controls.values()), layout=grid), picture], layout={"align_items": "stretch"}
+    )

@@ -1,0 +1,213 @@
+"""The explorers without a browser: what they compute, what they draw, and the views without a kernel."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from oshp_lite.book.widgets import browser, colours
+from oshp_lite.book.widgets.lens import LensState, prototype_lens
+from oshp_lite.book.widgets.source import Source, open_source
+from oshp_lite.data.registry import SyntheticConfig
+from oshp_lite.errors import UserError
+from oshp_lite.labels import label_space
+from oshp_lite.models.modules.prototypes import masked_average
+
+PEOPLE = SyntheticConfig(n_train=8, n_test=8, size=64, seed=1)
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """The shipped checkpoint and eight drawn people."""
+    return open_source(data=tmp_path_factory.mktemp("data"), people=PEOPLE)
+
+
+@pytest.fixture
+def lens(people: Source) -> LensState:
+    return LensState(people, 0, 4)
+
+
+# ------------------------------------------------------------------------------------------------- sources
+
+
+def test_a_source_encodes_each_photo_once(people: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = people.features(3)
+    monkeypatch.setattr("oshp_lite.book.widgets.source.features_of", None)
+    assert people.features(3) is first
+
+
+def test_an_episode_of_a_source_is_what_the_network_was_made_for(people: Source) -> None:
+    episode = people.episode(0, 4)
+    assert episode.query_image.shape[-2:] == people.size == (128, 128)
+    assert people.parse(0, 4).shape == people.truth(0, 4).shape
+    shown = set(episode.support_mask.unique().tolist()) | {0, 255}
+    assert set(people.truth(0, 4).unique().tolist()) <= shown
+
+
+@pytest.mark.parametrize(
+    ("what", "dataset", "words"),
+    [
+        ("eopnet", None, "has to be trained"),
+        ("nothing.safetensors", None, "does not exist"),
+        (None, "synth-lip", "classes"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused_in_a_sentence(what, dataset, words, tmp_path) -> None:
+    with pytest.raises(UserError, match=words):
+        open_source(what, dataset=dataset, data=tmp_path, people=PEOPLE)
+
+
+def test_a_training_free_method_stands_on_the_shipped_encoder(people: Source) -> None:
+    other = open_source("label_transfer", data=people.dataset.root.parent, people=PEOPLE)
+    torch.testing.assert_close(other.parser.encoder.state_dict(), people.parser.encoder.state_dict())
+    assert other.label == "Nearest-patch label transfer"
+    assert set(other.parse(0, 4).unique().tolist()) <= {0, *people.classes_of(4)}
+
+
+# ------------------------------------------------------------------------------------------ prototype lens
+
+
+def cosine(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    flat = features.reshape(len(features), -1)
+    scaled = rows @ flat / (np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(flat, axis=0)[None])
+    return scaled.reshape(len(rows), *features.shape[1:])
+
+
+def test_the_lens_follows_equations_2_to_4(lens: LensState) -> None:
+    """Against float64 NumPy: pooling, the memory, cosines."""
+    features, support = (lens.source.features(index).double().numpy() for index in (0, 4))
+    cells = lens.prototypes.cells.numpy()
+    static = np.stack([support[:, cells == c].mean(1) for c in lens.prototypes.ids])
+    lens.take({"memory": False})
+    np.testing.assert_allclose(lens.cosines(), cosine(features, static), atol=1e-5)
+    bank = lens.source.parser.bank.detach().double().numpy()[list(lens.prototypes.ids)]
+    known = np.abs(bank).sum(1) > 0
+    assert known.any()
+    for alpha in (0.0, 0.3, 0.999):
+        lens.take({"memory": True, "momentum": alpha})
+        rows = np.where(known[:, None], alpha * bank + (1 - alpha) * static, static)
+        np.testing.assert_allclose(lens.cosines(), cosine(features, rows), atol=1e-5)
+
+
+def test_the_head_is_the_network_s_own(lens: LensState) -> None:
+    """Logits at the cells equal those of the network's nearest prototype module."""
+    parser, episode = lens.source.parser, lens.source.episode(0, 4).batched()
+    means = masked_average(lens.source.features(4)[None], episode.support_mask, parser.rows)
+    means[:, 0] = 0
+    present = parser.support_classes(episode)[:, 1:]
+    with torch.no_grad():
+        theirs, _ = parser.k_way(lens.source.features(0)[None], means, present, False, False, True)
+    assert lens.head is not None
+    torch.testing.assert_close(lens.head.logits(lens.cosines()), theirs[0, [0, *lens.prototypes.ids]])
+
+
+def seen(lens: LensState) -> tuple:
+    """What a reader can see of the state, as numbers."""
+    drawn = lens.parse() if lens.show == "parse" else torch.from_numpy(lens.map())
+    return tuple(lens.bars().values()), drawn.tolist(), lens.hatched and lens.show == "parse"
+
+
+@pytest.mark.parametrize("show", ["cosine", "probability", "parse"])
+@pytest.mark.parametrize("nearest", [True, False])
+@pytest.mark.parametrize("memory", [True, False])
+def test_controls_without_effect_are_those_that_are_idle(lens: LensState, show, nearest, memory) -> None:
+    base = {"show": show, "nearest": nearest, "memory": memory, "momentum": 0.999, "scale": 9.0, "temperature": 0.1}
+    changes = {"momentum": 0.5, "scale": 30.0, "temperature": 0.5, "hatched": True, "memory": not memory}
+    for name, value in changes.items():
+        lens.take({**base, "hatched": False})
+        before, idle = seen(lens), name in lens.idle()
+        lens.take({name: value})
+        if show != "parse" or name not in ("scale", "temperature"):  # which may leave every winner as it was
+            assert idle == (seen(lens) == before), name
+
+
+def test_what_comes_from_the_browser_is_checked(lens: LensState) -> None:
+    before = lens.values()
+    lens.take({"row": 1000, "column": -4, "momentum": float("nan"), "class_id": 999, "show": "x", "other": 1})
+    assert (lens.row, lens.column) == (31, 0)
+    assert {**lens.values(), "row": 0, "column": 0} == {**before, "row": 0, "column": 0}
+
+
+def test_a_message_from_the_browser_moves_the_lens(people: Source) -> None:
+    pytest.importorskip("anywidget")
+    explorer = prototype_lens(people, 0, 4)
+    controls, shown = explorer.widget.children
+    shown.set_state({"row": 3, "column": 5, "memory": False})
+    assert (explorer.state.row, explorer.state.column, explorer.state.memory) == (3, 5, False)
+    before = shown.payload
+    controls.children[1].set_state({"value": 5})
+    assert explorer.state.support == 5
+    assert shown.payload != before
+    assert shown.row == explorer.state.row
+
+
+# ------------------------------------------------------------------------------------------ pages, colours
+
+
+def check_page(html: str) -> None:
+    """Small, whole, and without a word to the network."""
+    assert len(html.encode()) < browser.LARGEST
+    assert not re.search(r"""(?:src|href)=(?!"data:)|https?://|import\(|fetch\(|XMLHttp|@import""", html)
+    content = re.search(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
+    assert content
+    assert set(json.loads(content[1])) == {"data", "values"}
+
+
+def test_the_lens_has_a_page_of_its_own(people: Source, tmp_path) -> None:
+    explorer = prototype_lens(people, 0, 4)
+    check_page(explorer.html())
+    explorer.save(tmp_path / "lens.html")
+    assert (tmp_path / "lens.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_page_that_is_too_large_is_refused(people: Source) -> None:
+    with pytest.raises(UserError, match="kB"):
+        browser.fragment("lens", {"x": "a" * browser.LARGEST}, {}, b"", "")
+
+
+def test_runs_of_a_mask_are_whole() -> None:
+    import base64
+
+    mask = np.repeat(np.array([0, 7, 255, 7], np.uint8), [600, 1, 255, 3]).reshape(-1, 1)
+    pairs = np.frombuffer(base64.b64decode(browser.runs(mask)), np.uint8).reshape(-1, 2)
+    assert np.array_equal(np.repeat(pairs[:, 0], pairs[:, 1]), mask.ravel())
+
+
+VISIONS = {  # Machado, Oliveira and Fernandes (2009), severity 1.0, row by row
+    "normal": (1, 0, 0, 0, 1, 0, 0, 0, 1),
+    "protan": (0.152286, 1.052583, -0.204868, 0.114503, 0.786281, 0.099216, -0.003882, -0.048116, 1.051998),
+    "deutan": (0.367322, 0.860646, -0.227968, 0.280085, 0.672501, 0.047413, -0.01182, 0.04294, 0.968881),
+    "tritan": (1.255528, -0.076749, -0.178779, -0.078411, 0.930809, 0.147602, 0.004733, 0.691367, 0.3039),
+}
+
+
+def lab(colour: str, vision: np.ndarray) -> np.ndarray:
+    """CIELAB of "#rrggbb" as seen with a colour deficiency (D65)."""
+    values = np.array(colours.rgb(colour)) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
+    x, y, z = np.array(to_xyz) @ np.clip(vision @ linear, 0, 1) / np.array([0.95047, 1, 1.08883])
+    fx, fy, fz = (np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return np.array([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)])
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+@pytest.mark.parametrize("group", [colours.SAFE, tuple(colours.ERRORS.values())], ids=["classes", "errors"])
+def test_colours_stay_apart_for_colour_blind_readers(vision: str, group: tuple[str, ...]) -> None:
+    seen = [lab(colour, np.reshape(VISIONS[vision], (3, 3))) for colour in group]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 25
+
+
+@pytest.mark.parametrize("name", ["atr", "lip", "cihp", "ccp-os"])
+def test_colour_and_hatching_name_every_class(name: str) -> None:
+    space = label_space(name)
+    ids = space.foreground_classes
+    mask = np.repeat(np.array(ids, np.uint8), 32)[:, None].repeat(32, 0).reshape(len(ids) * 32, 32)
+    tiles = colours.hatch(np.full((*mask.shape, 3), 128, np.uint8), mask, ids).reshape(len(ids), -1)
+    marks = {(colour, tile.tobytes()) for colour, tile in zip(colours.safe_colours(space).values(), tiles, strict=True)}
+    assert len(marks) == len(ids)
