@@ -12,7 +12,9 @@ import typer
 def book(
     context: typer.Context,
     *,
-    notebooks: Annotated[str | None, typer.Option(metavar="DIR", help="executed notebooks (default: notebooks/)")] = None,
+    notebooks: Annotated[
+        str | None, typer.Option(metavar="DIR", help="executed notebooks (default: notebooks/)")
+    ] = None,
     out: Annotated[str | None, typer.Option(metavar="DIR", help="folder of the site (default: reports/book)")] = None,
 ) -> int:
     """Build the book: static HTML from executed notebooks, to be read offline."""

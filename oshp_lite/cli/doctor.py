@@ -20,7 +20,7 @@ from oshp_lite.errors import UserError
 
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
 EXTRAS: tuple[str, ...] = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas")
-EXTRAS += ("scipy", "pytest", "playwright")
+EXTRAS += ("scipy", "sphinx", "myst-nb", "furo", "pytest", "playwright")
 
 
 def doctor(
@@ -38,7 +38,8 @@ def doctor(
     if not no_probe and not missing:
         _times(device)
     if missing:
-        print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[notebooks,ccp,study,test]'")
+        extras = "notebooks,ccp,study,book,test"
+        print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[{extras}]'")
         return 1
     return 0
 

@@ -1,1 +1,1 @@
-"""The rendered book: static HTML from executed notebooks, with glossary, equations, reference and search; no network."""
+"""The rendered book: static HTML from executed notebooks, with glossary, equations and reference, to be read offline."""

@@ -1,12 +1,14 @@
-"""Building the book: pages are gathered in a folder of their own, Sphinx makes the site, and it replaces the old one."""
+"""Building the book: pages are gathered in one folder, Sphinx makes the site of them, and it replaces the old one."""
 
 from __future__ import annotations
 
 import ast
 import base64
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -86,7 +88,7 @@ def gather(source: Path, chapters: Sequence[Chapter], notebooks: Path, commands:
     written["reference/index"] = pages.reference_index(rooms, {room: _first_line(package, room) for room in rooms})
     written["glossary"] = pages.glossary_page(pages.glossary(by_number))
     written["equations"] = pages.equations_page(by_number)
-    written["cite"] = pages.cite_page(pages.read_citation(notebooks.resolve().parent))
+    written["cite"] = pages.cite_page(pages.read_citation(files.project_root()))
     written["commands"] = _commands_page(commands)
     if any(chapter.folder == "solutions" for chapter in chapters):
         written["solutions/index"] = pages.solutions_page(chapters)
@@ -126,8 +128,6 @@ def _commands_page(commands: Mapping[str, str]) -> str:
 
 def _beside(chapter: Chapter, folder: Path) -> None:
     """Copy the files beside a notebook that its texts and outputs show (explorers, pictures)."""
-    import re
-
     shown = "\n".join(
         text
         for cell in chapter.cells
@@ -147,8 +147,6 @@ def _opening_picture(
     chapters: Mapping[str, Chapter], source: Path, alternatives: Mapping[str, str]
 ) -> tuple[str, str] | None:
     """The first picture of the first notebook, as a file beside the front page, with its text."""
-    import hashlib
-
     for chapter in chapters.values():
         for cell in chapter.cells:
             for output in cell.get("outputs", []):

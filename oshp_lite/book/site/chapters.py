@@ -146,7 +146,9 @@ def prepare(chapter: Chapter, alternatives: dict[str, str]) -> dict[str, Any]:
     heading, shown = chapter.title, []
     for index, cell in enumerate(chapter.cells):
         if cell["cell_type"] == "markdown":
-            text = _with_anchors(text_of(cell), [(at[1], label) for label, at in chapter.anchors.items() if at[0] == index])
+            text = _with_anchors(
+                text_of(cell), [(at[1], label) for label, at in chapter.anchors.items() if at[0] == index]
+            )
             heads = re.findall(r"^#{2,}\s+(.+)$", text, re.M)
             heading = heads[-1] if heads else heading
             shown.append({"cell_type": "markdown", "metadata": {}, "source": text})
@@ -173,7 +175,9 @@ def prepare(chapter: Chapter, alternatives: dict[str, str]) -> dict[str, Any]:
 def _with_anchors(text: str, wanted: Sequence[tuple[int, str]]) -> str:
     parts = blocks(text)
     for place, label in sorted(wanted, reverse=True):
-        parts[place] = f"({label})=\n\n{parts[place]}" if parts[place].startswith("(") else f"({label})=\n{parts[place]}"
+        parts[place] = (
+            f"({label})=\n\n{parts[place]}" if parts[place].startswith("(") else f"({label})=\n{parts[place]}"
+        )
     return "\n\n".join(parts)
 
 
@@ -181,7 +185,9 @@ def _still(output: dict[str, Any]) -> dict[str, Any] | None:
     """The output without what needs a kernel; None where nothing is left to see."""
     if output["output_type"] == "stream":
         text = "".join(output["text"])
-        bar = output["name"] == "stderr" and all(_BAR.search(line) for line in re.split(r"[\r\n]+", text) if line.strip())
+        bar = output["name"] == "stderr" and all(
+            _BAR.search(line) for line in re.split(r"[\r\n]+", text) if line.strip()
+        )
         return None if bar or not text.strip() else output
     if WIDGET not in output.get("data", {}):
         return output

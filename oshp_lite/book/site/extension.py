@@ -42,7 +42,9 @@ def drop_foreign_types(app: Sphinx, doctree: nodes.document) -> None:
     """Leave the types of other packages as text: looking each of them up among our names takes a third of the time."""
     for link in list(doctree.findall(addnodes.pending_xref)):
         if link.get("refdomain") == "py" and not link["reftarget"].startswith("oshp_lite."):
-            parts = [part for part in link.children if not isinstance(part, nodes.Element) or part.get("condition") != "*"]
+            parts = [
+                part for part in link.children if not isinstance(part, nodes.Element) or part.get("condition") != "*"
+            ]
             link.replace_self([child for part in parts for child in (part.children or [part])])
 
 
@@ -125,7 +127,7 @@ def _inside(node: nodes.Node, kinds: tuple[type, ...]) -> bool:
 
 
 def _names(env: Any) -> dict[str, tuple[str, str]]:
-    """Every public name -> page and anchor: whole, without `oshp_lite`, and by its last parts where only one has them."""
+    """Public name -> page and anchor: whole, without `oshp_lite`, and by its last parts where only one has them."""
     domain = env.domains["py"]
     known: dict[str, set[tuple[str, str]]] = {}
     for name, entry in [*domain.objects.items(), *domain.modules.items()]:

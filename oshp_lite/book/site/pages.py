@@ -142,7 +142,14 @@ def front_page(chapters: Sequence[Chapter], picture: tuple[str, str] | None) -> 
     lines += [_read("opening.md"), ""]
     if picture is not None:
         file, text = picture
-        lines += [f"```{{figure}} {file}", f":alt: {text}", ":class: opening", "", f"{text[0].upper()}{text[1:]}.", "```\n"]
+        lines += [
+            f"```{{figure}} {file}",
+            f":alt: {text}",
+            ":class: opening",
+            "",
+            f"{text[0].upper()}{text[1:]}.",
+            "```\n",
+        ]
     for name, numbers in PARTS:
         part = [chapter for chapter in book if int(chapter.number) in numbers]
         if part:
@@ -190,7 +197,8 @@ def cite_page(citation: Mapping[str, Any] | None) -> str:
 
 def _bibtex(key: str, kind: str, entry: Mapping[str, Any]) -> str:
     names = [
-        f"{{{one['name']}}}" if "name" in one else f"{one['family-names']}, {one['given-names']}" for one in entry["authors"]
+        f"{{{one['name']}}}" if "name" in one else f"{one['family-names']}, {one['given-names']}"
+        for one in entry["authors"]
     ]
     fields = {
         "title": f"{{{entry['title']}}}",
