@@ -24,7 +24,7 @@ from oshp_lite.book.site.reference import markdown, reference_pages
 from oshp_lite.cli import main
 from oshp_lite.errors import UserError
 
-PIXEL = base64.b64encode(b"\x89PNG a picture").decode()
+PIXEL, OTHER, THIRD = (base64.b64encode(f"picture {number}".encode()).decode() for number in range(3))
 
 
 @pytest.fixture(scope="session")
@@ -97,12 +97,13 @@ def test_blocks_lose_nothing_and_keep_fences_whole(lines: list[str]) -> None:
 
 
 def test_a_place_gets_an_anchor_before_its_paragraph(tmp_path: Path) -> None:
-    text = prose("# T", "", "First.", "", "A **term** is", "this.", "", "$$x \\tag{4}$$")
-    (chapter,) = read_chapters(notebook(tmp_path, text, code("1", printed("1"))))
+    opening = prose("# T", "", "Learn what a **term** is this time.")
+    text = prose("## 1", "", "First.", "", "A **term** is", "this.", "", "$$x \\tag{4}$$")
+    (chapter,) = read_chapters(notebook(tmp_path, opening, text, code("1", printed("1"))))
     assert chapter.anchor("one", "absent", "**Term** is this") == "#one"
     assert chapter.anchor("two", r"\tag{4}") == "#two"
     assert chapter.anchor("three", "absent") is None
-    source = prepare(chapter, {})["cells"][0]["source"]
+    source = prepare(chapter, {})["cells"][1]["source"]
     assert "First.\n\n(one)=\nA **term** is" in source
     assert "(two)=\n$$x" in source
 
@@ -110,9 +111,9 @@ def test_a_place_gets_an_anchor_before_its_paragraph(tmp_path: Path) -> None:
 def test_pictures_get_their_description_as_text(tmp_path: Path) -> None:
     named, nameless = (
         shown(png=PIXEL, plain="<two people>"),
-        shown(png=PIXEL + "AAAA", plain="<Figure size 6x4 with 1 Axes>"),
+        shown(png=OTHER, plain="<Figure size 6x4 with 1 Axes>"),
     )
-    own = shown(png=PIXEL + "BBBB", plain="<two people>")
+    own = shown(png=THIRD, plain="<two people>")
     own["metadata"] = {"image/png": {"alt": "its own"}}
     cells = (prose("# T", "", "## A *section*"), code("draw()", named, nameless, own))
     texts: dict[str, str] = {}

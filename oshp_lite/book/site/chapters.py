@@ -78,9 +78,12 @@ class Chapter:
         return next((text_of(cell) for cell in self.cells if cell["cell_type"] == "markdown"), "")
 
     def find(self, mark: str) -> tuple[int, int] | None:
-        """Where `mark` first stands in the prose: cell and block; None when it does not (blanks and case aside)."""
+        """Where `mark` first stands in the prose: cell and block; None when it does not (blanks and case aside).
+
+        The opening comes last: it promises what a later cell introduces.
+        """
         wanted = " ".join(mark.split()).lower()
-        for index, cell in enumerate(self.cells):
+        for index, cell in [*enumerate(self.cells)][1:] + [*enumerate(self.cells)][:1]:
             if cell["cell_type"] == "markdown":
                 for place, block in enumerate(blocks(text_of(cell))):
                     if wanted in " ".join(block.split()).lower():
