@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,11 +12,14 @@ import pytest
 import torch
 
 from oshp_lite.book.widgets import browser, colours
+from oshp_lite.book.widgets.comparison import ComparisonState, Contender, method_comparison
+from oshp_lite.book.widgets.feature_space import FeatureState, feature_space
 from oshp_lite.book.widgets.lens import LensState, prototype_lens
 from oshp_lite.book.widgets.source import Source, open_source
 from oshp_lite.data.registry import SyntheticConfig
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
+from oshp_lite.models.base import PredictOptions
 from oshp_lite.models.modules.prototypes import masked_average
 
 PEOPLE = SyntheticConfig(n_train=8, n_test=8, size=64, seed=1)
@@ -45,8 +49,8 @@ def test_an_episode_of_a_source_is_what_the_network_was_made_for(people: Source)
     episode = people.episode(0, 4)
     assert episode.query_image.shape[-2:] == people.size == (128, 128)
     assert people.parse(0, 4).shape == people.truth(0, 4).shape
-    shown = set(episode.support_mask.unique().tolist()) | {0, 255}
-    assert set(people.truth(0, 4).unique().tolist()) <= shown
+    view = set(episode.support_mask.unique().tolist()) | {0, 255}
+    assert set(people.truth(0, 4).unique().tolist()) <= view
 
 
 @pytest.mark.parametrize(
@@ -136,14 +140,14 @@ def test_what_comes_from_the_browser_is_checked(lens: LensState) -> None:
 def test_a_message_from_the_browser_moves_the_lens(people: Source) -> None:
     pytest.importorskip("anywidget")
     explorer = prototype_lens(people, 0, 4)
-    controls, shown = explorer.widget.children
-    shown.set_state({"row": 3, "column": 5, "memory": False})
+    controls, view = explorer.widget.children
+    view.set_state({"row": 3, "column": 5, "memory": False})
     assert (explorer.state.row, explorer.state.column, explorer.state.memory) == (3, 5, False)
-    before = shown.payload
+    before = view.payload
     controls.children[1].set_state({"value": 5})
     assert explorer.state.support == 5
-    assert shown.payload != before
-    assert shown.row == explorer.state.row
+    assert view.payload != before
+    assert view.row == explorer.state.row
 
 
 # ------------------------------------------------------------------------------------------ pages, colours
@@ -211,3 +215,109 @@ def test_colour_and_hatching_name_every_class(name: str) -> None:
     tiles = colours.hatch(np.full((*mask.shape, 3), 128, np.uint8), mask, ids).reshape(len(ids), -1)
     marks = {(colour, tile.tobytes()) for colour, tile in zip(colours.safe_colours(space).values(), tiles, strict=True)}
     assert len(marks) == len(ids)
+
+
+# ---------------------------------------------------------------------------------------------- comparison
+
+
+@pytest.fixture(scope="session")
+def rivals(people: Source) -> dict[str, Contender]:
+    return {"npm": Contender(people), "agm": Contender(people, PredictOptions(source="agm", screening=False))}
+
+
+def test_the_comparison_scores_and_sorts(rivals: dict[str, Contender]) -> None:
+    state = ComparisonState(rivals, 0, 4)
+    for name, parse in state.parses.items():
+        assert np.array_equal(parse, rivals[name].source.parse(0, 4, rivals[name].options).numpy())
+        values = []
+        for class_id in state.ids:
+            mine, true = (parse == class_id) & (state.truth != 255), state.truth == class_id
+            if (mine | true).any():
+                values.append((mine & true).sum() / (mine | true).sum())
+                assert state.iou(name, class_id) == pytest.approx(values[-1])
+        assert state.iou(name) == pytest.approx(np.mean(values))
+    scores = [state.iou(name) for name in state.ordered()]
+    assert scores == sorted(scores)
+    state.take({"order": "best"})
+    assert [state.iou(name) for name in state.ordered()] == scores[::-1]
+
+
+def test_a_contender_without_the_class_comes_last(rivals: dict[str, Contender]) -> None:
+    state = ComparisonState(rivals, 0, 4)
+    state.parses = {name: np.zeros_like(state.truth) for name in rivals}
+    state.truth[:] = 0
+    state.parses["agm"][:5] = state.ids[0]
+    for order in ("worst", "best"):
+        state.take({"order": order, "class_id": state.ids[0]})
+        assert state.ordered() == ["agm", "npm"]
+
+
+def test_every_wrong_pixel_is_one_kind_of_error(rivals: dict[str, Contender]) -> None:
+    state = ComparisonState(rivals, 0, 4)
+    for name, parse in state.parses.items():
+        kinds = np.stack(list(state.errors(name).values()))
+        assert np.array_equal(kinds.sum(0), (parse != state.truth) & (state.truth != 255))
+        state.take({"class_id": state.ids[0]})
+        wrong = (parse == state.ids[0]) ^ (state.truth == state.ids[0])
+        assert np.array_equal(np.stack(list(state.errors(name).values())).sum(0), wrong & (state.truth != 255))
+        state.take({"class_id": 0})
+
+
+def test_networks_that_look_at_different_photos_are_refused(people: Source, tmp_path) -> None:
+    other = open_source(data=tmp_path, people=replace(PEOPLE, seed=2))
+    with pytest.raises(UserError, match="different photos"):
+        ComparisonState({"a": Contender(people), "b": Contender(other)})
+    with pytest.raises(UserError, match="nothing to compare"):
+        ComparisonState({})
+
+
+def test_the_comparison_draws_pages_and_follows_messages(rivals: dict[str, Contender]) -> None:
+    explorer = method_comparison(rivals, 0, 4, hatched=True)
+    check_page(explorer.html())
+    pytest.importorskip("anywidget")
+    controls, view = explorer.widget.children
+    view.set_state({"class_id": explorer.state.ids[1], "show": "parse"})
+    assert (explorer.state.class_id, explorer.state.show) == (explorer.state.ids[1], "parse")
+    controls.children[0].set_state({"value": 2})
+    assert explorer.state.query == 2
+
+
+# ------------------------------------------------------------------------------------------- feature space
+
+
+def test_components_are_those_of_the_people_s_cells(people: Source) -> None:
+    """Against NumPy's own covariance, float64."""
+    state = FeatureState(people, 0, support=4)
+    vectors = []
+    for index in (0, *state.supports):
+        flat, ids = people.features(index).flatten(1).T.double().numpy(), state.ids_of(index)
+        worn = flat[(ids > 0) & (ids != 255)]
+        vectors.append(worn / np.linalg.norm(worn, axis=1, keepdims=True))
+    every = np.concatenate(vectors)
+    values, rows = np.linalg.eigh(np.cov(every.T, bias=True))
+    np.testing.assert_allclose(state.explained, values[::-1][:3] / values.sum(), rtol=1e-9)
+    np.testing.assert_allclose(np.abs((state.rows.numpy() * rows.T[::-1][:3]).sum(1)), 1, rtol=1e-9)
+
+
+def test_prototypes_move_with_the_support_and_cells_stay(people: Source) -> None:
+    state = FeatureState(people, 0, support=4)
+    cells, stars, memory = state.places[0].clone(), state.stars(), state.stars(bank=True)
+    state.take({"support": state.supports[1]})
+    assert torch.equal(state.places[0], cells)
+    shared = set(stars) & set(state.stars())
+    assert shared
+    assert all(stars[c] != state.stars()[c] for c in shared)
+    assert all(memory[c] == pytest.approx(state.stars(bank=True)[c]) for c in shared & set(memory))
+
+
+def test_the_feature_space_draws_pages_and_follows_messages(people: Source) -> None:
+    explorer = feature_space(people, 0, 4, supports=(5,))
+    assert explorer.state.supports[:2] == [4, 5]
+    check_page(explorer.html())
+    pytest.importorskip("anywidget")
+    controls, view = explorer.widget.children
+    view.set_state({"support": 5, "axes": "2,3", "background": True})
+    assert (explorer.state.support, explorer.state.axes, explorer.state.background) == (5, "2,3", True)
+    controls.children[0].set_state({"value": 1})
+    assert explorer.state.query == 1
+    assert 1 not in explorer.state.supports

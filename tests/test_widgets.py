@@ -136,6 +136,14 @@ def test_a_message_from_the_browser_moves_the_dual_metric_widget(modules):
     assert modules.class_id == 2
 
 
+def test_controls_without_effect_are_disabled(prototypes):
+    pytest.importorskip("ipywidgets")
+    controls, _ = controls_of(prototype_view(prototypes))
+    assert {name for name, control in controls.items() if control.disabled} == {"cell row", "cell column"}
+    controls["vector"].value = CELL
+    assert {name for name, control in controls.items() if control.disabled} == {"momentum α"}
+
+
 def test_no_widget_uses_what_hangs_in_batch_execution():
     folder = Path(__file__).parents[1] / "oshp_lite" / "book" / "widgets"
     for path in folder.glob("*.py"):

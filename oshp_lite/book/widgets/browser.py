@@ -45,9 +45,14 @@ def runs(mask: Tensor | NDArray[Any]) -> str:
     return base64.b64encode(bytes(pairs)).decode()
 
 
-def jpeg_uri(picture: NDArray[np.uint8], quality: int = 82) -> str:
+def data_uri(jpeg: bytes) -> str:
+    """Return JPEG bytes as a data URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def jpeg_uri(picture: NDArray[np.uint8], quality: int = 76) -> str:
     """Return a picture uint8 [H,W,3] as a data URI."""
-    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture, quality)).decode()
+    return data_uri(encode_jpeg(picture, quality))
 
 
 @cache
@@ -72,10 +77,9 @@ def fragment(name: str, payload: Mapping[str, Any], values: Mapping[str, Any], p
     """
     key = f"{name}-{sha256_json([payload, values])[:12]}"
     content = json.dumps({"data": payload, "values": values}, separators=(",", ":")).replace("<", "\\u003c")
-    still = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
     made = (
         f'<div class="oshp-explorer" data-explorer="{key}">'
-        f'<img src="{still}" alt="{html.escape(title, quote=True)}" style="max-width:100%">'
+        f'<img src="{data_uri(picture)}" alt="{html.escape(title, quote=True)}" style="max-width:100%">'
         f'<script type="application/json">{content}</script></div>\n'
         f"<script>(() => {{\n{script(name)}\nlaunch({json.dumps(key)}, explore);\n}})();</script>\n"
     )

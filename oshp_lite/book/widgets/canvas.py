@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import BboxImage
+from matplotlib.transforms import Bbox, TransformedBbox
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from oshp_lite.viz import enlarge, outlines, style
 
@@ -20,49 +23,62 @@ TITLE, GAP, BELOW = 0.3, 0.1, 0.28
 """Inches above a panel, between panels, and below the last row."""
 
 
+class Place(NamedTuple):
+    """A panel of a figure: left, bottom, width and height in inches. It has no axes, which take most of the time."""
+
+    figure: Figure
+    box: tuple[float, float, float, float]
+
+
 def fixed_figure(
     columns: int, rows: int, shape: Sequence[int], *, right: float = 0.0, below: float = BELOW, width: float = 2.35
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Figure, list[Place]]:
     """Return a figure of `columns` x `rows` panels for photos of height and width `shape`, row by row.
 
     right, below: inches kept free beside and beneath the panels; width: inches of a panel.
     """
     height = width * shape[0] / shape[1]
-    wide = columns * (width + GAP) + GAP + right
     high = rows * (height + TITLE) + below
-    figure = Figure(figsize=(wide, high), dpi=DPI)
+    figure = Figure(figsize=(columns * (width + GAP) + GAP + right, high), dpi=DPI)
     FigureCanvasAgg(figure)
-    places = []
-    with style():
-        for number in range(rows * columns):
-            row, column = divmod(number, columns)
-            left, bottom = GAP + column * (width + GAP), high - (row + 1) * (height + TITLE)
-            place = figure.add_axes((left / wide, bottom / high, width / wide, height / high))
-            place.set_axis_off()
-            places.append(place)
-    return figure, places
+    corners = [divmod(number, columns) for number in range(rows * columns)]
+    places = [(GAP + column * (width + GAP), high - (row + 1) * (height + TITLE)) for row, column in corners]
+    return figure, [Place(figure, (left, bottom, width, height)) for left, bottom in places]
 
 
-def photo_axes(place: Axes, picture: RGB, title: str = "", *, pin: Sequence[int] | None = None) -> None:
-    """Draw a photo; `pin` (row, column, rows, columns) marks the middle of a feature cell."""
-    place.imshow(picture, interpolation="nearest", aspect="auto")
-    place.set_title(title, fontsize=9, loc="left", pad=3)
+def _image(figure: Figure, picture: RGB, box: Sequence[float]) -> None:
+    left, bottom, width, height = box
+    bounds = Bbox.from_bounds(left, bottom, width, height)
+    image = BboxImage(TransformedBbox(bounds, figure.dpi_scale_trans), interpolation="nearest", origin="upper")
+    image.set_data(picture)
+    figure.add_artist(image)
+
+
+def _text(figure: Figure, left: float, bottom: float, words: str, **look: Any) -> None:
+    figure.text(left, bottom, words, transform=figure.dpi_scale_trans, **look)
+
+
+def photo_axes(place: Place, picture: RGB, title: str = "", *, pin: Sequence[int] | None = None) -> None:
+    """Draw a photo and its title; `pin` (row, column, rows, columns) marks the middle of a feature cell."""
+    left, bottom, _width, height = place.box
     if pin is not None:
         row, column, rows, columns = pin
-        at = ((column + 0.5) * picture.shape[1] / columns - 0.5, (row + 0.5) * picture.shape[0] / rows - 0.5)
-        place.plot(*at, marker="o", color="none", markeredgecolor="black", markersize=11, markeredgewidth=3.4)
-        place.plot(*at, marker="o", color="none", markeredgecolor="white", markersize=11, markeredgewidth=1.4)
+        drawn = Image.fromarray(picture)
+        x, y = (column + 0.5) * picture.shape[1] / columns, (row + 0.5) * picture.shape[0] / rows
+        for reach, colour, thick in ((11, "black", 5), (9, "white", 2)):
+            ImageDraw.Draw(drawn).ellipse((x - reach, y - reach, x + reach, y + reach), outline=colour, width=thick)
+        picture = np.asarray(drawn)
+    _image(place.figure, picture, place.box)
+    _text(place.figure, left, bottom + height + 0.05, title, fontsize=9)
 
 
-def colour_bar(figure: Figure, place: Axes, low: float, high: float, colours: str = "magma") -> None:
+def colour_bar(place: Place, low: float, high: float, colours: str = "magma") -> None:
     """Put a thin bar with both ends' values right below a panel."""
-    box = place.get_position()
-    inch = 1 / figure.get_figheight()
-    bar = figure.add_axes((box.x0, box.y0 - 0.1 * inch, box.width, 0.06 * inch))
-    bar.imshow(np.linspace(0, 1, 64)[None], cmap=colours, aspect="auto")
-    bar.set_axis_off()
-    for x, value, side in ((0.0, low, "left"), (1.0, high, "right")):
-        bar.text(x, -0.4, f"{value:g}", transform=bar.transAxes, ha=side, va="top", fontsize=7)
+    left, bottom, width, _ = place.box
+    shades = matplotlib.colormaps[colours](np.linspace(0, 1, 64))[None, :, :3]
+    _image(place.figure, np.rint(255 * shades).astype(np.uint8), (left, bottom - 0.1, width, 0.06))
+    for x, value, side in ((left, low, "left"), (left + width, high, "right")):
+        _text(place.figure, x, bottom - 0.13, f"{value:g}", ha=side, va="top", fontsize=7)
 
 
 def bar_axes(figure: Figure, bars: Mapping[str, tuple[float, str]], title: str, inches: float = 2.15) -> None:
@@ -96,9 +112,9 @@ def ringed(picture: RGB, region: NDArray[np.bool_]) -> RGB:
     return made
 
 
-def encoded(figure: Figure, kind: str = "jpeg") -> bytes:
-    """Return a figure as JPEG (quality 88) or PNG bytes at its own resolution."""
+def encoded(figure: Figure, kind: str = "jpeg", quality: int = 82) -> bytes:
+    """Return a figure as JPEG or PNG bytes at its own resolution."""
     buffer = BytesIO()
-    options: dict[str, Any] = {"pil_kwargs": {"quality": 88}} if kind == "jpeg" else {}
+    options: dict[str, Any] = {"pil_kwargs": {"quality": quality}} if kind == "jpeg" else {}
     figure.savefig(buffer, format=kind, dpi=figure.dpi, **options)
     return buffer.getvalue()

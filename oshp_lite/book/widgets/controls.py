@@ -12,12 +12,18 @@ def nothing() -> set[str]:
     return set()
 
 
+def unchanged() -> dict[str, list[Any]]:
+    """Say that every control offers what it did at first."""
+    return {}
+
+
 def follow(
     state: Any,
     controls: Mapping[str, Any],
     draw: Callable[[], bytes],
     *,
     idle: Callable[[], Collection[str]] = nothing,
+    offers: Callable[[], Mapping[str, list[Any]]] = unchanged,
     format: str = "png",
     label: str = "figure",
 ) -> Any:
@@ -27,6 +33,7 @@ def follow(
     controls  attribute name -> ipywidgets control with a `value`
     draw      returns the picture's bytes, of `format`, for the present state
     idle      names the controls without effect in the present state, which are disabled
+    offers    gives the options of controls whose options depend on the state, by name
     label     the picture's text alternative
     """
     widgets = import_module("ipywidgets")
@@ -34,15 +41,26 @@ def follow(
     look = {"max_width": "100%", "width": "auto", "height": "auto", "object_fit": "contain"}
     picture = widgets.Image(value=draw(), format=format, layout=look, tooltip=label)
 
+    busy: list[bool] = []
+
     def settle() -> None:
+        off = idle()
+        busy.append(True)
+        for name, options in offers().items():
+            if list(controls[name].options) != options:
+                controls[name].options = options
         for name, control in controls.items():
-            control.disabled = name in idle()
+            control.disabled = name in off
+            if control.value != getattr(state, name):  # a value may pull others along, or have been out of range
+                control.value = getattr(state, name)
+        busy.clear()
 
     def moved(name: str) -> Callable[[Any], None]:
         def react(change: Any) -> None:
-            setattr(state, name, change["new"])
-            settle()
-            picture.value = draw()
+            if not busy:
+                setattr(state, name, change["new"])
+                picture.value = draw()  # which brings the state's numbers into range
+                settle()
 
         return react
 

@@ -63,7 +63,7 @@ class DualMetricState:
 
     def png(self) -> bytes:
         """Return the figure as PNG bytes, quick rather than small."""
-        return viz.fig_to_png(self.draw(), colours=None)
+        return viz.fig_to_png(self.draw(), dpi=110, colours=None)
 
 
 def draw_row(state: DualMetricState, axes: Sequence[Any]) -> None:
@@ -101,4 +101,4 @@ def dual_metric_view(state: DualMetricState) -> Any:
         "step": widgets.SelectionSlider(options=steps, value=state.step, description="β"),
         "class_id": widgets.Dropdown(options=classes, value=state.class_id, description="class"),
     }
-    return follow(state, controls, state.png)
+    return follow(state, controls, state.png, label="AGM and NPM side by side")

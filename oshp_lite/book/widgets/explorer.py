@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,13 +73,17 @@ class Explorer:
             return bundle
 
 
+def _jpeg(state: State) -> bytes:
+    return encoded(state.draw())
+
+
 def drawn_explorer(state: Any, title: str, controls: Callable[[Any], Mapping[str, Any]]) -> Explorer:
     """Make an explorer whose pictures Python draws; `controls(state)` gives an ipywidgets control for each field."""
 
     def widget() -> Any:
-        return follow(
-            state, controls(state), lambda: encoded(state.draw()), idle=state.idle, format="jpeg", label=title
-        )
+        how = {"offers": state.offers} if hasattr(state, "offers") else {}
+        draw = partial(_jpeg, state)
+        return follow(state, controls(state), draw, idle=state.idle, format="jpeg", label=title, **how)
 
     return Explorer(state, title, widget)
 
@@ -93,7 +97,7 @@ def browser_explorer(state: Any, name: str, title: str, controls: Callable[[Any]
 
     def widget() -> Any:
         widgets = import_module("ipywidgets")
-        shown = component(name, state.payload(), state.values(), title)
+        view = component(name, state.payload(), state.values(), title)
         busy: list[bool] = []
 
         def to_state(change: Any) -> None:
@@ -103,21 +107,24 @@ def browser_explorer(state: Any, name: str, title: str, controls: Callable[[Any]
         def chosen(change: Any) -> None:
             state.choose(**{field: control.value for field, control in above.items()})
             busy.append(True)
-            with shown.hold_sync():
-                shown.payload = json.dumps(state.payload())
+            with view.hold_sync():
+                view.payload = json.dumps(state.payload())
                 for field, value in state.values().items():
-                    setattr(shown, field, value)
+                    setattr(view, field, value)
             busy.clear()
 
         above = dict(controls(state))
-        shown.observe(to_state, names=list(state.values()))
+        view.observe(to_state, names=list(state.values()))
         for control in above.values():
             control.observe(chosen, names="value")
         row = widgets.HBox(list(above.values()), layout={"flex_flow": "row wrap"})
-        return widgets.VBox([row, shown] if above else [shown])
+        return widgets.VBox([row, view] if above else [view])
 
     return Explorer(
-        state, title, widget, lambda: fragment(name, state.payload(), state.values(), encoded(state.draw()), title)
+        state,
+        title,
+        widget,
+        lambda: fragment(name, state.payload(), state.values(), encoded(state.draw(), quality=65), title),
     )
 
 

@@ -95,7 +95,7 @@ def prototypes_of(source: Source, support: int) -> Prototypes:
     ids = tuple(c for c in source.fold.foreground if c in there)
     static = masked_average(features[None], mask[None], n_ids)[0]
     metric = metric_of(source.parser)
-    if metric is None:
+    if metric is None or source.foreign:
         return Prototypes(ids, cells, static[list(ids)], torch.zeros_like(static[list(ids)]), 0.0)
     bank = metric.metric_parts[0]
     rows = bank.rows.detach().to(static.dtype)

@@ -162,7 +162,7 @@ class LensState:
             low = LOWEST if self.show == "cosine" else 0.0
             heat = heat_on_photo(photo, self.map(), low=low, high=1.0)
             photo_axes(places[1], ringed(heat, self.truth.numpy() == self.class_id), f"{self.show} of {name}")
-            colour_bar(figure, places[1], low, 1.0)
+            colour_bar(places[1], low, 1.0)
         own = self.prototypes.cells.numpy() == self.class_id
         lit = np.where(enlarge(own, support.shape[:2])[..., None], support, support // 3)
         photo_axes(places[2], ringed(lit, own), f"support: {int(own.sum())} cells make the prototype")
@@ -173,9 +173,9 @@ class LensState:
 
     def payload(self) -> dict[str, Any]:
         """Everything that the drawing in the browser needs, for JSON."""
-        shown, source = self.prototypes, self.source
-        own, old = shown.static.norm(dim=1), shown.bank.norm(dim=1)
-        both = (F.normalize(shown.static, dim=1) * F.normalize(shown.bank, dim=1, eps=1e-8)).sum(1)
+        view, source = self.prototypes, self.source
+        own, old = view.static.norm(dim=1), view.bank.norm(dim=1)
+        both = (F.normalize(view.static, dim=1) * F.normalize(view.bank, dim=1, eps=1e-8)).sum(1)
         colours = safe_colours(source.dataset.space)
         head = None
         if self.head is not None:
@@ -184,17 +184,17 @@ class LensState:
             "photo": jpeg_uri(source.photo(self.query)),
             "support": jpeg_uri(source.photo(self.support)),
             "cells": list(self.truth.shape),
-            "support_cells": list(shown.cells.shape),
-            "ids": list(shown.ids),
-            "names": [source.names[c] for c in shown.ids],
+            "support_cells": list(view.cells.shape),
+            "ids": list(view.ids),
+            "names": [source.names[c] for c in view.ids],
             "all_names": {0: "background", IGNORE: "unlabelled", **source.names},
-            "colours": [colours[c] for c in shown.ids],
-            "known": shown.known.tolist(),
+            "colours": [colours[c] for c in view.ids],
+            "known": view.known.tolist(),
             "static": packed(self._against("static")),
             "bank": packed(self._against("bank")),
             "lengths": torch.stack([own, old, both], 1).tolist(),
             "truth": packed(self.truth),
-            "support_ids": packed(shown.cells),
+            "support_ids": packed(view.cells),
             "head": head,
             "ramp": ramp("magma"),
             "lowest": LOWEST,
@@ -224,6 +224,7 @@ class LensState:
 
 def prototype_lens(source: Source | Any = None, query: int = 0, support: int = 1, **setting: Any) -> Explorer:
     """Open the lens on two test photos: hover, click or use the arrow keys; see `open_source` for `source`."""
-    state = LensState(source if isinstance(source, Source) else open_source(source), query, support)
+    opened, class_id = source if isinstance(source, Source) else open_source(source), setting.pop("class_id", 0)
+    state = LensState(opened, query, support, class_id)  # the pin goes into this class
     state.take(setting)
     return browser_explorer(state, "lens", "prototype lens: cosines of one cell to every prototype", photo_controls)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oshp_lite.assets import checkpoint
+from oshp_lite.assets import checkpoint, photos
 from oshp_lite.data.dataset import OneShotDataset, Sample
 from oshp_lite.data.episode import IGNORE, Episode
 from oshp_lite.data.registry import DataConfig, SyntheticConfig, dataset_spec, find_dataset
@@ -19,34 +19,57 @@ from oshp_lite.data.transforms import Channels, Size, as_size, fit, to_tensors
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
-from oshp_lite.labels import Fold, fold
-from oshp_lite.models.base import OneShotModel, PredictOptions
+from oshp_lite.labels import Fold, fold, label_space
+from oshp_lite.models.base import CheckpointRecord, OneShotModel, PredictOptions
+from oshp_lite.models.baselines.common import AlignedContender
+from oshp_lite.models.dual import PapersNetwork
 from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.modules.feature_cache import FeatureCache
 from oshp_lite.models.popnet import POPNet
 from oshp_lite.models.registry import METHODS, build, method
 
 RGB = NDArray[np.uint8]
 SIDE = 320
 """Longer side of a photo as the explorers show it, in pixels."""
+STREET, STREET_SIZE = "street", (192, 96)
+"""The book's own photos, and the size at which a network of other photos sees them."""
+KEPT_MB = 512
+"""Memory for the features of encoded photos."""
 PEOPLE = SyntheticConfig(n_train=8, n_test=24, size=256, seed=1)
 """Procedural people for looking at; those that checkpoints were trained on have another seed."""
 
 
-@dataclass
-class Source:
-    """A network and the photos to try it on; photos count from 0 in the order of the dataset's test list.
+class StreetPhotos:
+    """The book's twelve street photos, read like the test part of a dataset (classes of CCP-OS)."""
 
-    `size` is the network's input (height, width); None keeps the photos' own. What is computed of a photo is kept.
+    name = STREET
+    fingerprint = STREET
+    space = label_space("ccp-os")
+    n_ids = space.n_ids
+
+    def stems(self, phase: str) -> tuple[str, ...]:
+        """Names of the photos."""
+        return tuple(photos.names())
+
+    def sample(self, stem: str) -> Sample:
+        """Photo, mask and foreground."""
+        mask = photos.mask(stem)
+        return Sample(photos.photo(stem), mask, (mask > 0).astype(np.uint8))
+
+
+@dataclass(kw_only=True)
+class Photos:
+    """The test photos of a dataset, counted from 0 in the order of its list, and the fold they are looked at in.
+
+    `size` is a network's input (height, width) into which a photo is fitted; None keeps its own.
     """
 
-    parser: OneShotModel
-    dataset: OneShotDataset
+    dataset: OneShotDataset | StreetPhotos
     fold: Fold
     size: Size | None = None
     channels: Channels = "rgb"
-    label: str = ""
-    _features: dict[int, Tensor] = field(default_factory=dict, repr=False)
-    _samples: dict[int, Sample] = field(default_factory=dict, repr=False)
+    _samples: dict[int, Sample] = field(init=False, default_factory=dict, repr=False)
+    _framed: dict[tuple[int, int], Sample] = field(init=False, default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.dataset.stems("test"))
@@ -71,17 +94,40 @@ class Source:
             self._samples[index] = Sample(np.ascontiguousarray(raw.image), mask, raw.foreground.astype(np.uint8))
         return self._samples[index]
 
+    def framed(self, index: int, side: int = SIDE) -> Sample:
+        """Return a photo and its masks framed as the network sees them, the longer side `side` pixels."""
+        if (index, side) not in self._framed:
+            sample = self.sample(index)
+            frame = self.size or sample.size
+            factor = side / max(frame)
+            self._framed[index, side] = fit(sample, (round(frame[0] * factor), round(frame[1] * factor)))
+        return self._framed[index, side]
+
     def photo(self, index: int, side: int = SIDE) -> RGB:
-        """Return the photo framed as the network sees it, its longer side `side` pixels: uint8 [H,W,3]."""
-        sample = self.sample(index)
-        frame = self.size or sample.size
-        factor = side / max(frame)
-        return np.ascontiguousarray(fit(sample, (round(frame[0] * factor), round(frame[1] * factor))).image)
+        """Return the photo alone: uint8 [H,W,3]; see `framed`."""
+        return np.ascontiguousarray(self.framed(index, side).image)
 
     def classes_of(self, index: int) -> list[int]:
         """Return the foreground classes in a photo's mask, in the label space's order."""
         there = set(np.unique(self.sample(index).mask).tolist())
         return [c for c in self.fold.foreground if c in there]
+
+
+@dataclass(kw_only=True)
+class Source(Photos):
+    """A network and the photos to try it on; what is computed of a photo is kept.
+
+    Where the photos' classes are not those that the network was trained on (`foreign`), it has no memory of them.
+    """
+
+    parser: OneShotModel
+    label: str = ""
+    foreign: bool = False
+    _features: dict[int, Tensor] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Let the network encode every photo once."""
+        encode_once(self.parser)
 
     def episode(self, query: int, support: int, class_id: int | None = None) -> Episode:
         """Return two test photos as an episode at the network's size, all classes visible; `class_id` for 1-way."""
@@ -100,12 +146,14 @@ class Source:
     def truth(self, query: int, support: int) -> Tensor:
         """The query's classes as far as the support shows them: int64 [H,W] at the network's size, 255 kept."""
         episode = self.episode(query, support)
-        shown = torch.tensor([0, IGNORE, *episode.support_mask.unique().tolist()])
+        visible = torch.tensor([0, IGNORE, *episode.support_mask.unique().tolist()])
         mask = cast(Tensor, episode.query_mask)
-        return torch.where(torch.isin(mask, shown), mask, 0)
+        return torch.where(torch.isin(mask, visible), mask, 0)
 
     def parse(self, query: int, support: int, options: PredictOptions | None = None) -> Tensor:
         """Parse a photo from another: int64 [H,W] ids; a 1-way network takes the support's classes one by one."""
+        if self.foreign:
+            raise UserError(f"{self.label} was trained on other classes than those of {self.dataset.name}; name a run")
         with torch.inference_mode():
             if self.parser.way == "k":
                 return self.parser.predict(self.episode(query, support), options).ids[0]
@@ -127,6 +175,23 @@ class Source:
         return self._features[index]
 
 
+def encode_once(parser: OneShotModel) -> None:
+    """Make a network keep the features of the photos it has encoded, as long as its weights stay; see `FeatureCache`.
+
+    For methods that read the encoder's last features only; the others look into it and encode anew.
+    """
+    if not isinstance(parser, PapersNetwork | AlignedContender):
+        return
+    for encoder in parser.encoders():
+        if "forward" not in vars(encoder):
+            cache, forward = FeatureCache([encoder], KEPT_MB), encoder.forward
+
+            def kept(image: Tensor, cache: FeatureCache = cache, forward: Any = forward) -> Tensor:
+                return cast(Tensor, cache(image, lambda images: [forward(images)])[0])
+
+            encoder.forward = kept  # type: ignore[method-assign]
+
+
 def features_of(parser: OneShotModel, image: Tensor) -> Tensor:
     """Return the features that a method compares with prototypes: float [B,3,H,W] -> [B,D,h,w].
 
@@ -144,7 +209,7 @@ def features_of(parser: OneShotModel, image: Tensor) -> Tensor:
     if callable(own):
         return cast(Tensor, own(image))
     if not parser.encoders():
-        raise UserError(f"the method {parser.Config.name} has no encoder whose features could be shown")
+        raise UserError(f"the method {parser.Config.name} has no encoder whose features could be drawn")
     made = cast(Tensor, parser.encoders()[0](image))
     projection = getattr(parser, "projection", None)
     return made if projection is None else cast(Tensor, projection(made))
@@ -163,27 +228,33 @@ def open_source(
     what     a run of the store, a weights file, a training-free method of the registry by name, or a network;
              None: the checkpoint that ships with the package
     dataset  whose test photos; by default those that the network was made for. Procedural people are drawn, as
-             `people` says; any other dataset lies under `data`
+             `people` says; "street" are the book's photos; any other dataset lies under `data`
 
     Raises UserError for weights or data that are not there, and for a dataset of another label space.
     """
     parser = _parser(what)
     record = parser.record
+    if dataset == STREET:
+        foreign = record is None or record.space != StreetPhotos.space.name
+        size = STREET_SIZE if foreign or record is None else as_size(record.size)
+        how: dict[str, Any] = {"label": label or _label(what, record), "foreign": foreign, "size": size}
+        return Source(parser=parser, dataset=StreetPhotos(), fold=fold("ccp-os", 1), **how)
     known = dataset or (record.dataset if record else "synth-atr")
     spec = dataset_spec(known)
-    found = find_dataset(DataConfig(known, synthetic=people), data, progress=False)
-    if found.n_ids != parser.n_ids or (record and record.space != found.space.name):
+    opened = find_dataset(DataConfig(known, synthetic=people), data, progress=False)
+    if opened.n_ids != parser.n_ids or (record and record.space != opened.space.name):
         raise UserError(f"the network parses {record.space if record else 'other'} classes, not those of {known}")
     number = int(record.fold.get("number", 1)) if record else 1
     protocol = str(record.fold.get("protocol", "journal")) if record else "journal"
     size = as_size(record.size) if record and record.size else None
-    name = label or (METHODS[record.method].label if record else METHODS[_name(what)].label)
+    name = label or _label(what, record)
     channels = cast(Channels, record.channels if record else "rgb")
-    return Source(parser, found, fold(spec.name, number, protocol), size or (128, 128), channels, name)
+    chosen = fold(spec.name, number, protocol)
+    return Source(parser=parser, dataset=opened, fold=chosen, size=size or (128, 128), channels=channels, label=name)
 
 
-def _name(what: Any) -> str:
-    return what if isinstance(what, str) and what in METHODS else str(getattr(what, "Config", EOPNet.Config).name)
+def _label(what: Any, record: CheckpointRecord | None) -> str:
+    return METHODS[record.method if record else str(what.Config.name)].label
 
 
 def _parser(what: Run | Path | str | OneShotModel | None) -> OneShotModel:

@@ -187,8 +187,8 @@ function points(place, rows, columns, { move, leave, click, keys }) {
   });
 }
 
-function legend(entries) {
-  return make("div", { className: "key" }, ...entries.map(([colour, text]) =>
+function legend(words, entries) {
+  return make("div", { className: "key" }, `${words}:`, ...entries.map(([colour, text]) =>
     make("span", {}, make("i", { style: `background:${colour}` }), text)));
 }
 

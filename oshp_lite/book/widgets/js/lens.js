@@ -2,7 +2,7 @@
 
 function explore(root, data, model) {
   const [rows, columns] = data.cells, [tall, broad] = data.support_cells, size = rows * columns;
-  const own = signed(data.static), old = signed(data.bank), truth = bytes(data.truth), shown = bytes(data.support_ids);
+  const own = signed(data.static), old = signed(data.bank), truth = bytes(data.truth), ids = bytes(data.support_ids);
   const count = data.ids.length, head = data.head, colours = bytes(data.ramp);
   const known = data.known.some((one) => one);
   const get = (name) => model.get(name);
@@ -65,7 +65,7 @@ function explore(root, data, model) {
   const query = panel("query photo; arrow keys move the pin", rows / columns);
   const map = panel("map of the chosen class", rows / columns);
   const source = panel("support photo with the prototype's cells", tall / broad);
-  const scale = make("canvas", { width: 256, height: 8, style: "height:8px" });
+  const scale = make("canvas", { width: 256, height: 8, style: "height:8px", role: "img", "aria-label": "colour scale of the map" });
   const ends = make("div", { style: "display:flex;justify-content:space-between;font-size:11px" }, make("span"), make("span"));
   map.figure.append(scale, ends);
   const bars = data.ids.map((id, k) => {
@@ -123,10 +123,10 @@ function explore(root, data, model) {
     ends.firstChild.textContent = low;
     ends.lastChild.textContent = 1;
 
-    const mine = (at) => shown[at] === data.ids[k];
+    const mine = (at) => ids[at] === data.ids[k];
     lay(source, support, cells(tall, broad, (at) => (mine(at) ? [0, 0, 0, 0] : [0, 0, 0, 190])), { grey: false, alpha: 1 });
     outline(source, tall, broad, mine);
-    source.say(`support: ${shown.filter((id) => id === data.ids[k]).length} cells make the prototype`);
+    source.say(`support: ${ids.filter((id) => id === data.ids[k]).length} cells make the prototype`);
 
     const [row, column] = hover || [get("row"), get("column")], cell = row * columns + column;
     pin(query, get("row"), get("column"), rows, columns);
