@@ -206,4 +206,5 @@ def _sphinx(
             source, None, site, source.parent / "doctrees", "html", settings, None, warnings, parallel=min(cores, 4)
         )
         app.build(force_all=True)
-    return [line for line in warnings.getvalue().splitlines() if line.strip()]
+    said = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).replace(f"{source}{os.sep}", "")
+    return [line for line in said.splitlines() if line.strip()]

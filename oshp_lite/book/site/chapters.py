@@ -146,7 +146,7 @@ def _read(path: Path, part: str) -> Chapter:
 
 def prepare(chapter: Chapter, alternatives: dict[str, str]) -> dict[str, Any]:
     """Return the notebook that the site shows; adds its pictures' texts to `alternatives` (SHA-256 -> text)."""
-    heading, shown = chapter.title, []
+    heading, shown = chapter.title, list[dict[str, Any]]()
     for index, cell in enumerate(chapter.cells):
         if cell["cell_type"] == "markdown":
             text = _with_anchors(
@@ -162,7 +162,7 @@ def prepare(chapter: Chapter, alternatives: dict[str, str]) -> dict[str, Any]:
             tags = [tag for tag in cell.get("metadata", {}).get("tags", []) if tag.startswith(("hide-", "remove-"))]
             metadata = {"tags": tags} if tags else {}
             code = {"cell_type": "code", "execution_count": cell.get("execution_count"), "metadata": metadata}
-            shown.append({**code, "source": text_of(cell), "outputs": outputs})
+            shown.append(code | {"source": text_of(cell), "outputs": outputs})
     for number, cell in enumerate(shown):
         cell["id"] = f"c{number}"
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}

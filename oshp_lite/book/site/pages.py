@@ -105,6 +105,11 @@ def equations_page(chapters: Mapping[str, Chapter]) -> str:
         "Every numbered equation of both papers: the function of the package that holds it, the test that checks this",
         "function against an independent computation in double precision, and the place where a notebook builds it.\n",
     ]
+    listed = chapters["06"].anchor("paper-against-code", "Paper against code") if "06" in chapters else None
+    lines.append(
+        "A note in italics says where the papers' text and the released code differ; its row is that of the "
+        f"{_link('list of differences in notebook 06', listed or '')}.\n"
+    )
     for paper, name in PAPERS.items():
         lines += [f"## {name}\n", *_rows("no. | equation | function | test", ())[:-2]]
         for one in (entry for entry in EQUATIONS if entry.paper == paper):
@@ -138,14 +143,14 @@ def _built(one: Equation, chapters: Mapping[str, Chapter]) -> str:
 def front_page(chapters: Sequence[Chapter], picture: tuple[str, str] | None) -> str:
     """Title, what the book is, a real result, and the chapters by parts; `picture`: its file and its text."""
     book = [chapter for chapter in chapters if chapter.folder == "notebooks"]
-    lines = ["---", "sd_hide_title: false", "---", "# One-shot human parsing", ""]
+    lines = ["# One-shot human parsing", ""]
     lines += [_read("opening.md"), ""]
     if picture is not None:
         file, text = picture
         lines += [
             f"```{{figure}} {file}",
             f":alt: {text}",
-            ":class: opening",
+            ":figclass: opening",
             "",
             f"{text[0].upper()}{text[1:]}.",
             "```\n",
