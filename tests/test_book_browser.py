@@ -130,3 +130,23 @@ def test_dark_and_light_differ_and_figures_stay_on_paper(chromium: Any, site: Si
         assert page.evaluate(ground, ".cell_output img") == "rgb(255, 255, 255)"
         assert page.locator(".cell_output img").first.bounding_box()["width"] <= 760
     assert grounds["light"] != grounds["dark"]
+
+
+def test_an_explorer_follows_pointer_and_keys_without_a_kernel(chromium: Any, site: Site) -> None:
+    page = opened(chromium, 1280, "dark")
+    page.goto((site.folder / "notebooks/11_inspect.html").as_uri())
+    explorer = page.locator(".oshp-explorer").first
+    photo = explorer.locator("canvas[tabindex]").first
+    photo.scroll_into_view_if_needed()
+    box = photo.bounding_box()
+    texts = [explorer.inner_text()]
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.3 * box["height"])
+    texts.append(explorer.inner_text())
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.8 * box["height"])
+    texts.append(explorer.inner_text())
+    photo.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowDown")
+    texts.append(explorer.inner_text())
+    assert len(set(texts)) >= 3, "the numbers beside the photo follow the pointer"
+    assert not page.faults, page.faults

@@ -161,6 +161,31 @@ def test_the_reference_has_every_public_function_and_class() -> None:
     assert "oshp_lite.cli" not in pages
 
 
+def test_the_reference_writes_each_kind_of_name_once(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/__init__.py").write_text('"""A room."""', encoding="utf-8")
+    (tmp_path / "p/m.py").write_text(
+        '"""Things."""\nfrom oshp_lite.fields import Kind\nN: int = 3\n"""How many."""\nM = 4\n_H = 1\n"""Hidden."""\n'
+        '@dataclass\nclass A:\n    """One."""\n    x: int = 2\n    y: ClassVar[int] = 1\n'
+        '    @property\n    def z(self) -> Kind:\n        """Z."""\n'
+        '    @z.setter\n    def z(self, value: Kind) -> None:\n        """Z."""\n'
+        '    @classmethod\n    def of(cls, *, n: int) -> A:\n        """Of."""\n'
+        '    @staticmethod\n    def still(a: int) -> int:\n        """Still."""\n',
+        encoding="utf-8",
+    )
+    page = reference_pages(tmp_path / "p")["p"]
+    directives = re.findall(r"^:+\{py:(\w+)\} (.+)$(?:\n(:\w+:.*)$)?", page, re.M)
+    assert directives == [
+        ("module", "p", ""),
+        ("module", "p.m", ""),
+        ("data", "N", ""),
+        ("class", "A(x: int = 2)", ""),
+        ("property", "z", ":type: oshp_lite.fields.Kind"),
+        ("method", "of(*, n: int) -> p.m.A", ":classmethod:"),
+        ("method", "still(a: int) -> int", ":staticmethod:"),
+    ]
+
+
 def test_a_docstring_becomes_markdown_that_means_the_same() -> None:
     text = "Mean of `x_c` over a_b [B,C].\n\nname   what *it* is\n       and more\nother  this\n\n    a = b\n\nEnd."
     assert markdown(text) == (

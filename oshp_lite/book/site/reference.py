@@ -72,7 +72,8 @@ def _members(body: list[ast.stmt], fence: int) -> Iterator[str]:
     for index, node in enumerate(body):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() if not node.name.startswith("_"):
-                yield _function(node, fence, inside)
+                if not _decorators(node) & {"setter", "deleter", "overload"}:
+                    yield _function(node, fence, inside)
             case ast.ClassDef() if not node.name.startswith("_"):
                 yield _class(node, fence)
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
