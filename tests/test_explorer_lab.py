@@ -31,7 +31,7 @@ def test_the_lens_of_notebook_11_follows_the_hand(lab: str, page: Any) -> None: 
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     canvas = scrolled_to(page, ".jupyter-widgets .oshp canvas[tabindex]")
     lens = page.locator(".jupyter-widgets .oshp").first
-    numbers = "all => all.map(one => one.innerText)"
+    numbers = "all => all.map(one => one.textContent)"
 
     def bars() -> list[str]:
         return list(lens.locator(".num").evaluate_all(numbers))

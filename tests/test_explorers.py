@@ -21,6 +21,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
 from oshp_lite.models.base import PredictOptions
 from oshp_lite.models.modules.prototypes import masked_average
+from oshp_lite.models.registry import METHODS, build
 
 PEOPLE = SyntheticConfig(n_train=8, n_test=8, size=64, seed=1)
 
@@ -71,6 +72,41 @@ def test_a_training_free_method_stands_on_the_shipped_encoder(people: Source) ->
     torch.testing.assert_close(other.parser.encoder.state_dict(), people.parser.encoder.state_dict())
     assert other.label == "Nearest-patch label transfer"
     assert set(other.parse(0, 4).unique().tolist()) <= {0, *people.classes_of(4)}
+
+
+@pytest.mark.parametrize("name", ["popnet", "panet", "amp", "pfenet"])
+def test_every_method_with_an_encoder_can_be_looked_into(name: str, people: Source) -> None:
+    parser = build(name, variant="lite", n_ids=people.fold.n_ids, way="k", seed=0)
+    source = open_source(parser, data=people.dataset.root.parent, people=PEOPLE)
+    lens = LensState(source, 0, 4)
+    assert lens.cosines().shape == (len(lens.prototypes.ids), *source.features(0).shape[-2:])
+    assert (lens.head is not None) == (name == "popnet")
+    assert {"memory", "momentum"} <= lens.idle(), "an untrained network remembers nothing"
+    assert source.label == METHODS[name].label
+    assert source.parse(0, 4).shape == source.truth(0, 4).shape
+
+
+def test_the_head_of_popnet_is_its_own_too(people: Source) -> None:
+    parser = build("popnet", variant="lite", n_ids=people.fold.n_ids, way="k", seed=0)
+    source = open_source(parser, data=people.dataset.root.parent, people=PEOPLE)
+    lens, stage, episode = LensState(source, 0, 4), parser.fine, source.episode(0, 4).batched()
+    means = masked_average(source.features(4)[None], episode.support_mask, stage.rows)
+    means[:, 0] = 0
+    present = stage.support_classes(episode)[:, 1:]
+    with torch.no_grad():
+        theirs, _ = stage.k_way(source.features(0)[None], means, present, True, False, True)
+    assert lens.head is not None
+    torch.testing.assert_close(lens.head.logits(lens.cosines()), theirs[0, [0, *lens.prototypes.ids]])
+
+
+def test_street_photos_are_looked_at_without_memory() -> None:
+    street = open_source(dataset="street")
+    lens = LensState(street, 3, 9)
+    assert street.foreign
+    assert {"memory", "momentum"} <= lens.idle()
+    assert set(lens.prototypes.ids) <= set(label_space("ccp-os").foreground_classes)
+    with pytest.raises(UserError, match="trained on other classes"):
+        street.parse(3, 9)
 
 
 # ------------------------------------------------------------------------------------------ prototype lens

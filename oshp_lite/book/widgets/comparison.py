@@ -148,9 +148,7 @@ class ComparisonState:
         columns = min(4, max(3, len(names)))
         count = -(-(3 + len(names)) // columns)
         figure, places = fixed_figure(columns, count, photo.shape[:2], below=0.5)
-        mask = source.sample(self.support).mask
-        if source.size:
-            mask = source.episode(self.support, self.support).support_mask.numpy().astype(np.uint8)
+        mask = source.tensors(self.support)[1].numpy().astype(np.uint8)
         photo_axes(places[0], laid_over(support, mask, space, 0.65, hatched=self.hatched), "support, marked")
         photo_axes(places[1], photo, "query")
         photo_axes(places[2], laid_over(photo, self.truth, space, 0.65, hatched=self.hatched), "query, true parts")
@@ -170,7 +168,7 @@ class ComparisonState:
         colours = safe_colours(source.dataset.space)
         support = laid_over(
             source.photo(self.support),
-            source.episode(self.support, self.support).support_mask.numpy().astype(np.uint8),
+            source.tensors(self.support)[1].numpy().astype(np.uint8),
             source.dataset.space,
             0.65,
         )

@@ -117,7 +117,7 @@ class EpisodeState:
         figure, places = fixed_figure(4, 1, first.shape[:2], right=3.1, width=1.9)
         for place, (index, word) in zip((0, 2), ((self.support, "support"), (self.query, "query")), strict=True):
             photo, hidden = photos.photo(index), [photos.names[c] for c in self.hidden(index)]
-            look = {"space": space, "opacity": self.opacity, "hatched": self.hatched}
+            look: dict[str, Any] = {"space": space, "opacity": self.opacity, "hatched": self.hatched}
             photo_axes(places[place], laid_over(photo, self.mask(index), **look), f"{word} {index}, at test")
             gone = f"hidden: {', '.join(hidden)}" if hidden else "nothing hidden"
             photo_axes(
@@ -136,8 +136,10 @@ class EpisodeState:
             place = figure.add_axes(box)
             for shift, (word, alpha) in zip((-0.2, 0.2), (("support", 1.0), ("query", 0.55)), strict=True):
                 widths = [100 * areas[word].get(c, 0) for c in ids]
-                rows, bars = np.arange(len(ids)) + shift, {"edgecolor": "black", "linewidth": 0.4, "label": word}
-                place.barh(rows, widths, 0.38, color=[colours[c] for c in ids], alpha=alpha, **bars)
+                bars: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.4, "label": word}
+                place.barh(
+                    np.arange(len(ids)) + shift, widths, 0.38, color=[colours[c] for c in ids], alpha=alpha, **bars
+                )
             names = [f"{photos.names[c]} {'novel' if c in photos.fold.novel else 'base'}" for c in ids]
             place.set_yticks(range(len(ids)), names)
             place.invert_yaxis()

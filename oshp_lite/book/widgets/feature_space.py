@@ -67,23 +67,27 @@ class FeatureState:
         self.supports = [support, *[one for one in self.supports if one in others], *near][:SUPPORTS]
         self.prototypes = {index: prototypes_of(self.source, index) for index in self.supports}
         photos = (query, *self.supports)
-        cells = {index: self.source.features(index).flatten(1).T.double() for index in photos}
+        cells = {index: self.source.features(index).flatten(1).T for index in photos}
         worn = {index: torch.from_numpy(self.ids_of(index)) for index in photos}
-        people = torch.cat([F.normalize(cells[index][(worn[index] > 0) & (worn[index] != IGNORE)]) for index in photos])
+        persons = [cells[index][(worn[index] > 0) & (worn[index] != IGNORE)] for index in photos]
+        people = F.normalize(torch.cat(persons).double())
         self.middle = people.mean(0)
-        _, values, rows = torch.linalg.svd(people - self.middle, full_matrices=False)
+        spread = (people - self.middle).T @ (people - self.middle) / len(people)
+        variances, columns = torch.linalg.eigh(spread)  # in rising order
+        variances, rows = variances.flip(0), columns.T.flip(0)
         # each axis points to the side on which more lies, so that its sign does not hang on the solver
         skew = ((people - self.middle) @ rows[:3].T).pow(3).sum(0)
         self.rows = rows[:3] * torch.where(skew < 0, -1.0, 1.0)[:, None]
-        self.explained = (values**2 / (values**2).sum())[:3].tolist()
+        self.explained = (variances / variances.sum())[:3].tolist()
         self.reach = 1.0
         self.reach = float(self.project(people).abs().quantile(0.995))
         self.places = {index: self.project(vectors) for index, vectors in cells.items()}
         self.class_id = self.class_id if self.class_id in self.prototypes[support].ids else 0
 
     def project(self, vectors: Tensor) -> Tensor:
-        """Return the first three principal components of float [N,D] at length 1: float64 [N,3], most within 1."""
-        return (F.normalize(vectors.double()) - self.middle) @ self.rows.T / self.reach
+        """Return the first three principal components of float [N,D] at length 1: [N,3], most within 1."""
+        rows = self.rows.to(vectors.dtype)
+        return (F.normalize(vectors) @ rows.T - (self.middle @ self.rows.T).to(vectors.dtype)) / self.reach
 
     def colours_of(self, index: int) -> NDArray[np.uint8]:
         """A photo's cells coloured by their components, red, green, blue: uint8 [h,w,3]."""
@@ -93,7 +97,7 @@ class FeatureState:
 
     def ids_of(self, index: int) -> NDArray[np.int64]:
         """The classes of a photo's cells: int64 [h*w]."""
-        mask = self.source.episode(index, index).support_mask
+        mask = self.source.tensors(index)[1]
         height, width = self.source.features(index).shape[-2:]
         return np.asarray(enlarge(mask, (height, width)), np.int64).ravel()
 

@@ -52,9 +52,9 @@ def head_of(parser: OneShotModel, classes: int) -> NearestHead | None:
     if metric is None or not isinstance(nearest, NearestPrototype):
         return None
     maps = (nearest.foreground, nearest.background, nearest.fusion)
-    affine = [(float(one.weight.detach()), float(cast(Tensor, one.bias).detach())) for one in maps]
+    near, far, fusion = ((float(one.weight.detach()), float(cast(Tensor, one.bias).detach())) for one in maps)
     idle = 0 if metric.config.bg_mean == "present" else metric.config.n_ids - 1 - classes
-    return NearestHead(*affine, float(metric.scale.detach()), idle)
+    return NearestHead(near, far, fusion, float(metric.scale.detach()), idle)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Prototypes:
 def prototypes_of(source: Source, support: int) -> Prototypes:
     """Pool the support's prototypes, and read the network's memory of the same classes."""
     features = source.features(support)
-    mask = source.episode(support, support).support_mask
+    mask = source.tensors(support)[1]
     n_ids = source.fold.n_ids
     cells = shrink_mask(mask[None], features.shape[-2:])[0]
     there = set(cells.unique().tolist()) - {0, IGNORE}

@@ -94,7 +94,8 @@ class LensState:
     @property
     def truth(self) -> Tensor:
         """The query's classes at feature size, as far as the support shows them: int64 [h,w]."""
-        return torch.from_numpy(enlarge(self.source.truth(self.query, self.support), tuple(self.features.shape[-2:])))
+        height, width = self.features.shape[-2:]
+        return torch.from_numpy(enlarge(self.source.truth(self.query, self.support), (height, width)))
 
     def _against(self, which: str) -> Tensor:
         """Cosine maps float [K,h,w] with the static or the remembered prototypes."""

@@ -141,10 +141,10 @@ class RunBrowserState:
         with style():
             places = [figure.add_axes((left, 0.2, 0.27, 0.66)) for left in (0.06, 0.39)]
             for number, row in enumerate(self.selected()):
-                line = {"color": INK[number], "linestyle": ("-", "--", "-.", ":")[number]}
+                line: dict[str, Any] = {"color": INK[number], "linestyle": ("-", "--", "-.", ":")[number]}
+                line["marker"] = "osD^"[number]
                 history = row.run.history
-                for place, names in zip(places, (("loss_total", "loss"), ("novel_miou", "human_miou")), strict=True):
-                    name = next((one for one in names if any(one in epoch for epoch in history)), names[0])
+                for place, name in zip(places, ("loss_total", "novel_miou"), strict=True):
                     points = [(epoch["epoch"], epoch[name]) for epoch in history if name in epoch]
                     place.plot(*(zip(*points, strict=True) if points else ((), ())), label=self.label(row), **line)
                     if place is places[1] and not points:

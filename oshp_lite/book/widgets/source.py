@@ -123,32 +123,37 @@ class Source(Photos):
     parser: OneShotModel
     label: str = ""
     foreign: bool = False
+    _tensors: dict[int, tuple[Tensor, Tensor, Tensor]] = field(init=False, default_factory=dict, repr=False)
     _features: dict[int, Tensor] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Let the network encode every photo once."""
         encode_once(self.parser)
 
+    def tensors(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a photo as the network sees it: image float [3,H,W], mask and foreground int64 [H,W]."""
+        if index not in self._tensors:
+            sample = self.sample(index)
+            self._tensors[index] = to_tensors(fit(sample, self.size) if self.size else sample, self.channels)
+        return self._tensors[index]
+
     def episode(self, query: int, support: int, class_id: int | None = None) -> Episode:
         """Return two test photos as an episode at the network's size, all classes visible; `class_id` for 1-way."""
-        parts = []
-        for index in (query, support):
-            sample = self.sample(index)
-            if class_id is not None:
-                mask = np.where(sample.mask == IGNORE, IGNORE, sample.mask == class_id).astype(np.uint8)
-                sample = replace(sample, mask=mask)
-            parts += to_tensors(fit(sample, self.size) if self.size else sample, self.channels)
-        image, mask_, person, other, other_mask, other_person = parts
-        ids = None if class_id is None else torch.tensor(class_id)
+        (image, mask, person), (other, other_mask, other_person) = self.tensors(query), self.tensors(support)
+        ids = None
+        if class_id is not None:
+            ids = torch.tensor(class_id)
+            one_way = (torch.where(ids_ == IGNORE, IGNORE, (ids_ == class_id).long()) for ids_ in (mask, other_mask))
+            mask, other_mask = one_way
         names = (self.stem(query), self.stem(support))
-        return Episode(image, other, other_mask, other_person, mask_, person, ids, self.fold.classes, names)
+        return Episode(image, other, other_mask, other_person, mask, person, ids, self.fold.classes, names)
 
     def truth(self, query: int, support: int) -> Tensor:
         """The query's classes as far as the support shows them: int64 [H,W] at the network's size, 255 kept."""
-        episode = self.episode(query, support)
-        visible = torch.tensor([0, IGNORE, *episode.support_mask.unique().tolist()])
-        mask = cast(Tensor, episode.query_mask)
-        return torch.where(torch.isin(mask, visible), mask, 0)
+        mask, visible = self.tensors(query)[1], torch.zeros(256, dtype=torch.bool)
+        visible[self.tensors(support)[1].flatten()] = True
+        visible[IGNORE] = True
+        return torch.where(visible[mask], mask, 0)
 
     def parse(self, query: int, support: int, options: PredictOptions | None = None) -> Tensor:
         """Parse a photo from another: int64 [H,W] ids; a 1-way network takes the support's classes one by one."""
@@ -170,7 +175,7 @@ class Source(Photos):
         """Return a photo's features in the space of the prototypes, float [D,h,w]; encoded once."""
         if index not in self._features:
             with torch.inference_mode():
-                image = self.episode(index, index).query_image[None]
+                image = self.tensors(index)[0][None]
                 self._features[index] = features_of(self.parser, image)[0].clone()
         return self._features[index]
 
@@ -187,9 +192,9 @@ def encode_once(parser: OneShotModel) -> None:
             cache, forward = FeatureCache([encoder], KEPT_MB), encoder.forward
 
             def kept(image: Tensor, cache: FeatureCache = cache, forward: Any = forward) -> Tensor:
-                return cast(Tensor, cache(image, lambda images: [forward(images)])[0])
+                return cache(image, lambda images: [forward(images)])[0]
 
-            encoder.forward = kept  # type: ignore[method-assign]
+            encoder.forward = kept
 
 
 def features_of(parser: OneShotModel, image: Tensor) -> Tensor:
@@ -246,11 +251,11 @@ def open_source(
         raise UserError(f"the network parses {record.space if record else 'other'} classes, not those of {known}")
     number = int(record.fold.get("number", 1)) if record else 1
     protocol = str(record.fold.get("protocol", "journal")) if record else "journal"
-    size = as_size(record.size) if record and record.size else None
+    frame = as_size(record.size) if record and record.size else (128, 128)
     name = label or _label(what, record)
     channels = cast(Channels, record.channels if record else "rgb")
     chosen = fold(spec.name, number, protocol)
-    return Source(parser=parser, dataset=opened, fold=chosen, size=size or (128, 128), channels=channels, label=name)
+    return Source(parser=parser, dataset=opened, fold=chosen, size=frame, channels=channels, label=name)
 
 
 def _label(what: Any, record: CheckpointRecord | None) -> str:

@@ -68,7 +68,7 @@ class StabilityState:
 
     def iou(self, support: int) -> float:
         """The class's IoU on the query from a support, in [0,1]."""
-        mask = self.source.episode(self.query, self.query).support_mask.numpy()
+        mask = self.source.tensors(self.query)[1].numpy()
         valid = mask != IGNORE
         mine, true = (self.parse(support) == self.class_id) & valid, (mask == self.class_id) & valid
         return int((mine & true).sum()) / max(1, int((mine | true).sum()))

@@ -30,7 +30,7 @@ const STYLE = `
 .oshp input[type=range]{width:110px}
 .oshp output{min-width:3.2em;font-variant-numeric:tabular-nums}
 .oshp .bars{flex:1 1 215px;min-width:205px;max-width:330px}
-.oshp .bar{display:grid;grid-template-columns:7.6em 1fr 2.8em;gap:5px;align-items:center;width:100%;border:0;background:none;color:inherit;padding:1px 2px;text-align:left;cursor:pointer;border-radius:3px}
+.oshp .bar{display:grid;grid-template-columns:8.9em 1fr 2.6em;gap:5px;align-items:center;width:100%;border:0;background:none;color:inherit;padding:1px 2px;text-align:left;cursor:pointer;border-radius:3px}
 .oshp .bar[aria-pressed=true]{background:rgba(128,128,128,.22)}
 .oshp .bar.best b{font-weight:700}
 .oshp .bar b{font-weight:400;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
