@@ -46,7 +46,7 @@ def build_once(factory: pytest.TempPathFactory) -> Site:
 
 
 class Reader(HTMLParser):
-    """Links (address, text), pictures and the text of a page, without scripts."""
+    """Links (address, text), pictures and the text of a page's article, without lists at its sides and scripts."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -55,7 +55,9 @@ class Reader(HTMLParser):
         self.words: list[str] = []
         self._open: list[list[str]] = []
         self._silent = False
-        self.feed(path.read_text(encoding="utf-8"))
+        article = re.search(r"<article.*?</article>", path.read_text(encoding="utf-8"), re.S)
+        assert article is not None, f"{path.name} has no article"
+        self.feed(article[0])
         self.text = re.sub(r"\s+", " ", "".join(self.words))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -52,8 +52,8 @@ class Chapter:
 
     @property
     def short(self) -> str:
-        """Number and title up to its colon, for lists."""
-        return f"{self.number} · {self.title.partition(':')[0]}"
+        """Number and title up to its colon or second part, for lists."""
+        return f"{self.number} · {re.split(':|, and ', self.title)[0]}"
 
     @property
     def promise(self) -> str:

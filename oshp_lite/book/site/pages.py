@@ -178,7 +178,8 @@ def front_page(chapters: Sequence[Chapter], picture: tuple[str, str] | None) -> 
 def solutions_page(chapters: Sequence[Chapter]) -> str:
     """The list of the solutions' notebooks."""
     pages = [chapter for chapter in chapters if chapter.folder == "solutions"]
-    names = [f"{one.number} · {one.title.removeprefix('Solutions:').strip()} </{one.page}>" for one in pages]
+    titles = [re.sub(r"(?i)^solutions?:?\s*|:?\s*solutions?$", "", one.title) for one in pages]
+    names = [f"{one.number} · {title} </{one.page}>" for one, title in zip(pages, titles, strict=True)]
     return "\n".join(["# Solutions\n", _read("solutions.md"), "```{toctree}", ":maxdepth: 1", "", *names, "```", ""])
 
 
