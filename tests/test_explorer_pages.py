@@ -51,9 +51,11 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     yield opened
     wide = opened.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, "nothing sticks out of the page"
+    controls = "input, select, button, canvas:not([aria-hidden])"
     unnamed = opened.evaluate(
-        "() => [...document.querySelectorAll('.oshp input, .oshp select, .oshp canvas, .oshp button')].filter(one => "
-        "!(one.labels?.length || one.getAttribute('aria-label') || one.innerText)).map(one => one.outerHTML)"
+        "controls => [...document.querySelector('.oshp').querySelectorAll(controls)].filter(one => "
+        "!(one.labels?.length || one.getAttribute('aria-label') || one.innerText)).map(one => one.outerHTML)",
+        controls,
     )
     assert unnamed == []
     assert not opened.faults

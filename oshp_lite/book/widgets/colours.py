@@ -16,7 +16,7 @@ SAFE = (
 
 Chosen by search over the RGB cube; the test measures the distance under Machado's simulations (2009) at full severity.
 """
-ERRORS = {"missed": "#d55e00", "false": "#56b4e9", "confused": "#000000"}
+ERRORS = {"missed": "#cc3311", "false": "#33bbee", "confused": "#ffee00"}
 """Kinds of error of a parse: a class taken for background, background for a class, one class for another."""
 
 Mask = NDArray[np.integer]

@@ -25,6 +25,8 @@ from oshp_lite.viz import enlarge, grey
 
 EVERY = 0
 """The `class_id` that stands for all classes of the support."""
+HATCHES = ("////", "\\\\\\\\", "----", "||||")
+"""Matplotlib's names of the slopes in `colours.hatch`."""
 SYNCED = ("class_id", "show", "order", "opacity", "hatched")
 Ids = NDArray[np.uint8]
 
@@ -158,7 +160,11 @@ class ComparisonState:
         entries = {source.names[c]: colours[c] for c in self.ids}
         if self.show == "errors":
             entries |= {f"error: {kind}": colour for kind, colour in ERRORS.items()}
-        handles = [Patch(facecolor=colour, edgecolor="black", linewidth=0.4) for colour in entries.values()]
+        marks = [*map(space.foreground_classes.index, self.ids), *range(len(ERRORS))]
+        handles = [
+            Patch(facecolor=colour, edgecolor="black", linewidth=0.4, hatch=HATCHES[mark % 4] if self.hatched else "")
+            for colour, mark in zip(entries.values(), marks, strict=False)
+        ]
         figure.legend(handles, entries, loc="lower center", ncols=6, fontsize=8, frameon=False)
         return figure
 
@@ -179,6 +185,7 @@ class ComparisonState:
             "ids": list(self.ids),
             "names": {0: "background", IGNORE: "unlabelled", **source.names},
             "colours": {c: colours[c] for c in source.fold.foreground},
+            "order": list(source.dataset.space.foreground_classes),
             "errors": ERRORS,
             "truth": runs(self.truth),
             "contenders": [{"name": name, "ids": runs(ids)} for name, ids in self.parses.items()],

@@ -199,6 +199,7 @@ class LensState:
             "head": head,
             "ramp": ramp("magma"),
             "lowest": LOWEST,
+            "order": list(source.dataset.space.foreground_classes),
             "label": source.label,
         }
 

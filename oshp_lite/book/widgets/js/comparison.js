@@ -51,7 +51,7 @@ function explore(root, data, model) {
     return cells(rows, columns, (at) => {
       const id = ids[at];
       if (!paints[id] || (wanted && id !== wanted)) return [0, 0, 0, 0];
-      return dark(Math.floor(at / columns), at % columns, data.ids.indexOf(id)) ? [15, 15, 15, 255] : [...paints[id], 255];
+      return dark(Math.floor(at / columns), at % columns, data.order.indexOf(id)) ? [15, 15, 15, 255] : [...paints[id], 255];
     });
   }
   function draw() {
@@ -76,8 +76,8 @@ function explore(root, data, model) {
       lay(one, photo, small, { grey: show === "errors", alpha });
     }
     const words = { missed: "missed (background for a class)", false: "false (a class for background)", confused: "confused (one class for another)" };
-    key.replaceChildren(legend("classes", data.ids.map((id) => [data.colours[id], nameOf(id)])),
-      ...(show === "errors" ? [legend("errors", Object.entries(data.errors).map(([kind, colour]) => [colour, words[kind]]))] : []));
+    key.replaceChildren(legend("classes", data.ids.map((id) => [data.colours[id], nameOf(id), data.order.indexOf(id)]), get("hatched")),
+      ...(show === "errors" ? [legend("errors", Object.entries(data.errors).map(([kind, colour], place) => [colour, words[kind], place]), get("hatched"))] : []));
     if (!place) { say.textContent = "Point at a photo: the same pixel in every parse."; return; }
     const at = place[0] * columns + place[1];
     for (const one of [second, third, ...panels]) pin(one, ...place, rows, columns);

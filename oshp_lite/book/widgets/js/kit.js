@@ -41,7 +41,7 @@ const STYLE = `
 .oshp .say{margin:6px 0 0;min-height:2.7em}
 .oshp .key{display:flex;flex-wrap:wrap;gap:2px 12px;font-size:12px;margin-top:4px}
 .oshp .key span{display:inline-flex;align-items:center;gap:4px}
-.oshp .key i{width:13px;height:13px;display:inline-block;border:1px solid rgba(128,128,128,.8)}
+.oshp .key canvas{width:15px;height:15px;border:1px solid rgba(128,128,128,.8)}
 `;
 
 function make(tag, settings = {}, ...inside) {
@@ -149,6 +149,12 @@ function stripes(place, row, column, step = 8) {
   return field % (place % 8 < 4 ? step : 2 * step) < Math.max(1, step / 5);
 }
 
+// The same stripes as a CSS background over a colour.
+function striped(place, colour) {
+  const angle = [135, 45, 180, 90][place % 4], step = place % 8 < 4 ? 6 : 12;
+  return `repeating-linear-gradient(${angle}deg,#141414 0 2px,transparent 2px ${step}px),${colour}`;
+}
+
 function pin(place, row, column, rows, columns, dashed = false) {
   const { pen, canvas } = place;
   const x = (column + 0.5) * canvas.width / columns, y = (row + 0.5) * canvas.height / rows;
@@ -187,9 +193,14 @@ function points(place, rows, columns, { move, leave, click, keys }) {
   });
 }
 
-function legend(words, entries) {
-  return make("div", { className: "key" }, `${words}:`, ...entries.map(([colour, text]) =>
-    make("span", {}, make("i", { style: `background:${colour}` }), text)));
+// Colours with their words; an entry is [colour, text, its place among the stripes].
+function legend(words, entries, hatched = false) {
+  return make("div", { className: "key" }, `${words}:`, ...entries.map(([colour, text, place]) => {
+    const mark = (at) => (hatched && stripes(place, Math.floor(at / 15), at % 15, 5) ? [15, 15, 15, 255] : [...channels(colour), 255]);
+    const swatch = cells(15, 15, mark);
+    swatch.setAttribute("aria-hidden", "true");
+    return make("span", {}, swatch, text);
+  }));
 }
 
 const channels = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));

@@ -4,6 +4,7 @@ function explore(root, data, model) {
   const [rows, columns] = data.cells, [tall, broad] = data.support_cells, size = rows * columns;
   const own = signed(data.static), old = signed(data.bank), truth = bytes(data.truth), ids = bytes(data.support_ids);
   const count = data.ids.length, head = data.head, colours = bytes(data.ramp);
+  const places = data.ids.map((id) => data.order.indexOf(id));
   const known = data.known.some((one) => one);
   const get = (name) => model.get(name);
   const give = (values) => {
@@ -97,7 +98,7 @@ function explore(root, data, model) {
         const y = Math.floor(at / (columns * factor)), x = at % (columns * factor);
         const id = ids[Math.floor(y / factor) * columns + Math.floor(x / factor)];
         if (id < 0) return [0, 0, 0, 0];
-        const dark = get("hatched") && stripes(id, y, x, 10);
+        const dark = get("hatched") && stripes(places[id], y, x, 10);
         return [...(dark ? [20, 20, 20] : paints[id]), 255];
       }), { grey: false, alpha: 0.62 });
       map.say("parse of the cells" + (get("nearest") ? "" : " (no background)"));
@@ -136,7 +137,7 @@ function explore(root, data, model) {
     bars.forEach(({ bar, fill, number }, at) => {
       const left = Math.min(cosines[at], 0), span = 1 - data.lowest;
       fill.style.cssText = `left:${100 * (Math.max(left, data.lowest) - data.lowest) / span}%;` +
-        `width:${100 * Math.abs(cosines[at]) / span}%;background:${data.colours[at]}`;
+        `width:${100 * Math.abs(cosines[at]) / span}%;background:${get("hatched") && kind === "parse" ? striped(places[at], data.colours[at]) : data.colours[at]}`;
       number.textContent = cosines[at].toFixed(2);
       bar.classList.toggle("best", at === best);
       bar.setAttribute("aria-pressed", String(at === k));
