@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from oshp_lite.book.widgets.feature_space import FeatureState, feature_space
 from oshp_lite.book.widgets.lens import LensState, prototype_lens
 from oshp_lite.book.widgets.source import Source, open_source
 from oshp_lite.data.registry import SyntheticConfig
+from oshp_lite.engine.checkpoint import save_weights
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
 from oshp_lite.models.base import PredictOptions
@@ -72,6 +74,16 @@ def test_a_training_free_method_stands_on_the_shipped_encoder(people: Source) ->
     torch.testing.assert_close(other.parser.encoder.state_dict(), people.parser.encoder.state_dict())
     assert other.label == "Nearest-patch label transfer"
     assert set(other.parse(0, 4).unique().tolist()) <= {0, *people.classes_of(4)}
+
+
+def test_a_run_on_a_part_of_a_dataset_is_looked_at_on_all_of_it(people: Source, tmp_path: Path) -> None:
+    record = people.parser.record
+    config, fold = {"data": {"dataset": "synth-atr"}}, {**record.fold, "protocol": "tuning"}
+    part = replace(record, dataset="synth-atr-tuning", config=config, fold=fold)
+    save_weights(tmp_path / "weights.safetensors", people.parser.state_dict(), part)
+    source = open_source(tmp_path / "weights.safetensors", data=people.dataset.root.parent, people=PEOPLE)
+    assert source.dataset.fingerprint == people.dataset.fingerprint
+    assert source.fold == people.fold
 
 
 @pytest.mark.parametrize("name", ["popnet", "panet", "amp", "pfenet"])

@@ -59,8 +59,11 @@ def bench(
         from oshp_lite.book.widgets.latency import measure_latency
 
         times = measure_latency(size or 512)
-        rows = [[name, f"{1000 * value:.0f}"] for name, value in times.items()]
-        print_table([*rows, ["median of all", f"{1000 * median(times.values()):.0f}"]], ["explorer", "ms"])
+        middle = [median(kind) for kind in zip(*times.values(), strict=True)]
+        rows = [
+            [name, *(f"{1000 * value:.0f}" for value in pair)] for name, pair in {**times, "median": middle}.items()
+        ]
+        print_table(rows, ["explorer", "ms", "ms of processor time"])
     elif measured == "gpu-check":
         from oshp_lite.files import reports_root
         from oshp_lite.study.speed import gpu_check

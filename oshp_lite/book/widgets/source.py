@@ -244,13 +244,15 @@ def open_source(
         size = STREET_SIZE if foreign or record is None else as_size(record.size)
         how: dict[str, Any] = {"label": label or _label(what, record), "foreign": foreign, "size": size}
         return Source(parser=parser, dataset=StreetPhotos(), fold=fold("ccp-os", 1), **how)
-    known = dataset or (record.dataset if record else "synth-atr")
+    # a run on a part of a dataset (a block, a tuning) is looked at on the dataset itself, with its own novel classes
+    whole = record.config.get("data", {}).get("dataset", record.dataset) if record else "synth-atr"
+    known = dataset or whole
     spec = dataset_spec(known)
     opened = find_dataset(DataConfig(known, synthetic=people), data, progress=False)
     if opened.n_ids != parser.n_ids or (record and record.space != opened.space.name):
         raise UserError(f"the network parses {record.space if record else 'other'} classes, not those of {known}")
     number = int(record.fold.get("number", 1)) if record else 1
-    protocol = str(record.fold.get("protocol", "journal")) if record else "journal"
+    protocol = "aaai" if record and record.fold.get("protocol") == "aaai" else "journal"
     frame = as_size(record.size) if record and record.size else (128, 128)
     name = label or _label(what, record)
     channels = cast(Channels, record.channels if record else "rgb")

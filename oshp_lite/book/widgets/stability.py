@@ -40,6 +40,8 @@ class StabilityState:
     options: PredictOptions | None = None
     _parses: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
+    _ious: dict[tuple[int, int, int], float] = field(default_factory=dict, repr=False)
+
     def __post_init__(self) -> None:
         """Begin with the query's largest class, and with the middle support."""
         self.settle()
@@ -68,10 +70,13 @@ class StabilityState:
 
     def iou(self, support: int) -> float:
         """The class's IoU on the query from a support, in [0,1]."""
-        mask = self.source.tensors(self.query)[1].numpy()
-        valid = mask != IGNORE
-        mine, true = (self.parse(support) == self.class_id) & valid, (mask == self.class_id) & valid
-        return int((mine & true).sum()) / max(1, int((mine | true).sum()))
+        key = self.query, support, self.class_id
+        if key not in self._ious:
+            mask = self.source.tensors(self.query)[1].numpy()
+            valid = mask != IGNORE
+            mine, true = (self.parse(support) == self.class_id) & valid, (mask == self.class_id) & valid
+            self._ious[key] = int((mine & true).sum()) / max(1, int((mine | true).sum()))
+        return self._ious[key]
 
     def ranked(self) -> list[tuple[float, int]]:
         """Return (IoU, support) of every support on offer, the worst first."""
