@@ -17,7 +17,7 @@ LONG_FILES = {
 }
 """Files above the limit, each with its reason."""
 LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "assets", "labels", "data", "viz", "models", "engine")
-LIBRARY += ("predict.py",)
+LIBRARY += ("predict",)
 GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
 CEILINGS = {"library": 15_500, "study": 6_700, "package": 28_700}

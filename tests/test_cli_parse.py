@@ -358,7 +358,7 @@ def tiny_query(pair: dict[str, Path]) -> list[str]:
 
 
 def white_person(pair: dict[str, Path]) -> list[str]:
-    Image.fromarray(np.array(Image.open(pair["person"])) * 255).save(pair["person"])
+    Image.fromarray(np.full_like(np.array(Image.open(pair["person"])), 255)).save(pair["person"])
     return ["--support-foreground", str(pair["person"])]
 
 
