@@ -1,7 +1,8 @@
 """How likely it is that a photo shows a marked class at all: one number a class, from what the parse itself gives.
 
-Evidence of a class in a query: how clearly its pixels won, how clearly the clearest of them did, how its area compares
-with the support's, and how far its place on the person is from the support's. A logistic regression turns them into a
+Evidence of a class in a query: how clearly its pixels won, and the clearest of them, both against how clearly the
+support's own pixels win when the support itself is parsed; how its area compares with the support's; and how far its
+place on the person is from the support's. A logistic regression turns them into a
 confidence. Its weights and the threshold below which a class is "probably not in this photo" stand in
 `confidence.json` with what they were fitted on: photos and base classes that the measured network had not been trained
 on (`python -m oshp_lite.study.photos calibrate` makes the file again).
@@ -20,7 +21,9 @@ import numpy as np
 from oshp_lite.files import read_json
 
 CALIBRATION = Path(__file__).with_name("confidence.json")
-EVIDENCE = ("mean probability", "probability of the clearest twentieth", "log area ratio", "distance in place")
+EVIDENCE = ("probability over the support's", "clearest over the support's", "log area ratio", "distance in place")
+SIGNS = (1, 1, -1, -1)
+"""Which way each number must count; one that a fit turns round says more of the photos than of the class."""
 BINS = 12
 """Heights at which a class's share of the person is compared."""
 _PLACE, _PROFILE = 0.334, 1.647
@@ -60,19 +63,31 @@ def distance(one: Place, other: Place) -> float:
     return float(numbers / _PLACE + profile / _PROFILE)
 
 
-def evidence(probability: np.ndarray, region: np.ndarray, person: np.ndarray, supports: Sequence[Place]) -> np.ndarray:
+def clearness(probability: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Log-odds of a non-empty region's mean probability and of its clearest twentieth, float [2]."""
+    inside = probability[region]
+    both = np.clip([inside.mean(), np.quantile(inside, 0.95)], 1e-4, 1 - 1e-4)
+    return np.log(both / (1 - both))
+
+
+def evidence(
+    probability: np.ndarray,
+    region: np.ndarray,
+    person: np.ndarray,
+    supports: Sequence[Place],
+    reference: np.ndarray | None = None,
+) -> np.ndarray:
     """The four numbers of EVIDENCE, float [4], for a non-empty region bool [h,w] of a query.
 
     probability float [h,w] of the class against all else; person bool [h,w]; supports: the class's places in the
-    supports, of which the nearest counts.
+    supports, of which the nearest counts; reference float [2]: the `clearness` of the supports themselves.
     """
-    inside = probability[region]
     here = place_of(region, person)
     assert here is not None
     nearest = min(supports, key=lambda place: distance(here, place))
     area = 2 * np.log(max(1e-3, here.numbers[3]) / max(1e-3, nearest.numbers[3]))
-    clearest = np.quantile(inside, 0.95)
-    return np.array([inside.mean(), clearest, abs(area), distance(here, nearest)])
+    clear = clearness(probability, region) - (0 if reference is None else reference)
+    return np.array([*clear, abs(area), distance(here, nearest)])
 
 
 class Calibration(NamedTuple):
@@ -93,5 +108,5 @@ class Calibration(NamedTuple):
 def calibration() -> Calibration:
     """The committed calibration."""
     stored = read_json(CALIBRATION)
-    arrays = (np.array(stored[name]) for name in ("mean", "scale", "weights"))
-    return Calibration(*arrays, stored["bias"], stored["threshold"])
+    mean, scale, weights = (np.array(stored[name]) for name in ("mean", "scale", "weights"))
+    return Calibration(mean, scale, weights, stored["bias"], stored["threshold"])

@@ -95,7 +95,8 @@ def from_run_lengths(lengths: Sequence[int], size: tuple[int, int]) -> np.ndarra
 
 def coco(items: Sequence[tuple[str, np.ndarray, Mapping[int, float]]], names: Mapping[int, str]) -> dict[str, Any]:
     """COCO's annotations of (file name, mask uint8 [H,W] of ids, confidence by id); one RLE a class and photo."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (file, mask, confidence) in enumerate(items, 1):
         images.append({"id": number, "file_name": file, "height": mask.shape[0], "width": mask.shape[1]})
         for index in names:
@@ -154,7 +155,7 @@ def _coco_mask(content: Mapping[str, Any], photo: Path, size: tuple[int, int]) -
 
 def labelme(file: str, mask: np.ndarray, names: Mapping[int, str]) -> dict[str, Any]:
     """labelme's annotation of one photo: a shape of type "mask" a class, which keeps holes and every pixel."""
-    shapes = []
+    shapes: list[dict[str, Any]] = []
     for index, name in names.items():
         own = mask == index
         if not own.any():

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -125,10 +126,11 @@ def find_person(network: OneShotModel, picture: Tensor) -> Tensor:
 
 
 class Encoded:
-    """The encoder of an EOP-Net with a memory: features of the last pictures, at most `limit_mb` of them."""
+    """The encoder of an EOP-Net with a memory: features of the last pictures, at most `limit_mb` MB of them."""
 
     def __init__(self, network: EOPNet, limit_mb: int = 256) -> None:
         self.network, self.held, self.made = network, Recent(limit_mb * 2**20), 0
+        self.people: dict[bytes, np.ndarray] = {}  # where the person is in the photos met so far
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Features float [1,C,ceil(h/4),ceil(w/4)] of a picture float [3,h,w] or [1,3,h,w]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -16,8 +16,10 @@ from oshp_lite.errors import UserError
 from oshp_lite.labels import LabelSpace, label_space
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
 from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.modules.feature_cache import digest
 from oshp_lite.models.registry import method
-from oshp_lite.predict.confidence import Place, calibration, evidence, place_of
+from oshp_lite.predict.confidence import Place, calibration, clearness, evidence, place_of
+from oshp_lite.predict.decide import chances_of, decide, probabilities
 from oshp_lite.predict.heads import REST, Encoded, Head, Maps, View, can_find_people, find_person
 from oshp_lite.predict.photos import (
     CELL,
@@ -116,6 +118,7 @@ class Parser:
         self._places: dict[int, list[Place]] = {}
         self._remarks: list[str] = []
         self._head: Head | None = None
+        self._clear: dict[int, np.ndarray] = {}
 
     @property
     def side(self) -> int:
@@ -225,7 +228,13 @@ class Parser:
             return None
         record = cast(CheckpointRecord, self.finder.record)
         size = record.size if isinstance(record.size, int) else max(record.size)
-        return find_person(self.finder, picture(image, size, record.channels).to(self.device)).cpu().numpy()
+        seen = picture(image, size, record.channels).to(self.device)
+        if self.encoded is None:
+            return find_person(self.finder, seen).cpu().numpy()
+        key, people = digest(seen), self.encoded.people
+        if key not in people:
+            people[key] = find_person(self.finder, seen).cpu().numpy()
+        return people[key]
 
     def _on_person(self, image: np.ndarray, seen: Tensor) -> Tensor:
         """The person in a cropped photo, bool [h,w] at the size of `seen`."""
@@ -247,7 +256,19 @@ class Parser:
         if self._head is None:
             how = {"rest": self.options.rest, "rivals": self.options.rivals}
             self._head = Head(self.network, self.views, self.classes, self.space, **how, encoded=self.encoded)  # type: ignore[arg-type]
+            self._clear = self._own_clearness(self._head)
         return self._head
+
+    def _own_clearness(self, head: Head) -> dict[int, np.ndarray]:
+        """How clearly each class's marked pixels win in the supports themselves, the mean over supports."""
+        values: dict[int, list[np.ndarray]] = {}
+        for view in self.views:
+            chances = chances_of(head(view.picture).margins)
+            for channel, index in enumerate(head.slots):
+                region = (view.marked == index).cpu().numpy()
+                if index > 0 and region.any():
+                    values.setdefault(index, []).append(clearness(chances[channel], region))
+        return {index: np.mean(rows, axis=0) for index, rows in values.items()}
 
     def parse(self, photo: np.ndarray) -> PhotoParsing:
         """Parse a photo uint8 [H,W,3] RGB of any size from 16 pixels on. Raises UserError."""
@@ -293,14 +314,15 @@ class Parser:
     ) -> tuple[dict[int, float], dict[int, np.ndarray]]:
         """Confidence and evidence of every id; an id without a pixel has confidence 0 and no evidence."""
         small = decide(logits, maps.coarse if self.options.screening else None, slots, logits.shape[-2:])
-        chances = F.softmax(F.pad(logits, (0, 0, 0, 0, 1, 0)), 0)[1:].cpu().numpy()
+        chances = chances_of(logits)
         person = small > 0
         if maps.coarse is not None:
             person = person | (maps.coarse[1] > maps.coarse[0]).cpu().numpy()
         proofs: dict[int, np.ndarray] = {}
         for channel, index in enumerate(slots):
             if index > 0 and (small == index).any() and self._places.get(index):
-                proofs[index] = evidence(chances[channel], small == index, person, self._places[index])
+                places, clear = self._places[index], self._clear.get(index)
+                proofs[index] = evidence(chances[channel], small == index, person, places, clear)
         judge = calibration()
         return {i: judge(proofs[i]) if i in proofs else 0.0 for i in slots if i > 0}, proofs
 
@@ -312,43 +334,6 @@ class Parser:
         for index in self.classes:
             palette[index] = self.space.class_palette[self.head.slots[index]]
         return palette
-
-
-def decide(
-    margins: Tensor, coarse: Tensor | None, ids: Iterable[int], size: tuple[int, int] | torch.Size
-) -> np.ndarray:
-    """The class with the largest margin over background, at the photo's own size; uint8 [H,W].
-
-    One class after another is brought to that size, so that twelve classes of a 20-megapixel photo fit into memory.
-    """
-    best = torch.zeros(tuple(size), device=margins.device)
-    mask = torch.zeros(tuple(size), dtype=torch.uint8, device=margins.device)
-    for one, index in zip(margins, ids, strict=True):
-        full = _upsampled(one, size)
-        better = full > best
-        mask[better], best = max(index, 0), torch.where(better, full, best)
-    if coarse is not None:
-        mask[_upsampled(coarse[1] - coarse[0], size) <= 0] = 0
-    return mask.cpu().numpy()
-
-
-def _upsampled(one: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    return F.interpolate(one[None, None].float(), size=tuple(size), mode="bilinear", align_corners=False)[0, 0]
-
-
-def probabilities(logits: Tensor, coarse: Tensor | None, ids: list[int], box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Probabilities of the user's ids over the whole photo, float16 [K,H,W]: softmax times the person's probability.
-
-    Zero outside the parsed box.
-    """
-    chances = F.softmax(F.pad(logits, (0, 0, 0, 0, 1, 0)), 0)[1:]
-    if coarse is not None:
-        chances = chances * F.softmax(coarse.float(), 0)[1]
-    rows = [row for row, index in enumerate(ids) if index > 0]
-    made = np.zeros((len(rows), *size), np.float16)
-    for place, row in enumerate(rows):
-        box.of(made[place])[...] = _upsampled(chances[row], box.shape).cpu().numpy()
-    return made
 
 
 def parse_pair(

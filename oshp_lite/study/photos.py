@@ -29,7 +29,7 @@ from oshp_lite.files import file_sha256, read_image, read_json, write_json_atomi
 from oshp_lite.labels import fold, label_space
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.predict import ParseOptions, Parser, load_network
-from oshp_lite.predict.confidence import CALIBRATION, EVIDENCE
+from oshp_lite.predict.confidence import CALIBRATION, EVIDENCE, SIGNS
 
 LIST = Path(__file__).with_name("photos.json")
 BLOCKS = 5
@@ -41,6 +41,10 @@ LEAST = {"trousers": 0.1, "bag": 0.03}
 SEED = 2026
 SPACING = 4
 """Photos of the list lie at least this many file numbers apart: neighbours show one person on one day."""
+
+
+KEPT, USEFUL = 0.9, 0.2
+"""The threshold keeps this share of the parses with at least that IoU."""
 
 
 class Ccp:
@@ -208,12 +212,12 @@ def roc_area(score: np.ndarray, truth: np.ndarray) -> float:
     return float((above > 0).mean() + 0.5 * (above == 0).mean())
 
 
-def calibrate(weights: Path | str, ccp: Ccp, options: ParseOptions | None = None) -> dict[str, Any]:
-    """Fit the confidence and choose its threshold on base classes that a tuning run held out of its training.
+def gather(weights: Path | str, ccp: Ccp, options: ParseOptions) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Evidence float [N,4], whether the class was there bool [N], IoU float [N] and class id; and where they are from.
 
-    The photos are those that the tuning protocol tests on (the last quarter of CCP-OS's training photos): per held-out
-    class 4 supports with 15 queries that show it and 15 that do not. The threshold is that of the largest sum of the
-    shares judged rightly (Youden). UserError for a checkpoint of another protocol.
+    The checkpoint is a run's of the tuning protocol, whose base classes in the novel's place are held out of training;
+    the photos are those that the protocol tests on (the last quarter of CCP-OS's training photos). Per class 4 supports
+    with 15 queries that show it and 15 that do not. UserError for a checkpoint of another protocol.
     """
     network = load_network(weights)
     record = cast(CheckpointRecord, network.record)
@@ -222,52 +226,71 @@ def calibrate(weights: Path | str, ccp: Ccp, options: ParseOptions | None = None
     chosen = fold("ccp-os", int(record.fold["number"]), "tuning")
     train = standard_plan().train
     stems = train[round(len(train) * 0.75) :]
-    options = replace(options or ParseOptions(), unlikely=True)
-    rows, truth, ious, counts = [], [], [], {}
-    rng, encoded = np.random.default_rng(SEED), None
+    rows: list[tuple[np.ndarray, bool, float, int]] = []
+    rng, encoded, counts = np.random.default_rng(SEED), None, {}
     for class_id in chosen.novel:
         shares = {stem: ccp.share(stem, class_id) for stem in stems}
         with_it = [stems[i] for i in rng.permutation(len(stems)) if shares[stems[i]] >= 0.02]
         without = [stems[i] for i in rng.permutation(len(stems)) if shares[stems[i]] == 0]
         counts[chosen.space.class_name(class_id)] = len(with_it)
         for number in range(min(4, len(with_it) // 2)):
-            parser = Parser(network, options)
+            parser = Parser(network, replace(options, unlikely=True))
             parser.encoded = encoded = encoded or parser.encoded
             parser.support(ccp.photo(with_it[number]), (ccp.mask(with_it[number]) == class_id).astype(np.uint8))
             for stem in [*with_it[4:19], *without[:15]]:
                 parsing, here = parser.parse(ccp.photo(stem)), ccp.mask(stem) == class_id
                 if parsing.evidence:
-                    rows.append(parsing.evidence[1])
-                    truth.append(bool(here.any()))
-                    ious.append(((parsing.mask == 1) & here).sum() / max(1, ((parsing.mask == 1) | here).sum()))
-    values, right = np.array(rows), np.array(truth)
+                    own = parsing.mask == 1
+                    iou = float((own & here).sum() / max(1, (own | here).sum()))
+                    rows.append((parsing.evidence[1], bool(here.any()), iou, class_id))
+    names = ("evidence", "present", "iou", "class_id")
+    about = {
+        "weights": file_sha256(weights),
+        "run": f"{record.method}, {record.dataset}, fold {chosen.number}, protocol tuning",
+        "seed": record.config["train"]["seed"],
+        "options": as_plain(options),
+        "photos": f"{stems[0]} to {stems[-1]} of CCP-OS's training photos, in no training of this run",
+        "photos with the held-out base class": counts,
+    }
+    return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}, about
+
+
+def calibration_of(rows: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Fit the confidence to what `gather` gave, and choose the threshold.
+
+    Numbers that the fit would turn round are left out (weight 0). The threshold keeps KEPT of the pairs whose parse is
+    of use (IoU from USEFUL on): "probably not in this photo" is to be wrong rarely, and misses many absent classes.
+    """
+    values, right, iou = rows["evidence"], rows["present"], rows["iou"]
     mean, scale = values.mean(0), values.std(0)
-    weights_, bias = fit((values - mean) / scale, right)
-    score = 1 / (1 + np.exp(-((values - mean) / scale @ weights_ + bias)))
-    places = np.unique(score)
-    youden = [(score[right] >= t).mean() + (score[~right] < t).mean() for t in places]
-    threshold = float(places[int(np.argmax(youden))])
+    standard, used = (values - mean) / scale, list(range(len(EVIDENCE)))
+    while True:
+        fitted, bias = fit(standard[:, used], right)
+        wrong = [place for place, weight in zip(used, fitted, strict=True) if weight * SIGNS[place] <= 0]
+        if not wrong:
+            break
+        used = [place for place in used if place not in wrong]
+    weights = np.zeros(len(EVIDENCE))
+    weights[used] = fitted
+    score = 1 / (1 + np.exp(-(standard @ weights + bias)))
+    threshold = float(np.quantile(score[right & (iou >= USEFUL)], 1 - KEPT))
+    areas = {n: round(roc_area(values[:, i] * SIGNS[i], right), 3) for i, n in enumerate(EVIDENCE)}
     return {
         "evidence": list(EVIDENCE),
         "mean": mean.round(4).tolist(),
         "scale": scale.round(4).tolist(),
-        "weights": weights_.round(4).tolist(),
+        "weights": weights.round(4).tolist(),
         "bias": round(bias, 4),
         "threshold": round(threshold, 3),
         "provenance": {
             "command": "python -m oshp_lite.study.photos calibrate --weights FILE",
-            "weights": file_sha256(weights),
-            "run": f"{record.method}, {record.dataset}, fold {chosen.number}, protocol tuning",
-            "seed": record.config["train"]["seed"],
-            "options": as_plain(options),
-            "photos": f"{stems[0]} to {stems[-1]} of CCP-OS's training photos, in no training of this run",
-            "photos with the held-out base class": counts,
+            **about,
             "pairs": [int(right.sum()), int((~right).sum())],
             "roc area": round(roc_area(score, right), 3),
-            "roc area of each number": {n: round(roc_area(values[:, i], right), 3) for i, n in enumerate(EVIDENCE)},
+            "roc area of each number": areas,
             "kept where present": round(float((score[right] >= threshold).mean()), 3),
             "refused where absent": round(float((score[~right] < threshold).mean()), 3),
-            "mean IoU where present": round(float(np.mean(np.array(ious)[right])), 3),
+            "mean IoU where present": round(float(iou[right].mean()), 3),
         },
     }
 
@@ -298,6 +321,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=("measure", "calibrate", "list"))
     parser.add_argument("--weights", type=Path, help="checkpoint (default: the one in the package)")
     parser.add_argument("--ccp", help="a clone of CCP (default: OSHP_CCP_ROOT)")
+    parser.add_argument("--rows", type=Path, help="calibrate: keep the evidence there too (npz)")
     parser.add_argument("--supports", type=int, default=1, help="marked photos at a time")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of ParseOptions")
     given = parser.parse_args(words)
@@ -307,7 +331,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if given.what == "list":
             write_json_atomic(LIST, make_list(ccp))
         elif given.what == "calibrate":
-            write_json_atomic(CALIBRATION, calibrate(weights, ccp, options))
+            rows, about = gather(weights, ccp, options)
+            if given.rows:
+                np.savez(given.rows, **rows)
+            write_json_atomic(CALIBRATION, calibration_of(rows, about))
             print(CALIBRATION.read_text(encoding="utf-8"))
         else:
             began = time.monotonic()

@@ -25,4 +25,4 @@ from oshp_lite.viz.panels import (
     photo_grid,
     show_episode,
 )
-from oshp_lite.viz.style import INK, Picture, fig_to_png, new_figure, show, show_image, style, use_style
+from oshp_lite.viz.style import INK, Picture, fig_to_png, new_figure, show, show_image, show_photos, style, use_style
