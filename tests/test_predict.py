@@ -193,7 +193,8 @@ def test_the_rest_of_the_person_takes_pixels_and_gives_none() -> None:
 
 def test_groups_of_the_rest_part_the_marked_rest_alone() -> None:
     draw = torch.Generator().manual_seed(0)
-    features = torch.cat([torch.randn(1, 8, 6, 3, generator=draw), 5 + torch.randn(1, 8, 6, 3, generator=draw)], 3)
+    left, right = (way[:, None, None] * 5 + torch.randn(8, 6, 3, generator=draw) for way in torch.eye(8)[:2])
+    features = torch.cat([left, right], 2)[None]
     marked = torch.full((24, 24), REST)
     marked[:8] = 2
     marked[8:12] = 255
@@ -282,7 +283,7 @@ def test_the_calibration_says_where_it_comes_from() -> None:
     stored = read_json(CALIBRATION)
     assert stored["evidence"] == list(EVIDENCE)
     told = stored["provenance"]
-    assert {"command", "weights", "run", "photos", "pairs", "roc area", "kept where present"} <= set(told)
+    assert {"command", "weights", "run", "photos", "kept of those of use", "refused where absent"} <= set(told)
     assert 0.5 < told["roc area"] <= 1
     assert 0 < stored["threshold"] < 1
 

@@ -1,11 +1,11 @@
-"""How likely it is that a photo shows a marked class at all: one number a class, from what the parse itself gives.
+"""How far a parse is to be trusted: one number a class, the chance that the marked region is of use at all.
 
 Evidence of a class in a query: how clearly its pixels won, and the clearest of them, both against how clearly the
 support's own pixels win when the support itself is parsed; how its area compares with the support's; and how far its
-place on the person is from the support's. A logistic regression turns them into a
-confidence. Its weights and the threshold below which a class is "probably not in this photo" stand in
-`confidence.json` with what they were fitted on: photos and base classes that the measured network had not been trained
-on (`python -m oshp_lite.study.photos calibrate` makes the file again).
+place on the person is from the support's. A logistic regression turns them into a confidence. Its weights and the
+threshold below which a class is "probably not in this photo" stand in `confidence.json` with what they were fitted on:
+photos and base classes that the measured network had not been trained on
+(`python -m oshp_lite.study.photos calibrate` makes the file again).
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ STORED_SHARE = 0.75
 """Share of the stored prototype in that of a named class; the marked pixels have the rest."""
 REST = -1
 """The support person's unmarked pixels, beside the user's ids; further groups of them are -2, -3, ..."""
-CLAIMED = 0.5
-"""A stored class that wins this share of a marked class's own cells is taken for that class and is no rival."""
+CLAIMED = 0.9
+"""A stored class whose cosine with a marked class's prototype reaches this is taken for that class and is no rival."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Head:
         object.__setattr__(network, "_encode", lambda query, _: (encoded(query), support))
 
     def _find_rivals(self, bank: Tensor, named: dict[int, str]) -> None:
-        """Stored classes that may compete: none that is named, none that claims a marked class's own cells."""
+        """Stored classes that may compete: none that is named, none that is a marked class itself."""
         used = {self.slots[index] for index in named}
         rows = [row for row in range(1, len(bank)) if row not in used and bool(bank[row].any())]
         if not rows:
@@ -251,14 +251,10 @@ class Head:
         own = torch.zeros_like(mask)
         for place, index in enumerate(novel, 1):
             own[mask == index] = place
-        means = masked_average(self.fine_support, own[None], len(novel) + 1)
-        mine, theirs = (cosine_maps(self.fine_support, rows_)[0] for rows_ in (means, bank[rows][None]))
-        at_cells = cells(own)
-        for place in range(1, len(novel) + 1):
-            here = at_cells == place
-            claimed = (theirs[:, here] > mine[place][here]).float().mean(1)
-            rows = [row for row, share in zip(rows, claimed.tolist(), strict=True) if share < CLAIMED]
-            theirs = theirs[claimed < CLAIMED]
+        means = masked_average(self.fine_support, own[None], len(novel) + 1)[0, 1:]
+        if novel:
+            alike = F.cosine_similarity(means[:, None], bank[rows][None], dim=2)
+            rows = [row for row, most in zip(rows, alike.amax(0).tolist(), strict=True) if most < CLAIMED]
         self.closed = bank[rows].detach() if rows else None
 
     @torch.no_grad()

@@ -206,6 +206,19 @@ def fit(values: np.ndarray, truth: np.ndarray, ridge: float = 1.0) -> tuple[np.n
     return weights[:-1], float(weights[-1])
 
 
+def fit_signed(values: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float]:
+    """`fit` with the numbers of EVIDENCE; one that would count against its SIGN is left out (weight 0)."""
+    used = list(range(values.shape[1]))
+    while True:
+        fitted, bias = fit(values[:, used], truth)
+        right = [place for place, weight in zip(used, fitted, strict=True) if weight * SIGNS[place] > 0]
+        if right == used:
+            weights = np.zeros(values.shape[1])
+            weights[used] = fitted
+            return weights, bias
+        used = right
+
+
 def roc_area(score: np.ndarray, truth: np.ndarray) -> float:
     """Probability that a true one scores above a false one (ties count half)."""
     above = score[truth][:, None] - score[~truth][None]
@@ -258,23 +271,22 @@ def gather(weights: Path | str, ccp: Ccp, options: ParseOptions) -> tuple[dict[s
 def calibration_of(rows: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> dict[str, Any]:
     """Fit the confidence to what `gather` gave, and choose the threshold.
 
-    Numbers that the fit would turn round are left out (weight 0). The threshold keeps KEPT of the pairs whose parse is
-    of use (IoU from USEFUL on): "probably not in this photo" is to be wrong rarely, and misses many absent classes.
+    What is predicted is whether a parse is of use (IoU from USEFUL on; never so without the class): whether the class
+    is there at all can hardly be told from a parse that missed it. The threshold keeps KEPT of the parses that are of
+    use, so that "probably not in this photo" is seldom wrong and misses many absent classes.
     """
-    values, right, iou = rows["evidence"], rows["present"], rows["iou"]
+    values, right, useful = rows["evidence"], rows["present"], rows["iou"] >= USEFUL
     mean, scale = values.mean(0), values.std(0)
-    standard, used = (values - mean) / scale, list(range(len(EVIDENCE)))
-    while True:
-        fitted, bias = fit(standard[:, used], right)
-        wrong = [place for place, weight in zip(used, fitted, strict=True) if weight * SIGNS[place] <= 0]
-        if not wrong:
-            break
-        used = [place for place in used if place not in wrong]
-    weights = np.zeros(len(EVIDENCE))
-    weights[used] = fitted
+    standard = (values - mean) / scale
+    weights, bias = fit_signed(standard, useful)
     score = 1 / (1 + np.exp(-(standard @ weights + bias)))
-    threshold = float(np.quantile(score[right & (iou >= USEFUL)], 1 - KEPT))
-    areas = {n: round(roc_area(values[:, i] * SIGNS[i], right), 3) for i, n in enumerate(EVIDENCE)}
+    threshold = float(np.quantile(score[useful], 1 - KEPT))
+    areas = {n: round(roc_area(values[:, i] * SIGNS[i], useful), 3) for i, n in enumerate(EVIDENCE)}
+    held_out = {}
+    for one in np.unique(rows["class_id"]):
+        own = rows["class_id"] == one
+        others, _ = fit_signed(standard[~own], useful[~own])
+        held_out[label_space("ccp-os").class_name(int(one))] = round(roc_area(standard[own] @ others, useful[own]), 3)
     return {
         "evidence": list(EVIDENCE),
         "mean": mean.round(4).tolist(),
@@ -285,12 +297,15 @@ def calibration_of(rows: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> 
         "provenance": {
             "command": "python -m oshp_lite.study.photos calibrate --weights FILE",
             **about,
-            "pairs": [int(right.sum()), int((~right).sum())],
-            "roc area": round(roc_area(score, right), 3),
+            "pairs with and without the class": [int(right.sum()), int((~right).sum())],
+            "parses of use": f"{int(useful.sum())}, those of IoU {USEFUL} and more",
+            "roc area": round(roc_area(score, useful), 3),
+            "roc area on a class left out of the fit": held_out,
             "roc area of each number": areas,
-            "kept where present": round(float((score[right] >= threshold).mean()), 3),
+            "kept of those of use": round(float((score[useful] >= threshold).mean()), 3),
+            "refused of the others where present": round(float((score[right & ~useful] < threshold).mean()), 3),
             "refused where absent": round(float((score[~right] < threshold).mean()), 3),
-            "mean IoU where present": round(float(iou[right].mean()), 3),
+            "mean IoU where present": round(float(rows["iou"][right].mean()), 3),
         },
     }
 

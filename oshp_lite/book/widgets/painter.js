@@ -19,6 +19,7 @@ function render({ model, el }) {
   const quiet = { "data-lm-suppress-shortcuts": "true" }; // a letter typed here is no notebook command
   const root = make("div", el, { class: "oshp-painter", tabindex: "0", role: "group", ...quiet });
   root.setAttribute("aria-label", model.get("label"));
+  make("div", root, { class: "title" }, model.get("label"));
   const bar = make("div", root, { class: "bar", role: "toolbar", "aria-label": "Tools" });
   const buttons = {};
   let tool = "lasso", points = [], drawing = false, serial = 0;
@@ -89,7 +90,7 @@ function render({ model, el }) {
   }
   function place() {
     const [height, width] = model.get("size");
-    const shown = Math.min(model.get("width"), Math.max(width, 320));
+    const shown = model.get("width");
     stage.style.width = `${shown}px`;
     stage.style.height = `${(shown * height) / width}px`;
     [canvas.width, canvas.height] = [width, height];
