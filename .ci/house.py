@@ -31,7 +31,7 @@ FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b"
 CALLED_FROM_OUTSIDE = {
     "to_official",  # for users: a trained network as the authors' checkpoint
     *("find_class", "persistent_load"),  # pickle
-    *("_repr_html_", "_repr_jpeg_", "_repr_png_"),  # Jupyter
+    *("_repr_html_", "_repr_jpeg_", "_repr_png_", "_css"),  # Jupyter, anywidget
     *("setup", "default_priority", "visit_Name", "handle_starttag"),  # Sphinx, ast, html.parser
 }
 """Names that nothing inside uses."""

@@ -328,7 +328,8 @@ def rgb_mask(pair: dict[str, Path]) -> list[str]:
 def jpeg_mask(pair: dict[str, Path]) -> list[str]:
     path = pair["mask"].with_suffix(".jpg")
     Image.open(pair["mask"]).save(path)
-    return ["--support-mask", str(path)]
+    pair["mask"] = path
+    return []
 
 
 def giant(pair: dict[str, Path]) -> list[str]:

@@ -27,7 +27,7 @@ from oshp_lite.predict.heads import REST, spread_rest
 from oshp_lite.predict.photos import Box, box_of, largest_region, person_box, picture
 
 PANTS = 6
-PLAIN = ParseOptions(crop=False, mirror=False, rest=0, unlikely=True)
+PLAIN = ParseOptions(crop=False, pad=False, mirror=False, rest=0)
 
 
 @cache
@@ -241,13 +241,13 @@ def test_black_and_white_masks_are_one_class() -> None:
     assert np.array_equal(result.mask, plain.mask)
 
 
-def test_an_unlikely_class_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unlikely_class_is_named_and_left_out_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a threshold that no confidence reaches every class is unlikely; with 0 none is."""
     stored = calibration()
     for threshold, gone in ((1.1, True), (0.0, False)):
         changed = stored._replace(threshold=threshold)
         monkeypatch.setattr("oshp_lite.predict.parser.calibration", lambda changed=changed: changed)
-        result = Parser(network(), replace(PLAIN, unlikely=False)).support(*wearing()[0][:2]).parse(wearing()[3][0])
+        result = Parser(network(), replace(PLAIN, drop_unlikely=True)).support(*wearing()[0][:2]).parse(wearing()[3][0])
         assert (result.unlikely == (1,)) == gone
         assert result.mask.any() != gone
         assert any("probably not in this photo" in remark for remark in result.remarks) == gone

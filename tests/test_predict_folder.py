@@ -43,7 +43,7 @@ def place(tmp_path: Path, people: list[tuple[np.ndarray, np.ndarray]]) -> Path:
 
 def run(place: Path, *more: object, query: str = "photos", out: str = "out") -> int:
     words = ["parse", "--support", place / "a.png", "--support-mask", place / "m.png"]
-    words += ["--query", place / query, "--out", place / out, "--quiet", "--keep-unlikely", *more]
+    words += ["--query", place / query, "--out", place / out, "--quiet", *more]
     return main([str(word) for word in words])
 
 

@@ -50,8 +50,8 @@ def parse(
     rivals: Annotated[
         bool, typer.Option("--rivals", help="classes of the checkpoint that no support shows compete too")
     ] = False,
-    keep_unlikely: Annotated[
-        bool, typer.Option("--keep-unlikely", help="keep the pixels of classes that are probably not in a photo")
+    drop_unlikely: Annotated[
+        bool, typer.Option("--drop-unlikely", help="leave out the pixels of classes that are probably not in a photo")
     ] = False,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="checkpoint (default: the small one in the package)")
@@ -80,7 +80,7 @@ def parse(
         mirror=not no_mirror,
         screening=not no_screening,
         rivals=rivals,
-        unlikely=keep_unlikely,
+        drop_unlikely=drop_unlikely,
         scores=scores or "soft" in exports,
     )
     results = [] if many else [out, _beside(out, "overlay.png")]

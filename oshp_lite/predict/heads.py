@@ -25,7 +25,7 @@ from oshp_lite.models.eopnet import EOPNet
 from oshp_lite.models.modules.feature_cache import Recent, digest
 from oshp_lite.models.modules.metric import NearestPrototype, cosine_maps
 from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average
-from oshp_lite.predict.photos import CELL, cells
+from oshp_lite.predict.photos import CELL, Box, cells, inside
 
 STORED_SHARE = 0.75
 """Share of the stored prototype in that of a named class; the marked pixels have the rest."""
@@ -58,6 +58,10 @@ class Maps:
     margins: Tensor
     coarse: Tensor | None = None
     rivals: Tensor | None = None
+
+    def inside(self, box: Box) -> Maps:
+        """The maps of a part of the picture."""
+        return Maps(*(None if x is None else inside(x, box) for x in (self.margins, self.coarse, self.rivals)))  # type: ignore[arg-type]
 
     def mirrored(self) -> Maps:
         """The maps of the mirrored picture."""

@@ -28,10 +28,12 @@ from oshp_lite.predict.photos import (
     cells,
     check_size,
     check_support,
+    framed,
+    inside,
     person_box,
-    picture,
     read_ids,
     resized,
+    surrounded,
     whole,
 )
 
@@ -51,22 +53,25 @@ class ParseOptions:
     """How photos are parsed; each default is what measured best on CCP (`python -m oshp_lite.study.photos`).
 
     crop       find the person first, cut photo and support to the person and parse that; without a person, all of it
+    pad        fill narrow photos up to the proportions that the network was trained with, by their own edge
     mirror     average with the parse of the mirrored photo (no class may then tell left from right)
     screening  pixels outside the predicted person become 0
     rest       groups that the support person's unmarked pixels are parted into; they compete and are background in the
                result; the person is the given one, else the one the network sees; 0: they do not compete
     rivals     classes that the checkpoint knows and no support shows compete too and are background in the result
-    unlikely   keep the pixels of a class that is probably not in the photo
+    drop_unlikely  leave out the pixels of a class that is probably not in the photo: fewer false marks, and IoU lost
+               where the class is there; otherwise a remark says so
     scores     give probabilities too
     size       longer side in pixels at which the network sees a photo; None: the size it was trained with
     """
 
     crop: bool = True
+    pad: bool = True
     mirror: bool = True
     screening: bool = True
     rest: int = 1
     rivals: bool = False
-    unlikely: bool = False
+    drop_unlikely: bool = False
     scores: bool = False
     size: int | None = None
 
@@ -95,6 +100,11 @@ class PhotoParsing:
     evidence: dict[int, np.ndarray] = field(default_factory=dict)
 
 
+def frame_of(record: CheckpointRecord) -> tuple[int, int]:
+    """Height and width of the photos a checkpoint was trained with."""
+    return (record.size, record.size) if isinstance(record.size, int) else (record.size[0], record.size[1])
+
+
 class Parser:
     """A network with supports; `Parser(network).support(photo, mask).parse(other)`.
 
@@ -121,16 +131,16 @@ class Parser:
         self._clear: dict[int, np.ndarray] = {}
 
     @property
-    def side(self) -> int:
-        """Longer side in pixels at which the network sees a photo."""
-        size = self.record.size
-        return self.options.size or (size if isinstance(size, int) else max(size))
+    def frame(self) -> tuple[int, int]:
+        """Height and width at which the network sees a photo: those it was trained with, or as `size` has it."""
+        high, wide = frame_of(self.record)
+        longest = self.options.size or max(high, wide)
+        return round(high * longest / max(high, wide)), round(wide * longest / max(high, wide))
 
     @property
     def aspect(self) -> float:
         """Width over height of the photos the network was trained on."""
-        size = self.record.size
-        return 1.0 if isinstance(size, int) else size[1] / size[0]
+        return self.frame[1] / self.frame[0]
 
     @property
     def device(self) -> torch.device:
@@ -176,8 +186,8 @@ class Parser:
             around = person_box(person, image.shape[:2], self.aspect)
             if around is not None:
                 box = around.joined(cast(Box, box_of(marked, image.shape[:2])))
-        seen = picture(box.of(image), self.side, self.record.channels).to(self.device)
-        ids = resized(box.of(mask), seen.shape[-2:])
+        seen, inner = framed(box.of(image), self.frame, self.record.channels, pad=options.pad)
+        ids = resized(box.of(mask), torch.Size(inner.shape))
         lost = sorted(wanted - set(cells(ids).unique().tolist()))
         if lost:
             raise UserError(
@@ -187,11 +197,11 @@ class Parser:
         body = ((ids != 0) & (ids != IGNORE)).long()
         place_on = body.bool().numpy()
         if foreground is not None:
-            everyone = resized(box.of(foreground), seen.shape[-2:])
+            everyone = resized(box.of(foreground), torch.Size(inner.shape))
         else:
             everyone = None
             if self.finder is not None:
-                everyone = self._on_person(box.of(image), seen).long()
+                everyone = self._on_person(box.of(image), seen, inner).long()
         if everyone is not None:
             place_on = place_on | (everyone == 1).numpy()
             self._say_off_person(ids, everyone, wanted)
@@ -199,7 +209,8 @@ class Parser:
                 ids = torch.where((ids == 0) & (everyone == 1), REST, ids)
             if given:
                 body = torch.where(body == 1, 1, everyone)
-        self.views.append(View(seen, ids.to(self.device), body.to(self.device), given))
+        marks, people = (surrounded(one, inner, seen.shape[-2:]).to(self.device) for one in (ids, body))
+        self.views.append(View(seen.to(self.device), marks, people, given))
         for index in wanted:
             place = place_of((ids == index).numpy(), place_on)
             self._places.setdefault(index, []).extend([place] if place is not None else [])
@@ -227,21 +238,19 @@ class Parser:
         if self.finder is None:
             return None
         record = cast(CheckpointRecord, self.finder.record)
-        size = record.size if isinstance(record.size, int) else max(record.size)
-        seen = picture(image, size, record.channels).to(self.device)
-        if self.encoded is None:
-            return find_person(self.finder, seen).cpu().numpy()
-        key, people = digest(seen), self.encoded.people
-        if key not in people:
-            people[key] = find_person(self.finder, seen).cpu().numpy()
-        return people[key]
+        seen, inner = framed(image, frame_of(record), record.channels, pad=self.options.pad)
+        known = {} if self.encoded is None else self.encoded.people
+        key = digest(seen)
+        if key not in known:
+            known[key] = inside(find_person(self.finder, seen.to(self.device)), inner).cpu().numpy()
+        return known[key]
 
-    def _on_person(self, image: np.ndarray, seen: Tensor) -> Tensor:
-        """The person in a cropped photo, bool [h,w] at the size of `seen`."""
+    def _on_person(self, image: np.ndarray, seen: Tensor, inner: Box) -> Tensor:
+        """The person in a cropped photo, bool [h,w] at the size at which the network sees it."""
         if self.finder is self.network:
-            return find_person(self.network, seen).cpu()
+            return inside(find_person(self.network, seen.to(self.device)), inner).cpu()
         person = torch.from_numpy(cast(np.ndarray, self._person(image)).astype(np.float32))[None, None]
-        return F.interpolate(person, size=seen.shape[-2:], mode="bilinear", align_corners=False)[0, 0] > 0.5
+        return F.interpolate(person, size=inner.shape, mode="bilinear", align_corners=False)[0, 0] > 0.5
 
     @property
     def ids(self) -> list[int]:
@@ -275,11 +284,12 @@ class Parser:
         check_size(photo, "query")
         head, options = self.head, self.options
         box = (person_box(self._person(photo), photo.shape[:2], self.aspect) if options.crop else None) or whole(photo)
-        seen = picture(box.of(photo), self.side, self.record.channels).to(self.device)
+        seen, inner = framed(box.of(photo), self.frame, self.record.channels, pad=options.pad)
+        seen = seen.to(self.device)
         maps = head(seen)
         if options.mirror:
             maps = maps.mean(head(seen.flip(-1)).mirrored())
-        return self._decided(photo, box, maps)
+        return self._decided(photo, box, maps.inside(inner))
 
     def _decided(self, photo: np.ndarray, box: Box, maps: Maps) -> PhotoParsing:
         options, slots = self.options, list(self.head.slots)
@@ -291,7 +301,7 @@ class Parser:
         part = decide(logits, person, slots, box.shape)
         mask = np.zeros(photo.shape[:2], np.uint8)
         box.of(mask)[...] = part
-        remarks = [f"the network sees the photos at up to {self.side} pixels", *self._remarks]
+        remarks = [f"the network sees the photos at up to {max(self.frame)} pixels", *self._remarks]
         if options.crop and box.shape != photo.shape[:2]:
             share = box.shape[0] * box.shape[1] / (photo.shape[0] * photo.shape[1])
             remarks.append(f"the photo was cut to the person ({share:.0%} of it) before it was parsed")
@@ -301,9 +311,9 @@ class Parser:
         if not mask.any():
             remarks.append(NOTHING)
         for index in unlikely:
-            kept = "" if options.unlikely else "; its pixels were left out"
+            kept = "; its pixels were left out" if options.drop_unlikely else ""
             remarks.append(f"{names[index]}: probably not in this photo (confidence {confidence[index]:.2f}){kept}")
-        if not options.unlikely:
+        if options.drop_unlikely:
             mask[np.isin(mask, unlikely)] = 0
         scores = probabilities(logits, person, slots, box, photo.shape[:2]) if options.scores else None
         palette = self._palette(list(names))
@@ -352,7 +362,7 @@ def parse_pair(
     Arguments as in `Parser.support` and `Parser.parse`; `options` None is as small drawn scenes want it: whole photos,
     no mirror, nothing but what is marked. Raises UserError as they do.
     """
-    plain = ParseOptions(crop=False, mirror=False, rest=1 if support_foreground is not None else 0, unlikely=True)
+    plain = ParseOptions(crop=False, mirror=False, rest=1 if support_foreground is not None else 0)
     chosen = replace(options or plain, screening=screening)
     parser = Parser(network, chosen)
     check_size(query_image, "query")

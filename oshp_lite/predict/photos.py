@@ -26,6 +26,11 @@ LEAST_PERSON = 0.01
 """With less than this share of the photo marked as person nobody is there to crop to."""
 
 
+NARROW = 0.6
+"""Photos below this share of the frame's width over height are filled up. Measured on CCP with the shipped network:
+tight crops (0.4) gain 0.46 of IoU, whole photos (0.66) gain nothing and get more false marks."""
+
+
 class Box(NamedTuple):
     """Rows and columns of a photo, ends excluded."""
 
@@ -171,6 +176,36 @@ def picture(image: np.ndarray, size: int, channels: str) -> Tensor:
     if shape != [*image.shape[:2]]:
         tensor = F.interpolate(tensor, size=shape, mode="bilinear", antialias=True).clamp(0, 255)
     return tensor[0] * 2 / 255 - 1
+
+
+def framed(image: np.ndarray, frame: tuple[int, int], channels: str, *, pad: bool = True) -> tuple[Tensor, Box]:
+    """Photo as float [3,h,w] in [-1,1] fitted into a frame (height, width), and where it lies in what is returned.
+
+    `pad` fits a photo wider than the frame into it, as in training, and fills the frame up with the photo's own edge;
+    so it does for one narrower than NARROW of the frame, since a network that was trained on photos with surroundings
+    sees little in one without any. Other photos, and all without `pad`, get the frame's longer side.
+    """
+    high, wide = image.shape[:2]
+    if not pad or NARROW <= wide / high * frame[0] / frame[1] <= 1:
+        seen = picture(image, max(frame), channels)
+        return seen, Box(0, seen.shape[1], 0, seen.shape[2])
+    seen = picture(image, max(1, round(max(high, wide) * min(frame[0] / high, frame[1] / wide))), channels)
+    below, beside = (max(0, side - own) for side, own in zip(frame, seen.shape[1:], strict=True))
+    around = (beside // 2, beside - beside // 2, below // 2, below - below // 2)
+    inner = Box(around[2], around[2] + seen.shape[1], around[0], around[0] + seen.shape[2])
+    return F.pad(seen[None], around, mode="replicate")[0], inner
+
+
+def inside(values: Tensor, box: Box) -> Tensor:
+    """The part of maps [...,h,w] inside a box."""
+    return values[..., box.top : box.bottom, box.left : box.right]
+
+
+def surrounded(mask: Tensor, box: Box, size: torch.Size) -> Tensor:
+    """A mask int64 [h,w] at its place in a frame of `size`, 255 around it."""
+    made = torch.full(tuple(size), IGNORE, dtype=mask.dtype)
+    inside(made, box)[...] = mask
+    return made
 
 
 def resized(mask: np.ndarray, shape: torch.Size) -> Tensor:

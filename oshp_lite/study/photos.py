@@ -153,7 +153,7 @@ def measure(
     unlikely classes left out). lost, warned: share of the pairs with and without the class that are called unlikely.
     """
     network = load_network(weights)
-    record, options = cast(CheckpointRecord, network.record), replace(options or ParseOptions(), unlikely=True)
+    record, options = cast(CheckpointRecord, network.record), replace(options or ParseOptions(), drop_unlikely=False)
     part = part_for(record)
     found: dict[str, dict[str, Any]] = {}
     for name, entry in read_json(LIST)["parts"][part].items():
@@ -247,7 +247,7 @@ def gather(weights: Path | str, ccp: Ccp, options: ParseOptions) -> tuple[dict[s
         without = [stems[i] for i in rng.permutation(len(stems)) if shares[stems[i]] == 0]
         counts[chosen.space.class_name(class_id)] = len(with_it)
         for number in range(min(4, len(with_it) // 2)):
-            parser = Parser(network, replace(options, unlikely=True))
+            parser = Parser(network, replace(options, drop_unlikely=False))
             parser.encoded = encoded = encoded or parser.encoded
             parser.support(ccp.photo(with_it[number]), (ccp.mask(with_it[number]) == class_id).astype(np.uint8))
             for stem in [*with_it[4:19], *without[:15]]:
@@ -348,7 +348,7 @@ def main(words: Sequence[str] | None = None) -> int:
         elif given.what == "calibrate":
             rows, about = gather(weights, ccp, options)
             if given.rows:
-                np.savez(given.rows, **rows)
+                np.savez(given.rows, **cast(Any, rows))
             write_json_atomic(CALIBRATION, calibration_of(rows, about))
             print(CALIBRATION.read_text(encoding="utf-8"))
         else:

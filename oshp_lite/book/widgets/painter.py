@@ -250,7 +250,7 @@ def _painter() -> Any:
     traitlets, anywidget = import_module("traitlets"), import_module("anywidget")
     here = Path(__file__)
 
-    class Painter(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
+    class Painter(anywidget.AnyWidget):  # type: ignore[name-defined]
         """A photo to paint on; `stroke` comes from the browser once per stroke, `overlay` goes back."""
 
         _esm = here.with_suffix(".js")
