@@ -179,6 +179,7 @@ def test_a_lasso_drawn_with_the_mouse_is_the_saved_mask(tmp_path: Path) -> None:
             mask = read_mask(tmp_path / "own" / "support_mask.png")
             assert set(np.unique(mask)) == {0, 1}
             assert np.array_equal(mask == 1, wanted), f"{(wanted != (mask == 1)).sum()} pixels differ"
+            board.locator(".title").click()
             page.keyboard.press("z")
             page.wait_for_function("document.body.innerText.includes('paint a class on the support')")
             assert not asked, f"asked the network for {asked}"

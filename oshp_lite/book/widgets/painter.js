@@ -91,7 +91,7 @@ function render({ model, el }) {
   function place() {
     const [height, width] = model.get("size");
     const shown = model.get("width");
-    stage.style.width = `${shown}px`;
+    stage.style.width = root.style.maxWidth = `${shown}px`;
     stage.style.height = `${(shown * height) / width}px`;
     [canvas.width, canvas.height] = [width, height];
     photo.src = model.get("photo");

@@ -265,7 +265,7 @@ def _painter() -> Any:
     return Painter
 
 
-def painter_view(state: PaintState, folder: Path | str = "own_class", width: int = 420) -> Any:
+def painter_view(state: PaintState, folder: Path | str = "own_class", width: int = 380) -> Any:
     """The view of a state (needs a live kernel): support and query to paint on, and buttons; saves to `folder`."""
     widgets = import_module("ipywidgets")
     boards = {"support": _painter()(label="Support: paint your classes", key="s", width=width)}
