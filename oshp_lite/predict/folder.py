@@ -240,7 +240,7 @@ def _card(out: Path, name: str, record: Mapping[str, Any]) -> str:
     for index, label in record["names"].items():
         confidence, share = record["confidence"].get(index, 0.0), record["share"][index]
         low = int(index) in record["unlikely"] or not share
-        says = "probably not in this photo" if low else f"{share:.1%} of the photo"
+        says = "probably not there" if low else f"{share:.1%}"
         lines.append(
             f'<li class="{"low" if low else ""}"><span>{html.escape(label)}</span>'
             f'<meter min="0" max="1" value="{confidence:.3f}">{confidence:.2f}</meter>'
