@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_messages_from_the_browser_move_the_view(state: PaintState, tmp_path: Pa
 
     view = painter_view(state, folder=tmp_path / "own")
     support, query = view.children[0].children
-    chooser, use, save = view.children[1].children
+    chooser, use, save, load, add = view.children[1].children
     blank = support.overlay
     rows, columns = np.nonzero(people()[0][1])
     corners = [(columns.min(), rows.min()), (columns.max(), rows.min()), (columns.max(), rows.max())]
@@ -206,3 +207,13 @@ def test_messages_from_the_browser_move_the_view(state: PaintState, tmp_path: Pa
     assert len(state.more) == int(state.more != [])
     support.set_state({"command": "undo 3"})
     assert state.support.strokes == []
+    item = {"name": "a.jpg", "type": "image/jpeg", "size": 9, "last_modified": datetime.now(tz=UTC)}
+    add.value = ({**item, "content": memoryview(encode_jpeg(people()[3][0]))},)
+    assert state.chosen == len(state.queries) - 1 == 2
+    assert query.photo != support.photo
+    load.value = ({**item, "content": memoryview(b"no picture")},)
+    assert "give a JPEG or PNG file" in view.children[2].value
+    assert "/" not in view.children[2].value.replace("</", "")
+    load.value = ({**item, "content": memoryview(encode_jpeg(people()[1][0]))},)
+    assert state.support.photo.shape == people()[1][0].shape
+    assert not state.more

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,17 @@ class Canvas:
         del self.strokes[-1:]
 
 
+def load_upload(content: bytes) -> np.ndarray:
+    """`load_photo` of a file's content, as an upload hands it over. Raises UserError."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "uploaded"
+        path.write_bytes(content)
+        try:
+            return load_photo(path)
+        except UserError as error:
+            raise UserError(str(error).replace(f" {path}", " uploaded")) from None
+
+
 def load_photo(path: Path | str) -> np.ndarray:
     """A photo to paint on, uint8 [H,W,3]: upright, its longer side at most SIDE. Raises UserError."""
     photo = read_photo(path)
@@ -149,6 +161,15 @@ class PaintState:
     def query(self) -> Canvas:
         """The query in view."""
         return self.queries[self.chosen]
+
+    def load(self, photo: np.ndarray, *, support: bool) -> None:
+        """Take a photo uint8 [H,W,3] as the support, whose strokes go, or as one more query, which comes into view."""
+        if support:
+            self.support, self.more = Canvas(photo), []
+        else:
+            self.queries.append(Canvas(photo))
+            self.chosen = len(self.queries) - 1
+        self.parse()
 
     def add_class(self, name: str = "") -> None:
         """One more class, up to MOST; it becomes the one that is painted."""
@@ -275,6 +296,10 @@ def painter_view(state: PaintState, folder: Path | str = "own_class", width: int
         options=[(f"query {n + 1}", n) for n in range(len(state.queries))], description="photo", value=state.chosen
     )
     use = widgets.Button(description="Use the query as a support", layout={"width": "auto"})
+    loads = {
+        name: widgets.FileUpload(accept="image/*", description=label, layout={"width": "auto"})
+        for name, label in (("support", "Load a support"), ("query", "Add a query"))
+    }
     save = widgets.Button(description="Save masks", tooltip=f"to the folder {folder}")
 
     def canvas_of(name: str) -> Canvas:
@@ -335,6 +360,17 @@ def painter_view(state: PaintState, folder: Path | str = "own_class", width: int
         chooser.value = state.chosen
         show(photos=True)
 
+    def loaded(name: str, change: Any) -> None:
+        try:
+            for one in change["new"]:
+                state.load(load_upload(bytes(one["content"])), support=name == "support")
+        except UserError as error:
+            text.value = f"<p>{html.escape(str(error))}</p>"
+            return
+        chooser.options = [(f"query {n + 1}", n) for n in range(len(state.queries))]
+        chooser.value = state.chosen
+        show(photos=True)
+
     def saved(_: Any) -> None:
         files = state.save(folder)
         text.value = f"{state.summary()}<p>Saved: {html.escape(', '.join(path.name for path in files))}</p>"
@@ -344,12 +380,13 @@ def painter_view(state: PaintState, folder: Path | str = "own_class", width: int
         board.observe(lambda change, name=name: commanded(name, change), names="command")
         board.observe(picked, names="current")
     boards["support"].observe(renamed, names="classes")
+    for name, load in loads.items():
+        load.observe(lambda change, name=name: loaded(name, change), names="value")
     chooser.observe(another, names="value")
     use.on_click(used)
     save.on_click(saved)
     state.parse()
     show(photos=True)
     flow = {"flex_flow": "row wrap", "align_items": "flex-end"}
-    return widgets.VBox(
-        [widgets.HBox(list(boards.values()), layout=flow), widgets.HBox([chooser, use, save], layout=flow), text]
-    )
+    below = widgets.HBox([chooser, use, save, *loads.values()], layout=flow)
+    return widgets.VBox([widgets.HBox(list(boards.values()), layout=flow), below, text])
