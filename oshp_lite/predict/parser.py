@@ -359,8 +359,8 @@ def parse_pair(
 ) -> PhotoParsing:
     """Parse one query with the classes marked in one support: `Parser`, used once.
 
-    Arguments as in `Parser.support` and `Parser.parse`; `options` None is as small drawn scenes want it: whole photos as they are,
-    no mirror, nothing but what is marked. Raises UserError as they do.
+    Arguments as in `Parser.support` and `Parser.parse`; `options` None is as small drawn scenes want it: whole
+    photos as they are, no mirror, nothing but what is marked. Raises UserError as they do.
     """
     plain = ParseOptions(crop=False, pad=False, mirror=False, rest=1 if support_foreground is not None else 0)
     chosen = replace(options or plain, screening=screening)
