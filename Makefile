@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.oshp-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: reproduce test test-fast lint env notebooks gpu-check doctor lab clean
+.PHONY: reproduce test test-fast lint env notebooks book gpu-check doctor lab clean
 
 reproduce: $(STAMP)
 	$(BIN)/oshp-lite reproduce --profile $(PROFILE) --jobs $(JOBS) $(ARGS)
@@ -45,12 +45,16 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 	@$(call suits,$(PYTHON)) || { echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13"; exit 2; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment; install its venv module (python3-venv)"; exit 2; }
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c .ci/constraints.txt torch
-	$(PIP) install --quiet -c .ci/constraints.txt -e '.[notebooks,ccp,study,test]'
+	$(PIP) install --quiet -c .ci/constraints.txt -e '.[notebooks,ccp,study,book,test]'
 	@touch $@
 
 # run every notebook again and keep its outputs; commit notebooks only as this leaves them
 notebooks: $(STAMP)
 	$(BIN)/python -m oshp_lite.study.execute --in-place notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb
+
+# static pages from the notebooks as they are, under reports/book
+book: $(STAMP)
+	$(BIN)/oshp-lite book $(ARGS)
 
 gpu-check: $(STAMP)
 	$(BIN)/oshp-lite bench --device cuda --minutes $(MINUTES) $(ARGS)

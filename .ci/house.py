@@ -17,21 +17,23 @@ LONG_FILES = {
 }
 """Files above the limit, each with its reason."""
 LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "assets", "labels", "data", "viz", "models", "engine")
-LIBRARY += ("predict.py",)
+LIBRARY += ("predict",)
 GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
-CEILINGS = {"library": 15_500, "study": 6_700, "package": 28_700}
+CEILINGS = {"library": 16_950, "study": 7_100, "package": 35_100}
 """What they may not exceed meanwhile: lower these with every step towards the goals; only new features raise them.
 
 The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it, and at
-11,347, 6,697 and 24,429 before semantic transfer and instance-level parsing; the goals are still those without them.
+11,347, 6,697 and 24,429 before semantic transfer and instance-level parsing; at 15,455, 6,700 and 28,645 before the
+explorers, parsing of one's own photos and the book. The goals are still those without all of them.
 """
 WORD = re.compile(r"[A-Za-z_]\w*")
 FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b")
 CALLED_FROM_OUTSIDE = {
     "to_official",  # for users: a trained network as the authors' checkpoint
     *("find_class", "persistent_load"),  # pickle
-    *("_repr_html_", "_repr_png_", "_repr_jpeg_", "_ipython_display_"),  # Jupyter
+    *("_repr_html_", "_repr_jpeg_", "_repr_png_", "_ipython_display_", "_css"),  # Jupyter, anywidget
+    *("setup", "default_priority", "visit_Name", "handle_starttag"),  # Sphinx, ast, html.parser
 }
 """Names that nothing inside uses."""
 COUNTED = {".py", ".html", ".css", ".j2", ".yaml", ".tex", ".md"}

@@ -328,7 +328,8 @@ def rgb_mask(pair: dict[str, Path]) -> list[str]:
 def jpeg_mask(pair: dict[str, Path]) -> list[str]:
     path = pair["mask"].with_suffix(".jpg")
     Image.open(pair["mask"]).save(path)
-    return ["--support-mask", str(path)]
+    pair["mask"] = path
+    return []
 
 
 def giant(pair: dict[str, Path]) -> list[str]:
@@ -358,7 +359,7 @@ def tiny_query(pair: dict[str, Path]) -> list[str]:
 
 
 def white_person(pair: dict[str, Path]) -> list[str]:
-    Image.fromarray(np.array(Image.open(pair["person"])) * 255).save(pair["person"])
+    Image.fromarray(np.full_like(np.array(Image.open(pair["person"])), 255)).save(pair["person"])
     return ["--support-foreground", str(pair["person"])]
 
 

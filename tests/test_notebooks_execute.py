@@ -121,6 +121,15 @@ def test_tidy_joins_streams_and_drops_dead_widgets() -> None:
     assert told["cells"][2]["metadata"]["papermill"] == {}, "the given notebook is left alone"
 
 
+def test_tidy_keeps_what_stands_beside_a_widget() -> None:
+    executed = notebook("1")
+    view, page = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "<lens>"}, {"text/html": "<p>page</p>"}
+    outputs = [{"output_type": "execute_result", "metadata": {}, "data": data} for data in (view, {**view, **page})]
+    executed["cells"][2]["outputs"] = outputs
+    (kept,) = tidy(executed)["cells"][2]["outputs"]
+    assert kept["data"] == {"text/plain": "<lens>", **page}
+
+
 def test_a_changed_cell_is_stale_and_prose_is_not() -> None:
     fresh = tidy(notebook("a = 1", "b = 2"))
     assert stale_cells(fresh) == []

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,12 +43,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """Serve a notebook with one figure; yield its address."""
-    pytest.importorskip("jupyterlab")
-    pytest.importorskip("ipywidgets")
-    cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": CODE}
+@contextmanager
+def serve(tmp_path: Path, code: str) -> Iterator[str]:
+    """Serve a notebook with one code cell in JupyterLab; yields its address."""
+    cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     (tmp_path / "figure.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
@@ -71,6 +71,15 @@ def lab(tmp_path):
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Serve a notebook with one figure; yield its address."""
+    pytest.importorskip("jupyterlab")
+    pytest.importorskip("ipywidgets")
+    with serve(tmp_path, CODE) as address:
+        yield address
 
 
 def test_the_figure_follows_its_controls(lab):

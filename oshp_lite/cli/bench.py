@@ -17,6 +17,7 @@ TAKES = {
     "both": "device seconds size batch variant",
     "methods": "device seconds size variant out",
     "instances": "size",
+    "widgets": "size",
     "gpu-check": "device minutes data out",
 }
 
@@ -24,7 +25,7 @@ TAKES = {
 def bench(
     context: typer.Context,
     what: Annotated[
-        Literal["synthetic", "model", "methods", "instances", "gpu-check"] | None,
+        Literal["synthetic", "model", "methods", "instances", "widgets", "gpu-check"] | None,
         typer.Argument(help="default: by the device"),
     ] = None,
     *,
@@ -52,6 +53,17 @@ def bench(
 
         speed = measure_speed(size=size or 256)
         print_table([[f"{speed[name]:.3g}" for name in speed]], list(speed))
+    elif measured == "widgets":
+        from statistics import median
+
+        from oshp_lite.book.widgets.latency import measure_latency
+
+        times = measure_latency(size or 512)
+        middle = [median(kind) for kind in zip(*times.values(), strict=True)]
+        rows = [
+            [name, *(f"{1000 * value:.0f}" for value in pair)] for name, pair in {**times, "median": middle}.items()
+        ]
+        print_table(rows, ["explorer", "ms", "ms of processor time"])
     elif measured == "gpu-check":
         from oshp_lite.files import reports_root
         from oshp_lite.study.speed import gpu_check

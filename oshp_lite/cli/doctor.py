@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
 EXTRAS: tuple[str, ...] = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas")
-EXTRAS += ("scipy", "pytest", "playwright")
+EXTRAS += ("scipy", "sphinx", "myst-nb", "furo", "pytest", "playwright")
 PARTS = {"gpu": "notebook 07 on one GPU", "paper": "Table 2 on ATR on one GPU"}
 """What is timed of a profile whose whole nobody makes at once."""
 
@@ -41,7 +41,8 @@ def doctor(
     if not missing:
         _times(device, options.finder(data, runs))
     if missing:
-        print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[notebooks,ccp,study,test]'")
+        extras = "notebooks,ccp,study,book,test"
+        print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[{extras}]'")
         return 1
     return 0
 

@@ -1,9 +1,11 @@
-"""`oshp-lite parse`: classes marked in one photo, cut out of another."""
+"""`oshp-lite parse`: classes marked in one or more photos, cut out of another one or of a folder of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,65 +13,209 @@ from oshp_lite.cli import common as options
 from oshp_lite.cli.common import words
 from oshp_lite.errors import UserError
 
+if TYPE_CHECKING:
+    from oshp_lite.models.base import OneShotModel
+    from oshp_lite.predict import ParseOptions, Parser
+
 FOREGROUND = (
-    "mask of the whole person in the support, 1 = person; its unmarked pixels then compete with your classes. Measured "
-    "on 120 pairs of CCP's test photos, IoU of one marked class without and with it: 30 and 39 % by a network trained "
-    "on CCP, 20 and 20 % by the shipped one, which has seen synthetic people only and is poor on photos"
+    "mask of a support's whole person, 1 = person; one per support or none. Its unmarked pixels compete with your "
+    "classes; without it the network looks for the person itself. Measured on 120 pairs of CCP's test photos, IoU of "
+    "one marked class without and with it: 30 and 39 % by a network trained on CCP, 20 and 20 % by the shipped one "
+    "(whole photos, nothing looked for)"
 )
 CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
+MASKS = (
+    "its mask, one per support: a PNG of ids 1..K, a black-and-white one (0 and 255: one class), COCO or labelme JSON"
+)
+METHOD = (
+    "the method of --weights, checked; or a training-free one on foreign features (label_transfer: DINO weights, "
+    "persam: SAM weights), which takes no --weights. Only EOP-Net's checkpoints were measured on photos"
+)
+EXPORT = "also write: cutout (RGBA), soft (grey masks of the probabilities), labelme, coco; several with commas"
 
 
 def parse(
     *,
-    support: Annotated[Path, typer.Option(metavar="JPG", help="the photo with the classes")],
-    support_mask: Annotated[Path, typer.Option(metavar="PNG", help="its mask: ids 1..K are your classes")],
-    query: Annotated[Path, typer.Option(metavar="JPG", help="the photo to be parsed")],
-    out: Annotated[Path, typer.Option(metavar="PNG", help="indexed PNG; an overlay goes beside it")],
+    support: Annotated[list[Path], typer.Option(metavar="PHOTO", help="a photo with the classes; several: pooled")],
+    support_mask: Annotated[list[Path], typer.Option(metavar="MASK", help=MASKS)],
+    query: Annotated[Path, typer.Option(metavar="PHOTO|FOLDER", help="the photo to be parsed, or a folder of them")],
+    out: Annotated[Path, typer.Option(metavar="PNG|FOLDER", help="indexed PNG with an overlay beside it; or a folder")],
     classes: Annotated[list[str], words("ID=NAME ...", CLASSES)],
-    support_foreground: Annotated[Path | None, typer.Option(metavar="PNG", help=FOREGROUND)] = None,
+    support_foreground: Annotated[list[Path], words("PNG", FOREGROUND)],
+    export: Annotated[list[str], words("KIND", EXPORT)],
+    scores: Annotated[bool, typer.Option("--scores", help="also write probabilities (npz)")] = False,
     no_screening: Annotated[
         bool, typer.Option("--no-screening", help="label pixels outside the predicted person as well")
+    ] = False,
+    no_crop: Annotated[bool, typer.Option("--no-crop", help="parse whole photos, not cut to the person")] = False,
+    no_mirror: Annotated[bool, typer.Option("--no-mirror", help="no averaging with the mirrored photo")] = False,
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="classes of the checkpoint that no support shows compete too")
+    ] = False,
+    drop_unlikely: Annotated[
+        bool, typer.Option("--drop-unlikely", help="leave out the pixels of classes that are probably not in a photo")
     ] = False,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="checkpoint (default: the small one in the package)")
     ] = None,
+    method: Annotated[str | None, typer.Option(help=METHOD)] = None,
     labels: options.Labels = None,
     device: options.Device = None,
-) -> None:
-    """Cut classes out of a photo, given one photo with a mask."""
-    from oshp_lite.assets import checkpoint
-    from oshp_lite.files import encode_png, read_image, read_mask, write_together
-
-    named = _classes(classes)
-    weights = weights or checkpoint()
-    if out.suffix.lower() != ".png":
+    fresh: Annotated[bool, typer.Option("--fresh", help="folder: parse again what is done")] = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Cut classes out of a photo, or of every photo in a folder, given one or more photos with masks."""
+    named, exports = _classes(classes), _exports(export)
+    if len(support) != len(support_mask):
+        raise UserError(f"{len(support)} --support and {len(support_mask)} --support-mask; give one mask per support")
+    if support_foreground and len(support_foreground) != len(support):
+        raise UserError("give one --support-foreground per --support, or none")
+    many = query.is_dir()
+    if many and out.suffix.lower() == ".png":
+        raise UserError(f"--query {query} is a folder, so --out must name a folder, not {out}")
+    if not many and out.suffix.lower() != ".png":
         raise UserError(f"--out {out} must end in .png: the prediction is an indexed picture")
-    beside = out.with_name(f"{out.stem}_overlay.png")
-    for path in (support, support_mask, query, support_foreground, weights):
-        if path is not None and any(_same(path, result) for result in (out, beside)):
+    from oshp_lite.predict import ParseOptions
+
+    chosen = ParseOptions(
+        crop=not no_crop,
+        mirror=not no_mirror,
+        screening=not no_screening,
+        rivals=rivals,
+        drop_unlikely=drop_unlikely,
+        scores=scores or "soft" in exports,
+    )
+    results = [] if many else [out, _beside(out, "overlay.png")]
+    for path in (*support, *support_mask, *support_foreground, query, weights):
+        if path is not None and any(_same(path, result) for result in results):
             raise UserError(f"--out {out} and its overlay would overwrite the input {path}; choose another name")
-    support_image, query_image = read_image(support, upright=True), read_image(query, upright=True)
-    mask = read_mask(support_mask)
-    foreground = read_mask(support_foreground) if support_foreground else None
-    from oshp_lite.predict import load_network, parse_pair
+    photos = [*zip_longest(support, support_mask, support_foreground)]
+    given = [_read_support(*photo) for photo in photos]
+    if not many:
+        from oshp_lite.predict.exports import read_photo
+
+        image = read_photo(query)
+    network = _network(weights, method, device or "cpu", labels)
+    parser = _parser(network, chosen, given, photos, named)
+    if many:
+        return _folder(
+            parser, query, out, _setup(photos, weights, method, named, chosen), exports, scores, fresh, quiet
+        )
+    from oshp_lite.files import encode_png, write_together
+    from oshp_lite.predict.exports import coco, json_bytes
+    from oshp_lite.predict.folder import pictures_of, scores_bytes
     from oshp_lite.viz import overlay
 
-    parsing = parse_pair(
-        load_network(weights, device or "cpu", labels),
-        support_image,
-        mask,
-        query_image,
-        classes=named,
-        support_foreground=foreground,
-        screening=not no_screening,
-    )
-    picture = overlay(query_image, parsing.mask, parsing.palette)
-    write_together({out: encode_png(parsing.mask, parsing.palette), beside: encode_png(picture)})
+    parsing = parser.parse(image)
+    files = {out: encode_png(parsing.mask, parsing.palette)}
+    files[results[1]] = encode_png(overlay(image, parsing.mask, parsing.palette))
+    more = pictures_of(image, parsing, exports, query.name)
+    if "coco" in exports:
+        more["coco.json"] = json_bytes(coco([(query.name, parsing.mask, parsing.confidence)], parsing.names))
+    if scores:
+        more["scores.npz"] = scores_bytes(parsing)
+    files |= {_beside(out, kind): content for kind, content in more.items()}
+    write_together(files)
     for remark in parsing.remarks:
         print(remark)
     for index, name in parsing.names.items():
-        print(f"{index}: {name}, {(parsing.mask == index).mean():.1%} of the photo")
-    print(f"{out} and {beside}")
+        share, sure = (parsing.mask == index).mean(), parsing.confidence[index]
+        print(f"{index}: {name}, {share:.1%} of the photo, confidence {sure:.2f}")
+    print(f"{out} and {', '.join(path.name for path in list(files)[1:])}")
+    return 0
+
+
+def _beside(out: Path, kind: str) -> Path:
+    return out.with_name(f"{out.stem}_{kind}")
+
+
+def _read_support(photo: Path, mask: Path, foreground: Path | None) -> tuple[Any, ...]:
+    """Photo, mask, names (None until all masks are read) and foreground of a support."""
+    from oshp_lite.files import read_mask
+    from oshp_lite.predict.exports import read_photo, read_support_mask
+
+    image = read_photo(photo)
+    ids, names = read_support_mask(mask, photo, image.shape[:2])
+    return image, ids, names, read_mask(foreground) if foreground else None
+
+
+def _parser(
+    network: OneShotModel,
+    chosen: ParseOptions,
+    given: Sequence[tuple[Any, ...]],
+    photos: Sequence[Any],
+    named: dict[int, str],
+) -> Parser:
+    """The network with its supports; a person finder stands by for networks that know no person."""
+    from oshp_lite.assets import checkpoint
+    from oshp_lite.predict import Parser, load_network
+    from oshp_lite.predict.exports import read_support_mask
+    from oshp_lite.predict.heads import can_find_people
+
+    finder = None if can_find_people(network) else load_network(checkpoint())
+    parser = Parser(network, chosen, finder=finder)
+    known: dict[int, str] = {}
+    for (image, ids, names, foreground), (photo, mask, _) in zip(given, photos, strict=True):
+        if names and known:  # a name that an earlier support has keeps that one's id
+            ids, names = read_support_mask(mask, photo, image.shape[:2], known)
+        known |= names
+        parser.support(image, ids, foreground=foreground, classes=named, names=names)
+    return parser
+
+
+def _network(weights: Path | None, method: str | None, device: str, labels: Any) -> OneShotModel:
+    """The network that --weights and --method name. UserError where they do not go together."""
+    from oshp_lite.assets import checkpoint
+    from oshp_lite.predict import load_network, training_free
+
+    if method is not None and method != "eopnet" and weights is None:  # the package's own checkpoint is EOP-Net's
+        return training_free(method, device)
+    network = load_network(weights or checkpoint(), device, labels)
+    own = getattr(network.record, "method", method)
+    if method is not None and own != method:
+        raise UserError(f"{weights} is a checkpoint of {own}, not of {method}; leave --method out or name another file")
+    return network
+
+
+def _setup(
+    photos: Sequence[Any], weights: Path | None, method: str | None, named: dict[int, str], chosen: Any
+) -> dict[str, Any]:
+    """What a folder's results depend on beside its photos: contents by their SHA-256, and the options."""
+    from oshp_lite.assets import checkpoint
+    from oshp_lite.files import file_sha256
+
+    files = [[None if path is None else file_sha256(path) for path in photo] for photo in photos]
+    network = method if method is not None and weights is None else file_sha256(weights or checkpoint())
+    return {
+        "supports": files,
+        "network": network,
+        "classes": {str(i): n for i, n in named.items()},
+        "options": vars(chosen),
+    }
+
+
+def _folder(
+    parser: Parser,
+    query: Path,
+    out: Path,
+    setup: dict[str, Any],
+    exports: list[str],
+    scores: bool,
+    fresh: bool,
+    quiet: bool,
+) -> int:
+    from oshp_lite.predict.folder import parse_folder
+
+    how: dict[str, Any] = {"exports": exports, "scores": scores, "fresh": fresh, "progress": not quiet}
+    report = parse_folder(parser, query, out, setup=setup, **how)
+    skipped = f", {report.skipped} were done already" if report.skipped else ""
+    others = f"; {report.left_alone} files that are no pictures were left alone" if report.left_alone else ""
+    print(f"{report.parsed} photos parsed{skipped}{others}; look at {report.page}")
+    if report.failed:
+        print(f"not parsed, {len(report.failed)}:")
+        for name, why in report.failed.items():
+            print(f"  {name}: {why}")
+    return int(bool(report.failed))
 
 
 def _same(path: Path, other: Path) -> bool:
@@ -78,6 +224,16 @@ def _same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except (OSError, ValueError):
         return False  # one of them is not there, so nothing is overwritten
+
+
+def _exports(entries: list[str]) -> list[str]:
+    from oshp_lite.predict.folder import EXPORTS
+
+    chosen = [part for entry in entries for part in entry.split(",") if part]
+    wrong = [part for part in chosen if part not in EXPORTS]
+    if wrong:
+        raise UserError(f"--export {wrong[0]}: there are {', '.join(EXPORTS)}")
+    return chosen
 
 
 def _classes(entries: list[str]) -> dict[int, str]:

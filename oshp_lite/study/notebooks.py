@@ -142,9 +142,18 @@ def tidy(notebook: dict[str, Any]) -> dict[str, Any]:
     return copy
 
 
+def _without_widget(output: dict[str, Any]) -> dict[str, Any] | None:
+    """Return an output without its widget, which is dead without a kernel: what stands beside it, or None."""
+    data = output.get("data", {})
+    if WIDGET_VIEW not in data:
+        return output
+    kept = {kind: value for kind, value in data.items() if kind != WIDGET_VIEW}
+    return {**output, "data": kept} if set(kept) - {"text/plain"} else None
+
+
 def _tidy_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
-    alive = (one for one in outputs if WIDGET_VIEW not in one.get("data", {}))  # without a kernel a widget is dead
+    alive = filter(None, map(_without_widget, outputs))
     for name, group in groupby(alive, key=lambda one: one.get("name") if one["output_type"] == "stream" else None):
         if name is None:
             kept += group

@@ -1,5 +1,14 @@
-"""Interactive figures, each in three layers: a state without widgets, its drawing, and a thin ipywidgets view.
+"""Explorers, each in three layers: a state without widgets, its drawing, and a thin view; one explorer a module.
 
-Only the view functions need ipywidgets, and they import it when called. Callbacks draw with `matplotlib.figure.Figure`
-into `ipywidgets.Image`; `Output`, `interact` and `interactive` are never used, since batch execution hangs on them.
+    episodes, lens, feature_space, replay, comparison, stability, run_browser     the explorers of notebook 11
+    source, heads                 photos with a network, and what it compares there
+    canvas, colours               figures quick enough to follow a slider; colours for colour-blind readers
+    explorer, controls, browser   what a notebook holds: the widget, and a picture or page without a kernel
+    js/                           the drawing in the browser, as a widget (anywidget) and in a page alike
+    prototype, dual_metric        the smaller figures of notebooks 03 and 04
+    latency                       how long an explorer takes to follow
+
+Only views need ipywidgets and anywidget, and they import them when called. Callbacks draw with
+`matplotlib.figure.Figure` into `ipywidgets.Image`; `Output`, `interact` and `interactive` are never used, since batch
+execution hangs on them.
 """

@@ -1,4 +1,4 @@
-"""What the views of all interactive figures share: an image that follows its controls."""
+"""What the views of explorers share: a picture that follows its controls, each with its label written out."""
 
 from __future__ import annotations
 
@@ -7,36 +7,69 @@ from importlib import import_module
 from typing import Any
 
 
+def nothing() -> set[str]:
+    """Say that every control has an effect."""
+    return set()
+
+
+def unchanged() -> dict[str, list[Any]]:
+    """Say that every control offers what it did at first."""
+    return {}
+
+
 def follow(
-    state: Any, controls: Mapping[str, Any], draw: Callable[[], bytes], idle: Callable[[], Collection[str]] = tuple
+    state: Any,
+    controls: Mapping[str, Any],
+    draw: Callable[[], bytes],
+    *,
+    idle: Callable[[], Collection[str]] = nothing,
+    offers: Callable[[], Mapping[str, list[Any]]] = unchanged,
+    format: str = "png",
+    label: str = "figure",
 ) -> Any:
-    """Return an ipywidgets VBox: the controls in one grid, and a picture that is drawn anew when one of them moves.
+    """Return an ipywidgets VBox: the controls, and a picture that is drawn anew when one of them moves.
 
     state     the figure's state; a control's value is written to the attribute of its name
     controls  attribute name -> ipywidgets control with a `value`
-    draw      returns PNG bytes for the present state
-    idle      names of the controls that have no effect in the present state; they are disabled
+    draw      returns the picture's bytes, of `format`, for the present state
+    idle      names the controls without effect in the present state, which are disabled
+    offers    gives the options of controls whose options depend on the state, by name
+    label     the picture's text alternative
     """
     widgets = import_module("ipywidgets")
-    picture = widgets.Image(value=draw(), format="png", layout={"max_width": "100%", "align_self": "flex-start"})
+    # its own size at most: a picture that is stretched is blurred
+    look = {"max_width": "100%", "width": "auto", "height": "auto", "object_fit": "contain"}
+    picture = widgets.Image(value=draw(), format=format, layout=look, tooltip=label)
+
+    busy: list[bool] = []
 
     def settle() -> None:
-        still = idle()
+        off = idle()
+        busy.append(True)
+        for name, options in offers().items():
+            if list(controls[name].options) != options:
+                controls[name].options = options
         for name, control in controls.items():
-            control.disabled = name in still
+            control.disabled = name in off
+            if control.value != getattr(state, name):  # a value may pull others along, or have been out of range
+                control.value = getattr(state, name)
+        busy.clear()
 
     def moved(name: str) -> Callable[[Any], None]:
         def react(change: Any) -> None:
-            setattr(state, name, change["new"])
-            settle()
-            picture.value = draw()
+            if not busy:
+                setattr(state, name, change["new"])
+                picture.value = draw()  # which brings the state's numbers into range
+                settle()
 
         return react
 
     for name, control in controls.items():
-        control.style = {"description_width": "9em"}
-        control.layout = {"width": "26em"}
+        if hasattr(control.style, "description_width"):
+            control.style.description_width = "initial"
         control.observe(moved(name), names="value")
     settle()
-    grid = {"grid_template_columns": "repeat(auto-fit, 26em)", "grid_gap": "2px 12px"}
-    return widgets.VBox([widgets.GridBox(list(controls.values()), layout=grid), picture])
+    grid = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "grid_gap": "2px 12px", "width": "100%"}
+    return widgets.VBox(
+        [widgets.GridBox(list(controls.values()), layout=grid), picture], layout={"align_items": "stretch"}
+    )

@@ -71,7 +71,7 @@ class DualMetricState:
 
     def png(self) -> bytes:
         """Return the figure as PNG bytes, quick rather than small."""
-        return viz.fig_to_png(self.draw(), dpi=108, colours=None)
+        return viz.fig_to_png(self.draw(), dpi=110, colours=None)
 
 
 def draw_moments(state: DualMetricState, steps: Sequence[int]) -> Figure:
@@ -88,4 +88,4 @@ def dual_metric_view(state: DualMetricState) -> Any:
         "step": widgets.SelectionSlider(options=steps, value=state.step, description="β"),
         "class_id": widgets.Dropdown(options=classes, value=state.class_id, description="class"),
     }
-    return follow(state, controls, state.png)
+    return follow(state, controls, state.png, label="AGM and NPM side by side")

@@ -94,9 +94,9 @@ class PrototypeState:
         maps = F.cosine_similarity(self.features[None], used[:, :, None, None], dim=1)
         return (maps / self.temperature).softmax(0)[ids.index(self.source)]
 
-    def idle(self) -> tuple[str, ...]:
-        """Return the names of the settings that have no effect now: a cell's place, or the momentum."""
-        return ("momentum",) if self.source == CELL else ("row", "column")
+    def idle(self) -> set[str]:
+        """Return the controls that change nothing for the present vector."""
+        return {"momentum"} if self.source == CELL else {"row", "column"}
 
     def title(self) -> str:
         """Return the setting in words."""
@@ -125,7 +125,7 @@ class PrototypeState:
 
     def png(self) -> bytes:
         """Return the figure as PNG bytes, quick rather than small."""
-        return viz.fig_to_png(self.draw(), dpi=108, colours=None)
+        return viz.fig_to_png(self.draw(), dpi=110, colours=None)
 
 
 def draw_states(state: PrototypeState, settings: Sequence[Mapping[str, Any]]) -> Figure:
@@ -147,4 +147,4 @@ def prototype_view(state: PrototypeState) -> Any:
         "row": widgets.IntSlider(min=0, max=rows - 1, value=state.row, description="cell row"),
         "column": widgets.IntSlider(min=0, max=columns - 1, value=state.column, description="cell column"),
     }
-    return follow(state, controls, state.png, state.idle)
+    return follow(state, controls, state.png, idle=state.idle, label="a vector, its cosine map, its share")

@@ -1,0 +1,1 @@
+"""The rendered book: static HTML from executed notebooks with glossary, equations and reference, read offline."""

@@ -1,0 +1,317 @@
+"""From pictures to logits: a network set up once for the classes of some supports, then run on any number of queries.
+
+EOP-Net's features are computed once a photo. Several supports are laid below one another as one map of features, so
+that a class's prototype is the mean over all its marked cells (masked average pooling, journal, Eqs. 1 and 2), whatever
+photo they stand in. Of other methods each support gives its own logits, and the logits are averaged.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from oshp_lite.data.episode import IGNORE, Episode
+from oshp_lite.errors import UserError
+from oshp_lite.labels import LabelSpace
+from oshp_lite.models.base import OneShotModel
+from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.modules.feature_cache import Recent, digest
+from oshp_lite.models.modules.metric import NearestPrototype, cosine_maps
+from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average
+from oshp_lite.predict.photos import CELL, Box, cells, inside
+
+STORED_SHARE = 0.75
+"""Share of the stored prototype in that of a named class; the marked pixels have the rest."""
+REST = -1
+"""The support person's unmarked pixels, beside the user's ids; further groups of them are -2, -3, ..."""
+CLAIMED = 0.9
+"""A stored class whose cosine with a marked class's prototype reaches this is taken for that class and is no rival."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A support as the network sees it: picture float [3,h,w]; marked int64 [h,w] of user ids, 0, 255 and REST; person.
+
+    `person` int64 [h,w] in {0,1,255}; `given` says that the user marked it.
+    """
+
+    picture: Tensor
+    marked: Tensor
+    person: Tensor
+    given: bool = False
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Logits of a picture at its own size: `margins` float [K,h,w] of the classes over background, in slot order.
+
+    `coarse` float [2,h,w] scene against person, `rivals` float [h,w] the best stored class over background; or None.
+    """
+
+    margins: Tensor
+    coarse: Tensor | None = None
+    rivals: Tensor | None = None
+
+    def inside(self, box: Box) -> Maps:
+        """The maps of a part of the picture."""
+        return Maps(*(None if x is None else inside(x, box) for x in (self.margins, self.coarse, self.rivals)))  # type: ignore[arg-type]
+
+    def mirrored(self) -> Maps:
+        """The maps of the mirrored picture."""
+        return Maps(*(None if x is None else x.flip(-1) for x in (self.margins, self.coarse, self.rivals)))  # type: ignore[arg-type]
+
+    def mean(self, other: Maps) -> Maps:
+        """The average of two maps of one picture."""
+        pairs = ((self.margins, other.margins), (self.coarse, other.coarse), (self.rivals, other.rivals))
+        return Maps(*(None if a is None or b is None else (a + b) / 2 for a, b in pairs))  # type: ignore[arg-type]
+
+
+def prepared(
+    network: OneShotModel, ids: Sequence[int], named: dict[int, str], space: LabelSpace, *, rest: int
+) -> tuple[OneShotModel, dict[int, int]]:
+    """A copy of the network for these classes, and {user id: network id}, in order, `rest` groups of the person last.
+
+    A named class has its own id there, any other one whose stored prototype is empty, or is emptied in the copy. The
+    copy shares all weights but the stored prototypes; nothing is written into the network. Raises UserError for names
+    that do not fit.
+    """
+    unknown = sorted(set(named) - set(ids))
+    if unknown:
+        raise UserError(f"--classes names id {unknown[0]}, which the support mask does not hold; it holds {list(ids)}")
+    taken: dict[int, int] = {}
+    for index, name in named.items():
+        slot = space.kept_as[space.id_of(name)]
+        if slot == 0 or slot in taken.values():
+            raise UserError(f"--classes {index}={name}: this class is dropped or named twice; leave it unmapped")
+        taken[index] = slot
+    stored = network.prototype_bank()
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers()) if tensor is not stored}
+    network = copy.deepcopy(network, shared)
+    bank = network.prototype_bank()
+    free = [slot for slot in range(1, network.n_ids) if slot not in taken.values()]
+    if bank is not None:
+        free.sort(key=lambda slot: (bool(bank[slot].any()), slot))
+    novel = [index for index in ids if index not in taken]
+    novel += [REST - group for group in range(rest)][: max(0, len(free) - len(novel))]
+    slots = {**taken, **dict(zip(novel, free, strict=False))}
+    if bank is not None:
+        with torch.no_grad():
+            bank[[slots[index] for index in novel]] = 0
+    for part in network.modules():
+        if isinstance(part, PrototypeBank):  # a foreground that is given counts alone
+            part.momentum = STORED_SHARE if part.rows is bank else 0.0
+    groups = sorted((index for index in slots if index <= REST), reverse=True)
+    return network, {index: slots[index] for index in (*ids, *groups)}
+
+
+def can_find_people(network: OneShotModel) -> bool:
+    """Whether the network knows what a person is without a support."""
+    prototypes = network.coarse_prototypes()
+    return network.has_person_mask if prototypes is None else bool(prototypes[1].any())
+
+
+@torch.no_grad()
+def find_person(network: OneShotModel, picture: Tensor) -> Tensor:
+    """Where the network sees a person in a picture float [3,h,w], by its stored prototypes: bool [h,w]."""
+    nothing = torch.zeros(picture.shape[-2:], dtype=torch.int64, device=picture.device)
+    target = torch.ones((), dtype=torch.int64, device=picture.device) if network.way == "1" else None
+    episode = Episode(picture, picture, nothing, nothing, class_ids=target).batched()
+    stored = network.coarse_prototypes() is not None
+    parsing = network(episode, **({"stored_foreground": True, "compute_agm": False} if stored else {}))
+    coarse = cast(Tensor, parsing.coarse)[0]
+    return coarse[1] > coarse[0]
+
+
+class Encoded:
+    """The encoder of an EOP-Net with a memory: features of the last pictures, at most `limit_mb` MB of them."""
+
+    def __init__(self, network: EOPNet, limit_mb: int = 256) -> None:
+        self.network, self.held, self.made = network, Recent(limit_mb * 2**20), 0
+        self.people: dict[bytes, np.ndarray] = {}  # where the person is in the photos met so far
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """Features float [1,C,ceil(h/4),ceil(w/4)] of a picture float [3,h,w] or [1,3,h,w]."""
+        picture = picture[None] if picture.dim() == 3 else picture
+        key = digest(picture)
+        if key not in self.held:
+            self.made += 1
+            return self.held.keep(key, [self.network.encoder(picture)])[0]
+        return self.held.keep(key, self.held[key])[0]
+
+
+def spread_rest(features: Tensor, marked: Tensor, groups: int) -> Tensor:
+    """Part the rest of the person into `groups` by colour of features: k-means on the sphere, from far-apart starts.
+
+    features float [1,D,h,w], marked int64 [H,W] -> int64 [H,W] with REST, REST - 1, ... where it held REST. One mean
+    of skin, shoes and shirt is near none of them; several are.
+    """
+    at_cells = cells(marked)
+    chosen = at_cells == REST
+    points = F.normalize(features[0][:, chosen].T, dim=1, eps=1e-8)
+    if groups < 2 or len(points) < groups:
+        return marked
+    centres = F.normalize(points.mean(0, keepdim=True), dim=1)
+    for _ in range(groups - 1):
+        nearest = (points @ centres.T).amax(1)
+        centres = torch.cat([centres, points[nearest.argmin()][None]])
+    for _ in range(10):
+        group = (points @ centres.T).argmax(1)
+        member = F.one_hot(group, groups).to(points.dtype)
+        means = F.normalize(member.T @ points, dim=1, eps=1e-8)
+        centres = torch.where((member.sum(0) > 0)[:, None], means, centres)
+    at_cells = at_cells.clone()
+    at_cells[chosen] = REST - (points @ centres.T).argmax(1)
+    spread = at_cells.repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)[: marked.shape[0], : marked.shape[1]]
+    return torch.where((marked == REST) & (spread <= REST), spread, marked)
+
+
+def _stacked(parts: Sequence[Tensor], fill: float) -> Tensor:
+    """Maps [...,h,w] of different widths below one another, padded on the right."""
+    widest = max(part.shape[-1] for part in parts)
+    return torch.cat([F.pad(part, (0, widest - part.shape[-1]), value=fill) for part in parts], -2)
+
+
+def _whole_cells(mask: Tensor, shape: torch.Size) -> Tensor:
+    """A mask int64 [h,w] padded with 255 to whole feature cells of a map [...,h',w']."""
+    below, right = (CELL * shape[side] - mask.shape[side] for side in (-2, -1))
+    return F.pad(mask, (0, right, 0, below), value=IGNORE)
+
+
+class Head:
+    """A network set up for the classes of some supports; called with a picture it gives its `Maps`.
+
+    rest    groups the unmarked person is parted into, 0: it does not compete
+    rivals  stored classes that no support shows compete too, and are background in the result
+
+    Raises UserError for class names that do not fit, and for a network without stored coarse prototypes where no
+    support's person is given.
+    """
+
+    def __init__(
+        self,
+        network: OneShotModel,
+        views: Sequence[View],
+        named: dict[int, str],
+        space: LabelSpace,
+        *,
+        rest: int,
+        rivals: bool,
+        encoded: Encoded | None,
+    ) -> None:
+        self.views, self.encoded = list(views), encoded
+        ids = sorted({int(v) for view in views for v in view.marked.unique() if v > 0 and v != IGNORE})
+        groups = rest if any(bool((cells(view.marked) == REST).any()) for view in views) else 0
+        if encoded is None:
+            groups = min(groups, 1)
+        self.network, self.slots = prepared(network, ids, named, space, rest=groups)
+        groups = sum(index <= REST for index in self.slots)
+        self.stored = not all(view.given for view in views)
+        prototypes = network.coarse_prototypes()
+        self.options: dict[str, Any] = {}
+        if prototypes is not None:
+            if self.stored and not bool(prototypes[1].any()):
+                raise UserError(
+                    "this checkpoint stores no coarse prototypes; mark the person with --support-foreground"
+                )
+            self.options = {"stored_foreground": self.stored, "compute_agm": False}
+        self.closed: Tensor | None = None
+        if encoded is not None:
+            self._pool(cast(EOPNet, self.network), encoded, groups)
+            bank = network.prototype_bank()
+            if rivals and network.way == "k" and bank is not None:
+                self._find_rivals(bank, named)
+
+    @torch.no_grad()
+    def _pool(self, network: EOPNet, encoded: Encoded, groups: int) -> None:
+        """Lay the supports below one another, as one episode's support whose features are known already."""
+        features = [encoded(view.picture) for view in self.views]
+        masks = [view.marked for view in self.views]
+        joint = _stacked([network.fine_projection(part) for part in features], 0.0)
+        mask = _stacked([_whole_cells(m, f.shape) for m, f in zip(masks, features, strict=True)], IGNORE)
+        person = _stacked([_whole_cells(v.person, f.shape) for v, f in zip(self.views, features, strict=True)], IGNORE)
+        mask = spread_rest(joint, mask, groups) if groups else torch.where(mask <= REST, 0, mask)
+        support = _stacked(features, 0.0)
+        blank = torch.zeros(3, *mask.shape, device=mask.device)
+        self.views = [View(blank, mask, person)]
+        self.fine_support = joint
+        # on this copy alone: the features stand in for the picture they were made of
+        object.__setattr__(network, "_encode", lambda query, _: (encoded(query), support))
+
+    def _find_rivals(self, bank: Tensor, named: dict[int, str]) -> None:
+        """Stored classes that may compete: none that is named, none that is a marked class itself."""
+        used = {self.slots[index] for index in named}
+        rows = [row for row in range(1, len(bank)) if row not in used and bool(bank[row].any())]
+        if not rows:
+            return
+        mask = self.views[0].marked
+        novel = [index for index in self.slots if index > 0 and index not in named]
+        own = torch.zeros_like(mask)
+        for place, index in enumerate(novel, 1):
+            own[mask == index] = place
+        means = masked_average(self.fine_support, own[None], len(novel) + 1)[0, 1:]
+        if novel:
+            alike = F.cosine_similarity(means[:, None], bank[rows][None], dim=2)
+            rows = [row for row, most in zip(rows, alike.amax(0).tolist(), strict=True) if most < CLAIMED]
+        self.closed = bank[rows].detach() if rows else None
+
+    @torch.no_grad()
+    def __call__(self, picture: Tensor) -> Maps:
+        """Parse a picture float [3,h,w]. Raises UserError where the logits are not finite."""
+        parsed = [self._one(picture, view) for view in self.views]
+        made = parsed[0]
+        if len(parsed) > 1:
+            margins = torch.stack([one.margins for one in parsed])
+            coarse = None if made.coarse is None else torch.stack([cast(Tensor, one.coarse) for one in parsed]).mean(0)
+            made = Maps(margins.nanmean(0), coarse)
+        if not bool(torch.isfinite(made.margins).all()):
+            raise UserError(
+                "the network's output is not finite: its weights are damaged; train it again or name another"
+            )
+        return made
+
+    def _one(self, picture: Tensor, view: View) -> Maps:
+        """The maps by one support; a class that it lacks is NaN where other supports have it."""
+        network, episode = self.network, Episode(picture, view.picture, view.marked, view.person)
+        marked = view.marked
+        ignored = torch.where(marked == IGNORE, IGNORE, 0)
+        shown = set(marked.unique().tolist())
+        several = len(self.views) > 1
+        margins: list[Tensor] = []
+        if network.way == "1":
+            for index, slot in self.slots.items():
+                mask, target = ignored + (marked == index).long(), torch.tensor(slot, device=marked.device)
+                one = replace(episode, support_mask=mask, class_ids=target)
+                parsing = network(one.batched(), **self.options)
+                margins.append(parsing.fine[0, 1] - parsing.fine[0, 0])
+        else:
+            mask = ignored
+            for index, slot in self.slots.items():
+                mask[marked == index] = slot
+            parsing = network(replace(episode, support_mask=mask).batched(), **self.options)
+            margins = [parsing.fine[0, slot] - parsing.fine[0, 0] for slot in self.slots.values()]
+        if several:
+            margins = [
+                m if index in shown else torch.full_like(m, torch.nan)
+                for m, index in zip(margins, self.slots, strict=True)
+            ]
+        coarse = None if parsing.coarse is None else parsing.coarse[0]
+        return Maps(torch.stack(margins).float(), coarse, self._rivals(parsing))
+
+    def _rivals(self, parsing: Any) -> Tensor | None:
+        """The best stored class's logit over the background's, float [h,w], by the NPM's own map (journal, Eq. 9)."""
+        if self.closed is None:
+            return None
+        nearest = cast(EOPNet, self.network).metric_parts[1]
+        if not isinstance(nearest, NearestPrototype):
+            return None
+        similarity = cosine_maps(parsing.extras["fine_query"], self.closed[None])
+        best = (nearest.foreground.maps(similarity) * cast(EOPNet, self.network).scale).amax(1, keepdim=True)
+        best = F.interpolate(best, size=parsing.fine.shape[-2:], mode="bilinear", align_corners=True)
+        return cast(Tensor, (best[0, 0] - parsing.fine[0, 0]).float())

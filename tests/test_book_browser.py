@@ -1,0 +1,152 @@
+"""The built book in a real browser: page after page, the search, narrow and wide, light and dark, offline."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from book_pages import Site, build_once
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (a package of the distribution)"),
+]
+
+STATE = """() => ({
+    formulas: document.querySelectorAll(".math").length,
+    set: document.querySelectorAll(".math > .katex, .math > .katex-display").length,
+    wrong: [...document.querySelectorAll(".katex-error")].map(place => place.textContent),
+    sideways: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    broken: [...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src),
+    title: document.querySelector("article h1, [role=main] h1")?.textContent ?? "",
+})"""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return build_once(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright_api.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def opened(chromium: Any, width: int, scheme: str) -> Any:
+    """A page that collects what a reader must not meet: errors in the console, requests that leave the machine."""
+    page = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme).new_page()
+    page.set_default_timeout(120_000)
+    page.faults = []
+    page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    local = ("file:", "data:", "blob:")
+    page.on("request", lambda request: request.url.startswith(local) or page.faults.append(request.url))
+    return page
+
+
+def test_every_page_reads_well_on_a_phone(chromium: Any, site: Site) -> None:
+    """From the first page on by its "next" links, 390 px wide and dark."""
+    page = opened(chromium, 390, "dark")
+    page.goto((site.folder / "index.html").as_uri())
+    seen: list[str] = []
+    formulas = 0
+    while True:
+        name = page.url.partition(site.folder.as_uri())[2].partition("#")[0]
+        state = page.evaluate(STATE)
+        assert name not in seen, "the pages run in a circle"
+        seen.append(name)
+        assert state["formulas"] == state["set"], name
+        assert not state["wrong"], f"{name}: {state['wrong']}"
+        assert state["sideways"] <= 0, f"{name} is {state['sideways']} px too wide"
+        assert not state["broken"], name
+        assert state["title"].strip(), name
+        formulas += state["formulas"]
+        onward = page.locator("a.next-page")
+        if not onward.count():
+            break
+        with page.expect_navigation(wait_until="load"):
+            onward.first.evaluate("link => link.click()")
+    assert len(seen) == len(
+        [path for path in site.folder.rglob("*.html") if path.name not in {"search.html", "genindex.html"}]
+    )
+    assert formulas > 150
+    assert not page.faults, page.faults
+
+
+def test_a_search_finds_a_term_and_leads_to_it(chromium: Any, site: Site) -> None:
+    page = opened(chromium, 1280, "light")
+    page.goto((site.folder / "index.html").as_uri())
+    field = page.locator("input.sidebar-search")
+    field.fill("masked average pooling")
+    field.press("Enter")
+    page.wait_for_selector("#search-results li a")
+    page.wait_for_function("() => !document.querySelector('#search-progress')?.textContent.includes('...')")
+    hits = page.locator("#search-results li a")
+    names = [hits.nth(index).inner_text() for index in range(hits.count())]
+    assert any("Prototypes" in name for name in names[:6]), names
+    hits.nth(next(index for index, name in enumerate(names) if "Prototypes" in name)).click()
+    page.wait_for_selector("article h1")
+    assert "03_prototype_math" in page.url
+    assert not page.faults, page.faults
+
+
+def test_code_is_cut_shown_and_hidden(chromium: Any, site: Site) -> None:
+    page = opened(chromium, 1280, "light")
+    page.goto((site.folder / "notebooks/03_prototype_math.html").as_uri())
+    cut = page.locator(".cell_input.cut").first
+    before = cut.bounding_box()["height"]
+    more = cut.locator("button.more")
+    cell = page.locator(".cell_input:has(button.more)").first
+    assert more.get_attribute("aria-expanded") == "false"
+    more.press("Enter")
+    assert cell.bounding_box()["height"] > before
+    assert cell.locator("button.more").get_attribute("aria-expanded") == "true"
+    page.get_by_role("button", name="Hide code").click()
+    assert page.locator(".cell_input:visible").count() == 0
+    assert page.locator(".cell_output:visible").count() > 5
+    page.reload()
+    assert page.get_by_role("button", name="Show code").is_visible(), "the choice is kept"
+    assert not page.faults, page.faults
+
+
+def test_dark_and_light_differ_and_figures_stay_on_paper(chromium: Any, site: Site) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        page = opened(chromium, 1280, scheme)
+        page.goto((site.folder / "notebooks/00_tour.html").as_uri())
+        ground = "place => getComputedStyle(document.querySelector(place)).backgroundColor"
+        grounds[scheme] = page.evaluate(ground, "body")
+        assert page.evaluate(ground, ".cell_output img") == "rgb(255, 255, 255)"
+        assert page.locator(".cell_output img").first.bounding_box()["width"] <= 760
+    assert grounds["light"] != grounds["dark"]
+
+
+def test_an_explorer_follows_pointer_and_keys_without_a_kernel(chromium: Any, site: Site) -> None:
+    page = opened(chromium, 1280, "dark")
+    page.goto((site.folder / "notebooks/11_inspect.html").as_uri())
+    explorer = page.locator(".oshp-explorer").first
+    photo = explorer.locator("canvas[tabindex]").first
+    photo.scroll_into_view_if_needed()
+    box = photo.bounding_box()
+    texts = [explorer.inner_text()]
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.3 * box["height"])
+    texts.append(explorer.inner_text())
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.8 * box["height"])
+    texts.append(explorer.inner_text())
+    photo.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowDown")
+    texts.append(explorer.inner_text())
+    assert len(set(texts)) >= 3, "the numbers beside the photo follow the pointer"
+    assert not page.faults, page.faults

@@ -1,0 +1,55 @@
+"""Notebook 11 in JupyterLab: run all, then the lens follows pointer, keys and sliders, and the kernel hears of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from test_browser import lab, page, pytestmark  # noqa: F401  (fixtures and marks)
+
+
+def scrolled_to(page: Any, what: str, seconds: float = 900) -> Any:  # noqa: F811
+    """Scroll down until an element is there: the notebook draws only the cells in view, and these once they ran."""
+    limit, target = time.monotonic() + seconds, page.locator(what).first
+    while not target.count():
+        assert time.monotonic() < limit, f"no {what} appeared"
+        page.locator(".jp-WindowedPanel-outer, .jp-Notebook").first.hover()
+        page.mouse.wheel(0, 500)
+        page.wait_for_timeout(500)
+    target.scroll_into_view_if_needed()
+    return target
+
+
+def test_the_lens_of_notebook_11_follows_the_hand(lab: str, page: Any) -> None:  # noqa: F811
+    pytest.importorskip("anywidget")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{lab}/lab/tree/11_inspect.ipynb?token=T&reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function("() => document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    canvas = scrolled_to(page, ".jupyter-widgets .oshp canvas[tabindex]")
+    lens = page.locator(".jupyter-widgets .oshp").first
+    numbers = "all => all.map(one => one.textContent)"
+
+    def bars() -> list[str]:
+        return list(lens.locator(".num").evaluate_all(numbers))
+
+    pinned, box = bars(), canvas.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    assert bars() != pinned
+    page.mouse.move(box["x"] + box["width"] + 300, box["y"] - 40)
+    assert bars() == pinned
+    canvas.focus()
+    for _ in range(3):
+        canvas.press("ArrowUp")
+    assert bars() != pinned
+    before = bars()
+    slider = lens.get_by_label("momentum α")
+    assert slider.is_enabled()
+    slider.fill("0.2")
+    assert bars() != before
+    support = scrolled_to(page, ".jupyter-widgets input[type=number] >> nth=-1")
+    assert support.count()
+    assert not page.asked, f"asked the network for {page.asked}"
