@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from oshp_lite.data.registry import dataset_spec
+from oshp_lite.data.registry import dataset_spec, domain_data
 from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, check, from_dict, lay, nest, parse_overrides
 from oshp_lite.errors import UserError
 
@@ -68,7 +68,8 @@ def load_profile(
 
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
     `datasets` (which may hold `tasks` of their own), `ways`, `tasks` and `methods` (what was tuned), chosen by the
-    given dataset, way and task or by the overrides of the same names; `like: NAME` lays the file over another
+    given dataset, way and task or by the overrides of the same names (methods stand under "DATASET WAY", or under "any",
+    over which those lie); `like: NAME` lays the file over another
     profile's. The task "segment" trains the method "segment" with the encoder of the profile's own method. Raises
     UserError for unknown names or wrong values.
     """
@@ -92,7 +93,7 @@ def load_profile(
         section("ways", way),
         section("tasks", task),
         section("tasks", task, own),
-        section(f"{place} {way}", method, content.get("methods", {})) if task == "parse" else {},
+        *(section(where, method, content.get("methods", {})) for where in ("any", f"{place} {way}") if task == "parse"),
         {"data": {"dataset": dataset, "way": way}, "train": {"task": task}},
     )
     for layer in layers:
@@ -109,9 +110,12 @@ def init_config(config: RunConfig) -> RunConfig | None:
 
     That is a "segment" run, which may have a first run of its own (procedural people, then the dataset's base
     classes). It depends on fold, data, encoder and the `init` values only, so all methods, ways and label conditions
-    of a fold share it; the general one depends on size, encoder and seed only.
+    of a fold share it; the general one depends on size, encoder and seed only. A network over label domains may begin
+    with a run of its own over other domains.
     """
     init, plain = config.init, RunConfig()
+    if init.kind == "domains":
+        return _before(config)
     general = init.kind == "general"
     first_on_people = init.synthetic_epochs > 0 and not dataset_spec(config.data.dataset).synthetic
     if not general and (init.kind != "segment" or not (first_on_people or init.dataset_epochs)):
@@ -142,6 +146,24 @@ def init_config(config: RunConfig) -> RunConfig | None:
         eval=evaluation,
         init=replace(init, dataset_epochs=0) if first_on_people and not on_people else InitConfig(),
     )
+
+
+def _before(config: RunConfig) -> RunConfig:
+    """Return the run over `init.domains` that a run over another label domain starts from: alike in all else.
+
+    Before a stage with a frozen source it is SST's own first stage, before plain fine-tuning a network without modules.
+    """
+    domains = config.init.domains
+    modules = bool(config.model.options.get("source"))
+    options = {name: value for name, value in config.model.options.items() if name not in _LATER}
+    options |= {"domains": list(domains), "head": domains[-1], "auxiliary": modules}
+    options |= {} if modules and len(domains) > 1 else {"transfer": "none"}
+    data, model = domain_data(config.data, domains[-1]), replace(config.model, options=options)
+    return replace(config, data=data, model=model, init=InitConfig())
+
+
+_LATER = ("source", "target_share", "transfer", "auxiliary", "pairs", "stop_gradient", "centred", "contrast")
+"""Options of the second stage that its first stage does not share."""
 
 
 def encoder_options(config: RunConfig, variant: str = "lite") -> dict[str, Any]:
