@@ -116,7 +116,7 @@ MOST = 10_000_000
 
 
 PROPORTION = {"pascal": 1, "atr": 9, "cihp": 16, "lip": 18}
-"""Training photos of the papers' datasets, by PASCAL-Person-Part's 1,717; procedural label domains keep the proportion."""
+"""Training photos of the papers' datasets by PASCAL-Person-Part's 1,717, as procedural label domains have them."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A domain run is a `RunConfig` whose method is "sst": `model.options` name the domains (datasets), `data.dataset` the one
 that predictions and scores are of, `train.visible` whether classes that the fold hides are labelled in any domain.
 Dedicated parsing is two runs: the first over the source domains, the second with `model.options.source` and
-`init.kind=domains` (or with `init.kind=file` and the weights of the first in `init.path`); without `source` the second is
+`init.kind=domains` (or `init.kind=file` and the weights of the first in `init.path`); without `source` the second is
 plain fine-tuning.
 """
 

@@ -68,9 +68,9 @@ def load_profile(
 
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
     `datasets` (which may hold `tasks` of their own), `ways`, `tasks` and `methods` (what was tuned), chosen by the
-    given dataset, way and task or by the overrides of the same names (methods stand under "DATASET WAY", or under "any",
-    over which those lie); `like: NAME` lays the file over another
-    profile's. The task "segment" trains the method "segment" with the encoder of the profile's own method. Raises
+    given dataset, way and task or by the overrides of the same names (methods stand under "DATASET WAY", or below
+    those under "any"); `like: NAME` lays the file over another profile's. The task "segment" trains the method
+    "segment" with the encoder of the profile's own method. Raises
     UserError for unknown names or wrong values.
     """
     if name not in PROFILES:

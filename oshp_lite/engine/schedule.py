@@ -22,7 +22,8 @@ def rate(
 
     poly with `poly_step` n (facts B.9): the rate changes only after epochs with epoch mod n = n - 1, then to
     lr (1 - epoch / epochs)^power; with "iteration" in every step. cosine falls to a hundredth. step falls to a tenth
-    after five sixths (SST, section 4.1: epoch 125 of 150). The linear warm-up applies to all. `share` replaces step / steps where time, not steps, is the budget.
+    after five sixths (SST, section 4.1: epoch 125 of 150). The linear warm-up applies to all. `share` replaces
+    step / steps where time, not steps, is the budget.
     """
     epochs = config.epochs if epochs is None else epochs
     done = step / max(1, epochs * steps_per_epoch) if share is None else share

@@ -68,7 +68,10 @@ class PrintedRow:
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """One printed table. `columns` are setting.measure.fold ("k.novel.1", "1.bi.mean", "cost.macs"), or backbone.measure.whole."""
+    """One printed table.
+
+    columns  setting.measure.fold ("k.novel.1", "1.bi.mean", "cost.macs"), or backbone.measure.whole
+    """
 
     id: str
     paper: str

@@ -20,7 +20,7 @@ _NOTES = (
 
 
 def transfer_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
-    """One table of kind "transfer": the paper's rows and the declared ones of ours, on small domains or on real ones."""
+    """One table of kind "transfer": the paper's rows, then the declared ones of ours."""
     printed = printed_tables().get(name)
     columns = [Column(spec.get("first", "network"), "", "row")]
     places = printed.columns if printed else ()
