@@ -62,6 +62,7 @@ def test_every_row_has_one_budget_a_stage() -> None:
     budgets = {
         (one.config.train.epochs, one.config.train.steps_per_epoch, one.config.train.batch_size)
         for one in rows_of(matrix("lite", ["s"]), "lite")
+        if one.config.model.method == "sst" and one.config.train.visible == "all"
     }
     assert budgets == {(20, 50, 6)}
 
@@ -89,11 +90,26 @@ def test_fine_tuning_begins_with_the_plain_network_of_the_source() -> None:
     assert config("synth-pascal", "fine-tune").model.options["domains"] == ["synth-pascal"]
 
 
-def test_only_sst_begins_with_other_domains() -> None:
-    with pytest.raises(UserError, match=r"init.kind is 'domains', which method sst knows"):
-        from_dict({"init": {"kind": "domains", "domains": ["synth-atr"]}})
-    with pytest.raises(UserError, match=r"with init\.domains"):
-        from_dict({"model": {"method": "sst"}, "init": {"kind": "domains"}})
+def test_a_one_shot_method_begins_with_an_encoder_that_never_saw_its_novel_classes() -> None:
+    run = config_of(RunKey("eopnet", "synth-atr", 1, "k", 0, "start-domains"), "lite")
+    first = init_config(run)
+    assert first is not None
+    assert first.model.method == "sst"
+    assert first.model.options["domains"] == DOMAINS
+    assert first.model.options["head"] == "synth-atr"
+    assert first.train.visible == "base"
+    assert first.data.fold == 1
+    assert first.data.synthetic == run.data.synthetic
+    photos = config_of(RunKey("eopnet", "ccp-os", 2, "k", 3, "start-domains"), "lite")
+    assert photos.init.domains == (*DOMAINS, "ccp-os")
+    begun = init_config(photos)
+    assert begun is not None
+    assert (begun.data.dataset, begun.data.fold, begun.data.block, begun.train.seed) == ("ccp-os", 2, 3, 3)
+
+
+def test_domains_without_names_are_refused() -> None:
+    with pytest.raises(UserError, match=r"init\.domains is empty"):
+        from_dict({"init": {"kind": "domains"}})
 
 
 def test_the_six_tables_need_fewer_trainings_than_they_have_rows() -> None:

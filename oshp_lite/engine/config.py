@@ -115,7 +115,8 @@ class InitConfig:
     what the fold allows: first `synthetic_epochs` on procedural people (skipped when the dataset is one itself), then
     `dataset_epochs` on the dataset's own training photos. Novel classes have no labels in either. "general": one such
     run of `synthetic_epochs` on the body parts of procedural people (synth-pascal), which names no garment at all.
-    "domains": the same network (method sst), trained before over the label domains `domains`.
+    "domains": a network that was trained before over the label domains `domains` (method sst): all of it for another
+    such network, its encoder for a one-shot method, whose fold then hides its novel classes in every domain.
     """
 
     kind: Literal["none", "segment", "general", "file", "domains"] = "none"
@@ -240,8 +241,8 @@ def check(config: RunConfig) -> None:
         raise UserError(f"model.options.unlabelled follows from the label condition; set data.condition to {kinds}")
     if config.init.kind == "general" and not config.init.synthetic_epochs:
         raise UserError("init.kind is 'general' but init.synthetic_epochs is 0; say for how many epochs")
-    if config.init.kind == "domains" and (config.model.method != "sst" or not config.init.domains):
-        raise UserError("init.kind is 'domains', which method sst knows with init.domains; name datasets there")
+    if config.init.kind == "domains" and not config.init.domains:
+        raise UserError("init.kind is 'domains' but init.domains is empty; name datasets there")
     if config.init.kind == "file" and not config.init.path:
         raise UserError("init.kind is 'file' but init.path is empty; give the checkpoint's path")
 

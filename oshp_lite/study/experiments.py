@@ -204,6 +204,9 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     elif key.protocol != "journal":
         settings += [f"data.protocol={key.protocol}", *_as_aaai(key, changed)]
     settings += changed
+    if "init.kind=domains" in changed:
+        names = label_domains(profile).values()
+        settings.append(f"init.domains={list(dict.fromkeys([*names, key.dataset]))}")
     if profile == "paper" and (key.method == "persam" or key.ablation == "dino"):
         settings.append("model.options.channels=bgr")  # models from elsewhere need the order of the papers' loader
     return tuple(settings)
