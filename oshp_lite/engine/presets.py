@@ -165,7 +165,7 @@ def _before(config: RunConfig) -> RunConfig:
 
 
 def _over_domains(config: RunConfig) -> RunConfig:
-    """Return the universal run (SST) that an encoder comes from; the fold's novel classes are hidden in every domain."""
+    """Return the universal run (SST) that an encoder comes from; no domain names the fold's novel classes."""
     init, plain = config.init, RunConfig()
     target = config.data.dataset if config.data.dataset in init.domains else init.domains[-1]
     data = replace(
