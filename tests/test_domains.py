@@ -14,13 +14,14 @@ from test_engine_train import Killed, assert_same, ending, killed_after
 
 from oshp_lite.data.dataset import OneShotDataset, open_dataset
 from oshp_lite.data.domains import DomainBatch, DomainBatches, DomainPhotos, TestPhotos, shares
+from oshp_lite.data.registry import domain_data
 from oshp_lite.data.synthetic import scene
 from oshp_lite.data.transforms import Recipe
 from oshp_lite.data.writer import DatasetWriter
 from oshp_lite.engine.checkpoint import load_parser, read_record, read_weights
 from oshp_lite.engine.config import RunConfig, from_dict
 from oshp_lite.engine.domain_runs import DomainTraining, execute, judge, train_domains
-from oshp_lite.engine.domains import DomainSet, domain_data, network_config, open_domains, training_photos
+from oshp_lite.engine.domains import DomainSet, network_config, open_domains, training_photos
 from oshp_lite.engine.evaluate import load_pairs
 from oshp_lite.engine.runs import read_history
 from oshp_lite.errors import UserError
@@ -143,9 +144,9 @@ def test_procedural_domains_keep_the_papers_proportions() -> None:
     for head, n_train in (("synth-pascal", 30), ("synth-atr", 270), ("synth-cihp", 480)):
         synthetic = {"n_train": n_train, "n_test": 8}
         run = config(names, options={"head": head}, data={"synthetic": synthetic})
-        sizes = [domain_data(run, name).synthetic.n_train for name in names[:3]]
+        sizes = [domain_data(run.data, name).synthetic.n_train for name in names[:3]]
         assert sizes == [30, 270, 480]
-    assert domain_data(run, "ccp-os").dataset == "ccp-os"
+    assert domain_data(run.data, "ccp-os").dataset == "ccp-os"
 
 
 def test_a_share_of_the_targets_photos(domains: dict[str, OneShotDataset]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -115,6 +115,10 @@ MOST = 10_000_000
 """A bound for counts that have no natural one."""
 
 
+PROPORTION = {"pascal": 1, "atr": 9, "cihp": 16, "lip": 18}
+"""Training photos of the papers' datasets by PASCAL-Person-Part's 1,717, as procedural label domains have them."""
+
+
 @dataclass(frozen=True)
 class SyntheticConfig:
     """How many procedural scenes to draw, and how large, when the dataset is a `synth-*` one."""
@@ -160,6 +164,23 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
+
+
+def domain_data(data: DataConfig, domain: str) -> DataConfig:
+    """Where the photos of another label domain come from: `data` with its name; procedural ones in the papers' sizes.
+
+    `data.synthetic.n_train` is the number of a procedural dataset's own photos, beside a real one that of CIHP's
+    counterpart. UserError for an unknown dataset.
+    """
+    if domain == data.dataset:
+        return data
+    moved = replace(data, dataset=domain, protocol="journal", block=None)
+    drawn = {name: dataset_spec(name).family for name in (domain, data.dataset) if dataset_spec(name).synthetic}
+    here, there = (PROPORTION.get(drawn.get(name, "cihp"), 0) for name in (domain, data.dataset))
+    if not here or not there:
+        return moved
+    n_train = max(8, round(data.synthetic.n_train * here / there))
+    return replace(moved, synthetic=replace(data.synthetic, n_train=n_train))
 
 
 def dataset_folder(data: DataConfig, root: str | Path | None = None) -> Path:

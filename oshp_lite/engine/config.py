@@ -59,7 +59,7 @@ class TrainConfig:
     encoder_lr: float = bounded(1.0, 0, 1000)
     momentum: float = bounded(0.9, 0, 1)
     weight_decay: float = bounded(1e-2, 0, 10)
-    schedule: Literal["poly", "cosine", "constant"] = "cosine"
+    schedule: Literal["poly", "cosine", "step", "constant"] = "cosine"
     poly_step: int | Literal["iteration"] = bounded(10, 1, 100_000)
     poly_power: float = bounded(0.9, 0, 10)
     reset_momentum: bool = True
@@ -115,10 +115,13 @@ class InitConfig:
     what the fold allows: first `synthetic_epochs` on procedural people (skipped when the dataset is one itself), then
     `dataset_epochs` on the dataset's own training photos. Novel classes have no labels in either. "general": one such
     run of `synthetic_epochs` on the body parts of procedural people (synth-pascal), which names no garment at all.
+    "domains": a network that was trained before over the label domains `domains` (method sst): all of it for another
+    such network, its encoder for a one-shot method, whose fold then hides its novel classes in every domain.
     """
 
-    kind: Literal["none", "segment", "general", "file"] = "none"
+    kind: Literal["none", "segment", "general", "file", "domains"] = "none"
     path: str | None = None
+    domains: tuple[str, ...] = ()
     synthetic: str = "synth-atr"
     synthetic_epochs: int = bounded(0, 0, 100_000)
     dataset_epochs: int = bounded(20, 0, 100_000)
@@ -238,6 +241,8 @@ def check(config: RunConfig) -> None:
         raise UserError(f"model.options.unlabelled follows from the label condition; set data.condition to {kinds}")
     if config.init.kind == "general" and not config.init.synthetic_epochs:
         raise UserError("init.kind is 'general' but init.synthetic_epochs is 0; say for how many epochs")
+    if config.init.kind == "domains" and not config.init.domains:
+        raise UserError("init.kind is 'domains' but init.domains is empty; name datasets there")
     if config.init.kind == "file" and not config.init.path:
         raise UserError("init.kind is 'file' but init.path is empty; give the checkpoint's path")
 

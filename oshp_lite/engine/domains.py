@@ -2,14 +2,15 @@
 
 A domain run is a `RunConfig` whose method is "sst": `model.options` name the domains (datasets), `data.dataset` the one
 that predictions and scores are of, `train.visible` whether classes that the fold hides are labelled in any domain.
-Dedicated parsing is two runs: the first over the source domains, the second with `init.kind=file` and the weights of
-the first in `init.path`; without `source` the second is plain fine-tuning.
+Dedicated parsing is two runs: the first over the source domains, the second with `model.options.source` and
+`init.kind=domains` (or `init.kind=file` and the weights of the first in `init.path`); without `source` the second is
+plain fine-tuning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.domains import DomainPhotos
-from oshp_lite.data.registry import DataConfig, dataset_spec, find_dataset
+from oshp_lite.data.registry import dataset_spec, domain_data, find_dataset
 from oshp_lite.data.transforms import Recipe, as_size
 from oshp_lite.engine.checkpoint import load_state, put_weights, read_record, read_weights
 from oshp_lite.engine.config import RunConfig
@@ -33,8 +34,6 @@ from oshp_lite.models.sst.config import SSTConfig
 from oshp_lite.models.sst.network import SST
 from oshp_lite.models.sst.priors import contacts
 
-PROPORTION = {"pascal": 1, "atr": 9, "cihp": 16, "lip": 18}
-"""Training photos of the papers' datasets, by PASCAL-Person-Part's 1,717; procedural domains keep these proportions."""
 MEASURED = 60
 """Training masks that contacts are measured in."""
 
@@ -52,18 +51,6 @@ def network_config(config: RunConfig) -> SSTConfig:
             "or model.options.head to a domain"
         )
     return options
-
-
-def domain_data(config: RunConfig, domain: str) -> DataConfig:
-    """Where a domain's photos come from: `data` with its name; procedural ones in the papers' proportion of sizes."""
-    data = replace(config.data, dataset=domain, protocol="journal", block=None)
-    if domain == config.data.dataset:
-        return config.data
-    here, there = (PROPORTION.get(dataset_spec(name).family) for name in (domain, config.data.dataset))
-    if not here or not there or not dataset_spec(config.data.dataset).synthetic:
-        return data
-    n_train = max(8, round(data.synthetic.n_train * here / there))
-    return replace(data, synthetic=replace(data.synthetic, n_train=n_train))
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,7 @@ def open_domains(config: RunConfig, data: str | Path | None = None, *, progress:
     """Open the datasets of a domain run; procedural people are drawn first. UserError for real ones not there."""
     options = network_config(config)
     names = (*options.domains, *(options.source if options.source_image == "source" else ()))
-    members = {name: find_dataset(domain_data(config, name), data, progress=progress) for name in names}
+    members = {name: find_dataset(domain_data(config.data, name), data, progress=progress) for name in names}
     return DomainSet(members[options.target], members)
 
 

@@ -10,10 +10,14 @@ from typing import Any
 
 import yaml
 
-from oshp_lite.data.registry import dataset_spec
+from oshp_lite.data.registry import dataset_spec, domain_data
 from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, check, from_dict, lay, nest, parse_overrides
 from oshp_lite.errors import UserError
 
+_KEPT = ("seed", "precision", "channels_last", "device", "threads", "save_seconds", "save_steps")
+"""What an initialisation's training takes over from its run's."""
+_ORDINARY: dict[str, Any] = {"source": "npm", "screening": True, "absent_test": "resized", "pairs": "dataset"}
+"""How every initialisation is evaluated, whatever its run asks for."""
 GENERAL, GENERAL_SEED, GENERAL_TEST = "synth-pascal", 1, 64
 """The people that a general initialisation learns from, drawn by a seed of their own."""
 
@@ -68,8 +72,9 @@ def load_profile(
 
     A profile file has a `run` section (values over its variant) and optional sections that apply to some runs only:
     `datasets` (which may hold `tasks` of their own), `ways`, `tasks` and `methods` (what was tuned), chosen by the
-    given dataset, way and task or by the overrides of the same names; `like: NAME` lays the file over another
-    profile's. The task "segment" trains the method "segment" with the encoder of the profile's own method. Raises
+    given dataset, way and task or by the overrides of the same names (methods stand under "DATASET WAY", or below
+    those under "any"); `like: NAME` lays the file over another profile's. The task "segment" trains the method
+    "segment" with the encoder of the profile's own method. Raises
     UserError for unknown names or wrong values.
     """
     if name not in PROFILES:
@@ -92,7 +97,7 @@ def load_profile(
         section("ways", way),
         section("tasks", task),
         section("tasks", task, own),
-        section(f"{place} {way}", method, content.get("methods", {})) if task == "parse" else {},
+        *(section(where, method, content.get("methods", {})) for where in ("any", f"{place} {way}") if task == "parse"),
         {"data": {"dataset": dataset, "way": way}, "train": {"task": task}},
     )
     for layer in layers:
@@ -109,23 +114,24 @@ def init_config(config: RunConfig) -> RunConfig | None:
 
     That is a "segment" run, which may have a first run of its own (procedural people, then the dataset's base
     classes). It depends on fold, data, encoder and the `init` values only, so all methods, ways and label conditions
-    of a fold share it; the general one depends on size, encoder and seed only.
+    of a fold share it; the general one depends on size, encoder and seed only. "domains" asks for a run over label
+    domains instead.
     """
     init, plain = config.init, RunConfig()
+    if init.kind == "domains":
+        return _before(config) if config.model.method == "sst" else _over_domains(config)
     general = init.kind == "general"
     first_on_people = init.synthetic_epochs > 0 and not dataset_spec(config.data.dataset).synthetic
     if not general and (init.kind != "segment" or not (first_on_people or init.dataset_epochs)):
         return None
     on_people = general or not init.dataset_epochs
     data = replace(config.data, way="k", split=None, pairing="each epoch", cap=None)
-    own: dict[str, Any] = {"source": "npm", "screening": True, "absent_test": "resized", "pairs": "dataset"}
-    evaluation = replace(config.eval, **own, bi_every=1, bootstrap=0)
+    evaluation = replace(config.eval, **_ORDINARY, bi_every=1, bootstrap=0)
     if on_people:  # the same run whichever dataset it later serves, so its protocol and test settings are fixed
         data = replace(data, dataset=GENERAL if general else init.synthetic, protocol="journal", block=None)
         evaluation = replace(plain.eval, test_size=data.size, bootstrap=0)
     if general:  # other scenes than any that is trained or tested on
         data = replace(data, fold=1, synthetic=replace(data.synthetic, n_test=GENERAL_TEST, seed=GENERAL_SEED))
-    kept = ("seed", "precision", "channels_last", "device", "threads", "save_seconds", "save_steps")
     train = replace(
         plain.train,
         task="segment",
@@ -133,7 +139,7 @@ def init_config(config: RunConfig) -> RunConfig | None:
         epochs=init.synthetic_epochs if on_people else init.dataset_epochs,
         batch_size=init.batch_size,
         lr=init.lr,
-        **{name: getattr(config.train, name) for name in kept},
+        **{name: getattr(config.train, name) for name in _KEPT},
     )
     return RunConfig(
         data=data,
@@ -142,6 +148,40 @@ def init_config(config: RunConfig) -> RunConfig | None:
         eval=evaluation,
         init=replace(init, dataset_epochs=0) if first_on_people and not on_people else InitConfig(),
     )
+
+
+def _before(config: RunConfig) -> RunConfig:
+    """Return the run over `init.domains` that a run over another label domain starts from: alike in all else.
+
+    Before a stage with a frozen source it is SST's own first stage, before plain fine-tuning a network without modules.
+    """
+    domains = config.init.domains
+    modules = bool(config.model.options.get("source"))
+    options = {name: value for name, value in config.model.options.items() if name not in _LATER}
+    options |= {"domains": list(domains), "head": domains[-1], "auxiliary": modules}
+    options |= {} if modules and len(domains) > 1 else {"transfer": "none"}
+    data, model = domain_data(config.data, domains[-1]), replace(config.model, options=options)
+    return replace(config, data=data, model=model, init=InitConfig())
+
+
+def _over_domains(config: RunConfig) -> RunConfig:
+    """Return the universal run (SST) that an encoder comes from; no domain names the fold's novel classes."""
+    init, plain = config.init, RunConfig()
+    target = config.data.dataset if config.data.dataset in init.domains else init.domains[-1]
+    data = replace(
+        domain_data(config.data, target), way="k", split=None, pairing="each epoch", cap=None, augment="paper"
+    )
+    options = encoder_options(config) | {"domains": list(init.domains), "head": target}
+    kept = {name: getattr(config.train, name) for name in _KEPT}
+    more: dict[str, Any] = {"epochs": init.dataset_epochs, "batch_size": init.batch_size, "lr": init.lr, "clip": 10.0}
+    more["steps_per_epoch"] = 75  # as many as a plain run takes on the study's 1,200 drawn people
+    evaluation = replace(config.eval, **_ORDINARY, bi_every=1, bootstrap=0)
+    train = replace(plain.train, **more, **kept)
+    return RunConfig(data=data, model=ModelConfig("sst", options), train=train, eval=evaluation)
+
+
+_LATER = ("source", "target_share", "transfer", "auxiliary", "pairs", "stop_gradient", "centred", "contrast")
+"""Options of the second stage that its first stage does not share."""
 
 
 def encoder_options(config: RunConfig, variant: str = "lite") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Optimisers and learning rates: the released code's SGD with stepped poly, and AdamW with warm-up and cosine."""
+"""Optimisers and learning rates: the released code's SGD with stepped poly, AdamW with warm-up, cosine or a step."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def rate(
     """Return the learning rate of a step, counted from 0 over the whole run, or over a stage of `epochs` epochs.
 
     poly with `poly_step` n (facts B.9): the rate changes only after epochs with epoch mod n = n - 1, then to
-    lr (1 - epoch / epochs)^power; with "iteration" in every step. cosine falls to a hundredth. The linear warm-up
-    applies to all. `share` replaces step / steps where time, not steps, is the budget.
+    lr (1 - epoch / epochs)^power; with "iteration" in every step. cosine falls to a hundredth. step falls to a tenth
+    after five sixths (SST, section 4.1: epoch 125 of 150). The linear warm-up applies to all. `share` replaces
+    step / steps where time, not steps, is the budget.
     """
     epochs = config.epochs if epochs is None else epochs
     done = step / max(1, epochs * steps_per_epoch) if share is None else share
@@ -35,6 +36,8 @@ def rate(
             value *= (1 - last / epochs) ** config.poly_power if last >= 0 else 1.0
     elif config.schedule == "cosine":
         value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    elif config.schedule == "step" and done >= 5 / 6:
+        value *= 0.1
     if config.warmup_steps:
         value *= min(1.0, (step + 1) / config.warmup_steps)
     return value

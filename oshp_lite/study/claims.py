@@ -23,13 +23,15 @@ from typing import Any
 import yaml
 
 from oshp_lite.errors import UserError
-from oshp_lite.study.experiments import METHODS, families
+from oshp_lite.models.registry import METHODS as REGISTERED
+from oshp_lite.study.experiments import METHODS, families, label_domains
 from oshp_lite.study.quantities import COSTS, FIRM_SEEDS, TRAINING_NOISE, Costs, Outcome, Quantity, Side
 from oshp_lite.study.quantities import verdict as decide
 from oshp_lite.study.records import NotRun, Results
 from oshp_lite.study.tables.table import fill
 
-PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper"}
+PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper", "sst": "SST paper"}
+_PROTOCOLS = {"journal": "", "aaai": "aaai", "sst": "whole"}  # "": the journal's folds, or a dataset's own
 COLUMNS = (
     *("claim", "paper", "where", "statement", "dataset", "verdict", "figures"),
     *("paper's figures", "folds", "seeds", "finding"),
@@ -40,6 +42,7 @@ _UNITS = {"points": (1.0, " points"), "relative": (100.0, " %"), "correlation": 
 _WORDS = {"accuracy": "overall accuracy", "bi_miou": "Bi-mIoU", "novel_accuracy": "novel accuracy"}
 _WORDS |= {
     "base-novel": "base minus novel mIoU",
+    "mean_accuracy": "mean accuracy",
     "params_m": "parameters",
     "macs_g": "MACs",
     "fps": "frames per second",
@@ -52,7 +55,7 @@ _WORDS |= {
 class Claim:
     """One statement of a paper, in our words.
 
-    paper     "journal" (EOP-Net) or "aaai" (POPNet)
+    paper     "journal" (EOP-Net), "aaai" (POPNet) or "sst"
     where     section, table or figure
     parts     the quantities that decide it, all of which must be above zero
     decides   for readers: which runs and which measure decide
@@ -99,7 +102,7 @@ def side(text: str, protocol: str = "") -> Side:
     UserError for an unknown method.
     """
     named = re.fullmatch(r"(?:([+-]) )?([a-z_0-9]+)(?::([\w.+-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([\w-]+))?", text)
-    if named is None or named[2] not in METHODS:
+    if named is None or named[2] not in REGISTERED:
         raise UserError(f"{text!r} in claims.yaml names no runs; write method:ablation/condition@way")
     sign, method, ablation, condition, way, measure = named.groups("")
     weight = -1.0 if sign == "-" else 1.0
@@ -135,7 +138,8 @@ def _listed(given: str | Sequence[str]) -> list[str]:
 
 def _label(one: Side, two: Side, rule: str, bound: str) -> str:
     """Return the words for one side above (or below) another."""
-    words = _WORDS.get(one.measure, f"{one.measure} mIoU")
+    words = "mIoU" if one.protocol == "whole" else f"{one.measure} mIoU"
+    words = _WORDS.get(one.measure, words)
     if one.way != two.way:
         return f"{words} of {one.name}: {one.way}-way above {two.way}-way"
     against = f"more than {bound} points {rule} {two.name}" if bound else f"{rule} {two.name}"
@@ -147,7 +151,7 @@ def _label(one: Side, two: Side, rule: str, bound: str) -> str:
 def _claims(section: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Claim]:
     """Yield the claims of one entry: one, or one for each measure that it is repeated for."""
     paper, datasets = section["paper"], tuple(entry.get("datasets", section["datasets"]))
-    protocol = "" if paper == "journal" else paper  # the journal's folds, or a dataset's own
+    protocol = _PROTOCOLS[paper]
     for measure, words in entry.get("each", {"": ""}).items():
         parts, also = (
             tuple(one for part in some for one in quantities(part, protocol, [measure] if measure else ()))
@@ -278,7 +282,7 @@ def ledger(
     return [
         judge(claim, results, name, family, known, with_numbers(findings.get((claim.id, name), ""), results))
         for claim in claims
-        for family, name in families(profile).items()
+        for family, name in (label_domains(profile) | families(profile)).items()
         if family in claim.families
     ]
 

@@ -27,6 +27,7 @@ from oshp_lite.engine.runs import Run, RunStore
 from oshp_lite.errors import UserError
 from oshp_lite.files import data_root, read_bytes, read_json, write_atomic, write_json_atomic
 from oshp_lite.lock import Busy, locked
+from oshp_lite.models.registry import method
 from oshp_lite.study.experiments import overrides_of
 from oshp_lite.study.notebooks import CELL_TIMEOUT, Job, check_parameters, load_notebook, run_job
 from oshp_lite.study.plan import Finder, Row
@@ -182,7 +183,7 @@ class Executor:
                 if not self._anew(row) and self.is_done(row):
                     return Outcome(row.name, "found")
                 self.tell(f"begun    {row.name}")
-                make = self._executed if self.notebook and row.key else self._made
+                make = self._executed if self._shows_notebook(row) else self._made
                 return timed(row.name, lambda: make(row), "made")
         except Busy:
             raise
@@ -196,7 +197,11 @@ class Executor:
     def is_done(self, row: Row) -> bool:
         """True when the store holds the finished run (and its executed notebook, where notebooks are wanted)."""
         run = self.finder.find(row.config)
-        return run is not None and (self.notebook is None or row.key is None or run.notebook is not None)
+        return run is not None and (run.notebook is not None or not self._shows_notebook(row))
+
+    def _shows_notebook(self, row: Row) -> bool:
+        """Notebook 07 shows the runs of one-shot methods; initialisations and other trainers' runs have none."""
+        return self.notebook is not None and row.key is not None and not method(row.key.method).trainer
 
     def _made(self, row: Row) -> str:
         """Have a process make the run; returns why it failed, or nothing."""

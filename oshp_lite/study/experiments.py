@@ -42,13 +42,17 @@ class Ablation:
     """A change against a method's full form: `overrides` are "dotted.name=value" over the profile's settings.
 
     `large` replaces them in the profile "paper", whose encoder has other depths to choose from; `budget` multiplies the
-    epochs.
+    epochs. Of a network over label domains: `alone`, it is trained on the dataset of its key only; `first`, families of
+    the datasets that it was trained on before; `frozen`, that earlier network stays beside it.
     """
 
     label: str
     overrides: tuple[str, ...] = ()
     large: tuple[str, ...] = ()
     budget: int = 1
+    alone: bool = False
+    first: tuple[str, ...] = ()
+    frozen: bool = False
 
 
 def _flat(items: Any) -> Iterator[Any]:
@@ -75,7 +79,13 @@ METHODS: dict[str, Method] = {
 
 ABLATIONS: dict[tuple[str, str], Ablation] = {
     (method, name): Ablation(
-        one["label"], tuple(_flat(one.get("set", []))), tuple(one.get("paper", ())), one.get("budget", 1)
+        one["label"],
+        tuple(_flat(one.get("set", []))),
+        tuple(one.get("paper", ())),
+        one.get("budget", 1),
+        one.get("alone", False),
+        tuple(one.get("first", ())),
+        one.get("frozen", False),
     )
     for owner, ablations in DECLARED["ablations"].items()
     for method in (METHODS if owner == "any" else [owner])
@@ -87,11 +97,19 @@ ABLATIONS: dict[tuple[str, str], Ablation] = {
 def ablation_of(method: str, names: str) -> Ablation:
     """Return what a row changes, one ablation or several ("static+x4"). UserError for one that is not declared."""
     unknown = [name for name in names.split("+") if names and (method, name) not in ABLATIONS]
-    if method not in METHODS or unknown:
+    if method not in REGISTERED or unknown:
         raise UserError(f"there is no method {method!r} with the ablation {names!r} among the declared runs")
     parts = [ABLATIONS[method, name] for name in names.split("+") if names]
     overrides, large = (tuple(one for part in parts for one in getattr(part, kind)) for kind in ("overrides", "large"))
-    return Ablation(", ".join(part.label for part in parts), overrides, large, prod(part.budget for part in parts))
+    return Ablation(
+        ", ".join(part.label for part in parts),
+        overrides,
+        large,
+        prod(part.budget for part in parts),
+        any(part.alone for part in parts),
+        next((part.first for part in parts if part.first), ()),
+        any(part.frozen for part in parts),
+    )
 
 
 RUN_ORDER = tuple(dict.fromkeys((*DECLARED["first"], *METHODS)))
@@ -130,15 +148,36 @@ def families(profile: str) -> dict[str, str]:
     return {family: firsts[family] for family, _ in used}
 
 
+def label_domains(profile: str) -> dict[str, str]:
+    """Return {family: dataset} of the label domains that a profile trains SST over, coarse to fine."""
+    drawn = {spec.family: name for name, spec in reversed(DATASETS.items()) if spec.synthetic is (profile != "paper")}
+    return {family: drawn[family] for family in DECLARED["domains"]}
+
+
+def trained_over(key: RunKey, profile: str) -> tuple[str, ...]:
+    """Return the datasets that a network over label domains is trained on, coarse to fine; () for other methods.
+
+    The last one is the run's own: a run over several serves as the result on each of them.
+    """
+    if not REGISTERED[key.method].domains:
+        return ()
+    names = tuple(label_domains(profile).values())
+    if ablation_of(key.method, key.ablation).alone:
+        return (key.dataset,)
+    return names if key.dataset in names else (*names, key.dataset)
+
+
 def expand(blocks: Any, profile: str) -> list[RunKey]:
     """Return the runs that some blocks of `experiments.yaml` declare under a profile, in order, each once."""
-    data, keys = families(profile), []
+    data, keys = label_domains(profile) | families(profile), []
     for block in _flat(blocks):
         axes = {axis: _methods(given) if axis == "method" else list(_flat(given)) for axis, given in block.items()}
         for values in product(*axes.values()):
             one: dict[str, Any] = {"data": "atr", "method": "eopnet", "fold": 1, "way": "k"}
             one |= dict(zip(axes, values, strict=True))
             method, _, ablation = one.pop("method").partition("/")
+            if REGISTERED[method].domains:
+                one.setdefault("protocol", "whole")
             keys.append(RunKey(method, data[one.pop("data")], **{"ablation": ablation, **one}))
     return list(dict.fromkeys(keys))
 
@@ -147,7 +186,7 @@ def label(method: str, ablation: str = "", condition: str = "") -> str:
     """Return what a row is called: by its condition, if given. UserError for a method or ablation not declared."""
     if condition:
         return str(DECLARED["conditions"][condition])
-    return ablation_of(method, ablation).label or METHODS[method].label
+    return ablation_of(method, ablation).label or REGISTERED[method].label
 
 
 def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
@@ -156,6 +195,8 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     settings.append(f"data.condition={key.condition}")
     ablation = ablation_of(key.method, key.ablation)
     changed = (profile == "paper" and ablation.large) or ablation.overrides
+    if domains := trained_over(key, profile):
+        return (*settings, *_over_domains(domains, profile, ablation))
     if profile == "paper":  # the tables are compared with the papers' word, not with the released code's
         settings.insert(0, "variant=paper")
     if key.protocol == "blocks":
@@ -163,9 +204,25 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     elif key.protocol != "journal":
         settings += [f"data.protocol={key.protocol}", *_as_aaai(key, changed)]
     settings += changed
+    if "init.kind=domains" in changed:
+        names = label_domains(profile).values()
+        settings.append(f"init.domains={list(dict.fromkeys([*names, key.dataset]))}")
     if profile == "paper" and (key.method == "persam" or key.ablation == "dino"):
         settings.append("model.options.channels=bgr")  # models from elsewhere need the order of the papers' loader
     return tuple(settings)
+
+
+def _over_domains(domains: Sequence[str], profile: str, change: Ablation) -> Iterator[str]:
+    """Yield the settings of a run over label domains."""
+    yield f"model.options.domains={list(domains)}"
+    yield f"model.options.head={domains[-1]}"
+    if change.first:
+        before = [label_domains(profile)[family] for family in change.first]
+        yield "init.kind=domains"
+        yield f"init.domains={before}"
+        if change.frozen:
+            yield f"model.options.source={before}"
+    yield from change.overrides
 
 
 AAAI_EPOCHS = 30
@@ -211,7 +268,7 @@ def matrix(profile: str, steps: Sequence[str] | None = None, datasets: Sequence[
 
     UserError for an unknown step or a dataset that the profile does not use.
     """
-    known = families(profile).values()
+    known = dict.fromkeys([*families(profile).values(), *label_domains(profile).values()])
     strange = sorted(set(datasets or ()) - set(known))
     if strange:
         raise UserError(f"profile {profile} has no runs on {strange[0]!r}; it uses {', '.join(known)}")

@@ -13,7 +13,7 @@ from statistics import mean, median
 from typing import Any, Literal, cast
 
 from oshp_lite.data.dataset import OneShotDataset, open_dataset
-from oshp_lite.data.registry import dataset_folder, dataset_spec, missing_dataset
+from oshp_lite.data.registry import dataset_folder, dataset_spec, domain_data, missing_dataset
 from oshp_lite.engine.config import DataConfig, RunConfig, identity_dict
 from oshp_lite.engine.presets import init_config, load_profile
 from oshp_lite.engine.runs import Run, RunStore, check_network
@@ -62,7 +62,11 @@ def config_of(key: RunKey, profile: str, overrides: Sequence[str] = ()) -> RunCo
 
 def _loaded(key: RunKey, profile: str, overrides: Sequence[str]) -> RunConfig:
     """Return a profile's configuration, evaluated during the training where the curve of its scores is drawn."""
-    config = load_profile(profile, overrides, dataset=key.dataset, way=key.way)
+    domains = experiments.trained_over(key, profile)
+    largest = [*experiments.label_domains(profile).values()][-1]  # whose number of photos a profile states
+    config = load_profile(profile, overrides, dataset=largest if domains else key.dataset, way=key.way)
+    if domains:
+        config = replace(config, data=domain_data(config.data, domains[-1]))
     budget = experiments.ablation_of(key.method, key.ablation).budget
     config = replace(config, train=replace(config.train, epochs=budget * config.train.epochs))
     if experiments.needs_curve(key) and not config.train.eval_every:
@@ -138,7 +142,7 @@ def why_not(key: RunKey, config: RunConfig, data: str | Path | None = None) -> s
 
 def blockers(key: RunKey, config: RunConfig, data: str | Path | None = None) -> list[str]:
     """Return everything that keeps a run from being made here; files are opened, no network is built."""
-    spec, found = dataset_spec(config.data.dataset), [registry.method(key.method).lacking(config.model.options)]
+    found = [registry.method(key.method).lacking(config.model.options)]
     if config.variant == "paper" and config.init.kind == "none" and key.method != "persam":
         found.append(
             f"needs the weights that the papers start from: set {COCO} to the DeepLab v3+ Xception checkpoint "
@@ -146,10 +150,13 @@ def blockers(key: RunKey, config: RunConfig, data: str | Path | None = None) -> 
         )
     if config.init.kind == "file":
         found.append(coco_fault(Path(str(config.init.path))))
-    if missing_dataset(config.data, data):
-        found.append(f"needs the dataset {spec.name} in the data folder, where {spec.command} puts it")
-    elif not spec.synthetic:
-        found.append(dataset_fault(dataset_folder(config.data, data)))
+    known = (*config.model.options.get("domains", ()), *config.init.domains)
+    for of in (domain_data(config.data, name) for name in dict.fromkeys((config.data.dataset, *known))):
+        spec = dataset_spec(of.dataset)
+        if missing_dataset(of, data):
+            found.append(f"needs the dataset {spec.name} in the data folder, where {spec.command} puts it")
+        elif not spec.synthetic:
+            found.append(dataset_fault(dataset_folder(of, data)))
     return [one for one in found if one]
 
 

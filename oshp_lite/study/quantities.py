@@ -11,8 +11,8 @@ import numpy as np
 
 from oshp_lite.engine.statistics import REPEATS, bounds
 from oshp_lite.errors import UserError
+from oshp_lite.models.registry import METHODS as REGISTERED
 from oshp_lite.study.collapse import collapsed
-from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.experiments import label as row_label
 from oshp_lite.study.printed.numbers import printed_tables
 from oshp_lite.study.records import Array, Measured, NotRun, Results, RunKey, iou_of_counts
@@ -28,6 +28,7 @@ COSTS = {"params_m": "M parameters", "macs_g": "G MACs", "fps": "frames per seco
 Costs = Mapping[str, Mapping[str, Any]]
 """By method what it costs, under the names of `COSTS`."""
 _COLUMNS = {"accuracy": "acc", "bi_miou": "bi", "params_m": "params", "macs_g": "macs"}
+_WHOLE = {"human": "miou", "mean_accuracy": "macc"}
 _FULL_AAAI = "three-stage"  # POPNet as its own paper has it: no change of it, though a row of that name
 
 
@@ -84,7 +85,7 @@ class Side:
     @property
     def name(self) -> str:
         """What the run is called in a sentence."""
-        named = own = METHODS[self.method].label
+        named = own = REGISTERED[self.method].label
         if self.ablation and self.ablation != _FULL_AAAI:
             named = row_label(self.method, self.ablation)
             if named[0].islower():
@@ -97,16 +98,16 @@ class Side:
 
     def printed(self, family: str, fold: str) -> float | None:
         """Return what the papers print for this side, on fold "1" or "mean" (both folds), or None."""
-        measure = _COLUMNS.get(self.measure, self.measure)
+        measure, protocol = _COLUMNS.get(self.measure, self.measure), self.protocol or "journal"
         column = f"cost.{measure}" if self.measure in COSTS else f"{self.way}.{measure}.{fold}"
-        for table in printed_tables().values():
-            cell = table.get(self.method, column, self.ablation)
-            if (
-                cell
-                and not self.screened
-                and (table.protocol, table.dataset) == (self.protocol or "journal", f"{family}-os")
-            ):
-                return cell.value
+        if protocol == "whole":
+            column = f"r50.{_WHOLE.get(self.measure, self.measure)}.whole"
+        for table in printed_tables().values() if not self.screened else ():
+            for row in table.rows if table.protocol == protocol else ():
+                cell = row.cells.get(column)
+                own = (row.method, row.ablation) == (self.method, self.ablation)
+                if cell and own and row.data in (f"{family}-os", family):
+                    return cell.value
         return None
 
 

@@ -23,6 +23,7 @@ from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_atomic, write_json_atomic
 from oshp_lite.labels import Fold, fold
+from oshp_lite.labels.whole import whole_fold
 
 Array = NDArray[Any]
 CONDITIONS = ("papers", "person-class", "ignore")
@@ -33,8 +34,8 @@ CONDITIONS = ("papers", "person-class", "ignore")
 class RunKey:
     """Names one run: method, dataset, fold and way, the seed, what was changed (""), and the protocol of the folds.
 
-    protocol   "journal" or "aaai", or "blocks": the journal's folds, tested on the block whose number is the seed; ""
-               takes the dataset's own, "blocks" or "journal"
+    protocol   "journal" or "aaai", or "blocks": the journal's folds, tested on the block whose number is the seed;
+               "whole": no fold, every raw id a class (SST); "" takes the dataset's own, "blocks" or "journal"
     condition  what a person's unlabelled pixels are in k-way training: background as in the papers ("papers"), one more
                class ("person-class"), or nothing ("ignore"); "" takes the papers'
     """
@@ -61,6 +62,8 @@ class RunKey:
     @property
     def split(self) -> Fold:
         """The fold it works on. UserError where the dataset has none of that number and protocol."""
+        if self.protocol == "whole":
+            return whole_fold(self.dataset)
         return fold(self.dataset, self.fold, self.protocol.replace("blocks", "journal"))
 
     @property

@@ -18,6 +18,7 @@ import numpy as np
 from oshp_lite.engine.runs import is_older
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root
+from oshp_lite.models.registry import method
 from oshp_lite.study import experiments
 from oshp_lite.study.plan import Finder, config_of, why_not
 from oshp_lite.study.records import Measured, Results, RunKey, load_measured, measured_of, save_measured
@@ -103,23 +104,28 @@ def read_committed(profile: str, folder: Path | None = None) -> tuple[dict[RunKe
 
 def _read(key: RunKey, profile: str, config: RunConfig, finder: Finder, screen: bool = True) -> Measured | None:
     """Return the result of a key's finished run in the store, or None when there is none or it kept no pairs."""
+    from oshp_lite.engine.domain_runs import pairs_file
     from oshp_lite.engine.evaluate import load_pairs
     from oshp_lite.engine.loading import run_fold, test_set
 
+    domains = method(key.method).domains
     run, dataset = finder.find(config), finder.dataset(config.data)
-    if run is None or not (run.folder / "pairs.npz").is_file():
+    pairs = pairs_file(config, key.dataset)
+    if run is None or not (run.folder / pairs).is_file():
         return None
-    matrices, class_ids = load_pairs(run.folder / "pairs.npz")
+    matrices, class_ids = load_pairs(run.folder / pairs)
     more: dict[str, Any] = {
         "scores": {name: run.scores[name] for name in SCORES if run.scores.get(name) is not None},
         "history": [{name: float(f"{value:.6g}") for name, value in row.items()} for row in run.history],
     }
-    listed = test_set(config, dataset, run_fold(config, dataset)).pairs()
-    if len(listed) == len(class_ids):  # else which pairs share a photo is in doubt
+    listed = [] if domains else test_set(config, dataset, run_fold(config, dataset)).pairs()
+    if domains:  # each test photo once
+        more["queries"] = np.arange(len(class_ids))
+    elif len(listed) == len(class_ids):  # else which pairs share a photo is in doubt
         lines = np.array([pair.query for pair in listed])  # blocks: neighbours follow from their places in the list
         more["queries"] = lines if key.protocol == "blocks" else np.unique(lines, return_inverse=True)[1].reshape(-1)
     mask_key = replace(key, method="eopnet", ablation="", condition="")
-    if screen and (masks := finder.find(config_of(mask_key, profile))):
+    if screen and not domains and (masks := finder.find(config_of(mask_key, profile))):
         more["screened"] = screened_matrices(run, masks, config, dataset, finder.store.root / ".references")
     settings = {name: getattr(config.train, name) for name in SETTINGS}
     settings |= {"size": config.data.size, "augment": config.data.augment, "init": config.init.kind}

@@ -21,10 +21,12 @@ PAPER_NAMES = {
     "aaai": "POPNet paper (AAAI 2021)",
     "journal": "EOP-Net paper (journal version)",
     "readme": "README of the released code",
+    "sst": "SST paper (CVPR 2023)",
 }
 ROUNDING = 0.05
 """Half of the last printed digit."""
-_WORDS = {"acc": "overall accuracy", "bi": "Bi-mIoU"}
+_WORDS = {"acc": "overall accuracy", "bi": "Bi-mIoU", "macc": "mean accuracy", "miou": "mIoU"}
+_BACKBONES = {"r50": "ResNet-50", "r101": "ResNet-101"}
 _COSTS = {"macs": "MACs (G)", "params": "parameters (M)", "fps": "frames per second"}
 
 
@@ -52,17 +54,24 @@ class Printed:
 
 @dataclass(frozen=True)
 class PrintedRow:
-    """One row; `method` and `ablation` are our names of what was run, `cells` hold None where the source has a dash."""
+    """One row; `method` and `ablation` are our names of what was run, `cells` hold None where the source has a dash.
+
+    data  the dataset of this row, where the rows of a table differ in it
+    """
 
     name: str
     method: str
     ablation: str
     cells: dict[str, Printed | None]
+    data: str = ""
 
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """One printed table. `columns` are setting.measure.fold ("k.novel.1", "1.bi.mean", "cost.macs")."""
+    """One printed table.
+
+    columns  setting.measure.fold ("k.novel.1", "1.bi.mean", "cost.macs"), or backbone.measure.whole
+    """
 
     id: str
     paper: str
@@ -98,6 +107,8 @@ def column_name(column: str) -> str:
     match column.split("."):
         case ["cost", cost]:
             return _COSTS[cost]
+        case [backbone, measure, "whole"]:
+            return f"{_BACKBONES[backbone]} {_WORDS[measure]}"
         case [dataset, fold]:  # README
             return f"{dataset.upper()}, fold {fold}"
         case [way, measure, fold]:
@@ -159,7 +170,7 @@ def _implied_flags() -> Iterator[Flag]:
 
 @cache
 def content() -> dict[str, dict[str, Any]]:
-    """Return what the three files hold, by paper: name of the source's text (`file`), tables and prose."""
+    """Return what the files hold, by paper: name of the source's text (`file`), tables and prose."""
     folder = resources.files("oshp_lite.study.printed")
     return {paper: yaml.safe_load((folder / f"{paper}.yaml").read_text(encoding="utf-8")) for paper in PAPER_NAMES}
 
@@ -182,19 +193,19 @@ def _read() -> tuple[dict[str, PrintedTable], list[Flag]]:
                 cells: dict[str, Printed | None] = dict.fromkeys(columns)
                 for column, value in values.items():
                     cell = Printed(value, texts[columns.index(column)], paper, label, str(row["row"]), column)
-                    of = (dataset, column)
+                    of = (row.get("data", dataset), column)
                     if "measure" in row:  # README: the column names dataset and fold
                         of = (column.split(".")[0], f"{row['measure']}.{column.split('.')[1]}")
                     flag = _flag(cell, values, first.setdefault((protocol, *of, row["method"], ablation), cell))
                     flags += [flag] if flag else []
                     cells[column] = replace(cell, flag=flag.says) if flag else cell
-                rows.append(PrintedRow(str(row["row"]), row["method"], ablation, cells))
+                rows.append(PrintedRow(str(row["row"]), row["method"], ablation, cells, row.get("data", dataset)))
             tables[name] = PrintedTable(name, paper, label, dataset, protocol, tuple(columns), tuple(rows))
     return tables, flags
 
 
 def printed_tables() -> dict[str, PrintedTable]:
-    """All printed tables by id: popnet1-3, eopnet2-8, framework, readme-k, readme-1."""
+    """All printed tables by id: popnet1-3, eopnet2-8, framework, readme-k, readme-1, sst1-6."""
     return _read()[0]
 
 

@@ -18,6 +18,7 @@ from oshp_lite.study.tables.comparison import comparison_table
 from oshp_lite.study.tables.cost import cost_table
 from oshp_lite.study.tables.scores import parts_table
 from oshp_lite.study.tables.table import Table
+from oshp_lite.study.tables.transfer import transfer_table
 from oshp_lite.study.tables.worth import bias_table, lead_table, mask_table
 
 
@@ -35,6 +36,7 @@ KINDS: dict[str, Callable[[str, Mapping[str, Any], Results], Table]] = {
     "bias": bias_table,
     "mask": mask_table,
     "lead": lead_table,
+    "transfer": transfer_table,
 }
 """What makes a table of results, by the kind that its declaration names."""
 

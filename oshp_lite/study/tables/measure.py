@@ -19,12 +19,14 @@ from oshp_lite.study.statistics import bootstrap
 from oshp_lite.study.tables.table import FLAGGED, Cell, Column, Row, Table, missing
 
 MEASURES = {"novel": "novel", "human": "human", "acc": "accuracy", "bi": "bi_miou"}
+MEASURES |= {"miou": "human", "macc": "mean_accuracy"}
 """A column's word -> measure of `study.records`."""
 COLLAPSED, ONE_FOLD = "§", "‡"
 """Mark the numbers of a method that has collapsed, and one fold in place of a mean of both."""
 BEHIND = (Column("data and profile", "", "data", behind=True), Column("runs", "", "runs", behind=True))
 """The last columns of every table of results."""
 HEADS = {"novel": "novel mIoU", "human": "human mIoU", "acc": "overall accuracy", "bi": "Bi-mIoU"}
+HEADS |= {"miou": "mIoU", "macc": "mean accuracy"}
 
 
 def data_name(dataset: str) -> str:
