@@ -52,10 +52,8 @@ def outcome(low: float, high: float) -> Outcome:
 def test_the_interval_decides() -> None:
     assert decide(replace(outcome(0.1, 2), seeds=3)) == "reproduced"
     assert decide(replace(outcome(-2, -0.1), seeds=3)) == "not reproduced"
-    assert decide(outcome(-1, 2)) == "undecided"
-    assert decide(outcome(0, 2)) == "undecided"
-    assert decide(NotRun("x")) == "not run"
-    assert decide(Untestable("x")) == "not testable here"
+    assert decide(outcome(-1, 2)) == decide(outcome(0, 2)) == "undecided"
+    assert (decide(NotRun("x")), decide(Untestable("x"))) == ("not run", "not testable here")
 
 
 def test_few_trainings_must_be_clear_of_their_noise() -> None:
