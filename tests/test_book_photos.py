@@ -57,7 +57,7 @@ def test_the_script_makes_them_and_hides_faces(ccp_root: Path, tmp_path: Path) -
         top, bottom, left, right = foreground_box(tags, MARGIN)
         cut, shown = shrink(original[top:bottom, left:right], 384).astype(int), photos.photo(name).astype(int)
         changed = np.abs(cut - shown).max(2) > 40
-        assert changed[100:].mean() < 0.001  # the head alone
+        assert changed[100:].mean() < 0.01  # the head alone, and what JPEG does to strong colours
         skin = shrink(tags[top:bottom, left:right], 384) == label_space("ccp").names.index("skin")
         assert changed[:80][skin[:80]].mean() > 0.1
 

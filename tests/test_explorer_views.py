@@ -79,7 +79,7 @@ def test_numbers_out_of_range_and_random_pairs(episodes: EpisodeState) -> None:
 def test_the_episode_view_follows_messages_and_another_label_space(data: Path) -> None:
     pytest.importorskip("ipywidgets")
     explorer = episode_explorer(data=data, people=PEOPLE)
-    grid, picture = explorer.widget.children
+    grid, picture, _ = explorer.widget.children
     controls = {control.description: control for control in grid.children}
     assert all(controls), "every control has its label"
     assert controls["class (1-way)"].disabled
@@ -115,7 +115,7 @@ def test_supports_are_ranked_by_the_class_s_iou(people: Source) -> None:
 def test_the_stability_view_follows_messages(people: Source) -> None:
     pytest.importorskip("ipywidgets")
     explorer = stability_view(people, 0, most=3)
-    grid, picture = explorer.widget.children
+    grid, picture, _ = explorer.widget.children
     controls = {control.description: control for control in grid.children}
     before = picture.value
     controls["chosen support, worst to best"].set_state({"value": 0})
@@ -171,7 +171,7 @@ def test_a_replay_shows_what_each_network_parses(people: Source, kept: Path) -> 
 def test_the_replay_view_follows_messages(people: Source, kept: Path) -> None:
     pytest.importorskip("ipywidgets")
     explorer = replay.dml_replay(kept, people, 0, 4)
-    grid, picture = explorer.widget.children
+    grid, picture, _ = explorer.widget.children
     controls = {control.description: control for control in grid.children}
     before = picture.value
     controls["network"].set_state({"index": 0})

@@ -27,19 +27,19 @@ def follow(
     format: str = "png",
     label: str = "figure",
 ) -> Any:
-    """Return an ipywidgets VBox: the controls, and a picture that is drawn anew when one of them moves.
+    """Return an ipywidgets VBox: the controls, a picture that is drawn anew when one of them moves, and what it shows.
 
     state     the figure's state; a control's value is written to the attribute of its name
     controls  attribute name -> ipywidgets control with a `value`
     draw      returns the picture's bytes, of `format`, for the present state
     idle      names the controls without effect in the present state, which are disabled
     offers    gives the options of controls whose options depend on the state, by name
-    label     the picture's text alternative
+    label     says below the picture what it is
     """
     widgets = import_module("ipywidgets")
     # its own size at most: a picture that is stretched is blurred
     look = {"max_width": "100%", "width": "auto", "height": "auto", "object_fit": "contain"}
-    picture = widgets.Image(value=draw(), format=format, layout=look, tooltip=label)
+    picture = widgets.Image(value=draw(), format=format, layout=look)  # which cannot carry a text alternative itself
 
     busy: list[bool] = []
 
@@ -71,5 +71,6 @@ def follow(
     settle()
     grid = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "grid_gap": "2px 12px", "width": "100%"}
     return widgets.VBox(
-        [widgets.GridBox(list(controls.values()), layout=grid), picture], layout={"align_items": "stretch"}
+        [widgets.GridBox(list(controls.values()), layout=grid), picture, widgets.Label(label)],
+        layout={"align_items": "stretch"},
     )
