@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from oshp_lite.cli import main
 from oshp_lite.engine.statistics import bounds, draw_pairs
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json
+from oshp_lite.files import read_image, read_json
 from oshp_lite.study.exhibits import update_readme
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import read_committed
@@ -74,6 +76,16 @@ def test_the_gain_of_a_given_foreground_is_that_of_the_record(capsys: pytest.Cap
     shown = " ".join(re.sub("[^ -~]", " ", capsys.readouterr().out).split())
     assert f"{len(pairs)} pairs of CCP's test photos, IoU of one marked class without and with it:" in shown
     assert f"{before:.0f} and {after:.0f} % by a network trained on CCP, 20 and 20 % by the shipped one" in shown
+
+
+def test_the_picture_at_the_top_is_what_the_shipped_network_does(tmp_path: Path) -> None:
+    made = tmp_path / "cover.jpg"
+    command = [sys.executable, README.parent / "data_scripts" / "cover.py", "--out", made]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    ious = sorted(re.findall(r"IoU (\d\.\d\d)", printed))
+    assert f"IoU: {ious[0]} to {ious[-1]}" in " ".join(README.read_text(encoding="utf-8").split())
+    shown = README.parent / re.search(r"!\[[^]]+\]\(([^)]+)\)", README.read_text(encoding="utf-8"))[1]  # type: ignore[index]
+    np.testing.assert_allclose(read_image(made).astype(int), read_image(shown).astype(int), atol=40)
 
 
 def test_readme_says_how_photos_and_masks_are_read() -> None:
