@@ -163,3 +163,15 @@ def test_see_through_parts_of_a_photo_lie_on_white(tmp_path: Path) -> None:
     assert read_photo(tmp_path / "b.jpg").shape == (20, 20, 3)
     (tmp_path / "c.png").write_bytes(encode_png(photo[..., 0]))
     assert read_photo(tmp_path / "c.png").shape == (20, 20, 3)
+
+
+def test_a_cut_out_that_the_camera_turned_stands_upright_on_white(tmp_path: Path) -> None:
+    cut_out = np.zeros((20, 30, 4), np.uint8)
+    cut_out[:, :10] = [200, 0, 0, 255]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by 90 degrees
+    Image.fromarray(cut_out).save(tmp_path / "a.png", exif=exif)
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.shape == (30, 20, 3)
+    assert (photo[:10] == [200, 0, 0]).all()
+    assert (photo[10:] == 255).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from oshp_lite import assets
 from oshp_lite.data.prepare.ccp import standard_plan
 from oshp_lite.data.synthetic import scene
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json, write_json_atomic
+from oshp_lite.files import file_sha256, project_root, read_json, write_json_atomic
 from oshp_lite.labels import label_space
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.predict import ParseOptions
@@ -106,7 +107,7 @@ def test_measures_are_those_of_the_masks(tmp_path: Path, monkeypatch: pytest.Mon
     assert 0 <= real["iou"][0] <= 1
     assert real["false_marks"][0] < 0.5
     monkeypatch.setattr(photos.Parser, "parse", everything)
-    made = photos.measure(assets.checkpoint(), drawn, replace(options, rest=0))["bag"]  # type: ignore[arg-type]
+    made = photos.measure(assets.checkpoint(), drawn, replace(options, rest=False))["bag"]  # type: ignore[arg-type]
     share = [float((drawn.mask(stem) > 0).mean()) for stem in ("2", "3")]
     assert made["iou"] == pytest.approx([np.mean(share), share[0] / 2])
     assert made["pooled"][0] == pytest.approx(np.mean(share))
@@ -156,8 +157,46 @@ def test_numbers_that_count_the_wrong_way_are_left_out_and_the_threshold_keeps_n
     assert made["provenance"]["run"] == "made up"
 
 
+SHIPPED = file_sha256(assets.checkpoint())
+KEPT = read_json(project_root() / photos.KEPT_IN)["measured"]
+
+
+def kept(weights: str, options: ParseOptions, supports: int = 1) -> dict[str, Any]:
+    place = (weights, photos.as_plain(options), supports)
+    (found,) = (one["found"] for one in KEPT if (one["weights"], one["options"], one["supports"]) == place)
+    return dict(found)
+
+
+@pytest.mark.parametrize("weights", sorted({one["weights"] for one in KEPT}))
+def test_the_defaults_measured_better_than_the_plain_way(weights: str) -> None:
+    """Of the checkpoints in the record, one of them the shipped one: more overlap, fewer false marks."""
+    assert any(one["weights"] == SHIPPED for one in KEPT)
+    plain = kept(weights, ParseOptions(crop=False, pad=False, mirror=False, rest=False))["trousers"]
+    chosen, three = (kept(weights, ParseOptions(), supports)["trousers"] for supports in (1, 3))
+    assert three["iou"][0] > chosen["iou"][0] > plain["iou"][0]
+    assert chosen["false_marks"][0] < plain["false_marks"][0]
+
+
+@pytest.mark.skipif("OSHP_CCP_ROOT" not in os.environ, reason="OSHP_CCP_ROOT names no clone of CCP")
+def test_the_record_is_what_the_shipped_network_measures() -> None:
+    measured = photos.measure(assets.checkpoint(), photos.Ccp(None), ParseOptions(), supports=3)
+    for name, row in kept(SHIPPED, ParseOptions(), supports=3).items():
+        assert measured[name]["iou"] == pytest.approx(row["iou"], abs=5e-3)
+        assert measured[name]["false_marks"] == pytest.approx(row["false_marks"], abs=5e-3)
+
+
+def test_a_measurement_replaces_the_one_of_the_same_checkpoint_and_options(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    for iou, options in ((0.1, ParseOptions()), (0.2, ParseOptions(mirror=False)), (0.3, ParseOptions())):
+        photos.keep(path, assets.checkpoint(), options, 1, {"bag": {"iou": iou}})
+    assert [one["found"]["bag"]["iou"] for one in read_json(path)["measured"]] == [0.2, 0.3]
+    assert read_json(path)["measured"][0]["checkpoint"]["method"] == "eopnet"
+
+
 def test_options_are_read_from_words() -> None:
-    assert photos.read_options(["crop=false", "rest=3", "size=null"]) == ParseOptions(crop=False, rest=3)
+    assert photos.read_options(["crop=false", "rest=false", "size=256"]) == ParseOptions(
+        crop=False, rest=False, size=256
+    )
     with pytest.raises(UserError, match="options are"):
         photos.read_options(["colour=1"])
     with pytest.raises(UserError, match="true, false, null or a number"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from oshp_lite.data.episode import IGNORE
 from oshp_lite.errors import UserError
@@ -28,7 +28,7 @@ def read_photo(path: Path | str) -> np.ndarray:
     image = read_image(path, upright=True)
     with Image.open(path, formats=["PNG", "JPEG"]) as picture:
         if picture.has_transparency_data:
-            layered = picture.convert("RGBA")
+            layered = ImageOps.exif_transpose(picture).convert("RGBA")
             white = Image.new("RGBA", layered.size, "white")
             return np.array(Image.alpha_composite(white, layered).convert("RGB"))
     return image

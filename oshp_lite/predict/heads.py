@@ -30,7 +30,7 @@ from oshp_lite.predict.photos import CELL, Box, cells, inside
 STORED_SHARE = 0.75
 """Share of the stored prototype in that of a named class; the marked pixels have the rest."""
 REST = -1
-"""The support person's unmarked pixels, beside the user's ids; further groups of them are -2, -3, ..."""
+"""The support person's unmarked pixels, beside the user's ids."""
 CLAIMED = 0.9
 """A stored class whose cosine with a marked class's prototype reaches this is taken for that class and is no rival."""
 
@@ -74,9 +74,9 @@ class Maps:
 
 
 def prepared(
-    network: OneShotModel, ids: Sequence[int], named: dict[int, str], space: LabelSpace, *, rest: int
+    network: OneShotModel, ids: Sequence[int], named: dict[int, str], space: LabelSpace, *, rest: bool
 ) -> tuple[OneShotModel, dict[int, int]]:
-    """A copy of the network for these classes, and {user id: network id}, in order, `rest` groups of the person last.
+    """A copy of the network for these classes, and {user id: network id}, in order, with `rest` REST last.
 
     A named class has its own id there, any other one whose stored prototype is empty, or is emptied in the copy. The
     copy shares all weights but the stored prototypes; nothing is written into the network. Raises UserError for names
@@ -99,7 +99,7 @@ def prepared(
     if bank is not None:
         free.sort(key=lambda slot: (bool(bank[slot].any()), slot))
     novel = [index for index in ids if index not in taken]
-    novel += [REST - group for group in range(rest)][: max(0, len(free) - len(novel))]
+    novel += [REST] if rest and len(free) > len(novel) else []
     slots = {**taken, **dict(zip(novel, free, strict=False))}
     if bank is not None:
         with torch.no_grad():
@@ -107,8 +107,7 @@ def prepared(
     for part in network.modules():
         if isinstance(part, PrototypeBank):  # a foreground that is given counts alone
             part.momentum = STORED_SHARE if part.rows is bank else 0.0
-    groups = sorted((index for index in slots if index <= REST), reverse=True)
-    return network, {index: slots[index] for index in (*ids, *groups)}
+    return network, {index: slots[index] for index in (*ids, REST) if index in slots}
 
 
 def can_find_people(network: OneShotModel) -> bool:
@@ -146,32 +145,6 @@ class Encoded:
         return self.held.keep(key, self.held[key])[0]
 
 
-def spread_rest(features: Tensor, marked: Tensor, groups: int) -> Tensor:
-    """Part the rest of the person into `groups` by colour of features: k-means on the sphere, from far-apart starts.
-
-    features float [1,D,h,w], marked int64 [H,W] -> int64 [H,W] with REST, REST - 1, ... where it held REST. One mean
-    of skin, shoes and shirt is near none of them; several are.
-    """
-    at_cells = cells(marked)
-    chosen = at_cells == REST
-    points = F.normalize(features[0][:, chosen].T, dim=1, eps=1e-8)
-    if groups < 2 or len(points) < groups:
-        return marked
-    centres = F.normalize(points.mean(0, keepdim=True), dim=1)
-    for _ in range(groups - 1):
-        nearest = (points @ centres.T).amax(1)
-        centres = torch.cat([centres, points[nearest.argmin()][None]])
-    for _ in range(10):
-        group = (points @ centres.T).argmax(1)
-        member = F.one_hot(group, groups).to(points.dtype)
-        means = F.normalize(member.T @ points, dim=1, eps=1e-8)
-        centres = torch.where((member.sum(0) > 0)[:, None], means, centres)
-    at_cells = at_cells.clone()
-    at_cells[chosen] = REST - (points @ centres.T).argmax(1)
-    spread = at_cells.repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)[: marked.shape[0], : marked.shape[1]]
-    return torch.where((marked == REST) & (spread <= REST), spread, marked)
-
-
 def _stacked(parts: Sequence[Tensor], fill: float) -> Tensor:
     """Maps [...,h,w] of different widths below one another, padded on the right."""
     widest = max(part.shape[-1] for part in parts)
@@ -187,7 +160,7 @@ def _whole_cells(mask: Tensor, shape: torch.Size) -> Tensor:
 class Head:
     """A network set up for the classes of some supports; called with a picture it gives its `Maps`.
 
-    rest    groups the unmarked person is parted into, 0: it does not compete
+    rest    the unmarked person competes, and is background in the result
     rivals  stored classes that no support shows compete too, and are background in the result
 
     Raises UserError for class names that do not fit, and for a network without stored coarse prototypes where no
@@ -201,17 +174,14 @@ class Head:
         named: dict[int, str],
         space: LabelSpace,
         *,
-        rest: int,
+        rest: bool,
         rivals: bool,
         encoded: Encoded | None,
     ) -> None:
         self.views, self.encoded = list(views), encoded
         ids = sorted({int(v) for view in views for v in view.marked.unique() if v > 0 and v != IGNORE})
-        groups = rest if any(bool((cells(view.marked) == REST).any()) for view in views) else 0
-        if encoded is None:
-            groups = min(groups, 1)
-        self.network, self.slots = prepared(network, ids, named, space, rest=groups)
-        groups = sum(index <= REST for index in self.slots)
+        rest = rest and any(bool((cells(view.marked) == REST).any()) for view in views)
+        self.network, self.slots = prepared(network, ids, named, space, rest=rest)
         self.stored = not all(view.given for view in views)
         prototypes = network.coarse_prototypes()
         self.options: dict[str, Any] = {}
@@ -223,20 +193,20 @@ class Head:
             self.options = {"stored_foreground": self.stored, "compute_agm": False}
         self.closed: Tensor | None = None
         if encoded is not None:
-            self._pool(cast(EOPNet, self.network), encoded, groups)
+            self._pool(cast(EOPNet, self.network), encoded)
             bank = network.prototype_bank()
             if rivals and network.way == "k" and bank is not None:
                 self._find_rivals(bank, named)
 
     @torch.no_grad()
-    def _pool(self, network: EOPNet, encoded: Encoded, groups: int) -> None:
+    def _pool(self, network: EOPNet, encoded: Encoded) -> None:
         """Lay the supports below one another, as one episode's support whose features are known already."""
         features = [encoded(view.picture) for view in self.views]
         masks = [view.marked for view in self.views]
         joint = _stacked([network.fine_projection(part) for part in features], 0.0)
         mask = _stacked([_whole_cells(m, f.shape) for m, f in zip(masks, features, strict=True)], IGNORE)
         person = _stacked([_whole_cells(v.person, f.shape) for v, f in zip(self.views, features, strict=True)], IGNORE)
-        mask = spread_rest(joint, mask, groups) if groups else torch.where(mask <= REST, 0, mask)
+        mask = mask if REST in self.slots else torch.where(mask == REST, 0, mask)
         support = _stacked(features, 0.0)
         blank = torch.zeros(3, *mask.shape, device=mask.device)
         self.views = [View(blank, mask, person)]

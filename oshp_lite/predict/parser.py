@@ -50,14 +50,14 @@ NOTHING = (
 
 @dataclass(frozen=True)
 class ParseOptions:
-    """How photos are parsed; each default is what measured best on CCP (`python -m oshp_lite.study.photos`).
+    """How photos are parsed; each default is what measured best on CCP (`study.photos`; the record is photos.json).
 
     crop       find the person first, cut photo and support to the person and parse that; without a person, all of it
     pad        fill narrow photos up to the proportions that the network was trained with, by their own edge
     mirror     average with the parse of the mirrored photo (no class may then tell left from right)
     screening  pixels outside the predicted person become 0
-    rest       groups that the support person's unmarked pixels are parted into; they compete and are background in the
-               result; the person is the given one, else the one the network sees; 0: they do not compete
+    rest       the support person's unmarked pixels compete, and are background in the result; the person is the given
+               one, else the one the network sees
     rivals     classes that the checkpoint knows and no support shows compete too and are background in the result
     drop_unlikely  leave out the pixels of a class that is probably not in the photo: fewer false marks, and IoU lost
                where the class is there; otherwise a remark says so
@@ -69,7 +69,7 @@ class ParseOptions:
     pad: bool = True
     mirror: bool = True
     screening: bool = True
-    rest: int = 1
+    rest: bool = True
     rivals: bool = False
     drop_unlikely: bool = False
     scores: bool = False
@@ -264,7 +264,7 @@ class Parser:
             raise UserError("there is no support yet; give a photo and its mask")
         if self._head is None:
             how = {"rest": self.options.rest, "rivals": self.options.rivals}
-            self._head = Head(self.network, self.views, self.classes, self.space, **how, encoded=self.encoded)  # type: ignore[arg-type]
+            self._head = Head(self.network, self.views, self.classes, self.space, **how, encoded=self.encoded)
             self._clear = self._own_clearness(self._head)
         return self._head
 
@@ -362,7 +362,7 @@ def parse_pair(
     Arguments as in `Parser.support` and `Parser.parse`; `options` None is as small drawn scenes want it: whole
     photos as they are, no mirror, nothing but what is marked. Raises UserError as they do.
     """
-    plain = ParseOptions(crop=False, pad=False, mirror=False, rest=1 if support_foreground is not None else 0)
+    plain = ParseOptions(crop=False, pad=False, mirror=False, rest=support_foreground is not None)
     chosen = replace(options or plain, screening=screening)
     parser = Parser(network, chosen)
     check_size(query_image, "query")

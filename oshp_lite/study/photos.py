@@ -1,6 +1,6 @@
 """How well real photos are parsed from one marked one: a committed list of CCP photos, and the confidence's threshold.
 
-    python -m oshp_lite.study.photos measure [--weights FILE] [--set mirror=false ...]
+    python -m oshp_lite.study.photos measure [--weights FILE] [--set mirror=false ...] [--keep]
     python -m oshp_lite.study.photos calibrate --weights FILE
 
 The photos are CCP's own, whole, at a clone named by --ccp or OSHP_CCP_ROOT; the list (`photos.json`) holds file names
@@ -25,13 +25,15 @@ import numpy as np
 from oshp_lite.assets import checkpoint
 from oshp_lite.data.prepare.ccp import ANNOTATIONS, PHOTOS, read_annotation, standard_plan
 from oshp_lite.errors import UserError
-from oshp_lite.files import file_sha256, read_image, read_json, write_json_atomic
+from oshp_lite.files import file_sha256, project_root, read_image, read_json, write_json_atomic
 from oshp_lite.labels import fold, label_space
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.predict import ParseOptions, Parser, load_network
 from oshp_lite.predict.confidence import CALIBRATION, EVIDENCE, SIGNS
 
 LIST = Path(__file__).with_name("photos.json")
+KEPT_IN = Path("notebooks", "results", "photos.json")
+"""What was measured and kept (`--keep`): an entry for each checkpoint, options and number of supports."""
 BLOCKS = 5
 CLASSES = {"trousers": "pants", "bag": "bag"}
 """What the list calls a class -> the class of CCP-OS."""
@@ -310,6 +312,21 @@ def calibration_of(rows: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> 
     }
 
 
+def keep(
+    path: Path, weights: Path | str, options: ParseOptions, supports: int, found: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write a measurement into the record, in place of an earlier one of the same checkpoint, options and supports."""
+    record = cast(CheckpointRecord, load_network(weights).record)
+    about = {"method": record.method, "dataset": record.dataset, "fold": record.fold.get("number")}
+    seed = record.config.get("train", {}).get("seed")
+    place = {"weights": file_sha256(weights), "options": as_plain(options), "supports": supports}
+    known = read_json(path)["measured"] if path.is_file() else []
+    others = [one for one in known if {name: one[name] for name in place} != place]
+    entry = {**place, "checkpoint": {**about, "seed": seed}, "found": dict(found)}
+    command = "python -m oshp_lite.study.photos measure --keep"
+    write_json_atomic(path, {"command": command, "measured": [*others, entry]})
+
+
 def as_plain(options: ParseOptions) -> dict[str, Any]:
     """Options as JSON takes them."""
     return {item.name: getattr(options, item.name) for item in fields(options)}
@@ -337,6 +354,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="checkpoint (default: the one in the package)")
     parser.add_argument("--ccp", help="a clone of CCP (default: OSHP_CCP_ROOT)")
     parser.add_argument("--rows", type=Path, help="calibrate: keep the evidence there too (npz)")
+    parser.add_argument("--keep", action="store_true", help=f"measure: keep the result in {KEPT_IN}")
     parser.add_argument("--supports", type=int, default=1, help="marked photos at a time")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of ParseOptions")
     given = parser.parse_args(words)
@@ -353,8 +371,11 @@ def main(words: Sequence[str] | None = None) -> int:
             print(CALIBRATION.read_text(encoding="utf-8"))
         else:
             began = time.monotonic()
-            for name, row in measure(weights, ccp, options, supports=given.supports).items():
+            found = measure(weights, ccp, options, supports=given.supports)
+            for name, row in found.items():
                 print(f"{name}: {json.dumps(row, default=str)}")
+            if given.keep:
+                keep(project_root() / KEPT_IN, weights, options, given.supports, found)
             print(f"{time.monotonic() - began:.0f} s")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -66,7 +66,7 @@ class Explorer:
         if self._html is not None:
             bundle["text/html"] = self._html()
         else:
-            bundle["image/jpeg"] = base64.b64encode(encoded(self.figure())).decode()
+            bundle["image/jpeg"] = base64.b64encode(encoded(self.figure(), quality=68)).decode()  # these get committed
         try:
             return {**self.widget._repr_mimebundle_(), **bundle}
         except ImportError:  # without the notebooks' extra the picture remains
