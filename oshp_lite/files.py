@@ -162,6 +162,13 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"file {path} is not valid JSON; make it again") from None
 
 
+def parse_yaml(text: str) -> Any:
+    """The content of a YAML text of our own, by libyaml where PyYAML has it: ten times as fast. Raises YAMLError."""
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """An unpickler that knows no class and no function, so that nothing in a file can run."""
 

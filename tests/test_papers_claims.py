@@ -34,12 +34,12 @@ from oshp_lite.study.claims import (
     together,
     with_numbers,
 )
-from oshp_lite.study.experiments import ABLATIONS, METHODS, families
+from oshp_lite.study.experiments import ABLATIONS, METHODS, families, label_domains
 from oshp_lite.study.quantities import TRAINING_NOISE, Outcome, Untestable, spreads
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey, measured_of
 
 ROOT = Path(__file__).resolve().parents[1]
-BY_ID = {claim.id: claim for claim in CLAIMS}
+BY_ID, PLACES = {claim.id: claim for claim in CLAIMS}, label_domains("lite") | families("lite")
 
 
 # ------------------------------------------------------------------------------------------------------- the rule
@@ -136,7 +136,7 @@ def test_ids_are_unique_and_the_claims_named_in_the_plan_are_there() -> None:
     for claim in CLAIMS:
         assert claim.statement.endswith(".")
         assert claim.parts
-        assert set(claim.families) <= set(families("lite"))
+        assert set(claim.families) <= set(PLACES)
 
 
 def test_only_declared_runs_are_needed() -> None:
@@ -333,7 +333,7 @@ def everything() -> Results:
     for claim in CLAIMS:
         for family in claim.families:
             for part in (*claim.parts, *claim.also):
-                wanted |= dict.fromkeys(side.key(families("lite")[family]) for side in part.sides)
+                wanted |= dict.fromkeys(side.key(PLACES[family]) for side in part.sides)
     rng = np.random.default_rng(0)
     history = [{"epoch": n, "novel_miou": float(rng.uniform()), "base_miou": 0.5} for n in range(1, 13)]
     return Results(run(key, flat(float(rng.uniform(0.3, 0.7))), pairs=24, history=history) for key in wanted)

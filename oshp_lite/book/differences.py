@@ -11,9 +11,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from oshp_lite.engine.presets import variant_config
+from oshp_lite.files import parse_yaml
 from oshp_lite.models.eopnet_config import EOPNetConfig
 
 VARIANTS = ("official", "paper")
@@ -49,7 +48,7 @@ def setting(field: str, variant: str, dataset: str = "atr-os") -> Any:
 
 DIFFERENCES: tuple[Difference, ...] = tuple(
     Difference(**{**entry, "fields": tuple(entry.get("fields", ()))})
-    for entry in yaml.safe_load(resources.files("oshp_lite.book").joinpath("differences.yaml").read_text("utf-8"))
+    for entry in parse_yaml(resources.files("oshp_lite.book").joinpath("differences.yaml").read_text("utf-8"))
 )
 
 

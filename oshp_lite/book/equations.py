@@ -12,7 +12,7 @@ from importlib import import_module, resources
 from operator import attrgetter
 from typing import Any, cast
 
-import yaml
+from oshp_lite.files import parse_yaml
 
 JOURNAL, AAAI = "journal", "aaai"
 
@@ -61,7 +61,7 @@ class Equation:
 
 EQUATIONS: tuple[Equation, ...] = tuple(
     Equation(**entry)
-    for entry in yaml.safe_load(resources.files("oshp_lite.book").joinpath("equations.yaml").read_text("utf-8"))
+    for entry in parse_yaml(resources.files("oshp_lite.book").joinpath("equations.yaml").read_text("utf-8"))
 )
 
 

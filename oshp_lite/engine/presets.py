@@ -8,11 +8,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from oshp_lite.data.registry import dataset_spec, domain_data
 from oshp_lite.engine.config import InitConfig, ModelConfig, RunConfig, check, from_dict, lay, nest, parse_overrides
 from oshp_lite.errors import UserError
+from oshp_lite.files import parse_yaml
 
 _KEPT = ("seed", "precision", "channels_last", "device", "threads", "save_seconds", "save_steps")
 """What an initialisation's training takes over from its run's."""
@@ -48,7 +47,7 @@ def variant_config(variant: str, dataset: str = "synth-atr") -> RunConfig:
 def _read(name: str) -> dict[str, Any]:
     """Return the content of a file of `profiles/`, with that of the profile it is `like`."""
     text = resources.files("oshp_lite.engine").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
+    content: dict[str, Any] = parse_yaml(text)
     return _over(_read(content.pop("like")), content) if "like" in content else content
 
 

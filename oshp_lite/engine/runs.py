@@ -32,7 +32,7 @@ from oshp_lite.engine.config import RunConfig, from_dict, identity_of
 from oshp_lite.engine.outcome import CONFIG, HISTORY, PROVENANCE, SCORES, VERIFIED, WEIGHTS, keep_evaluation
 from oshp_lite.engine.presets import init_config
 from oshp_lite.errors import UserError
-from oshp_lite.files import file_sha256, publish_folder, read_json, runs_root, write_json_atomic
+from oshp_lite.files import file_sha256, parse_yaml, publish_folder, read_json, runs_root, write_json_atomic
 from oshp_lite.lock import locked
 from oshp_lite.models.registry import method
 
@@ -299,7 +299,7 @@ class RunStore:
             for name, digest in provenance["files"].items():
                 if _digest(folder / name) != digest:
                     raise UserError(f"{name} is not as it was written")
-            settings = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+            settings = parse_yaml((folder / CONFIG).read_text(encoding="utf-8"))
             scores = read_json(folder / SCORES)
             older = is_older(provenance, str(settings["model"]["method"]))
         except (UserError, OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:

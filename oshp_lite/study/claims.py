@@ -20,9 +20,8 @@ from importlib import resources
 from itertools import product
 from typing import Any
 
-import yaml
-
 from oshp_lite.errors import UserError
+from oshp_lite.files import parse_yaml
 from oshp_lite.models.registry import METHODS as REGISTERED
 from oshp_lite.study.experiments import METHODS, families, label_domains
 from oshp_lite.study.quantities import COSTS, FIRM_SEEDS, TRAINING_NOISE, Costs, Outcome, Quantity, Side
@@ -77,7 +76,7 @@ class Claim:
 
 # ------------------------------------------------------------------------------------------------- reading the table
 
-_TABLE = yaml.safe_load((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
+_TABLE = parse_yaml((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
 _GROUPS = {**_TABLE["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
 
 

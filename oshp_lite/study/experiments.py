@@ -9,14 +9,13 @@ from itertools import product
 from math import prod
 from typing import Any
 
-import yaml
-
 from oshp_lite.data.registry import DATASETS, dataset_spec
 from oshp_lite.errors import UserError
+from oshp_lite.files import parse_yaml
 from oshp_lite.models.registry import METHODS as REGISTERED
 from oshp_lite.study.records import RunKey
 
-DECLARED: Mapping[str, Any] = yaml.safe_load(
+DECLARED: Mapping[str, Any] = parse_yaml(
     resources.files("oshp_lite.study").joinpath("experiments.yaml").read_text(encoding="utf-8")
 )
 

@@ -18,16 +18,16 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-import yaml
 
 from oshp_lite.data.registry import dataset_spec
 from oshp_lite.errors import UserError
+from oshp_lite.files import parse_yaml
 from oshp_lite.study.claims import FIRM_SEEDS, between, quantities
 from oshp_lite.study.quantities import Quantity
 from oshp_lite.study.records import Measured, Results
 from oshp_lite.study.statistics import Estimate, Term, contrast
 
-DECLARED: Mapping[str, Any] = yaml.safe_load(
+DECLARED: Mapping[str, Any] = parse_yaml(
     (resources.files("oshp_lite.study") / "headlines.yaml").read_text(encoding="utf-8")
 )
 MARGIN, LEVEL = float(DECLARED["margin"]), float(DECLARED["level"])

@@ -13,13 +13,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from oshp_lite.engine.config import RunConfig, identity_dict
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.engine.runs import Run, RunStore
 from oshp_lite.errors import UserError
-from oshp_lite.files import project_root, read_json, write_json_atomic
+from oshp_lite.files import parse_yaml, project_root, read_json, write_json_atomic
 
 START = "start"
 """Name of the trial that the others change in one thing."""
@@ -28,7 +26,7 @@ MARGIN = 0.01
 """Score by which another trial must beat the start to take its place; seeds alone differ by about half of it."""
 
 _OPTION = "model.options."
-_DECLARED: dict[str, Any] = yaml.safe_load(
+_DECLARED: dict[str, Any] = parse_yaml(
     resources.files("oshp_lite.study").joinpath("trials.yaml").read_text(encoding="utf-8")
 )
 PROFILES = tuple(_DECLARED)

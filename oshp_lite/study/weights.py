@@ -95,7 +95,7 @@ def _open_dataset(described: Path) -> str:
         stems = dataset.stems(phase)
         for path in (dataset.image_path(stems[0]), dataset.mask_path(stems[0])) if stems else ():
             try:
-                with Image.open(path) as image:
+                with Image.open(path, formats=["PNG", "JPEG"]) as image:
                     image.load()
             except OSError as error:
                 return f"cannot use the dataset {dataset.name}: {path.name} does not open ({error.strerror or error})"

@@ -38,8 +38,11 @@ def check_prior(attempt: Any) -> str:
     """Check `f(counts int64 [7,18]) -> float [18,7]`: a static prior in 0..1 from pixels that labels share."""
     shared = _counts()
     given = shared.copy()
-    prior = np.asarray(call(attempt, given), float)
+    prior = call(attempt, given)
+    kind = prior.dtype.kind if isinstance(prior, np.ndarray) else ""
+    require(kind in {*"fiu"}, f"the prior must be a NumPy array of numbers, not {type(prior).__name__}")
     require(np.array_equal(given, shared), "you change the counts in place, but their owner still needs them")
+    prior = prior.astype(float)
     require(prior.shape != (7, 18), "rows are the target's labels: mapping PASCAL into ATR needs [18, 7], so transpose")
     require(prior.shape == (18, 7), f"the prior has the shape {prior.shape}, not (18, 7)")
     require(np.isfinite(prior).all(), "some entries are not finite: a label that never occurs divides by zero")

@@ -18,7 +18,7 @@ from oshp_lite.engine.evaluate import load_pairs
 from oshp_lite.engine.outcome import CONFIG, PAIRS, PROVENANCE, SCORES
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json
+from oshp_lite.files import parse_yaml, read_json
 
 LESSONS = ("background", "dual-metric", "stages")
 
@@ -40,7 +40,7 @@ def make(name: str, run: Run, data: str | None, photos: int, pairs: int | None, 
 def _run(folder: Path) -> Run:
     """Open a run's folder. UserError when it holds no finished run."""
     try:
-        settings = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        settings = parse_yaml((folder / CONFIG).read_text(encoding="utf-8"))
         return Run(folder.resolve(), settings, read_json(folder / SCORES), read_json(folder / PROVENANCE))
     except (OSError, UserError, yaml.YAMLError):
         raise UserError(f"{folder} holds no finished run; name the folder of one") from None

@@ -9,10 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from oshp_lite.book.equations import EQUATIONS, Equation
 from oshp_lite.book.site.chapters import Chapter
+from oshp_lite.files import parse_yaml
 
 PARTS = (
     ("The task", range(3)),
@@ -39,7 +38,7 @@ class Entry:
 def read_glossary() -> dict[str, list[dict[str, Any]]]:
     """The entries of `glossary.yaml`: symbols and terms."""
     text = resources.files("oshp_lite.book.site").joinpath("glossary.yaml").read_text("utf-8")
-    return dict(yaml.safe_load(text))
+    return dict(parse_yaml(text))
 
 
 def glossary(chapters: Mapping[str, Chapter]) -> list[Entry]:
@@ -227,4 +226,4 @@ def _read(name: str) -> str:
 def read_citation(root: Path) -> dict[str, Any] | None:
     """The checkout's CITATION.cff; None where there is none."""
     path = root / "CITATION.cff"
-    return dict(yaml.safe_load(path.read_text("utf-8"))) if path.is_file() else None
+    return dict(parse_yaml(path.read_text("utf-8"))) if path.is_file() else None

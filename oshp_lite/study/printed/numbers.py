@@ -13,9 +13,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from oshp_lite.errors import UserError
+from oshp_lite.files import parse_yaml
 
 PAPER_NAMES = {
     "aaai": "POPNet paper (AAAI 2021)",
@@ -172,7 +171,7 @@ def _implied_flags() -> Iterator[Flag]:
 def content() -> dict[str, dict[str, Any]]:
     """Return what the files hold, by paper: name of the source's text (`file`), tables and prose."""
     folder = resources.files("oshp_lite.study.printed")
-    return {paper: yaml.safe_load((folder / f"{paper}.yaml").read_text(encoding="utf-8")) for paper in PAPER_NAMES}
+    return {paper: parse_yaml((folder / f"{paper}.yaml").read_text(encoding="utf-8")) for paper in PAPER_NAMES}
 
 
 @cache

@@ -10,9 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from oshp_lite.errors import UserError
+from oshp_lite.files import parse_yaml
 from oshp_lite.study.records import Results
 from oshp_lite.study.tables.comparison import comparison_table
 from oshp_lite.study.tables.cost import cost_table
@@ -26,7 +25,7 @@ from oshp_lite.study.tables.worth import bias_table, lead_table, mask_table
 def declared() -> dict[str, dict[str, Any]]:
     """The declarations of all tables by id, in the papers' order (`declared.yaml` says what an entry may hold)."""
     text = (resources.files("oshp_lite.study.tables") / "declared.yaml").read_text(encoding="utf-8")
-    tables: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    tables: dict[str, dict[str, Any]] = parse_yaml(text)
     return tables
 
 
