@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 from oshp_lite.errors import UserError
@@ -287,14 +288,12 @@ def ledger(
 
 
 def with_numbers(text: str, results: Results) -> str:
-    """Fill the numbers of a finding: "{sgone/papers novel synth-atr}" is that score of fold 1, seed 0, in points."""
+    """Fill the numbers of a finding: "{sgone novel synth-atr}" is fold 1's mean over seeds or blocks, in points."""
 
     def number(match: re.Match[str]) -> str:
         run = side(match[1])
-        measured = results.get(run.key(match[2]))
-        if isinstance(measured, NotRun):
-            return "not run"
-        return format(100 * measured.score(run.measure), match[3] or ".1f")
+        measured = [one.score(run.measure) for one in results.seeds(run.key(match[2]))]
+        return format(100 * fmean(measured), match[3] or ".1f") if measured else "not run"
 
     return re.sub(r"\{([^{}]+?) ([\w-]+)(?::(\.\df))?\}", number, text)
 
