@@ -17,7 +17,7 @@ from oshp_lite.data.prepare.derived import make, tuning
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json
+from oshp_lite.files import read_json, write_json_atomic
 from oshp_lite.labels import Fold, fold
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.tuning import MARGIN, START, chosen, notes_by_method, outcome, record, trials, tuning_file
@@ -185,6 +185,14 @@ def test_made_listed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert all(one["provenance"]["code"] and one["scores"]["n_pairs"] for one in records)
     record("smoke", RunStore(tmp_path / "runs"), kept)
     assert read_json(kept) == records
+    older = [
+        records[0] | {"trial": name, "provenance": {"identity": name, "finished": ""}} for name in ("start", "gone")
+    ]
+    write_json_atomic(kept, [*older, *records])
+    record("smoke", RunStore(tmp_path / "runs"), kept)
+    assert read_json(kept) == [one | {"profile": None, "trial": None} for one in older] + records, (
+        "a name was kept twice"
+    )
 
 
 def test_trials_that_the_store_does_not_hold_stay(tmp_path: Path) -> None:

@@ -116,22 +116,34 @@ def kept_trials(path: Path | None = None) -> list[dict[str, Any]]:
 def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     """Keep every tuning run of the store with the results, the declared trials by name; return the file.
 
-    Runs that are no declared trial were made by hand while a method was looked into; they are kept too.
-    Trials of an earlier record that the store does not hold stay. Raises UserError when there is nothing to keep.
+    Runs that are no declared trial were made by hand while a method was looked into; they are kept too. Trials of an
+    earlier record that the store does not hold stay; one that is made anew there, or declared no more, loses its name.
+    Raises UserError when there is nothing to keep.
     """
     path = path or tuning_file()
     kept = {one["provenance"]["identity"]: one for one in kept_trials(path)}
     declared = [(trial.name, identity_dict(trial.config)) for trial in trials(profile)]
+    due = {(trial.dataset, trial.way, trial.method, trial.name) for trial in trials(profile)}
+    made = set[str]()
     for run in store.runs():
         if run.settings["data"]["protocol"] == "tuning" and run.settings["train"]["task"] == "parse":
             names = [name for name, settings in declared if settings == identity_dict(run.config)]
             before = kept.get(run.identity, {"profile": None, "trial": None})  # by hand
             name = (profile, names[0]) if names else (before["profile"], before["trial"])
             kept[run.identity] = {"profile": name[0], "trial": name[1], **_recorded(run)}
+            due -= {_trial_of(kept[run.identity])}
+            made |= {run.identity} if names else set()
+    for identity, one in kept.items():
+        if one["profile"] == profile and identity not in made and _trial_of(one) not in due:
+            one.update(profile=None, trial=None)
     if not kept:
         raise UserError(f"no tuning run is in {store.root}; make some with: oshp-lite tune --profile {profile}")
     write_json_atomic(path, sorted(kept.values(), key=lambda one: str(one["provenance"]["finished"])))
     return path
+
+
+def _trial_of(one: dict[str, Any]) -> tuple[str, ...]:
+    return one["dataset"], one["way"], one["method"], one["trial"]
 
 
 def _recorded(run: Run) -> dict[str, Any]:
