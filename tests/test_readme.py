@@ -20,6 +20,7 @@ from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import read_committed
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+RECIPES = README.parent / "oshp_lite" / "book" / "site" / "pages" / "howto.md"
 
 
 @pytest.fixture
@@ -58,14 +59,14 @@ def test_the_command_says_whether_readme_changed(capsys: pytest.CaptureFixture[s
 
 
 def test_the_gain_of_a_given_foreground_is_that_of_the_record(capsys: pytest.CaptureFixture[str]) -> None:
-    """README and the help of `parse` say what 120 measured pairs give; drawn by query photo, like every interval."""
+    """The recipes and the help of `parse` say what 120 measured pairs give; drawn by query photo, like every interval."""
     record = read_json(README.parent / "notebooks" / "results" / "foreground.json")
     pairs, ious = record["pairs"], {name: 100 * np.array(rows) for name, rows in record["iou"].items()}
     before, after = ious["ccp-os"].mean(0)
     weights = draw_pairs([query for _, query, _ in pairs])
     low, high = bounds(weights @ (ious["ccp-os"] @ [-1, 1]) / weights.sum(1))
     assert [f"{value:.0f}" for value in ious["shipped"].mean(0)] == ["20", "20"]
-    text = " ".join(README.read_text(encoding="utf-8").split())
+    text = " ".join(RECIPES.read_text(encoding="utf-8").split())
     for part in (
         f"on {len(pairs)} pairs of CCP's test photos (whole photos, one marked class) its mean IoU is 20 %, with and",
         f"reaches {before:.0f} % there, and {after:.0f} % with the foreground",
@@ -91,8 +92,8 @@ def test_the_picture_at_the_top_is_what_the_shipped_network_does(tmp_path: Path)
     np.testing.assert_allclose(read_image(made).astype(int), read_image(shown).astype(int), atol=40)
 
 
-def test_readme_says_how_photos_and_masks_are_read() -> None:
-    text = " ".join(README.read_text(encoding="utf-8").split())
+def test_the_recipes_say_how_photos_and_masks_are_read() -> None:
+    text = " ".join(RECIPES.read_text(encoding="utf-8").split())
     assert "Photos are turned upright by their EXIF tag, and masks are meant upright" in text
 
 

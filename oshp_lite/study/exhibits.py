@@ -141,13 +141,19 @@ def results_block(results: Results) -> str:
             return "not run"
         return f"{100 * max(np.mean([table[name][f'{measure}_miou'] for table in tables]) for name in tables[0]):.1f}"
 
+    def told(one: headlines.Headline) -> str:
+        if one.reason:
+            return one.verdict
+        return f"{one.verdict}: {one.effect:+z.1f} {claims.between(one.low, one.high)}"
+
     ledger = claims.ledger(results, "lite", costs=load_costs())
     words = ", ".join(f"{count} {word}" for word, count in claims.summary(ledger).items())
-    functions = {one.__name__: one for one in (seeds, runs, interval, score, pairs, trivial)}
+    functions = {one.__name__: one for one in (seeds, runs, interval, score, pairs, trivial, told)}
     return fill(
         "results.txt",
         **functions,
         datasets={"synth-atr": "synth-atr", "ccp-os": "CCP-OS (real photos)"},
+        headlines=headlines.by_claim(headlines.headlines(results)),
         methods=ORDER,
         conditioned=CONDITIONED,
         names={name: method.label for name, method in METHODS.items()}
