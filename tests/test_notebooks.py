@@ -33,7 +33,7 @@ NOTEBOOKS: dict[str, dict[str, Any]] = {
     str(path.relative_to(ROOT / "notebooks")): load_notebook(path) for path in BOOK + SOLUTIONS
 }
 MAIN = {path.name: NOTEBOOKS[path.name] for path in BOOK}
-LONGEST_CELL, WIDEST_CELL, LARGEST = 25, 100, 1_000_000
+LONGEST_CELL, WIDEST_CELL, LARGEST = 25, 100, 2_000_000
 
 
 def cells(kind: str = "code") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -303,7 +303,7 @@ def test_what_a_parser_refuses() -> None:
 
 def test_a_training_free_method_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OSHP_DINO_WEIGHTS", raising=False)
-    monkeypatch.setattr("oshp_lite.models.baselines.label_transfer.local_source", lambda name: None)
+    monkeypatch.setattr("oshp_lite.models.baselines.external.local_source", lambda name: None)
     with pytest.raises(UserError, match="needs DINO weights"):
         training_free("label_transfer")
 

@@ -59,7 +59,7 @@ def test_the_command_says_whether_readme_changed(capsys: pytest.CaptureFixture[s
 
 
 def test_the_gain_of_a_given_foreground_is_that_of_the_record(capsys: pytest.CaptureFixture[str]) -> None:
-    """The recipes and the help of `parse` say what 120 measured pairs give; drawn by query photo, like every interval."""
+    """The recipes and the help of `parse` say what 120 measured pairs give; drawn by query photo."""
     record = read_json(README.parent / "notebooks" / "results" / "foreground.json")
     pairs, ious = record["pairs"], {name: 100 * np.array(rows) for name, rows in record["iou"].items()}
     before, after = ious["ccp-os"].mean(0)

@@ -282,7 +282,7 @@ def ledger(
     return [
         judge(claim, results, name, family, known, with_numbers(findings.get((claim.id, name), ""), results))
         for claim in claims
-        for family, name in (label_domains(profile) | families(profile)).items()
+        for family, name in (families(profile) | label_domains(profile)).items()
         if family in claim.families
     ]
 

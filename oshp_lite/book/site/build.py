@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
-import hashlib
 import io
 import json
 import os
@@ -20,7 +18,7 @@ from typing import Any
 import oshp_lite
 from oshp_lite import files
 from oshp_lite.book.site import pages
-from oshp_lite.book.site.chapters import PICTURES, Chapter, prepare, read_chapters, text_of
+from oshp_lite.book.site.chapters import Chapter, prepare, read_chapters, text_of
 from oshp_lite.book.site.check import faults
 from oshp_lite.book.site.reference import reference_pages
 from oshp_lite.errors import UserError
@@ -98,7 +96,9 @@ def gather(source: Path, chapters: Sequence[Chapter], notebooks: Path, commands:
     for chapter in chapters:
         written[f"{chapter.page}.ipynb"] = json.dumps(prepare(chapter, alternatives))
         _beside(chapter, source / chapter.folder)
-    written["index"] = pages.front_page(chapters, _opening_picture(by_number, source, alternatives))
+    written["index"] = pages.front_page(chapters)
+    files.make_folder(source)
+    shutil.copyfile(package / "assets" / pages.COVER, source / pages.COVER)
     for name, text in written.items():
         suffix = "" if name.endswith(".ipynb") else ".md"
         files.write_atomic(source / f"{name}{suffix}", text.encode("utf-8"), durable=False)
@@ -141,22 +141,6 @@ def _beside(chapter: Chapter, folder: Path) -> None:
         if origin.is_file() and origin.is_relative_to(chapter.path.parent.resolve()):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(origin, target)
-
-
-def _opening_picture(
-    chapters: Mapping[str, Chapter], source: Path, alternatives: Mapping[str, str]
-) -> tuple[str, str] | None:
-    """The first picture of the first notebook, as a file beside the front page, with its text."""
-    for chapter in chapters.values():
-        for cell in chapter.cells:
-            for output in cell.get("outputs", []):
-                kind = next((kind for kind in PICTURES[:2] if kind in output.get("data", {})), None)
-                if kind is not None:
-                    picture = base64.b64decode("".join(output["data"][kind]))
-                    name = f"opening.{kind.partition('/')[2]}"
-                    files.write_atomic(source / name, picture, durable=False)
-                    return name, alternatives[hashlib.sha256(picture).hexdigest()]
-    return None
 
 
 def _sphinx(

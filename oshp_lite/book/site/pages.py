@@ -21,6 +21,8 @@ PARTS = (
     ("Further", range(13, 100)),
 )
 """Parts of the book, and the numbers of their notebooks."""
+COVER = "cover.jpg"
+"""The picture of the front page, in the package's assets."""
 PAPERS = {"journal": "EOP-Net (journal)", "aaai": "POPNet (AAAI 2021)"}
 
 
@@ -139,21 +141,10 @@ def _built(one: Equation, chapters: Mapping[str, Chapter]) -> str:
     return chapter.anchor(f"equation-{one.paper}-{number}", *marks) or f"{chapter.page}.ipynb"
 
 
-def front_page(chapters: Sequence[Chapter], picture: tuple[str, str] | None) -> str:
-    """Title, what the book is, a real result, and the chapters by parts; `picture`: its file and its text."""
+def front_page(chapters: Sequence[Chapter]) -> str:
+    """Title, what the book is, a real result (`COVER`), and the chapters by parts."""
     book = [chapter for chapter in chapters if chapter.folder == "notebooks"]
-    lines = ["# One-shot human parsing", ""]
-    lines += [_read("opening.md"), ""]
-    if picture is not None:
-        file, text = picture
-        lines += [
-            f"```{{figure}} {file}",
-            f":alt: {text}",
-            ":figclass: opening",
-            "",
-            f"{text[0].upper()}{text[1:]}.",
-            "```\n",
-        ]
+    lines = ["# One-shot human parsing", "", _read("opening.md"), ""]
     for name, numbers in PARTS:
         part = [chapter for chapter in book if int(chapter.number) in numbers]
         if part:
