@@ -49,7 +49,7 @@ def test_every_headline_stands_with_its_verdict_in_words_and_its_effect(shown: F
         assert f"{claims.MARKS[one.verdict]} {one.verdict}</b>" in row, "words, not colour alone"
         assert measured(one) in row
     assert "+3.7 points" in rows[0]
-    assert "no number in print" in rows[2]
+    assert "no number given" in rows[2]
 
 
 def test_all_claims_are_counted_by_kind(shown: FirstScreen, whole: Results) -> None:

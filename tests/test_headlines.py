@@ -88,7 +88,9 @@ def test_runs_seen_before_decide_nothing() -> None:
 
 def test_what_was_measured_stands_in_one_line() -> None:
     one = verdicts(made(SKILLS))["novel-above-popnet"]
-    assert measured(one).startswith(f"{one.effect:+.1f} points [{one.low:.1f}, {one.high:.1f}] against POPNet; ")
+    assert measured(one).startswith(
+        f"{one.effect:+.1f} points [{one.low:.1f}, {one.high:.1f}] of novel mIoU, against POPNet; "
+    )
     assert measured(one).endswith("seeds")
     real = verdicts(made(SKILLS, "ccp-os", range(5)), "ccp-os")["novel-above-popnet"]
     assert measured(real).endswith("5 blocks")

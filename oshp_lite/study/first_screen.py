@@ -27,7 +27,7 @@ class FirstScreen:
     figure  the bump chart alone; headlines: what the block says of them
     """
 
-    html: str
+    html: str = field(repr=False)
     figure: Figure = field(repr=False)
     headlines: Sequence[Headline]
 
@@ -70,8 +70,8 @@ def first_screen(
 
 def _printed(group: Sequence[Headline]) -> str:
     """Return the papers' own effect of a claim, on their data."""
-    known = [one.printed for one in group if one.printed is not None]
-    return f"{known[0]:+z.1f} points" if known else "no number in print"
+    known = [f"{one.printed:+z.1f} points, against {one.printed_against}" for one in group if one.printed is not None]
+    return known[0] if known else "no number given"
 
 
 def _topics(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from oshp_lite.data.registry import dataset_spec
 from oshp_lite.errors import UserError
 from oshp_lite.files import parse_yaml
 from oshp_lite.study.claims import FIRM_SEEDS, between, quantities
+from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.quantities import Quantity
 from oshp_lite.study.records import Measured, Results
 from oshp_lite.study.statistics import Estimate, Term, contrast
@@ -39,8 +40,9 @@ class Headline:
 
     effect       points, with `low` and `high` of its 95 % interval; nan where there is none
     probability  one-sided, of an effect that is not above zero; corrected by Holm
-    printed      the papers' own effect in points on the dataset's counterpart, None where they print none
-    against      what the smallest difference is taken against
+    printed      the papers' own effect in points on the dataset's counterpart, None where they print none; the smallest
+                 one, with whom it is taken against (`printed_against`)
+    against      what the smallest difference is taken against; measure: of what it is one, in words
     seeds        trainings a side on each fold ("3", or "1-3" where the folds differ), each on a block of its own if
                  `blocks`; trainings: a side in all, and from FIRM_SEEDS on they decide
     reason       why it was not run or cannot be tested
@@ -56,7 +58,9 @@ class Headline:
     high: float = np.nan
     probability: float = np.nan
     printed: float | None = None
+    printed_against: str = ""
     against: str = ""
+    measure: str = ""
     seeds: str = ""
     trainings: int = 0
     blocks: bool = False
@@ -114,7 +118,7 @@ def measured(one: Headline) -> str:
     unit = "block" if one.blocks else "seed"
     runs = f"{one.seeds} {unit}{'' if one.seeds == '1' else 's'}"
     runs += f", {FIRM_SEEDS} trainings decide" if one.trainings < FIRM_SEEDS else ""
-    return f"{one.effect:+z.1f} points {between(one.low, one.high)} against {one.against}; {runs}"
+    return f"{one.effect:+z.1f} points {between(one.low, one.high)} of {one.measure}, against {one.against}; {runs}"
 
 
 def to_csv(verdicts: Sequence[Headline]) -> str:
@@ -134,11 +138,14 @@ def _measured(claim: Mapping[str, Any], dataset: str, protocol: str, results: Re
     part = {name: claim[name] for name in ("first", "above", "below", "by") if name in claim}
     parts = [_with_sides(one, condition=DECLARED["condition"]) for one in quantities(part, protocol)]
     family = dataset_spec(dataset).family
-    printed = [_with_sides(one, protocol="journal").printed(family) for one in parts]
+    values = [(_with_sides(one, protocol="journal").printed(family), one.sides[1].name) for one in parts]
+    printed = min(((value, name) for value, name in values if value is not None), default=(None, ""))
     known: dict[str, Any] = {
         **named,
         "dataset": dataset,
-        "printed": min((value for value in printed if value is not None), default=None),
+        "printed": printed[0],
+        "printed_against": printed[1],
+        "measure": parts[0].label.partition(":")[0],
         "blocks": protocol == "blocks",
     }
     try:
@@ -159,7 +166,7 @@ def _measured(claim: Mapping[str, Any], dataset: str, protocol: str, results: Re
         low=100 * chosen.low,
         high=100 * chosen.high,
         probability=max(_above_zero(estimate) for _, estimate in estimates),
-        against=other.name,
+        against=other.name + ("" if METHODS[other.method].kway_in_papers else " (in print 1-way only)"),
         seeds="-".join(str(count) for count in sorted({min(runs), max(runs)})),
         trainings=min(sum(map(len, estimate.by_fold.values())) for _, estimate in estimates),
     )

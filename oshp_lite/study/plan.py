@@ -219,8 +219,10 @@ class Planned:
         return f"{index:>4s} {step:>4s}  {self.state:8s}{minutes:>10s}{mark} {self.row.name}  {self.reason}".rstrip()
 
 
-def guess(config: RunConfig, known: Sequence[tuple[RunConfig, float]]) -> float | None:
-    """Return the median seconds of the most similar finished runs, scaled to its number of epochs; else None."""
+def guess(
+    config: RunConfig, known: Sequence[tuple[RunConfig, float]], of: Callable[[list[float]], float] = median
+) -> float | None:
+    """Return `of` the seconds of the most similar finished runs, scaled to its number of epochs; None without any."""
 
     def about(one: RunConfig) -> list[object]:
         data = one.data
@@ -233,7 +235,7 @@ def guess(config: RunConfig, known: Sequence[tuple[RunConfig, float]]) -> float 
             if about(other)[:alike] == about(config)[:alike]
         ]
         if seconds:
-            return median(seconds)
+            return of(seconds)
     return None
 
 
@@ -250,8 +252,9 @@ class Estimates:
     def of(self, config: RunConfig, device: str = "") -> tuple[float | None, Known]:
         """Return the seconds of a run and how they are known; `device` "cuda" or "cpu", this machine's by default."""
         kind = device or _kind()
-        for known, name in ((self._here, "here"), (self._elsewhere, "elsewhere")) if kind == _kind() else ():
-            if (seconds := guess(config, known)) is not None:
+        likely = (self._here, "here", median), (self._elsewhere, "elsewhere", min)  # other work there only took longer
+        for known, name, of in likely if kind == _kind() else ():
+            if (seconds := guess(config, known, of)) is not None:
                 return seconds, cast("Known", name)
         work, pace = forecast.work_of(config), forecast.pace(kind, config.variant)
         return (work.seconds(pace), "computed") if work and pace else (None, "")

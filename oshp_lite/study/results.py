@@ -149,6 +149,7 @@ def record(profile: str, *, finder: Finder | None = None, folder: Path | None = 
         except UserError:
             continue
         if measured is not None and not _kept(target / f"{key.slug}.json", measured):
+            measured.provenance.pop("older_code", None)  # whoever reads it compares with the code of that day
             changed.append(save_measured(target, measured))
     return changed
 

@@ -115,7 +115,7 @@ def _bumps(place: Axes, one: Ranking) -> None:
     heads = ["paper\nATR-OS"]
     for data, value in zip(one.datasets, one.correlations, strict=True):
         title, _, what = data_name(data).partition(" (")
-        same = "too few methods\nto correlate" if value is None else f"rank correlation\n{value:z.1f}"
+        same = "too few methods\nto correlate" if value is None else f"rank correlation\nwith print {value:z.1f}"
         heads.append(f"{what.rstrip(')') or title}\n{same}")
     place.set_xticks(range(last + 1), heads, fontsize=8)
     place.tick_params(length=0)
