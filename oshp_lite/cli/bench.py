@@ -18,6 +18,7 @@ TAKES = {
     "methods": "device seconds size variant out",
     "instances": "size",
     "widgets": "size",
+    "transfer": "size batch seconds device",
     "gpu-check": "device minutes data out",
 }
 
@@ -25,7 +26,7 @@ TAKES = {
 def bench(
     context: typer.Context,
     what: Annotated[
-        Literal["synthetic", "model", "methods", "instances", "widgets", "gpu-check"] | None,
+        Literal["synthetic", "model", "methods", "instances", "transfer", "widgets", "gpu-check"] | None,
         typer.Argument(help="default: by the device"),
     ] = None,
     *,
@@ -53,6 +54,25 @@ def bench(
 
         speed = measure_speed(size=size or 256)
         print_table([[f"{speed[name]:.3g}" for name in speed]], list(speed))
+    elif measured == "transfer":
+        from oshp_lite.engine.domain_speed import measure_modules
+
+        forms = measure_modules(size or 128, batch, seconds, device)
+        first = forms[0]
+        rows = [
+            [
+                one.form,
+                f"{one.steps_per_second:.2f} ({one.steps_per_second / first.steps_per_second:.0%})",
+                f"{one.kept_mib:.0f} ({one.kept_mib / first.kept_mib:.0%})",
+                f"{one.parameters / 1e6:.2f}",
+                f"{1000 * one.test_seconds:.0f}",
+                "yes" if one.same else "NO",
+            ]
+            for one in forms
+        ]
+        heads = ["SST, training", "steps/s", "MiB for backward", "M parameters", "ms a photo at test", "same at test"]
+        print_table(rows, heads)
+        return int(not all(one.same for one in forms))
     elif measured == "widgets":
         from statistics import median
 

@@ -31,13 +31,18 @@ METHOD = (
     "the method of --weights, checked; or a training-free one on foreign features (label_transfer: DINO weights, "
     "persam: SAM weights), which takes no --weights. Only EOP-Net's checkpoints were measured on photos"
 )
+UNIVERSAL = (
+    "no support: parse into every label space of --weights, a network of method sst; a mask and an overlay for each "
+    "label space, their names after --out"
+)
 EXPORT = "also write: cutout (RGBA), soft (grey masks of the probabilities), labelme, coco; several with commas"
 
 
 def parse(
+    context: typer.Context,
     *,
-    support: Annotated[list[Path], typer.Option(metavar="PHOTO", help="a photo with the classes; several: pooled")],
-    support_mask: Annotated[list[Path], typer.Option(metavar="MASK", help=MASKS)],
+    support: Annotated[list[Path], words("PHOTO", "a photo with the classes; several: pooled")],
+    support_mask: Annotated[list[Path], words("MASK", MASKS)],
     query: Annotated[Path, typer.Option(metavar="PHOTO|FOLDER", help="the photo to be parsed, or a folder of them")],
     out: Annotated[Path, typer.Option(metavar="PNG|FOLDER", help="indexed PNG with an overlay beside it; or a folder")],
     classes: Annotated[list[str], words("ID=NAME ...", CLASSES)],
@@ -62,9 +67,15 @@ def parse(
     labels: options.Labels = None,
     device: options.Device = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="folder: parse again what is done")] = False,
+    universal: Annotated[bool, typer.Option("--universal", help=UNIVERSAL)] = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Cut classes out of a photo, or of every photo in a folder, given one or more photos with masks."""
+    if universal:
+        options.takes_only(context, "universal query out weights device quiet", "--universal needs no support")
+        return _universal(weights, query, out, device or "cpu", quiet)
+    if not support:
+        raise UserError("give a photo with your classes: --support PHOTO --support-mask MASK")
     named, exports = _classes(classes), _exports(export)
     if len(support) != len(support_mask):
         raise UserError(f"{len(support)} --support and {len(support_mask)} --support-mask; give one mask per support")
@@ -123,6 +134,27 @@ def parse(
         print(f"{index}: {name}, {share:.1%} of the photo, confidence {sure:.2f}")
     print(f"{out} and {', '.join(path.name for path in list(files)[1:])}")
     return 0
+
+
+def _universal(weights: Path | None, query: Path, out: Path, device: str, quiet: bool) -> int:
+    """Masks of a photo, or of a folder's photos, in every label space of the network."""
+    from oshp_lite.predict.universal import load_universal, universal_folder, write_universal
+
+    if weights is None:
+        raise UserError("--universal needs --weights: the weights of a training with model.method=sst")
+    many = query.is_dir()
+    if many == (out.suffix.lower() == ".png"):
+        raise UserError(f"--out {out} must be {'a folder, since --query is one' if many else 'a .png for one photo'}")
+    network = load_universal(weights, device)
+    if not many:
+        for name, path in write_universal(network, query, lambda end: _beside(out, end)).items():
+            print(f"{name}: {path}")
+        return 0
+    count, failed = universal_folder(network, query, out, progress=not quiet)
+    print(f"{count} photos parsed into {len(network.config.names)} label spaces; look into {out}")
+    for name, why in failed.items():
+        print(f"  not parsed: {name}: {why}")
+    return int(bool(failed))
 
 
 def _beside(out: Path, kind: str) -> Path:
