@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from patience import seen
 from test_browser import lab, page, pytestmark  # noqa: F401  (fixtures and marks)
 
 
@@ -20,18 +20,6 @@ def scrolled_to(page: Any, what: str, seconds: float = 900) -> Any:  # noqa: F81
         page.wait_for_timeout(500)
     target.scroll_into_view_if_needed()
     return target
-
-
-def seen(what: Callable[[], bool], act: Callable[[], Any] = lambda: None, seconds: float = 60) -> bool:
-    """Whether an act shows within a time: JupyterLab moves a widget while cells below it still run, so act again."""
-    limit = time.monotonic() + seconds
-    while True:
-        act()
-        if what():
-            return True
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.2)
 
 
 def test_the_lens_of_notebook_11_follows_the_hand(lab: str, page: Any) -> None:  # noqa: F811
