@@ -147,6 +147,19 @@ def test_no_absolute_paths() -> None:
     assert matches(r"(?<![\w.:/])/(?:home|root|tmp|usr|opt|mnt|var|work|Users)/|[A-Z]:\\\\") == []
 
 
+def test_no_picture_spells_a_path_by_chance() -> None:
+    """Base64 may hold "/tmp/" with no path behind it; who searches the files for paths would find it all the same."""
+    spelt = re.compile(r"/(?:home|root|tmp|usr|opt|mnt|var|work|Users)/")
+    found = {
+        where
+        for where, cell in cells("any")
+        for output in cell.get("outputs", [])
+        for kind, data in output.get("data", {}).items()
+        if kind.startswith("image/") and spelt.search("".join(data))
+    }
+    assert found == set()
+
+
 def test_nothing_remote_is_embedded() -> None:
     assert matches(r"!\[[^\]]*\]\(https?:|<(?:img|script|link|iframe)[^>]*https?:") == []
 
