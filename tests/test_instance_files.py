@@ -185,13 +185,13 @@ def test_bad_files_get_one_sentence(tree: Tree, words: str, fault: Callable[[Pat
     assert main(["score-instances", "--truth", str(tree[0]), "--results", str(tree[1])]) == 2
 
 
-def test_command_refuses_with_one_sentence(tree: Tree) -> None:
+def test_command_refuses_with_one_sentence(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     (tree[1] / "results.txt").write_text("000000 999 0.5\n")
-    done = command("--truth", tree[0], "--results", tree[1])
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "an id of 1..255" in done.stderr
+    assert main(["score-instances", "--truth", str(tree[0]), "--results", str(tree[1])]) == 2
+    done = capsys.readouterr()
+    assert done.out == ""
+    assert len(done.err.strip().splitlines()) == 1
+    assert "an id of 1..255" in done.err
 
 
 def test_ids_beyond_255_are_refused(tree: Tree, tmp_path: Path) -> None:

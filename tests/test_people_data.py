@@ -36,15 +36,15 @@ def truth(name: str, index: int, size: int = 64) -> PeopleTruth:
 def test_crowds_have_one_to_eight_people_who_overlap() -> None:
     what = SPECS["synth-crowd"]
     assert isinstance(what, CrowdSpec)
-    truths = [truth("synth-crowd", index) for index in range(40)]
+    truths = [truth("synth-crowd", index, 48) for index in range(20)]
     counts = [len(one.ids) for one in truths]
     assert min(counts) == 1
     assert max(counts) >= 7
     largest = [crowdedness(one.boxes()).max() for one in truths if len(one.ids) > 1]
     assert min(largest) >= what.overlap
-    calm = [crowdedness(truth("synth-cihp", index).boxes()).max() for index in range(20)]
+    calm = [crowdedness(truth("synth-cihp", index, 48).boxes()).max() for index in range(8)]
     assert np.median(largest) > 1.5 * np.median(calm)
-    heights = np.concatenate([(one.boxes()[:, 3] - one.boxes()[:, 1]) / 64 for one in truths])
+    heights = np.concatenate([(one.boxes()[:, 3] - one.boxes()[:, 1]) / 48 for one in truths])
     assert (heights < 0.25).mean() > 0.05, "the one-shot experiment needs small people"
 
 

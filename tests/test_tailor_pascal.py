@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from raw_trees import assert_refused, save, script
 
 from oshp_lite.data import open_dataset
@@ -38,12 +39,26 @@ def test_every_layout_gives_the_same_dataset(layout: str, tmp_path: Path) -> Non
     done = script("prepare", "pascal", "--root", tmp_path / "raw", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     made = open_dataset(tmp_path / "out")
+    assert made.instances(TRAIN[0]) is None
     assert (made.name, made.space.name) == ("pascal-parts", "pascal")
     assert made.stems("train") == tuple(TRAIN)
     assert made.stems("test") == tuple(VAL)
     assert made.image_path(TRAIN[0]).is_symlink()
     assert set(np.unique(made.mask(TRAIN[0]))) <= {*range(7), 255}
     assert verify(made.root).ok, verify(made.root).problems
+
+
+def test_person_ids_are_taken_where_they_are(tmp_path: Path) -> None:
+    _, masks, _ = tree(tmp_path / "raw", "graphonomy")
+    persons = masks.with_name("Human_ids")
+    persons.mkdir()
+    for path in masks.glob("*.png"):
+        Image.fromarray((np.array(Image.open(path)) % 3).astype(np.uint8)).save(persons / path.name)
+    done = script("prepare", "pascal", "--root", tmp_path / "raw", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    made = open_dataset(tmp_path / "out")
+    for stem in (TRAIN[0], VAL[0]):
+        np.testing.assert_array_equal(made.instances(stem), made.mask(stem) % 3)
 
 
 def test_missing_pieces_are_named(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ PASCAL = PascalLayout(
     "PASCAL VOC's JPEGImages and pascal_person_part.zip (masks and lists)",
     images={"all": "JPEGImages"},
     masks={"all": MASKS[0]},
+    instances=(("Human_ids",),),
     origin=ORIGIN,
 )
-"""7 ids, 1,716 + 1,817 photos of several people; SST counts 1,717 for training."""
+"""7 ids, 1,716 + 1,817 photos of several people; SST counts 1,717 for training. Person ids, which instance-level
+parsing needs, are taken from a folder Human_ids of 8-bit maps as in CIHP, where there is one for every photo."""
