@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from oshp_lite.study.experiments import RUN_ORDER, runs_of
-from oshp_lite.study.records import Measured, Results, RunKey, measured_of
+from oshp_lite.study.records import Measured, Results, RunKey, counts_of, measured_of
 
 
 def made_up(key: RunKey, *, screened: bool = True, profile: str = "lite") -> Measured:
@@ -22,8 +22,29 @@ def made_up(key: RunKey, *, screened: bool = True, profile: str = "lite") -> Mea
         matrix = rng.integers(1, 30, (width, width))
         matrix[np.diag_indices(width)] += rng.integers(50, 400)
         rows.append(matrix)
+    if key.method == "instance":
+        return people_made_up(key, np.stack(rows), profile)
     other = np.stack(rows) if screened else None
     return measured_of(key, profile, np.stack(rows), asked, screened=other, origin="committed")
+
+
+def people_made_up(key: RunKey, matrices: np.ndarray, profile: str = "lite", skill: float = 0.6) -> Measured:
+    """People one by one that no network saw: two a photo with four parts, of which about `skill` are right."""
+    rng, shared, n = np.random.default_rng([key.seed, *key.ablation.encode()]), np.random.default_rng(3), len(matrices)
+    hard = shared.uniform(-0.1, 0.1, n)
+    people, parts = np.repeat(np.arange(n), 2), np.repeat(np.arange(n), 4)
+    counts = counts_of(matrices, range(20))
+    kept = {"bins": np.arange(n) % 3}
+    for front, gain in (("", 0.0), ("given.", 0.1), ("views.", 0.05)):
+        chances = [skill + gain + hard[of] + rng.normal(0, 0.02, len(of)) for of in (people, parts)]
+        right = [511 * (one > shared.random(len(one))) for one in chances]
+        kept |= {f"{front}people": np.full(n, 2), f"{front}parts": np.eye(20, dtype=int)[1:2].repeat(n, 0) * 4}
+        kept |= {f"{front}people_photo": people, f"{front}people_hits": right[0]}
+        kept |= {f"{front}people_parts": np.full((2 * n, 9), 2), f"{front}people_whole": np.full(2 * n, 4)}
+        kept |= {f"{front}parts_photo": parts, f"{front}parts_class": np.ones(4 * n, int)}
+        kept |= {f"{front}parts_hits": right[1], f"{front}parts_pgn": right[1], f"{front}pixels": counts}
+    more = {"queries": np.arange(n), "people": kept, "origin": "committed"}
+    return Measured(key, profile, counts, np.zeros(n, int), tuple(range(20)), (), **more)
 
 
 def made_up_results() -> Results:

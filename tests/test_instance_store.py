@@ -47,6 +47,7 @@ def test_a_run_is_made_once_and_opened_again(tmp_path: Path) -> None:
 
 
 def test_the_code_of_its_own_trainer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    code_of.cache_clear()  # other tests register it otherwise
     before = code_of("instance"), code_of("eopnet")
     monkeypatch.setitem(METHODS, "instance", replace(METHODS["instance"], trainer=""))
     code_of.cache_clear()

@@ -23,7 +23,7 @@ from oshp_lite.engine.train import threads_set
 from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
 from oshp_lite.models import registry
-from oshp_lite.models.instance.network import InstanceNet
+from oshp_lite.models.instance.core import RegionNet
 
 TINY = {"lite_channels": [8, 12, 16, 16], "lite_depth": 1, "pyramid": 16, "width": 8, "rois": 16, "box_hidden": 32}
 TINY |= {"rpn_before": [20, 20], "rpn_after": [20, 20], "detections": 10}
@@ -96,7 +96,7 @@ def test_a_run_holds_scores_of_detected_and_of_given_boxes(dataset: OneShotDatas
     assert json.loads((tmp_path / "provenance.json").read_text())["data"] == dataset.fingerprint
     assert "ap_p_vol" in read_history(tmp_path)[0]
     net = load_parser(tmp_path / WEIGHTS)
-    assert isinstance(net, InstanceNet)
+    assert isinstance(net, RegionNet)
     again = judge_people(net, dataset, settings, progress=False)[0].scores()
     assert again.as_dict() == {name: scores[name] for name in again.as_dict()}
 

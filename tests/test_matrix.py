@@ -82,7 +82,7 @@ def test_profiles() -> None:
         (method, name)
         for method, names in DECLARED["ablations"].items()
         for name in names
-        if method not in ("any", "sst")
+        if method not in ("any", "sst", "instance")
     }
     assert {(key.method, key.ablation) for key in smoke if key.ablation} == own
     assert {key.method for key in matrix("quick")} == {"eopnet", "popnet", "label_transfer", "insid3", "persam"}
@@ -120,7 +120,8 @@ def test_every_ablation_can_be_built() -> None:
     for method, name in ABLATIONS:
         first = ABLATIONS[method, name].first
         target = next(data for family, data in experiments.label_domains("smoke").items() if family not in first)
-        key = RunKey(method, target if method == "sst" else "synth-atr", 1, "k", 0, name)
+        target = {"sst": target, "instance": "synth-cihp"}.get(method, "synth-atr")
+        key = RunKey(method, target, 1, "k", 0, name)
         config = config_of(key, "smoke")
         if not why_not(key, config):  # weights from elsewhere may not be here
             build_parser(config, chosen)

@@ -32,6 +32,12 @@ _SIZES = {
     "sst4": (6, 1),
     "sst5": (6, 1),
     "sst6": (6, 1),
+    "instance1": (4, 5),
+    "instance2": (2, 4),
+    "instance3": (2, 4),
+    "instance4": (4, 4),
+    "instance5": (4, 4),
+    "instance_text": (2, 1),
 }
 
 
@@ -41,7 +47,7 @@ def values(table: PrintedTable) -> list[float]:
 
 def test_every_table_is_there_in_its_size() -> None:
     assert {name: (len(t.rows), len(t.columns)) for name, t in printed_tables().items()} == _SIZES
-    assert sum(len(values(table)) for table in printed_tables().values()) == 437 + 68  # SST's
+    assert sum(len(values(table)) for table in printed_tables().values()) == 437 + 68 + 70  # SST's, the BMVC paper's
 
 
 def test_dashes_stand_where_a_method_has_no_kway_form() -> None:
@@ -167,7 +173,7 @@ def _rows(table: PrintedTable) -> list[list[str]]:
     return rows
 
 
-@pytest.mark.parametrize("name", [name for name in _SIZES if not name.startswith("sst")])
+@pytest.mark.parametrize("name", [name for name in _SIZES if not name.startswith(("sst", "instance"))])
 def test_every_row_stands_in_the_text(name: str) -> None:
     table = printed_table(name)
     lines = _section(table)
@@ -208,6 +214,21 @@ def test_every_number_of_sst_s_own_networks_stands_in_the_text_in_order(name: st
 def _words(name: str) -> list[str]:
     """What the print and our tables both say: "SST (Transfer-ATR&CIHP)" and "SST, transfer from ATR & CIHP"."""
     return [word for word in re.findall(r"[a-z]+", name.lower()) if word != "from"]
+
+
+@pytest.mark.parametrize("name", [name for name in _SIZES if name.startswith("instance")])
+def test_every_number_of_the_bmvc_paper_stands_in_its_section(name: str) -> None:
+    """Its text has the tables' columns as blocks, two tables interleaved, so that no row is left whole."""
+    table, text = printed_table(name), "\n".join(_text("instance"))
+    starts = {"instance1": "Table 1: ", "instance2": "Table 2: ", "instance3": "Table 2: ", "instance_text": "4.3\n"}
+    start = text.index(starts.get(name, "Table 4: "))
+    printed = re.findall(r"(?<![\d.])\d{1,2}\.\d{1,2}(?![\d.])", text[start : start + 2500])
+    for column in table.columns:
+        for row in table.rows:
+            cell = row.cells[column]
+            assert cell is not None
+            assert cell.text in printed, cell.source
+            printed.remove(cell.text)
 
 
 PROSE = {entry["id"]: entry["near"] for paper in numbers.content().values() for entry in paper.get("prose", ())}

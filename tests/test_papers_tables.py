@@ -80,7 +80,9 @@ def test_every_cell_is_one_of_the_kinds_and_measured_ones_name_their_data(
                     assert any(spec.title in data.text for spec in DATASETS.values())
                     assert "lite; committed" in data.text
                     if row.kind != "measured" and "data" not in column.group and not row.section:
-                        several = name[:3] == "sst"  # rows of several datasets: the data column, read above, tells them
+                        several = name.startswith(
+                            ("sst", "instance")
+                        )  # rows of several datasets: the data column, read above, tells them
                         assert ("measured" if several else "measured on synth-atr") in column.group
                 case "missing":
                     assert cell.reason

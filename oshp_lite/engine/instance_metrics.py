@@ -21,11 +21,10 @@ import torch
 
 from oshp_lite.data.people import PartMap, PeopleResult, PeopleTruth, PersonMap
 from oshp_lite.engine.config import as_plain
+from oshp_lite.engine.instance_tally import THRESHOLDS as THRESHOLDS
 from oshp_lite.engine.metrics import confusion, iou_of
 from oshp_lite.labels import IGNORE
 
-THRESHOLDS = tuple(step / 10 for step in range(1, 10))
-"""Overlaps that have to be exceeded; tenths as they are, so that 7/10 does not exceed 0.7."""
 _N = len(THRESHOLDS)
 _AT = np.array(THRESHOLDS)
 _NOT_SCORED = (math.nan,) * _N
@@ -87,7 +86,8 @@ class _People(NamedTuple):
     scores: np.ndarray  # float64 [P]
     overlaps: np.ndarray  # float64 [P] with the best truth, nan where there is none
     best: np.ndarray  # int64 [P] that truth's row among the photo's people
-    parsed: np.ndarray  # float64 [P,9] share of that truth's parts with an IoU above each threshold
+    parsed: np.ndarray  # int64 [P,9] that truth's parts with an IoU above each threshold
+    whole: np.ndarray  # int64 [P] that truth's parts
 
 
 class _Parts(NamedTuple):
@@ -150,6 +150,41 @@ class PeopleMeter:
             values["iou"] = tuple(iou_of(torch.stack(matrices).sum(0)).tolist())
         return PeopleScores(**values, background=self.background, counts=counts)
 
+    def matches(self) -> Matches:
+        """Return what was matched. ValueError where a photo's result lacks its map, people or parts."""
+        photos = [self._photos[name] for name in sorted(self._photos)]
+        people = [photo.people for photo in photos if photo.people is not None]
+        parts = [photo.parts for photo in photos if photo.parts is not None]
+        matrices = [photo.matrix.numpy() for photo in photos if photo.matrix is not None]
+        if not photos or {len(people), len(parts), len(matrices)} != {len(photos)}:
+            raise ValueError("matches need photos whose results all have a class map, people and parts")
+        first = np.cumsum([0, *(len(photo.truth) for photo in photos)])
+        truths = np.concatenate([photo.truth > 0 for photo in photos])
+        order, hits = _match_people(people, first)
+        of, classes, single, repeated = _match_parts(parts, first, truths)
+        homes = [np.repeat(np.arange(len(photos)), [len(one.scores) for one in some]) for some in (people, parts)]
+        parsed, whole = (np.concatenate([getattr(one, name) for one in people])[order] for name in ("parsed", "whole"))
+        visible = np.stack([(photo.truth > 0).sum(0) for photo in photos])
+        visible[:, 0] = 0
+        counted = (np.diff(first), visible, homes[0][order], hits, parsed, whole)
+        return Matches(*counted, homes[1][of], classes, single, repeated, np.stack(matrices))
+
+
+class Matches(NamedTuple):
+    """What was matched in all photos (by name), predictions in score order: see `instance_tally.tally`."""
+
+    people_true: np.ndarray  # int64 [N] people with a visible part
+    parts_true: np.ndarray  # int64 [N,K] of them, those with each class
+    people_photo: np.ndarray  # int64 [P]
+    people_hits: np.ndarray  # bool [9,P]
+    people_parts: np.ndarray  # int64 [P,9]
+    people_whole: np.ndarray  # int64 [P]
+    parts_photo: np.ndarray  # int64 [Q]
+    parts_class: np.ndarray  # int64 [Q]
+    parts_hits: np.ndarray  # bool [9,Q]
+    parts_pgn: np.ndarray  # bool [9,Q]
+    matrices: np.ndarray  # int64 [N,K,K] of the semantic maps, rows truth
+
 
 class _Truth:
     """A photo's truth in the form that counting takes: only persons with a visible part, numbered from 1."""
@@ -178,15 +213,15 @@ class _Truth:
         n, true = len(people), len(self.areas)
         scores = np.array([person.score for person in people], np.float64)
         overlaps, best = np.full(n, math.nan), np.zeros(n, np.int64)
-        parsed = np.zeros((n, _N))
+        parsed, whole = np.zeros((n, _N), np.int64), np.zeros(n, np.int64)
         for row, person in enumerate(people if true else ()):
             iou = self._ious(person)
             means = np.nanmean(iou if background else iou[:, 1:], 1)
             best[row] = which = int(np.argmax(means))  # the first of equal ones
             overlaps[row] = means[which]
             over = np.nan_to_num(iou[which, 1:, None]) > _AT
-            parsed[row] = over.sum(0) / (self.areas[which, 1:] > 0).sum()
-        return _People(scores, overlaps, best, parsed)
+            parsed[row], whole[row] = over.sum(0), (self.areas[which, 1:] > 0).sum()
+        return _People(scores, overlaps, best, parsed, whole)
 
     def _ious(self, person: PersonMap) -> np.ndarray:
         """IoU float64 [G,K] of every class of one prediction with every true person; nan for a class of neither."""
@@ -237,29 +272,40 @@ def _ordered(scores: list[np.ndarray]) -> np.ndarray:
     return np.argsort(-np.concatenate([np.zeros(0), *scores]), kind="stable")
 
 
-def _score_people(photos: list[_People], first: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """AP^p and PCP at every threshold: a prediction takes its best truth or none, each truth is taken once."""
-    order, people = _ordered([photo.scores for photo in photos]), int(first[-1])
-    if not people:
-        return _NOT_SCORED, _NOT_SCORED
+def _match_people(photos: list[_People], first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order int64 [N] of all predicted people, and which are right bool [9,N] in that order.
+
+    At every threshold a prediction takes its best truth or none, and each truth is taken once.
+    """
+    order = _ordered([photo.scores for photo in photos])
     starts = zip(photos, first[:-1], strict=True)
     best = np.concatenate([np.zeros(0, np.int64), *(photo.best + start for photo, start in starts)])[order]
     overlaps = np.concatenate([np.zeros(0), *(photo.overlaps for photo in photos)])[order]
-    parsed = np.concatenate([np.zeros((0, _N)), *(photo.parsed for photo in photos)])[order]
-    precision, share = [], []
-    for column, threshold in enumerate(THRESHOLDS):
+    hits = np.zeros((_N, len(order)), bool)
+    for row, threshold in zip(hits, THRESHOLDS, strict=True):
         fits = np.flatnonzero(overlaps > threshold)
-        hits = np.zeros(len(order), bool)
-        hits[fits[np.unique(best[fits], return_index=True)[1]]] = True  # the first that wants a truth has it
-        precision.append(average_precision(hits, people))
-        share.append(float(parsed[hits, column].sum()) / people)
-    return tuple(precision), tuple(share)
+        row[fits[np.unique(best[fits], return_index=True)[1]]] = True  # the first that wants a truth has it
+    return order, hits
 
 
-def _score_parts(
+def _score_people(photos: list[_People], first: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """AP^p and PCP at every threshold."""
+    people = int(first[-1])
+    if not people:
+        return _NOT_SCORED, _NOT_SCORED
+    order, hits = _match_people(photos, first)
+    parsed = np.concatenate([np.zeros((0, _N)), *(one.parsed / np.maximum(one.whole, 1)[:, None] for one in photos)])
+    share = (float((parsed[order, at] * row).sum()) / people for at, row in enumerate(hits))
+    return tuple(average_precision(row, people) for row in hits), tuple(share)
+
+
+def _match_parts(
     photos: list[_Parts], first: np.ndarray, truths: np.ndarray
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """AP^r at every threshold, one-to-one and by PGN's convention; truths bool [people,K]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Order and class int64 [N] of all predicted parts, and which are right bool [9,N]: one-to-one, and PGN's way.
+
+    truths bool [people,K].
+    """
     order = _ordered([photo.scores for photo in photos])
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -270,18 +316,27 @@ def _score_parts(
     classes = np.concatenate([np.zeros(0, np.int64), *(photo.classes for photo in photos)])[order]
     by_rank = np.lexsort((pairs[:, 1], -ious, rank[pairs[:, 0]]))  # of a part's truths the best overlap first
     ranks, people, ious = rank[pairs[by_rank, 0]], pairs[by_rank, 1], ious[by_rank]
-    known = [c for c in range(1, truths.shape[1]) if truths[:, c].any()]
-    single: list[float] = []
-    repeated: list[float] = []
-    for threshold in THRESHOLDS:
-        over = ious > threshold
-        free, once = truths.copy(), np.zeros(len(order), bool)
+    single, repeated = np.zeros((_N, len(order)), bool), np.zeros((_N, len(order)), bool)
+    for once, often, threshold in zip(single, repeated, THRESHOLDS, strict=True):
+        over, free = ious > threshold, truths.copy()
         for part, person in zip(ranks[over].tolist(), people[over].tolist(), strict=True):
             if not once[part] and free[person, classes[part]]:
                 free[person, classes[part]], once[part] = False, True
-        often = np.zeros(len(order), bool)
         often[ranks[over]] = True
-        for hits, values in ((once, single), (often, repeated)):
-            means = [average_precision(hits[classes == c], int(truths[:, c].sum())) for c in known]
-            values.append(float(np.mean(means)) if means else math.nan)
-    return tuple(single), tuple(repeated)
+    return order, classes, single, repeated
+
+
+def _score_parts(
+    photos: list[_Parts], first: np.ndarray, truths: np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """AP^r at every threshold, one-to-one and by PGN's convention; truths bool [people,K]."""
+    _, classes, *both = _match_parts(photos, first, truths)
+    known = [c for c in range(1, truths.shape[1]) if truths[:, c].any()]
+    of_class = [(classes == c, int(truths[:, c].sum())) for c in known]
+
+    def mean(hits: np.ndarray) -> float:
+        values = [average_precision(hits[mine], count) for mine, count in of_class]
+        return float(np.mean(values)) if values else math.nan
+
+    single, repeated = (tuple(map(mean, rows)) for rows in both)
+    return single, repeated

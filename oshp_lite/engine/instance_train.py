@@ -6,12 +6,15 @@ goes over the test photos one by one, not over pairs.
 
 from __future__ import annotations
 
+import io
 import time
+import zipfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,19 +23,25 @@ from tqdm.auto import tqdm
 from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.people import PeopleTruth, crowdedness
 from oshp_lite.data.people_batches import PeopleBatch, PeopleItems, people_batch
+from oshp_lite.data.synthetic.relabelled import relabelled
 from oshp_lite.data.transforms import Recipe, as_size
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.instance_files import write_result, write_truth
 from oshp_lite.engine.instance_metrics import PeopleMeter
+from oshp_lite.engine.instance_tally import BINS, bin_of, tally
+from oshp_lite.engine.instance_views import predict_views
 from oshp_lite.engine.loading import TrainingBatches
 from oshp_lite.engine.outcome import WEIGHTS, keep_scores
 from oshp_lite.engine.train import Training, threads_set
 from oshp_lite.errors import UserError
-from oshp_lite.files import sha256_json
-from oshp_lite.models.instance.network import InstanceNet
+from oshp_lite.files import sha256_json, write_atomic
+from oshp_lite.models.instance.config import InstanceConfig
+from oshp_lite.models.instance.core import RegionNet
 from oshp_lite.models.instance.regions import RegionRules
 
+KEPT = "pairs-people.npz"
+"""Where a run keeps its `instance_tally.tally`; runs verify every file of such a name."""
 MEASURES = ("ap_p", "pcp", "ap_r", "ap_r_pgn")
 
 
@@ -83,6 +92,7 @@ def judge_people(
     *,
     rules: RegionRules | None = None,
     given_boxes: bool = False,
+    views: bool = False,
     most: int | None = None,
     folder: Path | None = None,
     progress: bool = True,
@@ -90,9 +100,10 @@ def judge_people(
     """Parse the test photos (the first `most`) and return the meter, and each photo's largest crowdedness by stem.
 
     Photos are fitted into `eval.test_size` and judged at native size. given_boxes: the true boxes take the place of
-    detected ones, an upper bound. folder: where truths and results are written in the public layouts.
+    detected ones, an upper bound. views: several scales, and mirrored. folder: where
+    truths and results are written in the public layouts.
     """
-    assert isinstance(net, InstanceNet)
+    assert isinstance(net, RegionNet)
     device = next(net.parameters()).device
     items = PeopleItems(dataset, "test", None, channels=config.data.channels, least=1)
     meter, crowded = PeopleMeter(net.n_ids), {}
@@ -106,13 +117,29 @@ def judge_people(
         image = resized(item.images, config.eval.test_size)
         scale = torch.tensor([image.shape[-1] / truth.size[1], image.shape[-2] / truth.size[0]] * 2)
         boxes = [item.boxes[0] * scale] if given_boxes else None
-        result = net.predict(image.to(device), rules, boxes, truth.size)[0]
+        if views:
+            result = predict_views(net, image.to(device), dataset.space.sides, rules, truth.size)
+        else:
+            result = net.predict(image.to(device), rules, boxes, truth.size)[0]
         meter.add(stem, truth, result)
         crowded[stem] = float(crowdedness(truth.boxes()).max(initial=0.0))
         if folder is not None:
             write_truth(folder / "truth", stem, truth)
             write_result(folder / "results", stem, truth.size, result)
     return meter, crowded
+
+
+def judged_data(config: RunConfig, dataset: OneShotDataset, *, progress: bool = True) -> OneShotDataset:
+    """Return the dataset in the label space that the network has: its own, or the one that `labels` names."""
+    labels = str(config.model.options.get("labels", "own"))
+    return dataset if labels == "own" else relabelled(dataset, labels, progress=progress)
+
+
+def variants_of(net: RegionNet) -> tuple[str, ...]:
+    """Return how a network is judged: detected boxes; true ones where it uses boxes; views for the paper's own form."""
+    config, paper = net.config, InstanceConfig.preset("paper")
+    own = all(getattr(config, name) == getattr(paper, name) for name in ("design", "labels", "fusion", "join"))
+    return ("", *(["given"] if config.design != "bottom-up" else []), *(["views"] if own else []))
 
 
 def execute(
@@ -125,39 +152,53 @@ def execute(
 ) -> dict[str, Any]:
     """Train (or go on with) and judge an instance-level parser, and write what a run's folder holds.
 
-    scores.json holds detected boxes' scores, `given_boxes` those with the true boxes, and `bins` by crowdedness.
+    scores.json holds detected boxes' scores, those of the other `variants_of` the network under "given_boxes" and
+    "views", and under "bins" those of each bin of crowdedness; pairs-people.npz what they are counted from (see
+    `instance_tally`).
     """
-    folder = Path(folder)
+    folder, dataset = Path(folder), judged_data(config, dataset, progress=progress)
     training = PeopleTraining(config, dataset, folder, init_weights, init_identity)
     with threads_set(config.train.threads), torch.random.fork_rng():
         training.run(progress)
-    began = time.monotonic()
+    began, scores, kept = time.monotonic(), dict[str, Any](), dict[str, np.ndarray]()
     with threads_set(config.train.threads):
         net = load_parser(folder / WEIGHTS, config.train.device)
-        meter, crowded = judge_people(net, dataset, config, progress=progress)
-        given, _ = judge_people(net, dataset, config, given_boxes=True, progress=progress)
-    details = {
+        assert isinstance(net, RegionNet)
+        for variant in variants_of(net):
+            how = {"given_boxes": variant == "given", "views": variant == "views"}
+            meter, crowded = judge_people(net, dataset, config, progress=progress, **how)
+            kept |= tally(meter, crowded, variant)
+            own = meter.scores().as_dict()
+            scores |= {"given_boxes" if variant == "given" else variant: own} if variant else own
+            if not variant:
+                bins = by_crowdedness(crowded)
+                scores["bins"] = {name: meter.scores(stems).as_dict() for name, stems in bins.items()}
+    scores["details"] = {
         "device": next(net.parameters()).device.type,
         "seconds": round(time.monotonic() - began, 1),
         "test_data": dataset.fingerprint,
         "test_photos": sha256_json(list(crowded)),
         "rules": vars(RegionRules()),
     }
-    scores = {**meter.scores().as_dict(), "given_boxes": given.scores().as_dict(), "details": details}
-    scores["bins"] = {name: meter.scores(stems).as_dict() for name, stems in by_crowdedness(crowded).items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **kept)
+    write_atomic(folder / KEPT, buffer.getvalue())
     keep_scores(folder, config, dataset, scores)
     return scores
 
 
-BINS = (0.0, 0.1, 0.3, 0.5, 1.0)
-"""Borders of crowdedness: the largest IoU of any two people's boxes in a photo."""
+def load_tally(path: Path | str) -> dict[str, np.ndarray]:
+    """Read pairs-people.npz of a run. UserError when it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as counts of people ({type(error).__name__}); train again") from None
 
 
 def by_crowdedness(crowded: dict[str, float]) -> dict[str, list[str]]:
     """The stems of each bin that has any, by its name "0.1-0.3" (the lower border belongs to it)."""
-    bins: dict[str, list[str]] = {}
-    for low, high in pairwise(BINS):
-        stems = [stem for stem, value in crowded.items() if low <= value < high or value == high == BINS[-1]]
-        if stems:
-            bins[f"{low:g}-{high:g}"] = stems
-    return bins
+    places = dict(zip(crowded, bin_of(np.array(list(crowded.values()))).tolist(), strict=True))
+    names = [f"{low:g}-{high:g}" for low, high in pairwise(BINS)]
+    bins = {name: [stem for stem, at in places.items() if at == number] for number, name in enumerate(names)}
+    return {name: stems for name, stems in bins.items() if stems}

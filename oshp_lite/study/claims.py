@@ -28,10 +28,12 @@ from oshp_lite.study.experiments import METHODS, families, label_domains
 from oshp_lite.study.quantities import COSTS, FIRM_SEEDS, TRAINING_NOISE, Costs, Outcome, Quantity, Side
 from oshp_lite.study.quantities import verdict as decide
 from oshp_lite.study.records import NotRun, Results
+from oshp_lite.study.tables.people import measure_words
 from oshp_lite.study.tables.table import fill
 
-PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper", "sst": "SST paper"}
-_PROTOCOLS = {"journal": "", "aaai": "aaai", "sst": "whole"}  # "": the journal's folds, or a dataset's own
+PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper", "sst": "SST paper", "instance": "BMVC paper"}
+_PROTOCOLS = {"journal": "", "aaai": "aaai", "sst": "whole", "instance": "whole"}
+"""Of each paper's runs; "": the journal's folds, or a dataset's own."""
 COLUMNS = (
     *("claim", "paper", "where", "statement", "dataset", "verdict", "figures"),
     *("paper's figures", "folds", "seeds", "finding"),
@@ -55,7 +57,7 @@ _WORDS |= {
 class Claim:
     """One statement of a paper, in our words.
 
-    paper     "journal" (EOP-Net), "aaai" (POPNet) or "sst"
+    paper     "journal" (EOP-Net), "aaai" (POPNet), "sst" or "instance" (BMVC 2019)
     where     section, table or figure
     parts     the quantities that decide it, all of which must be above zero
     decides   for readers: which runs and which measure decide
@@ -139,7 +141,7 @@ def _listed(given: str | Sequence[str]) -> list[str]:
 def _label(one: Side, two: Side, rule: str, bound: str) -> str:
     """Return the words for one side above (or below) another."""
     words = "mIoU" if one.protocol == "whole" else f"{one.measure} mIoU"
-    words = _WORDS.get(one.measure, words)
+    words = measure_words(one.measure) or _WORDS.get(one.measure, words)
     if one.way != two.way:
         return f"{words} of {one.name}: {one.way}-way above {two.way}-way"
     against = f"more than {bound} points {rule} {two.name}" if bound else f"{rule} {two.name}"

@@ -175,7 +175,7 @@ def expand(blocks: Any, profile: str) -> list[RunKey]:
             one: dict[str, Any] = {"data": "atr", "method": "eopnet", "fold": 1, "way": "k"}
             one |= dict(zip(axes, values, strict=True))
             method, _, ablation = one.pop("method").partition("/")
-            if REGISTERED[method].domains:
+            if REGISTERED[method].trainer:
                 one.setdefault("protocol", "whole")
             keys.append(RunKey(method, data[one.pop("data")], **{"ablation": ablation, **one}))
     return list(dict.fromkeys(keys))
@@ -196,6 +196,8 @@ def overrides_of(key: RunKey, profile: str = "lite") -> tuple[str, ...]:
     changed = (profile == "paper" and ablation.large) or ablation.overrides
     if domains := trained_over(key, profile):
         return (*settings, *_over_domains(domains, profile, ablation))
+    if REGISTERED[key.method].trainer:  # people one by one: no episodes, no folds
+        return (*settings, *changed)
     if profile == "paper":  # the tables are compared with the papers' word, not with the released code's
         settings.insert(0, "variant=paper")
     if key.protocol == "blocks":

@@ -100,6 +100,8 @@ class Side:
         """Return what the papers print for this side, on fold "1" or "mean" (both folds), or None."""
         measure, protocol = _COLUMNS.get(self.measure, self.measure), self.protocol or "journal"
         column = f"cost.{measure}" if self.measure in COSTS else f"{self.way}.{measure}.{fold}"
+        if self.method == "instance":
+            return self._printed_of_people()
         if protocol == "whole":
             column = f"r50.{_WHOLE.get(self.measure, self.measure)}.whole"
         for table in printed_tables().values() if not self.screened else ():
@@ -108,6 +110,17 @@ class Side:
                 own = (row.method, row.ablation) == (self.method, self.ablation)
                 if cell and own and row.data in (f"{family}-os", family):
                     return cell.value
+        return None
+
+    def _printed_of_people(self) -> float | None:
+        """Return the same of the BMVC paper, in per cent; some of its tables print fractions."""
+        views = self.measure.startswith("views_")
+        measure, ablation = self.measure.removeprefix("views_"), "views" if views else self.ablation
+        for table in (one for one in printed_tables().values() if one.paper == "instance"):
+            row = table.row(self.method, ablation)
+            for unit, scale in (("whole", 1.0), ("fraction", 100.0)) if row else ():
+                if row and (cell := row.cells.get(f"people.{measure}.{unit}")):
+                    return cell.value * scale
         return None
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oshp_lite.data.registry import DATASETS
+from oshp_lite.engine.instance_tally import measure_of, score_tally
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_atomic, write_json_atomic
 from oshp_lite.labels import Fold, fold
@@ -35,7 +36,7 @@ class RunKey:
     """Names one run: method, dataset, fold and way, the seed, what was changed (""), and the protocol of the folds.
 
     protocol   "journal" or "aaai", or "blocks": the journal's folds, tested on the block whose number is the seed;
-               "whole": no fold, every raw id a class (SST); "" takes the dataset's own, "blocks" or "journal"
+               "whole": no fold, every raw id a class (SST, people); "" takes the dataset's own, "blocks" or "journal"
     condition  what a person's unlabelled pixels are in k-way training: background as in the papers ("papers"), one more
                class ("person-class"), or nothing ("ignore"); "" takes the papers'
     """
@@ -94,6 +95,7 @@ class Measured:
     confusion   int64 [I,I] over all ids, summed over the pairs, rows truth (k-way)
     misassigned int [N,4] (k-way): pixels of novel classes predicted as another novel class, and as a base class other
                 than the background; the same of the base classes' pixels (not in older records, [N,2])
+    people      of instance-level parsing: `engine.instance_tally.tally` of the photos, which are the pairs
     origin      "run here" or "committed"
     memo        scores under redrawn pairs, since many comparisons need the same
     """
@@ -110,6 +112,7 @@ class Measured:
     history: list[dict[str, Any]] = field(default_factory=list)
     confusion: Array | None = None
     misassigned: Array | None = None
+    people: dict[str, Array] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     origin: str = "run here"
     memo: dict[Any, Array] = field(default_factory=dict, init=False, repr=False)
@@ -229,6 +232,11 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
     "novel_as_base" share of the foreground pixels that is predicted as background (the papers' testing bias), or as
     another class. UserError where the counts were not kept or not screened, KeyError for other names.
     """
+    if asked := measure_of(measure):
+        try:
+            return score_tally(run.people or {}, weights, asked)
+        except KeyError:
+            raise UserError(f"{run.key.slug} was not judged for {measure}") from None
     if "-" in measure:
         one, two = (scores_under(run, weights, name, screened=screened) for name in measure.split("-"))
         return one - two
@@ -302,6 +310,7 @@ def save_measured(folder: Path | str, measured: Measured) -> Path:
     arrays = {name: getattr(measured, name) for name in ("counts", "class_ids", "queries", "confusion", "misassigned")}
     if measured.screened is not None:  # what screening leaves of TP and FP; TP + FN is the truth and stays
         arrays["screened"] = measured.screened[..., :2]
+    arrays |= {f"people/{name}": one for name, one in (measured.people or {}).items()}
     # whole numbers, in the smallest unsigned type that holds them
     small = {k: a.astype(np.min_scalar_type(int(a.max(initial=0)))) for k, a in arrays.items() if a is not None}
     buffer = io.BytesIO()
@@ -330,8 +339,10 @@ def load_measured(path: Path | str, origin: str = "committed") -> Measured:
             wanted = arrays["counts"][..., 0] + arrays["counts"][..., 2]
             missed = wanted - arrays["screened"][..., 0]
             arrays["screened"] = np.concatenate([arrays["screened"], missed[..., None]], -1)
+        of_people = [name for name in arrays if name.startswith("people/")]
+        people = {name.removeprefix("people/"): arrays.pop(name) for name in of_people}
         plain: dict[str, Any] = {name: record[name] for name in ("profile", "scores", "history", "provenance")}
         plain |= {name: tuple(record[name]) for name in ("classes", "novel")}
-        return Measured(RunKey(**record["key"]), origin=origin, **plain, **arrays)
+        return Measured(RunKey(**record["key"]), origin=origin, people=people or None, **plain, **arrays)
     except (OSError, AttributeError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a result ({type(error).__name__}); make it again") from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oshp_lite.engine.runs import is_older
+from oshp_lite.engine.runs import Run, is_older
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root
 from oshp_lite.models.registry import method
@@ -34,6 +34,8 @@ LIKE = {"quick": "lite"}
 """Profiles that take another one's settings, with a smaller test: its committed results come first, so that rows which
 were tested on different photos never stand beside each other."""
 SCORES = ("novel_miou", "base_miou", "human_miou", "overall_accuracy", "bi_miou", "coarse_miou", "n_pairs", "iou")
+PEOPLE = "oshp_lite.engine.instance_train"
+"""The trainer whose runs judge people one by one."""
 SETTINGS = ("epochs", "batch_size", "lr", "encoder_lr", "optimizer", "schedule", "weight_decay")
 
 
@@ -108,6 +110,8 @@ def _read(key: RunKey, profile: str, config: RunConfig, finder: Finder, screen: 
     from oshp_lite.engine.evaluate import load_pairs
     from oshp_lite.engine.loading import run_fold, test_set
 
+    if method(key.method).trainer == PEOPLE:
+        return _read_people(key, profile, config, finder)
     domains = method(key.method).domains
     run, dataset = finder.find(config), finder.dataset(config.data)
     pairs = pairs_file(config, key.dataset)
@@ -127,13 +131,36 @@ def _read(key: RunKey, profile: str, config: RunConfig, finder: Finder, screen: 
     mask_key = replace(key, method="eopnet", ablation="", condition="")
     if screen and not domains and (masks := finder.find(config_of(mask_key, profile))):
         more["screened"] = screened_matrices(run, masks, config, dataset, finder.store.root / ".references")
+    more["provenance"] = _provenance(run, config)
+    return measured_of(key, profile, matrices, class_ids, **more)
+
+
+def _read_people(key: RunKey, profile: str, config: RunConfig, finder: Finder) -> Measured | None:
+    """Return the result of a finished run of people one by one: its photos stand in the place of pairs."""
+    from oshp_lite.engine.instance_train import KEPT, load_tally
+
+    run = finder.find(config)
+    if run is None or not (run.folder / KEPT).is_file():
+        return None
+    kept, classes = load_tally(run.folder / KEPT), key.split.classes
+    pixels = kept["pixels"].astype(np.int64)
+    counts = np.zeros((len(pixels), len(classes), 3), np.int64)
+    counts[:, : pixels.shape[1]] = pixels  # fewer labels than the dataset's own: the others occur nowhere
+    history = [{name: float(f"{value:.6g}") for name, value in row.items()} for row in run.history]
+    places = np.arange(len(counts))
+    more: dict[str, Any] = {"queries": places, "people": kept, "history": history}
+    more["provenance"] = _provenance(run, config)
+    return Measured(key, profile, counts, np.zeros(len(counts), np.int64), classes, (), **more)
+
+
+def _provenance(run: Run, config: RunConfig) -> dict[str, Any]:
+    """What made a run, its settings among it."""
     settings = {name: getattr(config.train, name) for name in SETTINGS}
     settings |= {"size": config.data.size, "augment": config.data.augment, "init": config.init.kind}
     settings["init_epochs"] = config.init.dataset_epochs if config.init.kind == "segment" else 0
     settings |= {"variant": config.variant, "condition": config.data.condition, "options": dict(config.model.options)}
     older = {"older_code": True} if run.older_code else {}
-    more["provenance"] = {**run.provenance, "run": run.folder.name, "settings": settings, **older}
-    return measured_of(key, profile, matrices, class_ids, **more)
+    return {**run.provenance, "run": run.folder.name, "settings": settings, **older}
 
 
 def record(profile: str, *, finder: Finder | None = None, folder: Path | None = None) -> list[Path]:

@@ -106,6 +106,12 @@ class InstanceConfig(MethodConfig):
     convs: int = bounded(4, 1)  # of the attention and the parsing branch
     box_hidden: int = bounded(1024, 1)
     groups: int = bounded(32, 1)  # of the parsing branch's group normalisation
+    # "regions" is the paper's; "separate" and "bottom-up" are what it is compared with (`instance.rivals`)
+    design: Literal["regions", "separate", "bottom-up"] = "regions"
+    # label space of a procedural dataset's masks: its own, or PASCAL-Person-Part's 7 on the same scenes (Table 4)
+    labels: Literal["own", "pascal"] = "own"
+    edge: float = bounded(0.5, 0, 1)  # bottom-up: probability from which a pixel is an edge between people
+    least: int = bounded(30, 1)  # bottom-up: pixels below which a group is nobody
     # how the parsing branch sees the levels: their maximum; the maximum behind a convolution each (PANet); one level
     fusion: Fusion = "max"
     # where and how the attention map enters the parsing branch (Table 5); "none": no attention branch at all.

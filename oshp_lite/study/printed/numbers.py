@@ -21,11 +21,13 @@ PAPER_NAMES = {
     "journal": "EOP-Net paper (journal version)",
     "readme": "README of the released code",
     "sst": "SST paper (CVPR 2023)",
+    "instance": "instance-level parsing paper (BMVC 2019)",
 }
 ROUNDING = 0.05
 """Half of the last printed digit."""
 _WORDS = {"acc": "overall accuracy", "bi": "Bi-mIoU", "macc": "mean accuracy", "miou": "mIoU"}
 _BACKBONES = {"r50": "ResNet-50", "r101": "ResNet-101"}
+_PEOPLE = {"ap_r": "AP^r", "ap_p": "AP^p", "pcp": "PCP"}
 _COSTS = {"macs": "MACs (G)", "params": "parameters (M)", "fps": "frames per second"}
 
 
@@ -69,7 +71,8 @@ class PrintedRow:
 class PrintedTable:
     """One printed table.
 
-    columns  setting.measure.fold ("k.novel.1", "1.bi.mean", "cost.macs"), or backbone.measure.whole
+    columns  setting.measure.fold ("k.novel.1", "1.bi.mean", "cost.macs"), or backbone.measure.whole, or
+             people.measure.unit, where the unit is "whole" (per cent) or "fraction"
     """
 
     id: str
@@ -106,6 +109,12 @@ def column_name(column: str) -> str:
     match column.split("."):
         case ["cost", cost]:
             return _COSTS[cost]
+        case ["people", "miou", _]:
+            return _WORDS["miou"]
+        case ["people", measure, unit]:
+            name, _, at = measure.rpartition("_")
+            place = "volume" if at == "vol" else f"at .{at[0]}"
+            return f"{_PEOPLE[name]}, {place}{' (fraction)' if unit == 'fraction' else ''}"
         case [backbone, measure, "whole"]:
             return f"{_BACKBONES[backbone]} {_WORDS[measure]}"
         case [dataset, fold]:  # README
@@ -204,7 +213,7 @@ def _read() -> tuple[dict[str, PrintedTable], list[Flag]]:
 
 
 def printed_tables() -> dict[str, PrintedTable]:
-    """All printed tables by id: popnet1-3, eopnet2-8, framework, readme-k, readme-1, sst1-6."""
+    """All printed tables: popnet1-3, eopnet2-8, framework, readme-k, readme-1, sst1-6, instance1-5, instance_text."""
     return _read()[0]
 
 

@@ -15,6 +15,7 @@ from oshp_lite.files import parse_yaml
 from oshp_lite.study.records import Results
 from oshp_lite.study.tables.comparison import comparison_table
 from oshp_lite.study.tables.cost import cost_table
+from oshp_lite.study.tables.people import crowds_table, people_table
 from oshp_lite.study.tables.scores import parts_table
 from oshp_lite.study.tables.table import Table
 from oshp_lite.study.tables.transfer import transfer_table
@@ -36,6 +37,8 @@ KINDS: dict[str, Callable[[str, Mapping[str, Any], Results], Table]] = {
     "mask": mask_table,
     "lead": lead_table,
     "transfer": transfer_table,
+    "people": people_table,
+    "crowds": crowds_table,
 }
 """What makes a table of results, by the kind that its declaration names."""
 
