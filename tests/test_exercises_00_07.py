@@ -10,28 +10,6 @@ from oshp_lite.book.exercises import nb00, nb07
 # ------------------------------------------------------------------------------------------------ notebook 00
 
 
-def overlap(prediction, truth, class_id, parts=("hits", "missed", "wrong")):
-    known = truth != 255
-    true, predicted = (truth == class_id) & known, (prediction == class_id) & known
-    counts = {
-        "hits": (true & predicted).sum(),
-        "missed": (true & ~predicted).sum(),
-        "wrong": (~true & predicted).sum(),
-    }
-    whole = sum(counts[name] for name in parts)
-    return counts["hits"] / whole if whole else float("nan")
-
-
-def careless_overlap(prediction, truth, class_id):
-    true, predicted = truth == class_id, prediction == class_id
-    return (true & predicted).sum() / (true | predicted).sum()
-
-
-def dice(prediction, truth, class_id):
-    value = overlap(prediction, truth, class_id)
-    return 2 * value / (1 + value)
-
-
 def own_mask(mask, wanted):
     result = np.zeros_like(mask)
     for number, class_id in enumerate(wanted, start=1):
@@ -47,10 +25,6 @@ def own_mask_in_place(mask, wanted):
     return np.where((mask <= len(wanted)) | (mask == 255), mask, 0)
 
 
-def training_labels(mask, novel):
-    return np.where(np.isin(mask, novel), 0, mask)
-
-
 # ------------------------------------------------------------------------------------------------ notebook 07
 
 
@@ -62,19 +36,6 @@ def iou(matrix):
 
 def miou(matrices, ids):
     return np.nanmean(iou(matrices.sum(0))[list(ids)])
-
-
-def miou_zero_for_absent(matrices, ids):
-    return np.nan_to_num(iou(matrices.sum(0)))[list(ids)].mean()
-
-
-def miou_over_pairs(matrices, ids):
-    return np.nanmean([iou(matrix)[list(ids)] for matrix in matrices])
-
-
-def over(matrices, ids, whole):
-    total = matrices.sum(0)
-    return (np.diag(total) / np.maximum(whole(total), 1))[list(ids)].mean()
 
 
 def pairs_of(queries, drawn):
@@ -100,58 +61,38 @@ def interval_of_means(matrices, ids, queries, draws):
     return tuple(np.percentile([single[pairs_of(queries, row)].mean() for row in draws], [2.5, 97.5]))
 
 
-def asked_for(truth, support):
-    return np.where(np.isin(truth, support) | (truth == 255) | (truth == 0), truth, 0)
-
-
-def asked_for_in_place(truth, support):
-    truth[~(np.isin(truth, support) | (truth == 255))] = 0
-    return truth
-
-
-def reading(own, trivial, ceiling, of=max):
-    best = of([scores["novel_miou"] for scores in trivial.values()])
-    return own["novel_miou"] / best, own["human_miou"] / ceiling["human_miou"]
-
-
-def mean(values):
-    return sum(values) / len(values)
-
-
 SOLUTIONS: list[tuple[Check, Attempt]] = [
-    (nb00.check_iou, overlap),
+    (nb00.check_borders, lambda: (1600 / 1936, 160 / 352)),
     (nb00.check_own_mask, own_mask),
-    (nb00.check_training_labels, training_labels),
-    (nb07.check_miou, miou),
+    (nb00.check_slip, lambda: (0, -48, "b")),
+    (nb00.check_support, lambda: ("D", 4)),
     (nb07.check_interval, interval),
-    (nb07.check_restricted, asked_for),
-    (nb07.check_reading, reading),
+    (nb07.check_widths, lambda: (0.5, 1, 0.5)),
+    (nb07.check_total, lambda: ([2.0] * 5, [1.0] * 5)),
+    (nb07.check_budget, lambda: (3, 1000)),
 ]
 
 MISTAKES: list[tuple[Check, Attempt, str]] = [
-    (nb00.check_iou, lambda p, t, c: float((p == t)[t != 255].mean()), "accuracy"),
-    (nb00.check_iou, lambda p, t, c: overlap(p, t, c, ("hits", "missed")), "recall"),
-    (nb00.check_iou, lambda p, t, c: overlap(p, t, c, ("hits", "wrong")), "precision"),
-    (nb00.check_iou, dice, "Dice"),
-    (nb00.check_iou, careless_overlap, "255"),
+    (nb00.check_borders, lambda: (40 / 44, 0.45), "one direction alone"),
+    (nb00.check_borders, lambda: ((40 / 42) ** 2, 0.45), "1 pixel a side"),
+    (nb00.check_borders, lambda: (3200 / 3536, 0.45), "Dice score"),
+    (nb00.check_borders, lambda: (0.83, 0.83), "as long a border"),
+    (nb00.check_borders, lambda: (0.83, 0.6), "40·4 pixels"),
+    (nb00.check_borders, lambda: (83, 45), "between 0 and 1"),
     (nb00.check_own_mask, lambda m, w: np.where(np.isin(m, w), m, 0), "still the old ids"),
     (nb00.check_own_mask, lambda m, w: np.where(m == 255, 255, np.isin(m, w)), "all have the value 1"),
     (nb00.check_own_mask, lambda m, w: np.where(m == 255, 0, own_mask(m, w)), "255"),
     (nb00.check_own_mask, own_mask_in_place, "mixed up"),
     (nb00.check_own_mask, lambda m, w: np.where(own_mask(m, w) == 255, 255, own_mask(m, w) - 1), "counts from 1"),
-    (nb00.check_training_labels, lambda m, n: np.where(np.isin(m, n), 255, m), "ignored"),
-    (nb00.check_training_labels, lambda m, n: np.where(np.isin(m, n), m, 0), "wrong way round"),
-    (nb00.check_training_labels, lambda m, n: m, "give the secret away"),
-    (nb00.check_training_labels, lambda m, n: np.where(np.isin(m, n) | (m == 255), 0, m), "255"),
-    (nb07.check_miou, lambda m, i: over(m, i, lambda t: t.sum(1)), "recall"),
-    (nb07.check_miou, lambda m, i: over(m, i, lambda t: t.sum(0)), "precision"),
-    (nb07.check_miou, lambda m, i: over(m, i, lambda t: t.sum(0) + t.sum(1)), "counts the hits twice"),
-    (nb07.check_miou, lambda m, i: 2 * over(m, i, lambda t: t.sum(0) + t.sum(1)), "Dice"),
-    (nb07.check_miou, miou_over_pairs, "averaged over pairs"),
-    (nb07.check_miou, lambda m, i: iou(m.sum(0))[list(i)].mean(), "nan"),
-    (nb07.check_miou, miou_zero_for_absent, "counted it as 0"),
-    (nb07.check_miou, lambda m, i: np.nanmean(iou(m.sum(0))), "given ids"),
-    (nb07.check_miou, lambda m, i: iou(m.sum(0))[list(i)], "must be a number"),
+    (nb00.check_slip, lambda: (0, 0, "b"), "is still"),
+    (nb00.check_slip, lambda: (0, -48, "a"), "nothing is trained"),
+    (nb00.check_slip, lambda: (0, -48, "c"), "only the support's mask"),
+    (nb00.check_slip, lambda: (200, 0, "b"), "no slip"),
+    (nb00.check_slip, lambda: (0, -48), "three things"),
+    (nb00.check_support, lambda: ("A", 4), "another support"),
+    (nb00.check_support, lambda: ("D", 1), "luck"),
+    (nb00.check_support, lambda: ("E", 4), "one of the supports"),
+    (nb00.check_support, lambda: "D", "two things"),
     (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, (0, 100)), "whole range"),
     (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, (5, 95)), "90 %"),
     (nb07.check_interval, normal_interval, "normal law"),
@@ -162,18 +103,20 @@ MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, pairs=lambda q, row: row), "not places"),
     (nb07.check_interval, lambda m, i, q, d: interval(m, i, q, d, pairs=first_pairs), "all its pairs"),
     (nb07.check_interval, lambda m, i, q, d: miou(m, i), "two numbers"),
-    (nb07.check_restricted, lambda t, s: t, "nothing has changed"),
-    (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), t, 0), "255"),
-    (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), t, 255), "not ignored"),
-    (nb07.check_restricted, lambda t, s: np.isin(t, s), "True and False"),
-    (nb07.check_restricted, lambda t, s: np.where(np.isin(t, s), 0, t), "must stay"),
-    (nb07.check_restricted, asked_for_in_place, "in place"),
-    (nb07.check_reading, lambda o, t, c: reading(o, t, c)[::-1], "wrong order"),
-    (nb07.check_reading, lambda o, t, c: reading(o, t, c, mean), "mean of the trivial"),
-    (nb07.check_reading, lambda o, t, c: (3.0, 0.75), "best on all classes"),
-    (nb07.check_reading, lambda o, t, c: (0.12, 0.75), "difference"),
-    (nb07.check_reading, lambda o, t, c: (2.0, 0.24 / 0.55), "not on the novel"),
-    (nb07.check_reading, lambda o, t, c: (2.0, 0.60 / 0.45), "over the ceiling"),
+    (nb07.check_widths, lambda: (1, 1, 0.5), "new evidence"),
+    (nb07.check_widths, lambda: (0.25, 1, 0.5), "root of 4"),
+    (nb07.check_widths, lambda: (0.5, 0.5, 0.5), "width stays"),
+    (nb07.check_widths, lambda: (0.5, 1, 0.25), "half the width"),
+    (nb07.check_widths, lambda: (0.5, 1, 1), "new photos are new evidence"),
+    (nb07.check_total, lambda: ([2, 1.8, 1.6, 1.4, 1.2], [1] * 5), "something is learnt"),
+    (nb07.check_total, lambda: ([1] * 5, [2] * 5), "which of the two"),
+    (nb07.check_total, lambda: ([1] * 5, [1] * 5), "alike"),
+    (nb07.check_total, lambda: ([2, 3, 4, 5, 6], [1] * 5), "further apart"),
+    (nb07.check_total, lambda: ([2] * 4, [1] * 4), "five losses"),
+    (nb07.check_budget, lambda: (1, 5000), "luck of its seed"),
+    (nb07.check_budget, lambda: (5, 200), "photos are too few"),
+    (nb07.check_budget, lambda: (2, 2000), "trainings are too few"),
+    (nb07.check_budget, lambda: (6, 1000), "minutes"),
 ]
 
 TestCheckers = checker_tests(SOLUTIONS, MISTAKES)

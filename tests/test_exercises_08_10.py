@@ -67,55 +67,7 @@ def averages(one, two, *, limit=0.1 - 1e-9):
     return [value for value in near if abs(value - middle) < limit]
 
 
-def one_way(counts, targets, classes, *, row=1, pooled=False, pairs=False, dice=False, everything=False):
-    def iou(count):
-        return count[0] * (1 + dice) / (count.sum() + dice * count[0])
-
-    classes = np.unique(targets) if everything else classes
-    if pooled:
-        return iou(counts[np.isin(targets, classes), row].sum(0))
-    if pairs:
-        return np.mean([np.mean([iou(pair) for pair in counts[targets == c, row]]) for c in classes])
-    return np.mean([iou(counts[targets == c, row].sum(0)) for c in classes])
-
-
 # ------------------------------------------------------------------------------------------------ notebook 10
-
-
-def mean_iou(totals):
-    return (totals[..., 0] / totals.sum(-1)).mean(-1)
-
-
-def redrawn(counts, weights):
-    return mean_iou((weights @ counts.reshape(len(counts), -1)).reshape(len(weights), *counts.shape[1:]))
-
-
-def difference(first, second, weights, *, ends=(2.5, 97.5), other=None, sign=1):
-    draws = redrawn(first, weights) - redrawn(second, weights if other is None else other(weights))
-    return tuple(np.percentile(sign * draws, ends))
-
-
-def separate(first, second, weights, crossed):
-    a, b = (np.quantile(redrawn(x, weights), [0.025, 0.975]) for x in (first, second))
-    return (a[0] - b[1], a[1] - b[0]) if crossed else (a[0] - b[0], a[1] - b[1])
-
-
-def over_pairs(first, second, weights):
-    single = mean_iou(first) - mean_iou(second)
-    return np.quantile((weights @ single) / weights.sum(1), [0.025, 0.975])
-
-
-def verdict_of(intervals, *, missing_first=False, any_holds=False, middle=False):
-    known = [one for one in intervals if one is not None]
-    if missing_first and len(known) < len(intervals):
-        return "not run"
-    if any(high < 0 for _, high in known):
-        return "not reproduced"
-    if len(known) < len(intervals):
-        return "not run"
-    if middle:
-        known = [((low + high) / 2, high) for low, high in known]
-    return "reproduced" if (any if any_holds else all)(low > 0 for low, _ in known) else "undecided"
 
 
 def size_curve(size, iou, bins, *, middle=np.median, wide=False, apart=False, ordered=True):
@@ -140,10 +92,11 @@ SOLUTIONS: list[tuple[Check, Attempt]] = [
     (nb08.check_prior, prior),
     (nb08.check_transfer, transfer),
     (nb09.check_averages, averages),
-    (nb09.check_human, lambda novel, base, few, every: (few * novel + (every - few) * base) / every),
-    (nb09.check_one_way, one_way),
-    (nb10.check_difference, difference),
-    (nb10.check_verdict, verdict_of),
+    (nb09.check_hidden, lambda: (54.6, 6.0)),
+    (nb09.check_means, lambda: ([(90, 0, 10), (0, 0, 10)], [(60, 0, 40), (10, 0, 0)])),
+    (nb09.check_ties, lambda: 3.0),
+    (nb10.check_pairing, lambda: (5.66, 1.79)),
+    (nb10.check_level, lambda: (80, 10)),
     (nb10.check_size_curve, size_curve),
 ]
 
@@ -181,27 +134,26 @@ MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb09.check_averages, lambda one, two: averages(one, two)[0], "return a list"),
     (nb09.check_averages, lambda one, two: [], "empty"),
     (nb09.check_averages, lambda one, two: ["none"], "must be a number"),
-    (nb09.check_human, lambda novel, base, few, every: (novel + base) / 2, "plain mean"),
-    (nb09.check_human, lambda novel, base, few, every: (few * base + (every - few) * novel) / every, "swapped"),
-    (nb09.check_human, lambda n, b, few, every: (few * n + (every - 1 - few) * b) / (every - 1), "background"),
-    (nb09.check_human, lambda novel, base, few, every: few * novel + (every - few) * base, "divide"),
-    (nb09.check_human, lambda *given: [45.0, 1.0], "must be a number"),
-    (nb09.check_one_way, lambda *given: one_way(*given, row=0), "background's row"),
-    (nb09.check_one_way, lambda *given: one_way(*given, pooled=True), "pool the classes"),
-    (nb09.check_one_way, lambda *given: one_way(*given, pairs=True), "single pairs"),
-    (nb09.check_one_way, lambda *given: one_way(*given, dice=True), "Dice"),
-    (nb09.check_one_way, lambda *given: one_way(*given, everything=True), "outside"),
-    (nb10.check_difference, lambda *given: separate(*given, crossed=False), "subtract the ends"),
-    (nb10.check_difference, lambda *given: separate(*given, crossed=True), "two separate intervals"),
-    (nb10.check_difference, lambda *given: difference(*given, other=lambda w: w[::-1]), "same redrawn pairs"),
-    (nb10.check_difference, lambda *given: difference(*given, sign=-1), "sign"),
-    (nb10.check_difference, lambda *given: difference(*given, ends=(5, 95)), "90 %"),
-    (nb10.check_difference, over_pairs, "single pairs"),
-    (nb10.check_difference, lambda *given: 0.3, "two numbers"),
-    (nb10.check_verdict, lambda intervals: verdict_of(intervals, missing_first=True), "whatever the missing one"),
-    (nb10.check_verdict, lambda intervals: verdict_of(intervals, any_holds=True), "ALL"),
-    (nb10.check_verdict, lambda intervals: verdict_of(intervals, middle=True), "wherever its middle"),
-    (nb10.check_verdict, lambda intervals: "yes", "one of"),
+    (nb09.check_hidden, lambda: (72.8, 6), "three of the twelve"),
+    (nb09.check_hidden, lambda: (36.4, 6), "plain mean"),
+    (nb09.check_hidden, lambda: (54.6, 24.1), "a quarter"),
+    (nb09.check_hidden, lambda: (54.6, 60.6), "not the new score"),
+    (nb09.check_means, lambda: ([(90, 0, 10), (9, 0, 1)], [(60, 0, 40), (5, 0, 5)]), "ahead both ways"),
+    (nb09.check_means, lambda: ([(60, 0, 40), (10, 0, 0)], [(90, 0, 10), (0, 0, 10)]), "must be ahead"),
+    (nb09.check_means, lambda: ([(70, 0, 30), (4, 0, 6)], [(65, 0, 35), (6, 0, 4)]), "make both"),
+    (nb09.check_means, lambda: ([(90, 0, 10), (0, 0, 10)], [(60, 0, 50), (10, 0, 0)]), "true size"),
+    (nb09.check_means, lambda: ([1, 2], [3, 4]), "two rows"),
+    (nb09.check_ties, lambda: 0.5, "luck"),
+    (nb09.check_ties, lambda: 7, "lower the margin"),
+    (nb09.check_ties, lambda: 0, "positive"),
+    (nb10.check_pairing, lambda: (8, 1.8), "variances add"),
+    (nb10.check_pairing, lambda: (4, 1.8), "more than either"),
+    (nb10.check_pairing, lambda: (5.66, 5.66), "cancels"),
+    (nb10.check_pairing, lambda: (5.66, 0.4), "take its root"),
+    (nb10.check_level, lambda: (99, 0.5), "has to fall"),
+    (nb10.check_level, lambda: (90, 5), "still reaches"),
+    (nb10.check_level, lambda: (80, 20), "half of the misses"),
+    (nb10.check_level, lambda: (80, 2.5), "at your level"),
     (nb10.check_size_curve, lambda *given: size_curve(*given, wide=True), "equally wide"),
     (nb10.check_size_curve, lambda *given: size_curve(*given, apart=True), "sorted sizes and IoUs apart"),
     (nb10.check_size_curve, lambda *given: size_curve(*given, ordered=False), "not sorted"),

@@ -40,6 +40,14 @@ def redrawn(dataset: OneShotDataset, stem: str, size: int = LARGE) -> Shot:
     return shot(index, size, name=dataset.name, space=dataset.description["label_space"], seed=seed)
 
 
+def large(dataset: OneShotDataset, stem: str) -> Shot:
+    """Return a dataset's photo as a figure needs it: a drawn person drawn anew at 256 pixels, a photo as it is."""
+    if dataset.description.get("generator"):
+        return redrawn(dataset, stem)
+    sample = dataset.sample(stem)
+    return Shot(sample.image, dataset.space.merge(sample.mask), sample.foreground)
+
+
 def in_person_frame(values: Array, person: Array, height: int = 48, width: int = 24) -> Array:
     """Cut every person out by the box around them and sample it on one grid.
 

@@ -32,13 +32,13 @@ _PLACES: dict[str, tuple[int, float, float, str]] = {
 
 
 def book_map() -> Figure:
-    """Draw the reading order of the notebooks; dashed boxes belong to later parts of the book."""
+    """Draw the reading order of the notebooks."""
     board = Board(_X * 2 + _STEP * len(_COLUMNS) - 1.6, 31)
     for column, (title, light, _) in enumerate(_COLUMNS):
         board.area(_X + _STEP * column, 1.6, _WIDTH, 28.4, title, fill=light)
-    for name, (column, y, height, words) in _PLACES.items():
+    for column, y, height, words in _PLACES.values():
         x, fill = _X + _STEP * column + 0.6, _COLUMNS[column][2]
-        board.box(x, y, _WIDTH - 1.2, height, words, fill=fill, size=8, dashed=name >= "11")
+        board.box(x, y, _WIDTH - 1.2, height, words, fill=fill, size=8)
     for start, end in (("01", "03"), ("02", "04"), ("03", "05"), ("04", "06")):
         board.arrow(_right(start), _left(end))
     for start, end in (("01", "02"), ("03", "04"), ("05", "06")):

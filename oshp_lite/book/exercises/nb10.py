@@ -1,85 +1,41 @@
-"""Checkers of notebook 10: the paired bootstrap, the rule of the verdicts, IoU against part size."""
+"""Checkers of notebook 10: IoU against part size, the gain of pairing, a rule that flips a verdict."""
 
 from __future__ import annotations
 
+import math
+from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from oshp_lite.book.exercises.frame import Wrong, call, checker, is_close, numbers, refuse, require, same_ends
-
-
-@checker
-def check_difference(attempt: Any) -> str:
-    """Check `f(first [N,C,3], second [N,C,3], weights [R,N]) -> (low, high)`: 95 % interval of a paired difference.
-
-    The difference is that of the mean IoU over the C classes; weights say how often each pair counts in each draw.
-    """
-    rng = np.random.default_rng(10)
-    hard = rng.integers(5, 400, (40, 1, 1))  # pairs differ far more than methods do
-    first = (rng.integers(20, 60, (40, 3, 3)) * hard).astype(float)
-    second = first * np.array([0.93, 1.04, 1.05]) * rng.uniform(0.9, 1.1, first.shape)
-    weights = rng.multinomial(40, np.full(40, 1 / 40), size=400)
-    low, high = numbers(call(attempt, first, second, weights), "the lower and the upper end")
-
-    def miou(totals: Any) -> Any:
-        return (totals[..., 0] / totals.sum(-1)).mean(-1)
-
-    def drawn(counts: Any, times: Any = weights) -> Any:
-        return miou((times @ counts.reshape(len(counts), -1)).reshape(len(times), 3, 3))
-
-    def ends(draws: Any, levels: Any = (0.025, 0.975)) -> Any:
-        return np.quantile(draws, levels)
-
-    one, two = drawn(first), drawn(second)
-    single = miou(first) - miou(second)
-    truth = ends(one - two)
-    refuse(
-        (low, high),
-        (ends(one) - ends(two), "you subtract the ends of two intervals; take the difference in every draw first"),
-        (ends(one) - ends(two)[::-1], "you compare two separate intervals; take the difference within every draw"),
-        (ends(one - drawn(second, weights[::-1])), "both methods must be scored on the same redrawn pairs"),
-        (ends(two - one), "the sign is turned: it is first minus second"),
-        (ends(weights @ single / weights.sum(1)), "you average over single pairs; sum the counts of a draw first"),
-        (ends(one - two, (0.05, 0.95)), "this is a 90 % interval: 95 % leave 2.5 % out at either end"),
-    )
-    same_ends((low, high), truth)
-    return "hard pairs are hard for both methods, so most of the spread cancels within a draw"
+from oshp_lite.book.exercises.frame import Wrong, call, drawn_checker, is_close, numbers, refuse, require
+from oshp_lite.viz.style import INK, new_figure
 
 
-@checker
-def check_verdict(attempt: Any) -> str:
-    """Check `f(intervals) -> word`: the verdict on a claim, given its quantities' intervals (None: not measured)."""
-    holds, fails, open_, missing = (0.4, 3.0), (-3.0, -0.4), (-1.0, 2.0), None
-    one_fails = "one quantity that fails is enough"
-    incomplete = "with a quantity missing and none failing the claim has not been run"
-    cases: list[tuple[list[Any], str, str]] = [
-        ([holds], "reproduced", "an interval above zero holds"),
-        ([fails], "not reproduced", "an interval below zero lies on the other side of the claim"),
-        ([open_], "undecided", "an interval that contains zero leaves the claim open, wherever its middle is"),
-        ([missing], "not run", "what was not measured cannot be decided"),
-        ([holds, holds], "reproduced", "all quantities hold"),
-        ([holds, open_], "undecided", "a claim is reproduced only when ALL of its quantities hold"),
-        ([holds, fails], "not reproduced", one_fails),
-        ([open_, fails], "not reproduced", one_fails),
-        ([missing, fails], "not reproduced", "a quantity that fails decides, whatever the missing one would say"),
-        ([holds, missing], "not run", incomplete),
-        ([open_, missing], "not run", incomplete),
-    ]
-    words = ("reproduced", "not reproduced", "undecided", "not run")
-    for given, wanted, why in cases:
-        said = call(attempt, given)
-        require(said in words, f"the verdict is one of {', '.join(words)}; yours is {said!r}")
-        require(said == wanted, f"{given}: {why}, so the verdict is {wanted!r}, not {said!r}")
-    return "one rule for every claim, and nobody's wish in it"
-
-
-@checker
-def check_size_curve(attempt: Any) -> str:
-    """Check `f(size [N], iou [N], bins) -> (sizes [bins], ious [bins])`: IoU in equally full groups by part size."""
+def _parts() -> tuple[Any, Any]:
+    """Return sizes and IoUs of 60 invented parts."""
     rng = np.random.default_rng(11)
     size = np.round(np.exp(rng.normal(0, 1.4, 60)), 3)
-    iou = np.clip(0.2 + 0.15 * np.log1p(size) + rng.normal(0, 0.1, 60), 0, 1)
+    return size, np.clip(0.2 + 0.15 * np.log1p(size) + rng.normal(0, 0.1, 60), 0, 1)
+
+
+def _draw_size_curve(attempt: Any) -> Figure:
+    """Draw the parts as dots and the learner's groups as a line."""
+    size, iou = _parts()
+    figure, axes = new_figure(width=4.8, height=2.5)
+    axes[0, 0].plot(size, iou, "o", color="0.7", markersize=4, label="parts")
+    axes[0, 0].plot(*attempt(size.copy(), iou.copy(), 4), "D-", color=INK[1], label="your groups")
+    axes[0, 0].set(xscale="log", xlabel="size of the part, per mille of the photo", ylabel="IoU")
+    axes[0, 0].legend()
+    return figure
+
+
+@drawn_checker(_draw_size_curve)
+def check_size_curve(attempt: Any) -> str:
+    """Check `f(size [N], iou [N], bins) -> (sizes [bins], ious [bins])`: IoU in equally full groups by part size."""
+    size, iou = _parts()
     value = call(attempt, size, iou, 4)
     try:
         sizes, ious = (np.asarray(part, dtype=float) for part in value)
@@ -99,3 +55,99 @@ def check_size_curve(attempt: Any) -> str:
     for name, mine, right in (("mean IoUs", ious, means), ("median sizes", sizes, medians)):
         require(is_close(mine, right), f"the groups' {name} are {np.round(right, 3)}, yours {np.round(mine, 3)}")
     return "equally many parts in each group, so each point of the curve is equally sure"
+
+
+HALF, TOGETHER = 4.0, 0.9
+"""Half the width of each method's interval in points, and the correlation of their scores over common redraws."""
+
+
+@cache
+def _redraws() -> Any:
+    """Return scores of two methods in 1,000 common redraws, float [2,1000], in points around their means."""
+    draws = np.random.default_rng(5).standard_normal((2, 1000))
+    draws[1] = TOGETHER * draws[0] + math.sqrt(1 - TOGETHER**2) * draws[1]
+    return HALF / 1.96 * draws
+
+
+def _draw_pairing(attempt: Any) -> Figure:
+    """Draw the differences over common and over separate redraws, with the learner's half widths."""
+    first, second = _redraws()
+    figure, axes = new_figure(1, 2, width=3.2, height=2.3, sharex=True)
+    panels = (("redrawn separately", first - second[::-1]), ("redrawn together", first - second))
+    for place, (title, values), half in zip(axes[0], panels, numbers(attempt(), "", 2), strict=True):
+        place.hist(values, 30, color="0.75", edgecolor="0.4")
+        for end in (-half, half):
+            place.axvline(end, color=INK[1], ls="--", marker="")
+        place.set(title=title, xlabel="difference, points (dashed: yours)", yticks=[])
+    return figure
+
+
+@drawn_checker(_draw_pairing)
+def check_pairing(attempt: Any) -> str:
+    """Check `f() -> (separate, paired)`: half widths of a difference when pairs are redrawn separately and together."""
+    separate, paired = numbers(call(attempt), "half the width: redrawn separately, redrawn together", 2)
+    apart, together = math.sqrt(2) * HALF, math.sqrt(2 - 2 * TOGETHER) * HALF
+    refuse(
+        separate,
+        (2 * HALF, "variances add, not widths: the root of 4² + 4²"),
+        (HALF, "both scores vary, so their difference varies more than either"),
+        (0.0, "redrawn separately, nothing cancels"),
+        tolerance=0.02,
+    )
+    require(abs(separate - apart) < 0.3, f"separately it is √2 · 4 = {apart:.1f} points, you expected {separate:g}")
+    refuse(
+        paired,
+        (separate, "together the two scores rise and fall in common, and the common part cancels"),
+        ((1 - TOGETHER) * HALF, "the variance of the difference is (2 − 2ρ) · σ²; take its root"),
+        (0.0, "a correlation of 0.9 is not 1: a part of the spread stays"),
+        tolerance=0.02,
+    )
+    require(abs(paired - together) < 0.3, f"together it is √(2 − 2·0.9) · 4 = {together:.1f} points, not {paired:g}")
+    return "the same 2,000 parses decide three times as sharply when both methods are scored on the same redraws"
+
+
+DIFFERENCES = ((3.1, 0.9), (1.7, 0.66), (0.9, 0.61))
+"""Three invented differences of a claim: mean and standard error in points."""
+
+
+def _ends(level: float) -> list[tuple[float, float]]:
+    """Return the intervals of the three differences at a level in per cent."""
+    reach = NormalDist().inv_cdf(0.5 + level / 200)
+    return [(mean - reach * error, mean + reach * error) for mean, error in DIFFERENCES]
+
+
+def _draw_level(attempt: Any) -> Figure:
+    """Draw the three intervals at 95 % and at the learner's level."""
+    figure, axes = new_figure(width=4.8, height=2.3)
+    level = float(attempt()[0])
+    for shift, one, colour in ((-0.14, 95.0, "0.3"), (0.14, level, INK[1])):
+        for place, (low, high) in enumerate(_ends(one)):
+            line = {"color": colour, "lw": 2, "ls": "-", "marker": "|", "label": None if place else f"{one:g} %"}
+            axes[0, 0].plot([low, high], [place + shift] * 2, **line)
+    axes[0, 0].axvline(0, color="0.1", ls="--", marker="")
+    axes[0, 0].set(xlabel="difference, points", yticks=[], ylim=(2.6, -0.6))
+    axes[0, 0].legend()
+    return figure
+
+
+@drawn_checker(_draw_level)
+def check_level(attempt: Any) -> str:
+    """Check `f() -> (level, false)`: a level in % that flips the verdict, and the empty differences in 100 that hold.
+
+    An empty difference is one whose true value is zero; it counts as false when its whole interval lies above zero.
+    """
+    level, false = numbers(call(attempt), "the level in per cent, and how many of 100 empty differences would hold", 2)
+    require(50 < level < 100, "a level lies between 50 and 100 per cent")
+    require(level < 95, "a wider interval decides less; to flip the verdict the level has to fall")
+    low = _ends(level)[2][0]
+    require(low > 0, f"at {level:g} % the third interval still reaches down to {low:+.2f}; the verdict is the same")
+    right = (100 - level) / 2
+    refuse(
+        false,
+        (100 - level, "half of the misses lie below zero; only those above count as 'it holds'"),
+        (level, "that is how many intervals contain the truth"),
+        (2.5, "that is the share at 95 %; what is it at your level?"),
+        tolerance=0.01,
+    )
+    require(abs(false - right) < 0.6, f"{right:g} of 100 intervals lie above a true zero at this level, not {false:g}")
+    return f"the claim is reproduced at {level:g} %, and so are {right:g} of 100 claims about nothing. Rule first"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.printed.numbers import PAPER_NAMES, printed_tables
 from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import bootstrap
-from oshp_lite.study.tables.table import FLAGGED, Cell, Column, Row, Table, missing
+from oshp_lite.study.tables.table import FLAGGED, Cell, Column, Row, Table, folded, missing
 
 MEASURES = {"novel": "novel", "human": "human", "acc": "accuracy", "bi": "bi_miou"}
 MEASURES |= {"miou": "human", "macc": "mean_accuracy"}
@@ -82,16 +81,9 @@ def where_measured(runs: Sequence[Measured], dataset: str) -> str:
 
 
 def runs_cell(cells: Iterable[Cell]) -> Cell:
-    """The runs behind some cells, seeds folded: "eopnet-…-seed{0,1,2}"; a shell unfolds them again."""
-    seeds: dict[tuple[str, str], list[str]] = {}
-    for slug in dict.fromkeys(slug for cell in cells for slug in cell.runs):
-        before, seed, after = re.fullmatch(r"(.*-seed|)(\d+|)(.*)", slug).groups()  # type: ignore[union-attr]
-        seeds.setdefault((before, after), []).append(seed)
-    names = (
-        before + (f"{{{','.join(sorted(some, key=int))}}}" if len(some) > 1 else some[0]) + after
-        for (before, after), some in seeds.items()
-    )
-    return Cell(" ".join(names) or "–", mono=bool(seeds))
+    """Name the runs behind some cells, as `folded` does."""
+    names = folded(slug for cell in cells for slug in cell.runs)
+    return Cell(names or "–", mono=bool(names))
 
 
 # ------------------------------------------------------------------------------------------------ notes on settings

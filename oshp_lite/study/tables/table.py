@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import groupby
@@ -72,13 +72,25 @@ class Cell:
         """What a pointer over the cell reveals: details and runs, the place in the paper, or the reason."""
         if self.printed:
             return ": ".join(filter(None, (self.printed.source, self.printed.flag)))
-        runs = f"runs: {', '.join(self.runs)}" if self.runs else ""
+        runs = f"runs: {folded(self.runs)}" if self.runs else ""
         return "; ".join(filter(None, (*self.details, self.reason, runs)))
 
     @property
     def shown(self) -> str:
         """Everything the cell shows, as one line of plain text."""
         return " ".join((self.main, *self.details))
+
+
+def folded(runs: Iterable[str]) -> str:
+    """Name runs with their seeds folded: "eopnet-…-seed{0,1,2}"; a shell unfolds them again."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for slug in dict.fromkeys(runs):
+        before, seed, after = re.fullmatch(r"(.*-seed|)(\d+|)(.*)", slug).groups()  # type: ignore[union-attr]
+        seeds.setdefault((before, after), []).append(seed)
+    return " ".join(
+        before + (f"{{{','.join(sorted(some, key=int))}}}" if len(some) > 1 else some[0]) + after
+        for (before, after), some in seeds.items()
+    )
 
 
 def printed_cell(number: Printed | None, why: str = "the paper prints no number here") -> Cell:
