@@ -226,7 +226,7 @@ def test_bad_notebooks_get_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken/00_x.ipynb").write_text("{", encoding="utf-8")
     assert "00_x.ipynb" in refused(tmp_path, tmp_path / "broken")
     (tmp_path / "broken/00_x.ipynb").write_text("[]", encoding="utf-8")
-    assert "is no notebook" in refused(tmp_path, tmp_path / "broken")
+    assert "is not a notebook" in refused(tmp_path, tmp_path / "broken")
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(

@@ -87,7 +87,7 @@ MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb00.check_slip, lambda: (0, 0, "b"), "is still"),
     (nb00.check_slip, lambda: (0, -48, "a"), "nothing is trained"),
     (nb00.check_slip, lambda: (0, -48, "c"), "only the support's mask"),
-    (nb00.check_slip, lambda: (200, 0, "b"), "no slip"),
+    (nb00.check_slip, lambda: (200, 0, "b"), "not a slip"),
     (nb00.check_slip, lambda: (0, -48), "three things"),
     (nb00.check_support, lambda: ("A", 4), "another support"),
     (nb00.check_support, lambda: ("D", 1), "luck"),

@@ -170,7 +170,7 @@ def test_twelve_awkward_photos_in_a_folder(
     assert run(place, query="awkward") == 1
     printed = capsys.readouterr().out
     listed = dict(line.strip().split(": ", 1) for line in printed.partition("not parsed, 5:")[2].strip().splitlines())
-    assert "1 files that are no pictures were left alone" in printed
+    assert "1 files that are not pictures were left alone" in printed
     for name, expected in said.items():
         assert (name in listed) == bool(expected), name
         assert expected in listed.get(name, ""), name

@@ -28,7 +28,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback(help="One-shot human parsing: data, training, evaluation, reproduction.")
 def _oshp_lite(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     pass
 

@@ -39,7 +39,7 @@ def bench(
     data: options.Data = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help=OUT)] = None,
 ) -> int:
-    """Measure the generator's or the networks' speed; the GPU check."""
+    """Measure the speed of the generator or the networks, or check a GPU."""
     device = device or "cpu"
     measured = what or ("gpu-check" if device.startswith("cuda") or minutes is not None else "both")
     takes_only(context, f"what {TAKES[measured]}", f"this measures {measured}")

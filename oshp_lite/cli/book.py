@@ -17,7 +17,7 @@ def book(
     ] = None,
     out: Annotated[str | None, typer.Option(metavar="DIR", help="folder of the site (default: reports/book)")] = None,
 ) -> int:
-    """Build the book: static HTML from executed notebooks, to be read offline."""
+    """Build the book: static HTML pages from executed notebooks, readable offline."""
     from oshp_lite.book.site.build import build_book
     from oshp_lite.files import project_root, reports_root
 

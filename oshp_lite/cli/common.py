@@ -48,7 +48,7 @@ def _steps(text: str) -> list[str]:
 
 Count = Annotated[int, number(1, "N")]
 Seconds = Annotated[float, number(0, "N", "seconds per measurement", float)]
-Minutes = Annotated[float | None, number(0, "N", "end after N minutes", float)]
+Minutes = Annotated[float | None, number(0, "N", "stop after N minutes", float)]
 Data = Annotated[str | None, typer.Option(metavar="ROOT", help="folder of datasets (default: OSHP_DATA or data/)")]
 Runs = Annotated[str | None, typer.Option(metavar="DIR", help="folder of runs (default: OSHP_RUNS or runs/)")]
 Reports = Annotated[str | None, typer.Option(metavar="DIR", help="reports (default: OSHP_REPORTS or reports/)")]
@@ -60,12 +60,12 @@ Method = Annotated[str | None, typer.Option(help="a registered method (default: 
 Seed = Annotated[int | None, number(0, "N")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Settings = Annotated[list[str], words("A.B=VALUE", "any other setting, e.g. train.epochs=5", "--set")]
-Steps = Annotated[Any, typer.Option(parser=_steps, metavar="A,B", help="these steps of the study only (see --dry-run)")]
-Only = Annotated[list[str], words("METHOD ...", "these methods only")]
+Steps = Annotated[Any, typer.Option(parser=_steps, metavar="A,B", help="only these steps of the study (see --dry-run)")]
+Only = Annotated[list[str], words("METHOD ...", "only these methods")]
 Labels = Annotated[Literal["atr", "lip", "cihp"] | None, typer.Option(help="a released checkpoint's label space")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="train anew what is there (heals a damaged run)")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="train again even if a run exists (repairs a damaged one)")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be made and what is done")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="list what would be made and what is finished")]
 
 
 def chosen_config(params: Mapping[str, Any]) -> RunConfig:

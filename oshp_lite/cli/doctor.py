@@ -23,7 +23,7 @@ CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml
 EXTRAS: tuple[str, ...] = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas")
 EXTRAS += ("scipy", "sphinx", "myst-nb", "furo", "pytest", "playwright")
 PARTS = {"gpu": "notebook 07 on one GPU", "paper": "Table 2 on ATR on one GPU"}
-"""What is timed of a profile whose whole nobody makes at once."""
+"""The part of a profile that is timed where the whole is never made at once."""
 
 
 def doctor(
@@ -31,7 +31,7 @@ def doctor(
     data: options.Data = None,
     runs: options.Runs = None,
 ) -> int:
-    """Say what is installed, which data are there, what can run here."""
+    """Report what is installed, which data are present and what can run here."""
     missing = _installed()
     _data(data)
     if not missing:

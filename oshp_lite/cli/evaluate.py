@@ -86,7 +86,7 @@ def _config_of(run: Path, settings: list[str]) -> RunConfig:
 
     path = run / "config.yaml"
     if not path.is_file():
-        raise UserError(f"{run} is no run: it has no config.yaml; name a folder inside the folder of runs")
+        raise UserError(f"{run} is not a run: it has no config.yaml; name a folder inside the folder of runs")
     try:
         content = yaml.safe_load(read_bytes(path))
     except yaml.YAMLError:

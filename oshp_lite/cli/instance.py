@@ -1,4 +1,4 @@
-"""`oshp-lite score-instances`: anybody's results of people parsed one by one, scored against a truth."""
+"""`oshp-lite score-instances`: score instance-level parsings of any origin against a truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def score_instances(
     ] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="also write every number to this file")] = None,
 ) -> None:
-    """Score results of people parsed one by one: AP^p, PCP, AP^r, mIoU."""
+    """Score instance-level parsings: AP^p, PCP, AP^r, mIoU."""
     from oshp_lite.engine.instance_files import ResultFolder, open_truth
     from oshp_lite.engine.instance_metrics import PeopleMeter
     from oshp_lite.labels import label_space

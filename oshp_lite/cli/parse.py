@@ -21,7 +21,7 @@ FOREGROUND = (
     "mask of a support's whole person, 1 = person; one per support or none. Its unmarked pixels compete with your "
     "classes; without it the network looks for the person itself. Measured on 120 pairs of CCP's test photos, IoU of "
     "one marked class without and with it: 30 and 39 % by a network trained on CCP, 20 and 20 % by the shipped one "
-    "(whole photos, nothing looked for)"
+    "(whole photos, no crop to the person)"
 )
 CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
 MASKS = (
@@ -66,7 +66,7 @@ def parse(
     method: Annotated[str | None, typer.Option(help=METHOD)] = None,
     labels: options.Labels = None,
     device: options.Device = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="folder: parse again what is done")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="folder: parse finished photos again")] = False,
     universal: Annotated[bool, typer.Option("--universal", help=UNIVERSAL)] = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -241,7 +241,7 @@ def _folder(
     how: dict[str, Any] = {"exports": exports, "scores": scores, "fresh": fresh, "progress": not quiet}
     report = parse_folder(parser, query, out, setup=setup, **how)
     skipped = f", {report.skipped} were done already" if report.skipped else ""
-    others = f"; {report.left_alone} files that are no pictures were left alone" if report.left_alone else ""
+    others = f"; {report.left_alone} files that are not pictures were left alone" if report.left_alone else ""
     print(f"{report.parsed} photos parsed{skipped}{others}; look at {report.page}")
     if report.failed:
         print(f"not parsed, {len(report.failed)}:")

@@ -26,31 +26,33 @@ def matrix(
     context: typer.Context,
     action: Annotated[
         Literal["run", "record"],
-        typer.Argument(help="run: make the rows; record: keep finished rows under notebooks/results/runs"),
+        typer.Argument(help="run: make the rows; record: store finished rows under notebooks/results/runs"),
     ] = "run",
     *,
     profile: options.Profile = "quick",
     steps: options.Steps = None,
-    exhibits: Annotated[list[str], words("NAME ...", "the rows of these tables and figures only, e.g. eopnet2")],
+    exhibits: Annotated[list[str], words("NAME ...", "only the rows of these tables and figures, e.g. eopnet2")],
     only: options.Only,
-    datasets: Annotated[list[str], words("NAME ...", "these datasets only")],
-    index: Annotated[int | None, typer.Option(metavar="N", help="row N alone, from 0 (arrays, indexed jobs)")] = None,
-    row: Annotated[str | None, typer.Option(metavar="NAME", help="the row of this name alone")] = None,
-    inits: Annotated[bool, typer.Option("--inits", help="the initialisations alone")] = False,
+    datasets: Annotated[list[str], words("NAME ...", "only these datasets")],
+    index: Annotated[
+        int | None, typer.Option(metavar="N", help="only row N, counted from 0 (arrays, indexed jobs)")
+    ] = None,
+    row: Annotated[str | None, typer.Option(metavar="NAME", help="only the row of this name")] = None,
+    inits: Annotated[bool, typer.Option("--inits", help="only the initialisations")] = False,
     jobs: Annotated[int, number(1, "N", "rows at a time")] = 1,
     threads: Annotated[int | None, number(1, "N", "threads of a row (default: cores / jobs)")] = None,
     limit: Annotated[float | None, number(0, "MINUTES", "minutes a row may take, 0 for no limit", float)] = None,
     no_notebooks: Annotated[bool, typer.Option("--no-notebooks", help="train and score, execute no notebook")] = False,
     fresh: options.Fresh = False,
     dry_run: options.DryRun = False,
-    list: Annotated[Literal["text", "json"] | None, typer.Option(help="the rows, for people or programs")] = None,
+    list: Annotated[Literal["text", "json"] | None, typer.Option(help="list the rows, as text or JSON")] = None,
     snakefile: Annotated[bool, typer.Option("--snakefile", help="print where the matrix's Snakefile lies")] = False,
     set: options.Settings,
     out: options.Reports = None,
     data: options.Data = None,
     runs: options.Runs = None,
 ) -> int:
-    """Make, list or keep every run behind the tables and figures."""
+    """Make, list or record the runs behind the tables and figures."""
     if snakefile:
         takes_only(context, "snakefile", "--snakefile prints a path")
         print(resources.files("oshp_lite.study").joinpath("Snakefile"))
@@ -182,12 +184,12 @@ def _make(rows: list[Row], executor: Executor, jobs: int) -> int:
 def reproduce(
     *,
     profile: options.Profile = "quick",
-    only: Annotated[list[str], words("NN ...", "these notebooks only, e.g. 03 06")],
+    only: Annotated[list[str], words("NN ...", "only these notebooks, e.g. 03 06")],
     steps: options.Steps = None,
     jobs: Annotated[int, number(0, "N", "notebooks at a time, 0: by cores")] = 0,
     set: options.Settings,
     minutes: options.Minutes = None,
-    force: Annotated[bool, typer.Option("--force", help="execute notebooks again that are finished")] = False,
+    force: Annotated[bool, typer.Option("--force", help="execute finished notebooks again")] = False,
     out: options.Reports = None,
     data: options.Data = None,
     runs: options.Runs = None,
@@ -213,7 +215,7 @@ def report(
     runs: options.Runs = None,
     readme: Annotated[bool, typer.Option("--readme", help="fill README.md from the committed results instead")] = False,
 ) -> None:
-    """Write the report again from what is there."""
+    """Write the report again from the runs at hand."""
     if readme:
         takes_only(context, "readme", "README.md is filled from the committed results alone")
         from oshp_lite.study.exhibits import update_readme

@@ -24,7 +24,9 @@ def train(
     minutes: options.Minutes = None,
     set: options.Settings,
     task: Annotated[Literal["parse", "segment"] | None, typer.Option(help="segment: the supervised ceiling")] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="leave when another process makes the same run")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="exit when another process is making the same run")
+    ] = False,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
     data: options.Data = None,

@@ -240,7 +240,7 @@ def read_support_mask(
     except UserError as error:
         raise UserError(f"mask {path} {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
-        raise UserError(f"mask {path} is no usable COCO or labelme JSON ({type(error).__name__}: {error})") from None
+        raise UserError(f"mask {path} is not a usable COCO or labelme JSON ({type(error).__name__}: {error})") from None
     taken = {name: index for index, name in (known or {}).items()}
     free = (index for index in range(1, IGNORE) if index not in taken.values())
     same = {

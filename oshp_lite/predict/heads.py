@@ -32,7 +32,7 @@ STORED_SHARE = 0.75
 REST = -1
 """The support person's unmarked pixels, beside the user's ids."""
 CLAIMED = 0.9
-"""A stored class whose cosine with a marked class's prototype reaches this is taken for that class and is no rival."""
+"""A stored class whose cosine with a marked class's prototype reaches this counts as that class and is not a rival."""
 
 
 @dataclass(frozen=True)

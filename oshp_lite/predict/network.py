@@ -19,7 +19,7 @@ EXTERNAL_SIDE = 448
 def load_network(path: str | Path, device: str = "cpu", labels: str | None = None) -> OneShotModel:
     """A checkpoint of ours (safetensors), or a released one (.pth, .pt, .tar), ready to predict.
 
-    What the file says of itself stands in `.record`. `labels` names a released one's label space, since LIP and CIHP
+    The file's own description is `.record`. `labels` names a released one's label space, since LIP and CIHP
     share their number of ids. UserError for a missing, damaged or foreign file, device or labels that do not fit.
     """
     place = pick_device(device, "--device")

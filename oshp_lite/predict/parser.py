@@ -234,7 +234,7 @@ class Parser:
             self._remarks.append(remark)
 
     def _person(self, image: np.ndarray) -> np.ndarray | None:
-        """Where the person is in a photo, bool [h,w] at the finder's size; None where nobody can say."""
+        """Where the person is in a photo, bool [h,w] at the finder's size; None for a network that finds no people."""
         if self.finder is None:
             return None
         record = cast(CheckpointRecord, self.finder.record)

@@ -23,7 +23,7 @@ MARGIN = 0.1
 TRIM = 0.005
 """Share of the person's pixels that may lie outside the box on each side: stray ones do not widen it."""
 LEAST_PERSON = 0.01
-"""With less than this share of the photo marked as person nobody is there to crop to."""
+"""Below this share of person pixels a photo is not cropped."""
 
 
 NARROW = 0.6
@@ -99,7 +99,7 @@ def largest_region(mask: np.ndarray) -> np.ndarray:
 
 
 def person_box(person: np.ndarray | None, size: tuple[int, int], aspect: float | None = None) -> Box | None:
-    """The box to crop to, from a person mask bool [h,w] of any size; None where nobody is to be seen.
+    """The box to crop to, from a person mask bool [h,w] of any size; None when no person is found.
 
     aspect: width over height that a too narrow (or too low) box is widened to, as far as the photo goes: a network
     wants about the surroundings it was trained with.

@@ -189,5 +189,5 @@ def load_costs(folder: Path | str | None = None) -> list[dict[str, Any]]:
             if isinstance(content, dict) and content.get("kind") == "cost" and isinstance(content.get("rows"), list):
                 costs.append(content)
                 continue
-        warnings.warn(f"left out: {path} is no result of `oshp-lite bench methods`; measure anew", stacklevel=2)
+        warnings.warn(f"left out: {path} is not a result of `oshp-lite bench methods`; measure anew", stacklevel=2)
     return sorted(costs, key=lambda cost: (cost["variant"] == "lite", cost["variant"], cost["size"], cost["device"]))

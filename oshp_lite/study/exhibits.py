@@ -145,14 +145,14 @@ def results_block(results: Results) -> str:
         made = results.seeds(RunKey("eopnet", dataset, 1, "k", ablation="ceiling"))
         return f"{100 * bootstrap(made, measure).mean:.1f}" if made else "not run"
 
-    def told(one: headlines.Headline) -> str:
+    def decided(one: headlines.Headline) -> str:
         if one.reason:
             return one.verdict
         return f"{one.verdict}: {one.effect:+z.1f} {claims.between(one.low, one.high)}"
 
     ledger = claims.ledger(results, "lite", costs=load_costs())
     words = ", ".join(f"{count} {word}" for word, count in claims.summary(ledger).items())
-    functions = {one.__name__: one for one in (seeds, runs, interval, score, pairs, trivial, ceiling, told)}
+    functions = {one.__name__: one for one in (seeds, runs, interval, score, pairs, trivial, ceiling, decided)}
     return fill(
         "results.txt",
         **functions,

@@ -103,7 +103,7 @@ def episodes_of(config: RunConfig) -> tuple[int, int]:
 
 
 def work_of(config: RunConfig) -> Work | None:
-    """Return what a run computes, or None for a method whose operations nobody has counted."""
+    """Return what a run computes, or None for a method whose operations have not been counted."""
     costs, method = _costs(config.variant), config.model.method
     # a segmenter is an encoder on one photo, PANet little more than one on two
     row, share = (_row(costs, "panet"), 0.5) if method == "segment" else (_row(costs, method), 1.0)

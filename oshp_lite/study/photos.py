@@ -273,8 +273,8 @@ def gather(weights: Path | str, ccp: Ccp, options: ParseOptions) -> tuple[dict[s
 def calibration_of(rows: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> dict[str, Any]:
     """Fit the confidence to what `gather` gave, and choose the threshold.
 
-    What is predicted is whether a parse is of use (IoU from USEFUL on; never so without the class): whether the class
-    is there at all can hardly be told from a parse that missed it. The threshold keeps KEPT of the parses that are of
+    The regression predicts whether a parse is of use (IoU from USEFUL on; never so without the class), since an absent
+    class can hardly be distinguished from a parse that missed it. The threshold keeps KEPT of the parses that are of
     use, so that "probably not in this photo" is seldom wrong and misses many absent classes.
     """
     values, right, useful = rows["evidence"], rows["present"], rows["iou"] >= USEFUL

@@ -352,7 +352,7 @@ def _committed(unreadable: list[str]) -> Iterator[tuple[RunConfig, float]]:
             about = read_json(path)
             yield config_of(RunKey(**about["key"]), about["profile"]), float(about["provenance"].get("seconds", 0.0))
         except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
-            reason = str(error) if isinstance(error, UserError) else f"{path} is no result of a run; restore it"
+            reason = str(error) if isinstance(error, UserError) else f"{path} is not the result of a run; restore it"
             unreadable.append(reason)
 
 

@@ -109,14 +109,14 @@ def kept_trials(path: Path | None = None) -> list[dict[str, Any]]:
     path = path or tuning_file()
     records = read_json(path) if path.is_file() else []
     if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
-        raise UserError(f"{path} is no record of trials; restore it, or remove it and call oshp-lite tune record")
+        raise UserError(f"{path} is not a record of trials; restore it, or remove it and call oshp-lite tune record")
     return records
 
 
 def record(profile: str, store: RunStore, path: Path | None = None) -> Path:
     """Keep every tuning run of the store with the results, the declared trials by name; return the file.
 
-    Runs that are no declared trial were made by hand while a method was looked into; they are kept too. Trials of an
+    Runs that are not declared trials were made by hand while a method was examined; they are kept too. Trials of an
     earlier record that the store does not hold stay; one that is made anew there, or declared no more, loses its name.
     Raises UserError when there is nothing to keep.
     """

@@ -140,7 +140,7 @@ def check_slip(attempt: Any) -> str:
     three = isinstance(given, tuple) and len(given) == 3
     require(three, "return three things: pixels to the right, pixels down, and the letter of a reason")
     right, down = (int(number(part, "a slip", whole=True)) for part in given[:2])
-    require(max(abs(right), abs(down)) <= 80, "a slip of more than 80 pixels is no slip; stay on the person")
+    require(max(abs(right), abs(down)) <= 80, "more than 80 pixels is not a slip any more; stay on the person")
     value = overlap(_slipped(right, down), _person(2).mask.numpy() == PANTS)
     require(value < 0.3, f"with this slip the IoU is still {value:.2f}; move the mask further, or another way")
     reasons = {

@@ -168,7 +168,7 @@ def _choice(attempt: Any) -> tuple[int, int, str]:
     count = len(_gallery().people)
     require(isinstance(support, int) and 0 <= support < count, f"the support is a number from 0 to {count - 1}")
     require(support != QUERY, f"{QUERY} is the query itself; choose another person as support")
-    require(name in names, f"{name!r} is no class here; choose one of {', '.join(names)}")
+    require(name in names, f"{name!r} is not a class here; choose one of {', '.join(names)}")
     require(reason in REASONS, f"the reason is one of: {'; '.join(REASONS)}")
     for place, role in ((support, "support"), (QUERY, "query")):
         require(bool((_gallery().cells[place] == names[name]).any()), f"the {role} has not one cell of {name}")

@@ -29,7 +29,7 @@ def _draw_averages(attempt: Any) -> Figure:
         mine = attempt(one, two)
         axes[0, 0].plot(mine, [row] * len(mine), "D", color=INK[1], markersize=8)
     axes[0, 0].set_yticks((0, 1), ["folds 20.0 and 30.0", "folds 20.1 and 30.0"])
-    axes[0, 0].set(xlabel="averages that can stand beside them (bar: less than 0.1 from the mean)", ylim=(1.6, -0.6))
+    axes[0, 0].set(xlabel="averages (bar: less than 0.1 from the mean of the folds)", ylim=(1.6, -0.6))
     return figure
 
 

@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """A record: `content` is what stands in the JSON file, `arrays` what lies in the npz file beside it."""
+    """A record: `content` of the JSON file, `arrays` of the npz file beside it."""
 
     content: Mapping[str, Any]
     arrays: Mapping[str, Array] = field(default_factory=dict)

@@ -120,7 +120,7 @@ def blocks(text: str) -> list[str]:
 def read_chapters(folder: Path) -> list[Chapter]:
     """Read the numbered notebooks of a folder and of its `solutions`, in reading order.
 
-    Raises UserError when there are none, one is no notebook, or one was never executed.
+    Raises UserError when there are none, one is not a notebook, or one was never executed.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; name the one with the executed notebooks")
@@ -137,7 +137,7 @@ def read_chapters(folder: Path) -> list[Chapter]:
 def _read(path: Path, part: str) -> Chapter:
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
-        raise UserError(f"{path} is no notebook; get it again")
+        raise UserError(f"{path} is not a notebook; restore it")
     code = [cell for cell in content["cells"] if cell.get("cell_type") == "code" and text_of(cell).strip()]
     if code and not any(cell.get("outputs") for cell in code):
         raise UserError(f"{path} has no outputs; execute it first (make notebooks, or oshp-lite reproduce)")

@@ -52,7 +52,7 @@ class Stroke:
             or not np.isfinite(numbers).all()
             or numbers[1] not in range(len(KINDS))
         ):
-            raise ValueError(f"{len(numbers)} numbers are no stroke")
+            raise ValueError(f"{len(numbers)} numbers do not make a stroke")
         kind = KINDS[int(numbers[1])]
         points = numbers[4:].astype(np.float64).reshape(-1, 2)
         return cls(kind, 0 if kind == "erase" else int(numbers[2]), float(numbers[3]), points)
@@ -190,7 +190,7 @@ class PaintState:
             self.parse()
 
     def parse(self) -> PhotoParsing | None:
-        """Parse the query in view from all supports; what stands in the way is said in `problem`."""
+        """Parse the query in view from all supports; what prevents it is named in `problem`."""
         self.problem, self.parsing = "", None
         supports = [(self.support.photo, self.support.mask), *self.more]
         supports = [(photo, mask) for photo, mask in supports if mask.any()]

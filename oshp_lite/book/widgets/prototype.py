@@ -85,7 +85,7 @@ class PrototypeState:
     def share(self) -> Tensor:
         """Return [h,w] in [0,1]: the class's softmax share of each cell, or exp((A-1)/temperature) for a cell's vector.
 
-        The softmax runs over the classes on offer, which are those of the support; there is no background yet.
+        The softmax runs over the classes of the support, without a background.
         """
         if self.source == CELL:
             return ((self.cosine() - 1) / self.temperature).exp()

@@ -26,7 +26,7 @@ _ONE_CLASS = "Below a prediction: IoU of the class, %. "
 _BOTH = "Below a prediction: mean IoU of all parts and of novel ones, or IoU of the one class, %. "
 _STARRED = "* novel class; a part that the support lacks counts as background."
 BOXES = "White boxes: where the methods' errors differ most. "
-"""Said of a picture that has boxes."""
+"""The sentence for a picture that has boxes."""
 READINGS = {
     "popnet3f": _CHOSEN + _BOTH + _STARRED,
     "popnet4f": _CHOSEN + _BELOW + "{boxes}" + _STARRED,
