@@ -114,7 +114,8 @@ def fig_to_jpeg(figure: Figure, dpi: int = 150, quality: int = 90) -> bytes:
     packed = BytesIO()
     with Image.open(buffer, formats=["PNG"]) as picture:
         # Full colour resolution: thin coloured lines and letters would fray otherwise.
-        picture.convert("RGB").save(packed, format="jpeg", quality=quality, subsampling=0, optimize=True, progressive=True)
+        how = {"quality": quality, "subsampling": 0, "optimize": True, "progressive": True}
+        picture.convert("RGB").save(packed, format="jpeg", **how)
     return packed.getvalue()
 
 
