@@ -15,7 +15,7 @@ from oshp_lite.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("data", "train", "evaluate", "parse", "reproduce", "tune", "matrix", "report", "doctor", "bench")
-COMMANDS += ("score-instances", "book")
+COMMANDS += ("score-instances", "score-crowds", "book")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -37,7 +37,7 @@ def _oshp_lite(
 
 app.add_typer(data.app, name="data")
 COMMANDS = (train.train, evaluate.evaluate, parse.parse, study.reproduce, train.tune, study.matrix, study.report)
-for function in (*COMMANDS, book.book, instance.score_instances, doctor.doctor, bench.bench):
+for function in (*COMMANDS, book.book, instance.score_instances, instance.score_crowds, doctor.doctor, bench.bench):
     app.command()(cast(Callable[..., Any], function))
 
 

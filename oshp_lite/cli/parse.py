@@ -35,6 +35,10 @@ UNIVERSAL = (
     "no support: parse into every label space of --weights, a network of method sst; a mask and an overlay for each "
     "label space, their names after --out"
 )
+PEOPLE = (
+    "parse everybody in a photo one by one: weights of method instance, which detects them; a mask a person, "
+    "OUT_person1.png and so on, beside the map of all"
+)
 EXPORT = "also write: cutout (RGBA), soft (grey masks of the probabilities), labelme, coco; several with commas"
 
 
@@ -68,6 +72,7 @@ def parse(
     device: options.Device = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="folder: parse finished photos again")] = False,
     universal: Annotated[bool, typer.Option("--universal", help=UNIVERSAL)] = False,
+    people: Annotated[Path | None, typer.Option(metavar="FILE", help=PEOPLE)] = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Cut classes out of a photo, or of every photo in a folder, given one or more photos with masks."""
@@ -84,6 +89,8 @@ def parse(
     many = query.is_dir()
     if many and out.suffix.lower() == ".png":
         raise UserError(f"--query {query} is a folder, so --out must name a folder, not {out}")
+    if people is not None and (many or exports or scores):
+        raise UserError("--people parses one photo and writes masks alone; leave --export, --scores and folders out")
     if not many and out.suffix.lower() != ".png":
         raise UserError(f"--out {out} must end in .png: the prediction is an indexed picture")
     from oshp_lite.predict import ParseOptions
@@ -97,7 +104,7 @@ def parse(
         scores=scores or "soft" in exports,
     )
     results = [] if many else [out, _beside(out, "overlay.png")]
-    for path in (*support, *support_mask, *support_foreground, query, weights):
+    for path in (*support, *support_mask, *support_foreground, query, weights, people):
         if path is not None and any(_same(path, result) for result in results):
             raise UserError(f"--out {out} and its overlay would overwrite the input {path}; choose another name")
     photos = [*zip_longest(support, support_mask, support_foreground)]
@@ -108,6 +115,8 @@ def parse(
         image = read_photo(query)
     network = _network(weights, method, device or "cpu", labels)
     parser = _parser(network, chosen, given, photos, named)
+    if people is not None:
+        return _people(parser, people, image, out, device or "cpu")
     if many:
         return _folder(
             parser, query, out, _setup(photos, weights, method, named, chosen), exports, scores, fresh, quiet
@@ -155,6 +164,19 @@ def _universal(weights: Path | None, query: Path, out: Path, device: str, quiet:
     for name, why in failed.items():
         print(f"  not parsed: {name}: {why}")
     return int(bool(failed))
+
+
+def _people(parser: Parser, weights: Path, image: Any, out: Path, device: str) -> int:
+    """Masks of everybody in a photo."""
+    from oshp_lite.predict.people import load_detector, parse_people, write_people
+
+    parsed = parse_people(parser, load_detector(weights, device), image)
+    paths = write_people(image, parsed, out, lambda end: _beside(out, end))
+    for number, person in enumerate(parsed.people, 1):
+        shown = [name for index, name in parsed.names.items() if (person.mask == index).any()]
+        print(f"person {number}, score {person.score:.2f}: {', '.join(shown) or 'none of the classes'}")
+    print(f"{out} and {', '.join(path.name for path in paths[1:])}")
+    return 0
 
 
 def _beside(out: Path, kind: str) -> Path:
