@@ -200,7 +200,7 @@ def check_support(attempt: Any) -> str:
     require(isinstance(given, tuple) and len(given) == 2, "return two things: a letter, and a number of queries")
     require(given[0] in SUPPORTS, f"choose one of the supports {', '.join(SUPPORTS)}")
     queries = number(given[1], "the number of queries", whole=True)
-    require(queries > 1, "one query is luck: the order of the supports changes from query to query in other scenes")
+    require(queries > 1, "one query is luck, for you as for the network; judge by several")
     means = {name: float(np.mean(values)) for name, values in _support_scores().items()}
     best, mine = max(means.values()), means[given[0]]
     lower = f"mean IoU {mine:.2f}; another support reaches {best:.2f}. Compare what the four masks cover, and how much"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -110,11 +111,12 @@ def _widths() -> tuple[float, float, float]:
 
     Pairs of one photo have nearly the same score, as in a real test list.
     """
-    rng = np.random.default_rng(3)
-    hard = rng.normal(50, 12, (TIMES * PHOTOS, 1))
-    scores = hard + rng.normal(0, 4, (TIMES * PHOTOS, PER_PHOTO))
+    every = [NormalDist(50, 12).inv_cdf((photo + 0.5) / PHOTOS) for photo in range(PHOTOS)]
+    spread = np.random.default_rng(3).normal(0, 4, (TIMES * PHOTOS, PER_PHOTO))
+    scores = np.tile(every, TIMES)[:, None] + spread
 
     def width(groups: np.ndarray) -> float:
+        rng = np.random.default_rng(4)
         drawn = groups[rng.integers(0, len(groups), (3000, len(groups)))].mean((1, 2))
         low, high = np.percentile(drawn, [2.5, 97.5])
         return float(high - low)
@@ -179,7 +181,7 @@ def _draw_total(attempt: Any) -> Figure:
     figure, axes = new_figure(width=5.0, height=2.5)
     for name, values in (("AGM", agm), ("NPM", npm), ("total", _total(agm, npm))):
         axes[0, 0].plot(range(5), values, marker="o", label=name)
-    axes[0, 0].set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    axes[0, 0].set(xlabel="epoch", ylabel="loss", ylim=(0, None), xticks=range(5))
     axes[0, 0].legend()
     return figure
 
