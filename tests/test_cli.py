@@ -96,7 +96,7 @@ UNFIT = [
         (["evaluate", "--baseline", "ceiling", "--labels", "lip"], "takes no --labels"),
         (["evaluate", "--baseline", "copy", "--set", "train.lr=1"], "takes no --set train.lr=1"),
         (["evaluate", "--baseline", "luck"], "unknown baseline 'luck'"),
-        (["evaluate", "--run", "nowhere"], "no run"),
+        (["evaluate", "--run", "nowhere"], "is not a run"),
         (["evaluate", "--weights", "nowhere.safetensors"], "does not exist"),
         (["reproduce", "--profile", "huge"], "unknown profile 'huge'"),
         (["reproduce", "--only", "77"], "'77'"),

@@ -123,7 +123,7 @@ def test_equal_names_of_two_files_share_an_id(tmp_path: Path) -> None:
     [
         ({"something": 1}, "neither COCO nor labelme"),
         ({"shapes": [], "imageHeight": 3, "imageWidth": 3}, "is for a photo of 3x3"),
-        ({"shapes": [{}], "imageHeight": 40, "imageWidth": 30}, "no usable COCO or labelme"),
+        ({"shapes": [{}], "imageHeight": 40, "imageWidth": 30}, "not a usable COCO or labelme"),
         (
             {"shapes": [{"label": "a", "shape_type": "circle", "points": []}], "imageHeight": 40, "imageWidth": 30},
             "shape of type 'circle'",
