@@ -169,6 +169,9 @@ def draw_top(w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float, low:
     if hole is not None:
         shapes.append((hole, 0))
     creases = [*trunk_folds(w, 0.25, min(hem, 1.0), 7), *folds]
+    if w.who.feminine > 0.5 and w.who.age != "child" and w.fig.facing:
+        for d in (-1, 1):
+            creases.append((np.stack([w.mid(0.31, 0.066 * d), w.mid(0.345, 0.045 * d), w.mid(0.335, 0.016 * d)]), -0.45))
     w.easel.layer([*shapes, *low], cloth, 0.06 * s, folds=creases, cast=0.3)
     only = [a]
     if hole is not None and cut.neck in ("crew", "scoop", "v", "tank"):
@@ -191,7 +194,7 @@ def draw_top(w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float, low:
         w.seam([w.mid(0.13), w.mid(0.34)], cloth, only, 0.6)
         for v in (0.18, 0.25, 0.32):
             w.button(w.mid(v), np.array([238.0, 232, 222]), 0.004)
-    if cut.kind == "tee" and material == "upper-clothes" and cloth.weave == "plain" and rng.chance(0.4):
+    if cut.kind == "tee" and material == "upper-clothes" and cut.neck == "crew" and cloth.weave == "plain" and rng.chance(0.4):
         _print(w, cloth, only)
 
 
@@ -292,8 +295,8 @@ def draw_sleeve(w: Wearer, side: str, cut: Cut, cloth: Fabric, material: str, tr
     s, joints, bare = w.s, arm_joints(w.fig, side), arm_radii(w.fig, w.who)
     atoms = atom(material, "upper-arm", side), atom(material, "lower-arm", side)
     grow = cut.width * s
-    up = bare[0] + grow * np.array([0.15, 0.5, 0.9, 1.0]) + 0.002 * s
-    low = bare[1] + grow * np.array([1.0, 0.95, 0.85, 0.8]) + 0.003 * s
+    up = bare[0] + grow * np.array([0.05, 0.35, 0.7, 0.8]) + 0.002 * s
+    low = bare[1] + grow * np.array([0.8, 0.8, 0.75, 0.7]) + 0.003 * s
     if cut.sleeve > 1.8 and cut.kind in ("sweater", "hoodie", "puffer", "shirt", "blouse"):
         low[-1] = bare[1][-1] + 0.005 * s
     shapes = tube(joints, (up, low), atoms, 0.0, cut.sleeve, hem=0.004 * s)

@@ -23,6 +23,7 @@ class Paint(Protocol):
     """What fills a layer."""
 
     gloss: float
+    flesh: bool
 
     def colours(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         """float32 [h, w, 3] (or [1, 1, 3]), 0..255, for the box of fine pixels with its corner at (x, y)."""
@@ -34,16 +35,17 @@ class Light:
 
     towards: tuple[float, float, float]
     tint: tuple[float, float, float] = (1.03, 1.0, 0.96)
-    shade: tuple[float, float, float] = (0.50, 0.50, 0.58)
+    shade: tuple[float, float, float] = (0.55, 0.54, 0.60)
     hard: float = 0.5
 
 
 @dataclass
 class Tint:
-    """One colour; `gloss` as of a fabric."""
+    """One colour; `flesh` keeps its shades warm, as light does that comes through skin."""
 
     colour: np.ndarray
     gloss: float = 0.0
+    flesh: bool = False
 
     def colours(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         """float32 [1, 1, 3]."""
@@ -145,7 +147,7 @@ class Easel:
         if form:
             volume = self._raster([(p, 255) for p, _ in form], box)
             volume.paste(255, mask=cover)
-        shade = self._shading(volume, soft, depth, rim, folds, box, paint.gloss)
+        shade = self._shading(volume, soft, depth, rim, folds, box, paint)
         colours = paint.colours(x0, y0, w, h) * shade
         np.copyto(self.image[y0:y1, x0:x1], np.minimum(colours, 255), where=inside[..., None])
 
@@ -163,7 +165,7 @@ class Easel:
         self.image[y0:y1, x0:x1] *= 1 - (on * np.float32(strength * 1.5))[..., None] * tint
 
     def _shading(
-        self, volume: Image.Image, soft: float, depth: float, rim: float, folds: Sequence[Fold], box: Box, gloss: float
+        self, volume: Image.Image, soft: float, depth: float, rim: float, folds: Sequence[Fold], box: Box, paint: Paint
     ) -> np.ndarray:
         """Light on the rounded piece: float32 [h, w, 3], about 1 where it faces the viewer."""
         x0, y0, x1, y1 = box
@@ -180,7 +182,9 @@ class Easel:
         edge = np.clip(1.9 - 2 * blurred(full, max(r * 0.12, 1.0)), 0, 1)
         lit = np.clip(lit, 0, 1.3) - np.float32(rim) * edge
         dull, bright = (np.array(c, dtype=np.float32) for c in (self.light.shade, self.light.tint))
-        w, h = x1 - x0, y1 - y0
+        if paint.flesh:
+            dull = dull * np.array([1.22, 1.0, 0.86], dtype=np.float32)
+        w, h, gloss = x1 - x0, y1 - y0, paint.gloss
         lit = _larger(np.clip(lit, 0, 1.3), w, h)[..., None]
         shade = dull + (bright - dull) * np.minimum(lit, 1) + np.clip(lit - 1, 0, 1) * np.float32(0.55)
         if gloss:

@@ -73,8 +73,8 @@ def draw_socks(w: Wearer, side: str, cloth: Fabric, height: float) -> None:
         w.seam(line, cloth, [low], 0.6)
 
 
-def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float) -> None:
-    """One shoe: sole, upper, toe cap, laces or strap; boots have a shaft over `shaft` of the shin."""
+def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float, inner: Tint) -> None:
+    """One shoe: sole, upper, toe cap, laces or strap; boots have a shaft over `shaft` of the shin; in it is `inner`."""
     a, s, easel = atom("shoe", "lower-leg", side), w.s, w.easel
     ankle, along, n, down, length = _foot(w, side)
     fall = np.array([0.0, 1.0]) * s
@@ -82,7 +82,7 @@ def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float) -> N
     if kind == "sandal":
         sole = foot_shape(w, side, 0.003) + fall * 0.006
         easel.layer([(sole, a)], cloth.shaded(0.8), 0.01 * s, depth=0.6)
-        draw_bare_foot(w, side, w_skin(w))
+        draw_bare_foot(w, side, inner)
         bands: list[Shape] = []
         for t in (0.3, 0.78):
             p = ankle + along * length * t
@@ -121,8 +121,7 @@ def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float) -> N
     elif kind in ("pump", "loafer"):
         throat = ankle + along * length * (0.16 if kind == "pump" else 0.06)
         hole = ellipse(throat, 0.0155 * s, (0.020 if kind == "pump" else 0.012) * s, float(np.arctan2(n[1], n[0])))
-        bare = w_skin(w).colour
-        easel.glaze([hole], bare * 0.92, 1.0, only=only)
+        easel.glaze([hole], inner.colour * 0.92, 1.0, only=only)
         easel.stroke(np.concatenate([hole, hole[:1]]), max(0.003 * s, 1), cloth.ink, 0.7, only=only)
         if kind == "loafer":
             easel.stroke(bow(0.52, 0.02), 0.010 * s, cloth.colour * 0.8, 0.9, only=only)
@@ -132,11 +131,6 @@ def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float) -> N
             easel.stroke(bow(t, 0.011, 0.003), 0.0035 * s, cloth.ink, 0.9, only=only)
     else:
         easel.stroke(bow(0.08, 0.03, 0.004), max(0.003 * s, 1), cloth.ink, 0.5, only=only)
-
-
-def w_skin(w: Wearer) -> Tint:
-    """The wearer's skin."""
-    return w.fig.once("skin", lambda _: Tint(np.array([200.0, 160, 130], dtype=np.float32)))  # type: ignore[no-any-return]
 
 
 def draw_belt(w: Wearer, material: str, cloth: Fabric, v: float, ease: float) -> None:

@@ -100,6 +100,7 @@ class Fabric:
     period: float
     origin: tuple[float, float]
     angle: float = 0.0
+    flesh: bool = False
 
     @property
     def gloss(self) -> float:
@@ -129,7 +130,7 @@ class Fabric:
         drape = field(3, u * 4 + 40, v * 4 + 90)
         u, v = u + drape * np.float32(0.45), v + drape * np.float32(0.45)
         base = _WEAVES[self.weave](self, u, v)
-        mottle = 1 + field(2, u * 2.5 + 17, v * 2.5 + 5) * np.float32(0.014) + drape * np.float32(0.012)
+        mottle = 1 + field(2, u * 2.5 + 17, v * 2.5 + 5) * np.float32(0.007) + drape * np.float32(0.008)
         return base * mottle[..., None]
 
 
@@ -150,7 +151,7 @@ def _twill(f: Fabric, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _denim(f: Fabric, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    fade = field(4, u * 7, v * 3) * np.float32(0.10) + field(0, u * 8, v * 8) * np.float32(0.07)
+    fade = field(4, u * 15, v * 5) * np.float32(0.05) + field(0, u * 8, v * 8) * np.float32(0.05)
     twill = np.sin((u - v) * np.float32(5.0)) * np.float32(0.04)
     return _mix(f.colour, f.colour * 0.45 + 135, np.clip(0.14 + fade + twill, 0, 1))
 

@@ -14,12 +14,12 @@ from oshp_lite.data.synthetic.portrait.frame import Physique
 from oshp_lite.data.synthetic.raster import Shape
 from oshp_lite.data.synthetic.rng import Rng
 
-SKIN = ("f3d3bd", "ecc4a6", "e3b591", "d6a17c", "c48b64", "a97150", "8a583c", "6b432f", "543426")
+SKIN = ("f3cfc0", "edc0ab", "e4ae93", "d59b7d", "c28868", "a97153", "8b5a43", "704939", "5a3b2f")
 IRIS = ("4a3020", "5a3d26", "6b4a2c", "3f5c74", "5c7f94", "54704f", "2f2118")
 _YS = np.array([-1.0, -0.94, -0.72, -0.32, 0.1, 0.44, 0.70, 0.87, 0.98])
 _XS = {
-    "man": np.array([0.20, 0.42, 0.66, 0.71, 0.69, 0.64, 0.53, 0.36, 0.15]),
-    "woman": np.array([0.20, 0.42, 0.66, 0.70, 0.67, 0.58, 0.43, 0.26, 0.09]),
+    "man": np.array([0.24, 0.42, 0.63, 0.71, 0.69, 0.64, 0.53, 0.36, 0.15]),
+    "woman": np.array([0.24, 0.42, 0.63, 0.70, 0.67, 0.58, 0.43, 0.26, 0.09]),
     "child": np.array([0.22, 0.45, 0.72, 0.78, 0.77, 0.70, 0.54, 0.33, 0.12]),
 }
 FACE = atom("face", "head")
@@ -35,17 +35,19 @@ def kin(who: Physique) -> str:
     return "child" if who.age == "child" else "woman" if who.feminine > 0.5 else "man"
 
 
-def skull(head: Head, who: Physique, grow: float = 0.0, upto: float = 1.0) -> np.ndarray:
-    """The outline of skull and jaw down to the height `upto`, widened by `grow`: a smooth polygon."""
+def skull(head: Head, who: Physique, grow: float = 0.0, upto: float = 1.0, taper: bool = False) -> np.ndarray:
+    """The outline of skull and jaw down to the height `upto`, widened by `grow` (less below, for `taper`): a polygon."""
     xs = _XS[kin(who)] * (1 + (who.weight - 1) * 0.35 * np.clip(_YS + 0.4, 0, 1))
     turn = abs(head.s)
     front = xs + turn * np.array([-0.04, -0.02, 0.0, 0.0, 0.02, 0.06, 0.12, 0.18, 0.20])
     back = xs + turn * np.array([0.08, 0.14, 0.24, 0.26, 0.14, -0.06, -0.18, -0.20, -0.14])
     right, left = (front, back) if head.s >= 0 else (back, front)
     keep = upto >= _YS
-    ys, right, left = _YS[keep], right[keep] + grow, left[keep] + grow
+    wider = grow * (np.clip(0.3 - _YS, 0.1, 1.0) if taper else np.ones(len(_YS)))[keep]
+    ys, right, left = _YS[keep], right[keep] + wider, left[keep] + wider
     ys = ys - grow * np.clip(-ys, 0, 1)
-    return head.curve(np.concatenate([np.stack([right, ys], 1), np.stack([-left, ys], 1)[::-1]]), 4)
+    top = [((right[0] - left[0]) / 2, ys[0] - 0.05 - 0.4 * grow)]
+    return head.curve(np.concatenate([top, np.stack([right, ys], 1), np.stack([-left, ys], 1)[::-1]]), 4)
 
 
 class Face:
@@ -74,7 +76,7 @@ class Face:
     def draw(self) -> None:
         """Skin, ears and features (or the back of the head)."""
         head, u = self.head, self.u
-        skin, ears = Tint(self.tone, 0.03), []
+        skin, ears = Tint(self.tone, 0.03, flesh=True), []
         for phi in (-1.42, 1.42):
             x, w = self._spot(phi, 0.1)
             if abs(head.s) < 0.85 or x * head.s < 0.3:
@@ -90,7 +92,7 @@ class Face:
             for polygon, _ in ears:
                 inner = polygon * 0.55 + polygon.mean(0) * 0.45
                 self.easel.glaze([inner], self.tone * np.array([0.72, 0.58, 0.54]), 0.55, 0.03 * u, only=[FACE])
-        self.easel.layer(shapes, skin, u * 0.5, depth=1.15, rim=0.1, cast=0.55)
+        self.easel.layer(shapes, skin, u * 0.55, depth=0.85, rim=0.08, cast=0.5)
         if self.seen and u > 7:
             self._features()
 

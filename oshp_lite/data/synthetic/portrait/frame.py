@@ -26,7 +26,7 @@ CHILD = np.array([0.030, 0.054, 0.080, 0.094, 0.092, 0.088, 0.086, 0.084, 0.088,
 DEEP = np.array([0.034, 0.044, 0.052, 0.062, 0.068, 0.070, 0.064, 0.058, 0.066, 0.071, 0.064])
 BELLY = np.array([0.0, 0.0, 0.0, 0.002, 0.006, 0.014, 0.026, 0.034, 0.026, 0.012, 0.006])
 
-UPPER_ARM = np.array([0.0270, 0.0275, 0.0245, 0.0210])
+UPPER_ARM = np.array([0.0232, 0.0275, 0.0245, 0.0210])
 FOREARM = np.array([0.0210, 0.0225, 0.0180, 0.0130])
 THIGH = np.array([0.0550, 0.0530, 0.0445, 0.0335])
 SHIN = np.array([0.0325, 0.0365, 0.0280, 0.0165])
@@ -49,7 +49,7 @@ class Physique:
         low, high = {"average": (0.94, 1.05), "thin": (0.84, 0.91), "heavy": (1.14, 1.34), "athletic": (1.0, 1.06)}[
             rng.weighted(SHAPES)
         ]
-        tall = rng.uniform(0.58, 0.76) if child else rng.uniform(0.91, 1.0) + (0.0 if feminine > 0.5 else 0.03)
+        tall = rng.uniform(0.66, 0.82) if child else rng.uniform(0.91, 1.0) + (0.0 if feminine > 0.5 else 0.03)
         return cls(age, feminine, rng.uniform(low, high), tall)
 
     def build(self, rng: Rng) -> Build:
@@ -83,7 +83,7 @@ def shape_torso(fig: Figure, who: Physique) -> None:
 
 
 CALM_ARMS = {"hang": 7.0, "loose": 3.0, "hip": 4.0, "pocket": 4.5, "clasp": 0.6, "wave": 0.4, "phone": 0.7}
-CALM_LEGS = {"straight": 2.0, "apart": 2.5, "relaxed": 6.0, "walk": 2.0}
+CALM_LEGS = {"straight": 3.0, "apart": 1.0, "relaxed": 6.0, "walk": 2.0}
 
 
 def calm_pose(rng: Rng, yaw: float, back: float) -> tuple[Pose, dict[str, str]]:
@@ -99,7 +99,7 @@ def calm_pose(rng: Rng, yaw: float, back: float) -> tuple[Pose, dict[str, str]]:
         thigh, shin = legs[0 if (side == SIDES[0]) == first else 1]
         pose.arm[side] = (arm[0] + rng.normal(0, 2), arm[1] + rng.normal(0, 4))
         pose.fore[side] = (fore[0] + rng.normal(0, 3), fore[1] + rng.normal(0, 4))
-        pose.thigh[side] = (thigh[0] + rng.normal(0, 1), thigh[1] + rng.normal(0, 2))
+        pose.thigh[side] = (thigh[0] * 0.75 + rng.normal(0, 1), thigh[1] + rng.normal(0, 2))
         pose.shin[side] = (shin[0] + rng.normal(0, 1), shin[1] + rng.normal(0, 2))
     tilt = 3.5 * (1 if first else -1) * rng.u()
     pose.hips, pose.shoulders = tilt, -0.7 * tilt

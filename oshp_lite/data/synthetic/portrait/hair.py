@@ -107,13 +107,18 @@ class Hair:
         head, style = self.head, self.style
         if style == "ring":
             return self._ring()
-        low = {"bob": 0.75, "long": 0.7, "wavy": 0.7, "fringe": 0.7, "braids": 0.3}.get(style, 0.28)
-        shapes: list[Shape] = [(skull(head, self.who, self.grow, low), HAIR)]
+        low = {"bob": 0.75, "long": 0.7, "wavy": 0.7, "fringe": 0.7, "braids": 0.3}.get(style, 0.22)
+        flat = style not in HANGING and style != "bob"
+        shapes: list[Shape] = [(skull(head, self.who, self.grow, low, taper=flat), HAIR)]
         if style in ("curls", "afro"):
             shapes += self._curls()
         if style == "quiff":
             x = head.s * 0.25
             shapes.append((head.curve([(-0.6 + x, -0.6), (-0.45 + x, -1.12), (0.05 + x, -1.28), (0.5 + x, -1.14), (0.62 + x, -0.6)], 5), HAIR))
+        if flat and abs(head.s) > 0.25 and head.facing:  # the back of the head, down to the nape
+            d = -float(np.sign(head.s)) * min(abs(head.s) + 0.35, 1.0)
+            nape = [(0.3, -0.5), (0.92, -0.35), (0.94, 0.1), (0.80, 0.5), (0.52, 0.56), (0.42, 0.1)]
+            shapes.append((head.curve([(x * d, y) for x, y in nape], 5), HAIR))
         if not head.facing:
             if style in HANGING or style in ("bob", "pony"):
                 return None
@@ -188,16 +193,19 @@ class Hair:
             return
         if self.style == "buzz":
             return
-        reach = 0.9 if self.style in ("long", "wavy", "fringe", "bob") else 0.15
-        for k in range(44):
-            d = 1.0 if k % 2 else -1.0
-            t = rng.u()
-            root = (self.part * (1 - t) + s * -0.2 * t, -1.0 + 0.4 * (1 - t) - self.grow * t)
-            out = 0.80 + self.grow * 0.7
-            tip = (d * out - s * 0.1, reach * rng.uniform(0.5, 1.0) - 0.1)
-            if self.style == "fringe" and t < 0.5:
-                tip = (d * rng.uniform(0.0, 0.6), -0.1)
-            self._strand([root, (root[0] + (tip[0] - root[0]) * 0.75, root[1] + 0.12), tip])
+        falls = self.style in ("long", "wavy", "fringe", "bob", "braids")
+        lean = -0.35 * float(np.sign(self.part)) if self.style in ("side", "pixie", "quiff") else 0.0
+        for k in range(46):
+            x = rng.uniform(-1, 1)
+            if self.style == "fringe" and k % 2:
+                self._strand([(x * 0.3, -1.0), (x * 0.55, -0.6), (x * 0.62, -0.1)])
+            elif falls:  # from the parting down to the sides
+                d = 1.0 if x > self.part else -1.0
+                out = abs(x) * 0.35
+                self._strand([(self.part + x * 0.2, -1.06 + 0.3 * abs(x)), (d * (0.52 + out * 0.6), -0.74), (d * (0.62 + out), -0.2), (d * (0.62 + out), 0.7)])
+            else:  # combed up from the forehead
+                x -= s * 0.15
+                self._strand([(x * 0.82 + lean * 0.4, -0.42 + 0.3 * x * x), (x * 0.86, -0.78), (x * 0.62 - lean, -1.08)])
         if self.style in ("long", "wavy", "fringe"):
             for k in range(20):
                 d = 1.0 if k % 2 else -1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class Outfit:
         coat = COATS[_kind(rng, COATS)][1] if rng.chance(habits.coat) else None
         if coat is not None and top.neck == "hood" and rng.chance(0.7):
             top = TOPS["sweater"][1]
+        if coat is not None:
+            top = replace(top, ease=min(top.ease, coat.ease * 0.5))
         legs = rng.weighted(LEGS)
         bare = core in ("skirt", "dress") or legs == "shorts"
         shoes = "" if rng.chance(habits.barefoot) else rng.weighted(extras.SHOES)
@@ -118,8 +120,7 @@ class Person:
         self.w = Wearer(easel, fig, who, rng)
         self.head = Head(fig)
         tone = rgb(rng.pick(SKIN))
-        self.skin = Tint((tone * np.float32(rng.uniform(0.96, 1.03))).clip(0, 250), 0.02)
-        fig.once("skin", lambda _: self.skin)
+        self.skin = Tint((tone * np.float32(rng.uniform(0.96, 1.03))).clip(0, 250), 0.02, flesh=True)
         dark = tone.mean() < 150
         elder = who.age == "elder"
         shades = {k: v for k, v in hair.COLOURS.items() if not dark or k in ("241c1a", "3a2a22")}
@@ -203,7 +204,7 @@ class Person:
             kind = "glove" if o.gloves else "skin"
             paint = Tint(self.glove.colour, 0.04) if o.gloves else self.skin
             draw_hand(self.easel, fig, side, paint, grip, kind, 0.25 if o.gloves else 0.0)
-        if o.top.sleeve and not (o.coat and o.coat.sleeve >= o.top.sleeve):
+        if o.top.sleeve and not o.coat:
             clothes.draw_sleeve(self.w, side, o.top, self.top, self._material)
         if o.coat:
             clothes.draw_sleeve(self.w, side, o.coat, self.coat, "coat")
@@ -214,6 +215,7 @@ class Person:
 
     def _legs(self) -> None:
         o, fig, w, s = self.o, self.fig, self.w, self.s
+        inner = Tint(self.sock.colour) if o.socks else self.skin
         covered = o.core in ("pants", "jumpsuit") and o.legs != "shorts" and o.length > 1.8
         tucked = o.shoes in ("boot", "ankle-boot") and (o.fit == "skinny" or not covered)
         for side in fig.order("knee"):
@@ -227,13 +229,13 @@ class Person:
             if o.socks:
                 extras.draw_socks(w, side, self.sock, o.socks)
             if o.shoes and not (tucked and covered):
-                extras.draw_shoe(w, side, o.shoes, self.leather, o.shaft)
+                extras.draw_shoe(w, side, o.shoes, self.leather, o.shaft, inner)
         if o.core in ("pants", "jumpsuit"):
             material = "pants" if o.core == "pants" else "jumpsuit"
             clothes.draw_trousers(w, "jeans" if self.low.weave == "denim" else "trousers", self.low, material, o.length, o.fit, o.waist)
         if o.shoes and tucked and covered:
             for side in fig.order("knee"):
-                extras.draw_shoe(w, side, o.shoes, self.leather, o.shaft)
+                extras.draw_shoe(w, side, o.shoes, self.leather, o.shaft, inner)
 
     def _knee(self, side: str, atoms: tuple[int, int]) -> None:
         _, knee, ankle = leg_joints(self.fig, side)

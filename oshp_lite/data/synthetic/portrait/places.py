@@ -83,7 +83,7 @@ class Place:
         ImageDraw.Draw(glow).ellipse((cx - r, cy - r, cx + r, cy + r), fill=90)
         glow = glow.filter(ImageFilter.GaussianBlur(0.16 * h))
         self.picture.paste(Image.new("RGB", (w, h), _colour(base, 1.2, 8)), mask=glow)
-        self.light = self._light(0.62, 0.72, "f6f0e8", (0.52, 0.51, 0.56), 0.25)
+        self.light = self._light(0.62, 0.72, "f8f2ea", (0.60, 0.58, 0.61), 0.25)
         return 0.0
 
     def _room(self) -> float:
@@ -109,7 +109,7 @@ class Place:
             self._frame(d, x, rng.uniform(0.12, 0.2) * h)
         piece(d, x, y)
         self._beam()
-        self.light = self._light(0.5, 0.68, "fbf0e0", (0.50, 0.48, 0.52), 0.35)
+        self.light = self._light(0.5, 0.68, "fbf1e2", (0.58, 0.55, 0.57), 0.35)
         return rng.uniform(1.4, 3.0)
 
     def _boards(self, d: ImageDraw.ImageDraw, y: float, wood: str) -> None:
@@ -124,10 +124,13 @@ class Place:
             d.line((a, y, b, h), fill=_colour(wood, 0.78))
 
     def _window(self, d: ImageDraw.ImageDraw, x: float, top: float, w: float, h: float) -> None:
-        d.rectangle((x - w / 2, top, x + w / 2, top + h), fill=(228, 238, 246))
-        for k in range(3):
-            r, at = 0.16 * w * (1 + k % 2), x - w / 2 + (k + 0.5) * w / 3
-            d.ellipse((at - r, top + h * 0.75 - r, at + r, top + h * 0.75 + r), fill=(176, 200, 172))
+        d.rectangle((x - w / 2, top, x + w / 2, top + h), fill=(206, 224, 238))
+        for k in range(14):
+            r = 0.05 * w * self.rng.uniform(0.8, 1.6)
+            at, low = x - w / 2 + (k + 0.5) * w / 14, top + h - r - self.rng.uniform(0, 0.12) * h
+            at = min(max(at, x - w / 2 + r), x + w / 2 - r)
+            d.rectangle((at - r, low, at + r, top + h), fill=(186, 206, 180))
+            d.ellipse((at - r, low - r, at + r, low + r), fill=(186, 206, 180))
         for at in (x - w / 2, x, x + w / 2):
             d.rectangle((at - 0.02 * w, top, at + 0.02 * w, top + h), fill=(250, 248, 244))
         for at in (top, top + h / 2, top + h):
@@ -225,7 +228,7 @@ class Place:
         self._pavement(d, y)
         for _ in range(rng.integer(0, 2)):
             self._tree(d, rng.pick((rng.uniform(0.03, 0.22), rng.uniform(0.78, 0.97))) * w, y, rng.uniform(0.9, 1.3))
-        self.light = self._light(0.75, 0.62, "fff2dc", (0.46, 0.48, 0.58), 0.8)
+        self.light = self._light(0.75, 0.62, "fff4e2", (0.55, 0.55, 0.62), 0.8)
         return rng.uniform(3.5, 6.0)
 
     def _house(self, d: ImageDraw.ImageDraw, x: float, wide: float, y: float) -> None:
@@ -307,7 +310,7 @@ class Place:
             t = rng.u()
             a, b, s = rng.u() * w, y + t * (h - y), (0.003 + 0.006 * t) * h
             d.ellipse((a - s, b - s * 0.5, a + s, b + s * 0.5), fill=_colour("b4c77f", rng.uniform(0.75, 1.15)))
-        self.light = self._light(0.8, 0.6, "fff4d8", (0.47, 0.52, 0.53), 0.65)
+        self.light = self._light(0.8, 0.6, "fff4e2", (0.55, 0.57, 0.57), 0.65)
         return rng.uniform(3.5, 6.0)
 
     def _evening(self) -> float:
@@ -332,7 +335,7 @@ class Place:
             ld.ellipse((a - r * 1.6, 2 * y - b * 0.9 - r * 0.3, a + r * 1.6, 2 * y - b * 0.9 + r * 0.3), fill=34)
         blurred.paste(tint, mask=lamps.filter(ImageFilter.GaussianBlur(0.003 * h)))
         self.picture = blurred
-        self.light = self._light(0.35, 0.62, "ffe3bd", (0.44, 0.42, 0.56), 0.35)
+        self.light = self._light(0.35, 0.62, "ffe6c8", (0.47, 0.45, 0.58), 0.35)
         return 2.0
 
     def _seaside(self) -> float:
@@ -358,5 +361,5 @@ class Place:
                 r = rng.uniform(0.02, 0.04) * h
                 a, b = cx + rng.uniform(-0.11, 0.11) * w, cy + rng.uniform(-0.012, 0.012) * h
                 d.ellipse((a - 1.6 * r, b - r * 0.6, a + 1.6 * r, b + r * 0.6), fill=(244, 247, 249))
-        self.light = self._light(0.85, 0.6, "fff6e2", (0.50, 0.53, 0.60), 0.85)
+        self.light = self._light(0.85, 0.6, "fff6e6", (0.58, 0.59, 0.65), 0.85)
         return rng.uniform(3.0, 5.0)

@@ -29,6 +29,8 @@ from oshp_lite.data.synthetic.textures import noise_tile, tile_crop
 from oshp_lite.errors import UserError
 
 GENERATOR_VERSION = 5
+UPRIGHT = ("run", "walk", "lunge", "dance", "serve", "stretch")
+"""Strong poses in which clothes still hang as they are cut."""
 CHILDREN = 0.1
 """How often a person is a child where the dataset's own habits say less."""
 
@@ -82,13 +84,19 @@ def _attempt(what: Spec, key: tuple[int | str, ...], size: int, cloth: str) -> S
 def _person(easel: Easel, what: Spec, rng: Rng, slot: Slot, side: int, cloth: str) -> None:
     who = Physique.random(rng, rng.chance(max(what.children, CHILDREN)))
     build, hands = who.build(rng), dict.fromkeys(SIDES, "")
-    if rng.chance(what.strong):
+    strong = rng.chance(what.strong)
+    if strong:
         pose = strong_pose(rng, back=what.back)
+        while pose.name not in UPRIGHT:
+            pose = strong_pose(rng, back=what.back)
     else:
         pose, hands = calm_pose(rng, what.yaw, what.back)
     fig = _alone(build, pose, who, what, side, rng) if slot.total == 1 else _among(build, pose, who, what, slot, side, rng)
     _ground_shadow(easel, fig, who)
-    Person(easel, fig, who, Outfit.random(rng, what.habits, who), hands, rng, cloth).paint()
+    outfit = Outfit.random(rng, what.habits, who)
+    if strong and outfit.core in ("skirt", "dress") and rng.chance(0.8):  # few do sports in them
+        outfit.core = "pants"
+    Person(easel, fig, who, outfit, hands, rng, cloth).paint()
 
 
 def _alone(build: Build, pose: Pose, who: Physique, what: Spec, side: int, rng: Rng) -> Figure:
