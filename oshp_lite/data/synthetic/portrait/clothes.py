@@ -1,30 +1,31 @@
 """Garments of version 5: tops, trousers, skirts, dresses and coats with their collars, closures, pockets and hems."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import cos, sin
+from math import cos
 
 import numpy as np
 
 from oshp_lite.data.synthetic.atoms import atom
 from oshp_lite.data.synthetic.body import middle, torso_rows
-from oshp_lite.data.synthetic.outlines import across, ellipse, smooth, strip, unit
+from oshp_lite.data.synthetic.outlines import across, ellipse, smooth, unit
 from oshp_lite.data.synthetic.portrait.easel import Easel, Fold
 from oshp_lite.data.synthetic.portrait.fabrics import Fabric
 from oshp_lite.data.synthetic.portrait.frame import (
     Physique,
     arm_joints,
     arm_radii,
-    leg_joints,
-    leg_radii,
     torso_strip,
     tube,
 )
 from oshp_lite.data.synthetic.raster import Shape
 from oshp_lite.data.synthetic.rng import Rng
-from oshp_lite.data.synthetic.skeleton import LEFT, RIGHT, Figure
+from oshp_lite.data.synthetic.skeleton import Figure
 
 TRUNK = np.linspace(0.0, 0.34, 7)
 """Heights of the upper trunk: a sleeve and the trunk are one volume there."""
@@ -82,29 +83,22 @@ class Cut:
     width: float
 
 
-TOPS: dict[str, tuple[float, Cut]] = {
-    "tee": (4.0, Cut("tee", "crew", 0.008, 0.93, 0.62, 0.011)),
+TOPS: dict[str, tuple[float, Cut]] = {"tee": (4.0, Cut("tee", "crew", 0.008, 0.93, 0.62, 0.011)),
     "long tee": (2.0, Cut("tee", "crew", 0.004, 0.93, 1.96, 0.004)),
-    "v tee": (1.2, Cut("tee", "v", 0.006, 0.93, 0.5, 0.009)),
-    "shirt": (3.0, Cut("shirt", "collar", 0.010, 1.02, 1.97, 0.010)),
-    "blouse": (2.0, Cut("blouse", "scoop", 0.012, 0.92, 1.7, 0.016)),
+    "v tee": (1.2, Cut("tee", "v", 0.006, 0.93, 0.5, 0.009)), "shirt": (3.0,
+    Cut("shirt", "collar", 0.010, 1.02, 1.97, 0.010)), "blouse": (2.0, Cut("blouse", "scoop", 0.012, 0.92, 1.7, 0.016)),
     "sweater": (2.6, Cut("sweater", "crew", 0.015, 0.90, 1.99, 0.014)),
     "turtleneck": (1.0, Cut("sweater", "turtle", 0.006, 0.92, 1.98, 0.006)),
     "hoodie": (1.5, Cut("hoodie", "hood", 0.017, 0.93, 1.99, 0.016)),
-    "tank": (1.2, Cut("tee", "tank", 0.003, 0.92, 0.0, 0.0)),
-}
-COATS: dict[str, tuple[float, Cut]] = {
-    "blazer": (3.0, Cut("blazer", "lapel", 0.014, 0.99, 1.95, 0.012)),
+    "tank": (1.2, Cut("tee", "tank", 0.003, 0.92, 0.0, 0.0))}
+COATS: dict[str, tuple[float, Cut]] = {"blazer": (3.0, Cut("blazer", "lapel", 0.014, 0.99, 1.95, 0.012)),
     "overcoat": (2.0, Cut("overcoat", "lapel", 0.020, 1.95, 1.97, 0.016)),
     "trench": (1.5, Cut("trench", "lapel", 0.018, 1.75, 1.96, 0.015)),
     "puffer": (1.4, Cut("puffer", "stand", 0.030, 0.95, 1.98, 0.024)),
     "denim jacket": (1.8, Cut("denim jacket", "collar", 0.013, 0.80, 1.96, 0.012)),
     "leather jacket": (1.4, Cut("leather jacket", "lapel", 0.011, 0.80, 1.96, 0.010)),
-    "cardigan": (1.8, Cut("cardigan", "v", 0.014, 0.97, 1.97, 0.012)),
-}
+    "cardigan": (1.8, Cut("cardigan", "v", 0.014, 0.97, 1.97, 0.012))}
 """How often a cut is worn; a hem above 1.04 falls over the legs (1 + t, t as in `skirt`)."""
-FITS = {"skinny": (0.001, 0.002, 0.003), "straight": (0.004, 0.011, 0.016), "wide": (0.007, 0.024, 0.038)}
-FITS |= {"tapered": (0.007, 0.012, 0.006)}
 _NECKS = {"crew": (0.037, 0.020), "v": (0.036, 0.085), "scoop": (0.050, 0.050), "tank": (0.052, 0.060)}
 _NECKS |= {"collar": (0.030, 0.052), "hood": (0.036, 0.024), "lapel": (0.034, 0.02), "turtle": (0.0, 0.0)}
 
@@ -143,7 +137,8 @@ def trunk_folds(w: Wearer, v0: float, v1: float, n: int, strength: float = 0.6) 
 
 def hem_band(w: Wearer, cut: Cut, cloth: Fabric, hem: float, only: Sequence[int]) -> None:
     """The finish of a lower edge: a ribbed band or a seam."""
-    lines = [torso_rows(w.fig, np.array([v])) for v in (hem - (0.055 if cut.kind in ("sweater", "hoodie") else 0.02), hem)]
+    lines = [torso_rows(w.fig, np.array([v])) for v in (hem - (0.055 if cut.kind in ("sweater", "hoodie") else 0.02),
+        hem)]
     (c0, u0, h0), (c1, u1, h1) = lines
     r0, r1 = h0[0] + cut.ease * w.s, h1[0] + cut.ease * w.s
     w.seam([c0[0] - u0[0] * r0, c0[0] + np.array([0, 0.004 * w.s]), c0[0] + u0[0] * r0], cloth, only, 0.45)
@@ -152,7 +147,9 @@ def hem_band(w: Wearer, cut: Cut, cloth: Fabric, hem: float, only: Sequence[int]
             w.seam([c0[0] + u0[0] * r0 * f, c1[0] + u1[0] * r1 * f], cloth, only, 0.22)
 
 
-def draw_top(w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float, low: Sequence[Shape] = (), folds: Sequence[Fold] = ()) -> None:
+def draw_top(
+    w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float, low: Sequence[Shape] = (), folds: Sequence[Fold] = ()
+) -> None:
     """A top on the trunk; `low` are the shapes of a skirt that is one piece with it."""
     a, rng, s = atom(material, "torso"), w.rng, w.s
     t = np.linspace(0, 1, 16)
@@ -171,7 +168,8 @@ def draw_top(w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float, low:
     creases = [*trunk_folds(w, 0.25, min(hem, 1.0), 7), *folds]
     if w.who.feminine > 0.5 and w.who.age != "child" and w.fig.facing:
         for d in (-1, 1):
-            creases.append((np.stack([w.mid(0.31, 0.066 * d), w.mid(0.345, 0.045 * d), w.mid(0.335, 0.016 * d)]), -0.45))
+            creases.append((np.stack([w.mid(0.31, 0.066 * d), w.mid(0.345, 0.045 * d), w.mid(0.335, 0.016 * d)]),
+                -0.45))
     w.easel.layer([*shapes, *low], cloth, 0.06 * s, folds=creases, cast=0.3)
     only = [a]
     if hole is not None and cut.neck in ("crew", "scoop", "v", "tank"):
@@ -194,7 +192,13 @@ def draw_top(w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float, low:
         w.seam([w.mid(0.13), w.mid(0.34)], cloth, only, 0.6)
         for v in (0.18, 0.25, 0.32):
             w.button(w.mid(v), np.array([238.0, 232, 222]), 0.004)
-    if cut.kind == "tee" and material == "upper-clothes" and cut.neck == "crew" and cloth.weave == "plain" and rng.chance(0.4):
+    if (
+        cut.kind == "tee"
+        and material == "upper-clothes"
+        and cut.neck == "crew"
+        and cloth.weave == "plain"
+        and rng.chance(0.4)
+    ):
         _print(w, cloth, only)
 
 
@@ -211,7 +215,8 @@ def _armholes(w: Wearer) -> list[Shape]:
     for d in (-1.0, 1.0):
         inner, out_ = 0.66, 1.6
         p = [centre[0] + u[0] * half[1] * d * inner * 0.9, centre[1] + u[1] * half[1] * d * inner]
-        p += [centre[2] + u[2] * half[2] * d * 0.86, centre[2] + u[2] * half[2] * d * out_, centre[0] + u[0] * half[1] * d * out_]
+        p += [centre[2] + u[2] * half[2] * d * 0.86, centre[2] + u[2] * half[2] * d * out_,
+            centre[0] + u[0] * half[1] * d * out_]
         out.append((np.stack(p), 0))
     return out
 
@@ -227,12 +232,13 @@ def collar_tube(w: Wearer, half: float, up: float) -> np.ndarray:
 
 def collar_flaps(w: Wearer, cloth: Fabric, a: int, tip: float, spread: float, width: float) -> None:
     """The two flaps of a shirt collar."""
-    centre, u, _ = torso_rows(w.fig, np.array([0.0]))
+    centre = torso_rows(w.fig, np.array([0.0]))[0]
     x, up = w.across * w.s, -unit(w.fig.at("crotch") - w.fig.at("neck")) * w.s
     shapes: list[Shape] = []
     for d in (-1.0, 1.0):
         root = centre[0] + x * 0.036 * d + up * 0.020
-        edge = [root, w.mid(0.055, 0.006 * d), w.mid(tip, spread * d), w.mid(0.03, (0.04 + width) * d), root + x * 0.014 * d - up * 0.012]
+        edge = [root, w.mid(0.055, 0.006 * d), w.mid(tip, spread * d), w.mid(0.03, (0.04 + width) * d),
+            root + x * 0.014 * d - up * 0.012]
         shapes.append((np.stack(edge), a))
     w.easel.layer(shapes, cloth.shaded(1.04), 0.014 * w.s, depth=0.8, rim=0.3, cast=0.5)
 
@@ -250,22 +256,26 @@ def _shirt_front(w: Wearer, cloth: Fabric, a: int, hem: float) -> None:
         x = w.across * w.s
         p = w.mid(0.32, 0.048)
         down = unit(w.mid(0.6) - w.mid(0.2)) * w.s
-        box = [p - x * 0.021, p + x * 0.021, p + x * 0.021 + down * 0.036, p + down * 0.043, p - x * 0.021 + down * 0.036, p - x * 0.021]
+        box = [p - x * 0.021, p + x * 0.021, p + x * 0.021 + down * 0.036, p + down * 0.043,
+            p - x * 0.021 + down * 0.036, p - x * 0.021]
         w.seam(box, cloth, only, 0.6)
 
 
 def _hoodie_front(w: Wearer, cloth: Fabric, only: Sequence[int]) -> None:
-    centre, u, _ = torso_rows(w.fig, np.array([0.0]))
+    centre = torso_rows(w.fig, np.array([0.0]))[0]
     x, up = w.across * w.s, -unit(w.fig.at("crotch") - w.fig.at("neck")) * w.s
     shapes: list[Shape] = []
     for d in (-1.0, 1.0):
         root = centre[0] + x * 0.042 * d + up * 0.034
-        edge = [root, centre[0] + x * 0.075 * d + up * 0.004, w.mid(0.12, 0.046 * d), w.mid(0.15, 0.002 * d), w.mid(0.07, 0.022 * d)]
+        edge = [root, centre[0] + x * 0.075 * d + up * 0.004, w.mid(0.12, 0.046 * d), w.mid(0.15, 0.002 * d),
+            w.mid(0.07, 0.022 * d)]
         shapes.append((smooth(np.stack(edge), 5), only[0]))
     w.easel.layer(shapes, cloth.shaded(0.95), 0.02 * w.s, depth=1.2, rim=0.3, cast=0.4)
     for d in (-1, 1):
-        w.easel.stroke(np.stack([w.mid(0.13, 0.014 * d), w.mid(0.3, 0.018 * d)]), 0.005 * w.s, (236, 232, 224), 0.95, only=only)
-    pocket = [w.mid(0.6, -0.05), w.mid(0.6, 0.05), w.mid(0.68, 0.068), w.mid(0.83, 0.07), w.mid(0.83, -0.07), w.mid(0.68, -0.068), w.mid(0.6, -0.05)]
+        w.easel.stroke(np.stack([w.mid(0.13, 0.014 * d), w.mid(0.3, 0.018 * d)]), 0.005 * w.s, (236, 232, 224), 0.95,
+            only=only)
+    pocket = [w.mid(0.6, -0.05), w.mid(0.6, 0.05), w.mid(0.68, 0.068), w.mid(0.83, 0.07), w.mid(0.83, -0.07),
+        w.mid(0.68, -0.068), w.mid(0.6, -0.05)]
     w.seam(pocket, cloth, only, 0.7)
 
 
@@ -309,172 +319,27 @@ def draw_sleeve(w: Wearer, side: str, cut: Cut, cloth: Fabric, material: str, tr
             if t < cut.sleeve:
                 p = joints[0] + (joints[1] - joints[0]) * t if t < 1 else joints[1] + (joints[2] - joints[1]) * (t - 1)
                 tilt = unit(joints[1] - joints[0]) * rng.uniform(-0.016, 0.016) * s
-                folds.append((np.stack([p - n * rng.uniform(0.4, 1.0), p + n * rng.uniform(0.2, 0.9) + tilt]), -rng.uniform(0.3, 0.8)))
+                folds.append((np.stack([p - n * rng.uniform(0.4, 1.0), p + n * rng.uniform(0.2, 0.9) + tilt]),
+                    -rng.uniform(0.3, 0.8)))
     d = joints[1] - joints[0]
     angle = float(np.arctan2(-d[0], max(d[1], 1e-3))) if d[1] > 0 else 0.0
     turned = cloth.turned(angle)
     w.easel.layer(shapes, turned, 0.026 * s, folds=folds, form=form, caster=thrown, cast=0.4 if thrown else 0.0)
     end = cut.sleeve
-    for back in ((0.05, 0.16) if cut.kind in ("shirt", "sweater", "hoodie", "denim jacket") else (0.06,)):
-        _ring(w, joints, (up, low), end - back, cloth, atoms)
+    for back in (0.05, 0.16) if cut.kind in ("shirt", "sweater", "hoodie", "denim jacket") else (0.06,):
+        ring(w, joints, (up, low), end - back, cloth, atoms)
 
 
-def _ring(w: Wearer, joints: Sequence[np.ndarray], radii: tuple[np.ndarray, np.ndarray], t: float, cloth: Fabric, atoms: Sequence[int]) -> None:
+def ring(
+    w: Wearer,
+    joints: Sequence[np.ndarray],
+    radii: tuple[np.ndarray, np.ndarray],
+    t: float,
+    cloth: Fabric,
+    atoms: Sequence[int],
+) -> None:
     """A seam around a limb."""
     k = int(t >= 1)
     a, b = joints[k], joints[k + 1]
     p, n, q = a + (b - a) * (t - k), across(a, b), float(np.interp(t - k, np.linspace(0, 1, len(radii[k])), radii[k]))
     w.seam([p - n * q, p + unit(b - a) * 0.006 * w.s, p + n * q], cloth, atoms, 0.55)
-
-
-def draw_trousers(w: Wearer, kind: str, cloth: Fabric, material: str, length: float, fit: str, waist: float) -> None:
-    """Trousers: both legs, the seat with waistband, fly, pockets, creases; the top edge at the height `waist`."""
-    s, fig, rng, add = w.s, w.fig, w.rng, FITS[fit]
-    bare = leg_radii(fig, w.who)
-    up = bare[0] + s * np.interp([0, 0.33, 0.67, 1], [0, 1], add[:2])
-    low = bare[1] + s * np.interp([0, 0.33, 0.67, 1], [0, 1], add[1:])
-    seat = (torso_strip(fig, np.linspace(waist, 1.03, 9), 0.004), atom(material, "torso"))
-    order = fig.order("knee")
-    torso = [atom(material, "torso")]
-    tubes = {
-        side: tube(leg_joints(fig, side), (up, low), (atom(material, "upper-leg", side), atom(material, "lower-leg", side)), 0.0, length, hem=0.006 * s)
-        for side in order
-    }
-    for side in order:
-        hip, knee, ankle = leg_joints(fig, side)
-        folds: list[Fold] = []
-        n = across(hip, knee) * 0.035 * s
-        marks = [(0.06, 0.8), (0.86, 0.5), (1.0, 0.7), (1.1, 0.6)] + ([(1.72, 0.7), (1.82, 0.8), (1.9, 0.7)] if length > 1.9 else [])
-        for t, q in marks:
-            if t < length - 0.05:
-                p = hip + (knee - hip) * t if t < 1 else knee + (ankle - knee) * (t - 1)
-                d, e = rng.pick((-1.0, 1.0)), rng.uniform(-0.014, 0.014)
-                folds.append((np.stack([p - n * d * rng.uniform(0.6, 1.0), p + n * d * rng.uniform(0.0, 0.6) + np.array([0, e * s])]), -q * rng.uniform(0.5, 1.0)))
-        w.easel.layer(tubes[side], cloth, 0.045 * s, folds=folds, form=[seat], cast=0.45, caster=tubes[side][8:])
-        atoms = [atom(material, part, side) for part in ("upper-leg", "lower-leg")]
-        if kind == "jeans":
-            fade = hip + (knee - hip) * 0.55
-            w.easel.glaze([ellipse(fade, 0.024 * s, 0.10 * s)], cloth.colour * 0.55 + 112, 0.35, 0.03 * s, only=atoms)
-        if kind == "trousers" and fit != "skinny" and length > 1.5:
-            w.seam([hip + (knee - hip) * 0.15, knee, ankle], cloth, atoms, 0.28)
-        for back in (0.04,) if kind == "jeans" else (0.07,):
-            _ring(w, (hip, knee, ankle), (up, low), length - back, cloth, atoms)
-    folds = [(np.stack([w.mid(0.98), w.mid(0.93, d * 0.05)]), -0.6) for d in (-1, 1)]
-    legs = [(p, 1) for side in order for p, _ in tubes[side]]
-    w.easel.layer([seat], cloth, 0.045 * s, folds=folds, form=legs, cast=0.0)
-    thighs = [atom(material, "upper-leg", side) for side in order]
-    w.seam([w.mid(0.97), (leg_joints(fig, order[0])[0] + leg_joints(fig, order[1])[0]) / 2 + np.array([0, 0.05 * s])], cloth, [*torso, *thighs], 0.6)
-    if material == "pants":
-        _waistband(w, kind, cloth, waist, [*torso, *thighs])
-
-
-def _waistband(w: Wearer, kind: str, cloth: Fabric, waist: float, only: Sequence[int]) -> None:
-    low = waist + 0.075
-    c, u, h = torso_rows(w.fig, np.array([low]))
-    line = np.stack([c[0] - u[0] * h[0] * 1.1, c[0] + np.array([0, 0.004 * w.s]), c[0] + u[0] * h[0] * 1.1])
-    w.easel.stroke(line, max(0.003 * w.s, 1), cloth.ink, 0.6, only=only)
-    if not w.fig.facing:
-        for d in (-1, 1):
-            x, v = 0.045 * d, low + 0.1
-            box = [w.mid(v, x - 0.026), w.mid(v, x + 0.026), w.mid(v + 0.13, x + 0.024), w.mid(v + 0.16, x), w.mid(v + 0.13, x - 0.024), w.mid(v, x - 0.026)]
-            w.seam(box, cloth, only, 0.6)
-        return
-    fly = np.stack([w.mid(low, 0.012), w.mid(low + 0.13, 0.012), w.mid(low + 0.18, 0.0)])
-    w.seam([w.mid(low), w.mid(0.97)], cloth, only, 0.6)
-    (w.stitch(fly, only) if kind == "jeans" else w.seam(list(fly), cloth, only, 0.5))
-    w.button(w.mid(waist + 0.038, 0.004), np.array([196.0, 176, 130]) if kind == "jeans" else cloth.ink, 0.0042)
-    for d in (-1, 1):
-        pocket = np.stack([w.mid(low, 0.046 * d), w.mid(low + 0.09, 0.066 * d), w.mid(low + 0.15, 0.10 * d)])
-        (w.stitch(pocket + 1.5, only) if kind == "jeans" else None)
-        w.seam(list(pocket), cloth, only, 0.7)
-        for x in (0.03, 0.07):
-            w.seam([w.mid(waist, x * d), w.mid(low + 0.01, x * d)], cloth, only, 0.6)
-
-
-@dataclass
-class Skirt:
-    """The drawn form of a skirt: its shapes, its pleats, and the points of its hem from left to right."""
-
-    shapes: list[Shape]
-    folds: list[Fold]
-    hem: np.ndarray
-    lines: list[np.ndarray]
-
-
-def skirt(w: Wearer, material: str, waist: float, length: float, ease: float, flare: float, pleats: int) -> Skirt:
-    """A skirt, or that of a dress or coat, from the waist over both legs to `length` (1 knee, 2 ankle)."""
-    fig, s, rng = w.fig, w.s, w.rng
-    centre, u, half = torso_rows(fig, np.linspace(waist, 0.92, 6))
-    hips = half + (ease + 0.3 * flare * np.linspace(0, 1, 6)) * s
-    t = np.linspace(0.2, length, 11)
-    legs = {side: np.stack([_down(leg_joints(fig, side), float(q)) for q in t]) for side in (LEFT, RIGHT)}
-    x = u[-1]
-    bare = np.interp(t, np.linspace(0, 2, 8), np.concatenate(leg_radii(fig, w.who)))
-    here, there = (LEFT, RIGHT) if float(((legs[LEFT] - legs[RIGHT]) @ x).mean()) > 0 else (RIGHT, LEFT)
-    grow = (ease + 0.004) * s + flare * s * t / 1.1
-    right, left = legs[here] @ x + bare + grow, legs[there] @ x - bare - grow
-    mid = (legs[here] + legs[there]) / 2
-    along = mid @ x
-    if flare > 0.01:  # cloth hangs, it does not follow the legs back in
-        first = hips[-1]
-        right, left = along + np.maximum.accumulate(np.maximum(right - along, first)), along - np.maximum.accumulate(np.maximum(along - left, first))
-    wave = rng.array(11) * 0.0022 * s
-    low_r, low_l = mid + x * (right - along + wave)[:, None], mid + x * (left - along + wave)[:, None]
-    edge_r = np.concatenate([centre + u * hips[:, None], low_r])
-    edge_l = np.concatenate([centre - u * hips[:, None], low_l])
-    rows = np.concatenate([centre, mid])
-    sag = unit(mid[-1] - mid[0]) * (0.008 + 0.16 * flare) * s
-    f = np.linspace(0, 1, 25)
-    ripple = np.sin(f * np.pi * (5 + pleats)) * flare * 0.09 * s
-    hem = edge_l[-1] + (edge_r[-1] - edge_l[-1]) * f[:, None] + sag * (4 * f * (1 - f))[:, None] + unit(sag) * ripple[:, None]
-    k = 5  # rows that belong to the trunk
-    shapes: list[Shape] = [(strip(edge_r[: k + 2], edge_l[: k + 2]), atom(material, "torso"))]
-    knee = 6 + int(np.searchsorted(t, 1.0))
-    knee = min(knee, len(rows) - 1)
-    for side, edge, part in ((there, edge_l, hem[:13]), (here, edge_r, hem[:11:-1])):
-        body = [*edge[k : knee + 1], *rows[k : knee + 1][::-1]]
-        if length <= 1.02:
-            body = [*edge[k:], *part, *rows[k:-1][::-1]]
-        shapes.append((np.stack(body), atom(material, "upper-leg", side)))
-        if length > 1.02:
-            shapes.append((np.stack([*edge[knee:], *part, *rows[knee:-1][::-1]]), atom(material, "lower-leg", side)))
-    folds, lines = [], []
-    count = pleats or 3 + int(flare * 90)
-    for i in range(count):
-        g = (i + 0.5 + (0 if pleats else rng.uniform(-0.3, 0.3))) / count
-        start = 0 if pleats else rng.integer(2, 8)
-        line = edge_l + (edge_r - edge_l) * g
-        line = np.concatenate([line[start:-1], hem[[round(g * 24)]]])
-        folds.append((line, -0.75 if pleats else rng.uniform(-0.9, -0.3)))
-        lines.append(line)
-    return Skirt(shapes, folds, hem, lines)
-
-
-def _down(joints: Sequence[np.ndarray], t: float) -> np.ndarray:
-    hip, knee, ankle = joints
-    return hip + min(t, 1.0) * (knee - hip) + max(t - 1, 0) * (ankle - knee)
-
-
-def draw_skirt(w: Wearer, cloth: Fabric, waist: float, length: float, style: str) -> None:
-    """A skirt: pencil, straight, full or pleated, with waistband and hem; a denim one with pockets."""
-    flare = {"pencil": 0.0, "straight": 0.018, "full": 0.062, "pleated": 0.04}[style]
-    cut = skirt(w, "skirt", waist, length, 0.004, flare, 13 if style == "pleated" else 0)
-    w.easel.layer(cut.shapes, cloth, 0.055 * w.s, folds=cut.folds, cast=0.45)
-    only = [a for _, a in cut.shapes]
-    finish_hem(w, cloth, cut.hem, only)
-    for line in cut.lines if style == "pleated" else ():
-        w.seam(list(line), cloth, only, 0.35)
-    c, u, h = torso_rows(w.fig, np.array([waist + 0.06]))
-    w.seam([c[0] - u[0] * h[0] * 1.1, c[0] + np.array([0, 0.004 * w.s]), c[0] + u[0] * h[0] * 1.1], cloth, only, 0.55)
-    if cloth.weave == "denim" and w.fig.facing:
-        _waistband(w, "jeans", cloth, waist, only)
-
-
-def finish_hem(w: Wearer, cloth: Fabric, hem: np.ndarray, only: Sequence[int]) -> None:
-    """The sewn line above a hem."""
-    w.easel.stroke(hem + np.array([0.0, -0.009 * w.s]), max(0.0024 * w.s, 1.0), cloth.ink, 0.35, only=only)
-
-
-def yaw_shift(w: Wearer) -> np.ndarray:
-    """How far the front's middle has wandered aside on a turned body, pixels."""
-    return np.asarray(w.across * sin(w.fig.yaw) * 0.02 * w.s)

@@ -1,23 +1,25 @@
 """Coats and jackets of version 5, worn over everything: open or closed, with lapels, buttons, zips and pockets."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
+
+from math import sin
 
 import numpy as np
 
 from oshp_lite.data.synthetic.atoms import atom
 from oshp_lite.data.synthetic.body import torso_rows
 from oshp_lite.data.synthetic.outlines import strip, unit
+from oshp_lite.data.synthetic.portrait.bottoms import Skirt, finish_hem, skirt
 from oshp_lite.data.synthetic.portrait.clothes import (
     Cut,
-    Skirt,
     Wearer,
     collar_flaps,
     collar_tube,
-    finish_hem,
     neckline,
-    skirt,
     trunk_folds,
-    yaw_shift,
 )
 from oshp_lite.data.synthetic.portrait.fabrics import Fabric
 from oshp_lite.data.synthetic.portrait.frame import torso_strip
@@ -63,7 +65,7 @@ class Coat:
             folds += self.tail.folds
         low = w.mid(bottom) + np.array([0, 0.02 * s])
         if self.tail is not None:
-            low = np.array([self.tail.hem[12][0], self.tail.hem[:, 1].max() + 2]) + yaw_shift(w)
+            low = np.array([self.tail.hem[12][0], self.tail.hem[:, 1].max() + 2]) + w.across * sin(w.fig.yaw) * 0.02 * s
         if w.fig.facing:
             if self.open:
                 shapes.append((self._opening(low), 0))
@@ -98,7 +100,8 @@ class Coat:
     def _details(self, only: list[int], v1: float, low: np.ndarray) -> None:
         w, cut, cloth, s = self.w, self.cut, self.cloth, self.w.s
         if not self.open:
-            w.seam([w.mid(0.16 if cut.neck == "lapel" else 0.06, 0.004), w.mid(v1 - 0.02, 0.004), low], cloth, only, 0.75)
+            w.seam([w.mid(0.16 if cut.neck == "lapel" else 0.06, 0.004), w.mid(v1 - 0.02, 0.004), low], cloth, only,
+                0.75)
         if cut.neck == "lapel":
             self._lapels(0.5 if cut.kind in ("blazer", "overcoat") else 0.36)
         elif cut.neck == "collar":
@@ -108,18 +111,21 @@ class Coat:
                 w.seam([self._edge(v, d, 0.012) for v in (0.02, 0.2, 0.4, 0.6, v1)], cloth, only, 0.7)
         horn = cloth.ink if cloth.colour.mean() > 70 else np.array([96.0, 92, 90])
         if cut.kind in ("blazer", "overcoat", "cardigan", "trench"):
-            rows = {"blazer": (0.56, 0.68), "cardigan": (0.45, 0.58, 0.71, 0.84)}.get(cut.kind, (0.48, 0.62, 0.78, 0.94))
+            rows = {"blazer": (0.56, 0.68), "cardigan": (0.45, 0.58, 0.71, 0.84)}.get(cut.kind,
+                (0.48, 0.62, 0.78, 0.94))
             for v in rows:
                 w.button(self._edge(v, 1, 0.010), horn, 0.006)
                 if cut.kind == "trench":
                     w.button(self._edge(v, -1, 0.030), horn, 0.006)
         if cut.kind in ("blazer", "overcoat", "trench", "cardigan"):
             for d in (-1, 1):
-                flap = [self._edge(0.80, d, 0.022), self._edge(0.79, d, 0.062), self._edge(0.83, d, 0.062), self._edge(0.84, d, 0.022)]
+                flap = [self._edge(0.80, d, 0.022), self._edge(0.79, d, 0.062), self._edge(0.83, d, 0.062),
+                    self._edge(0.84, d, 0.022)]
                 if min(abs(float((p - w.mid(0.8)) @ unit(w.across))) for p in flap) < 0.11 * s:
                     w.seam([*flap, flap[0]], cloth, only, 0.75)
         if cut.kind == "blazer":
-            w.easel.stroke(np.stack([self._edge(0.36, 1, 0.04), self._edge(0.345, 1, 0.062)]), 0.006 * s, cloth.ink, 0.5, only=only)
+            w.easel.stroke(np.stack([self._edge(0.36, 1, 0.04), self._edge(0.345, 1, 0.062)]), 0.006 * s, cloth.ink,
+                0.5, only=only)
         if cut.kind in ("puffer", "leather jacket"):
             for d in (-1, 1) if self.open else (1,):
                 zip_ = np.stack([self._edge(v, d, 0.004) for v in np.linspace(0.10, v1 - 0.01, 8)])
@@ -155,7 +161,8 @@ class Coat:
         w.seam([w.mid(0.26, -0.13), w.mid(0.28), w.mid(0.26, 0.13)], cloth, only, 0.6)
         for d in (-1, 1):
             g = self._gap(0.3)
-            box = [w.mid(0.28, d * (g + 0.022)), w.mid(0.28, d * (g + 0.062)), w.mid(0.34, d * (g + 0.062)), w.mid(0.37, d * (g + 0.042)), w.mid(0.34, d * (g + 0.022)), w.mid(0.28, d * (g + 0.022))]
+            box = [w.mid(0.28, d * (g + 0.022)), w.mid(0.28, d * (g + 0.062)), w.mid(0.34, d * (g + 0.062)),
+                w.mid(0.37, d * (g + 0.042)), w.mid(0.34, d * (g + 0.022)), w.mid(0.28, d * (g + 0.022))]
             w.seam(box, cloth, only, 0.8)
             w.stitch(np.stack([self._edge(v, d, 0.012) for v in np.linspace(0.12, v1, 8)]), only)
             w.seam([w.mid(0.4, d * (g + 0.03)), w.mid(v1 - 0.06, d * (g + 0.02))], cloth, only, 0.5)
@@ -177,5 +184,6 @@ class Coat:
         w.easel.layer(shapes, cloth.shaded(0.93), 0.016 * s, depth=0.8, rim=0.3, cast=0.4)
         if not self.open:
             at = w.mid(0.632, 0.01)
-            box = np.stack([at + w.across * a * s + np.array([0, b * s]) for a, b in ((-0.012, -0.013), (0.012, -0.013), (0.012, 0.013), (-0.012, 0.013), (-0.012, -0.013))])
+            box = np.stack([at + w.across * a * s + np.array([0, b * s]) for a,
+                b in ((-0.012, -0.013), (0.012, -0.013), (0.012, 0.013), (-0.012, 0.013), (-0.012, -0.013))])
             w.easel.stroke(box, 0.005 * s, (92, 72, 52), 0.95, only=[self.a])

@@ -1,5 +1,8 @@
 """Shoes, socks, bags, scarves and belts of version 5."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from math import cos
@@ -9,7 +12,7 @@ import numpy as np
 from oshp_lite.data.synthetic.accessories import bag_body, strap
 from oshp_lite.data.synthetic.atoms import atom
 from oshp_lite.data.synthetic.body import torso_rows
-from oshp_lite.data.synthetic.outlines import across, ellipse, limb, smooth, strip, unit
+from oshp_lite.data.synthetic.outlines import across, ellipse, limb, smooth, unit
 from oshp_lite.data.synthetic.portrait.clothes import Wearer
 from oshp_lite.data.synthetic.portrait.easel import Tint
 from oshp_lite.data.synthetic.portrait.fabrics import Fabric
@@ -96,14 +99,16 @@ def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float, inne
     thick = 0.009 if kind == "sneaker" else 0.005 if not chunky else 0.008
     if kind == "pump":
         heel = ankle + down * 0.012 * s
-        spike = np.stack([heel - n * 0.008 * s, heel + n * 0.008 * s, heel + n * 0.003 * s + fall * 0.034, heel - n * 0.003 * s + fall * 0.034])
+        spike = np.stack([heel - n * 0.008 * s, heel + n * 0.008 * s, heel + n * 0.003 * s + fall * 0.034,
+            heel - n * 0.003 * s + fall * 0.034])
         easel.layer([(spike, a)], cloth.shaded(0.8), 0.006 * s, cast=0.0)
     easel.layer([(upper + fall * thick, a), (upper + fall * thick * 0.5, a)], Tint(sole_colour), 0.012 * s, depth=0.6)
     shapes: list[Shape] = [(upper, a)]
     if kind in ("boot", "ankle-boot"):
         joints, r = leg_joints(w.fig, side), leg_radii(w.fig, w.who)
         tall = shaft if kind == "boot" else 0.26
-        shapes += tube(joints, (r[0], r[1] + np.array([0.007, 0.007, 0.009, 0.010]) * s), (a, a), 2 - tall, 2.0, cap=False)
+        shapes += tube(joints, (r[0], r[1] + np.array([0.007, 0.007, 0.009, 0.010]) * s), (a, a), 2 - tall, 2.0,
+            cap=False)
         shapes.append((ellipse(ankle, 0.027 * s, 0.025 * s), a))
     easel.layer(shapes, cloth, 0.024 * s, depth=1.4, cast=0.2)
 
@@ -114,7 +119,8 @@ def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float, inne
     if kind == "sneaker":
         easel.stroke(bow(0.74, 0.024, 0.012), max(0.003 * s, 1), cloth.ink, 0.5, only=only)
         for t in (0.18, 0.32, 0.46, 0.58):
-            easel.stroke(bow(t, 0.0125, 0.003), 0.0045 * s, (246, 244, 240) if cloth.colour.mean() < 170 else (150, 150, 154), 0.95, only=only)
+            easel.stroke(bow(t, 0.0125, 0.003), 0.0045 * s, (246, 244, 240) if cloth.colour.mean() < 170 else (150, 150,
+                154), 0.95, only=only)
         for d in (-1, 1):
             side_line = np.stack([ankle + n * d * 0.016 * s, ankle + along * length * 0.6 + n * d * 0.017 * s])
             easel.stroke(side_line, max(0.0025 * s, 1), cloth.ink, 0.35, only=only)
@@ -147,7 +153,8 @@ def draw_belt(w: Wearer, material: str, cloth: Fabric, v: float, ease: float) ->
     at = w.mid(v) + sag
     if material == "belt":
         x = w.across * s
-        box = np.stack([at + x * p + np.array([0, q * s]) for p, q in ((-0.012, -0.0105), (0.012, -0.0105), (0.012, 0.0105), (-0.012, 0.0105), (-0.012, -0.0105))])
+        box = np.stack([at + x * p + np.array([0, q * s]) for p, q in ((-0.012, -0.0105), (0.012, -0.0105),
+            (0.012, 0.0105), (-0.012, 0.0105), (-0.012, -0.0105))])
         w.easel.stroke(box, 0.0055 * s, BRASS * 0.5, 0.9, only=[a])
         w.easel.stroke(box, 0.0038 * s, BRASS, 1.0, only=[a])
         w.easel.stroke(np.stack([at, at + x * 0.012]), 0.003 * s, BRASS, 1.0, only=[a])
@@ -155,7 +162,8 @@ def draw_belt(w: Wearer, material: str, cloth: Fabric, v: float, ease: float) ->
     shapes: list[Shape] = []
     for d in (-1.0, 1.0):
         x = w.across * s * d
-        loop = smooth(np.stack([at, at + x * 0.022 - [0, 0.016 * s], at + x * 0.042 - [0, 0.006 * s], at + x * 0.024 + [0, 0.008 * s]]), 5)
+        loop = smooth(np.stack([at, at + x * 0.022 - [0, 0.016 * s], at + x * 0.042 - [0, 0.006 * s],
+            at + x * 0.024 + [0, 0.008 * s]]), 5)
         tail = limb(at, at + x * 0.02 + np.array([0, 0.075 * s]), np.array([0.004, 0.006, 0.008, 0.009]) * s)
         shapes += [(loop, a), (tail, a)]
     shapes.append((ellipse(at, 0.009 * s, 0.009 * s), a))
@@ -177,7 +185,8 @@ def draw_scarf(w: Wearer, cloth: Fabric) -> None:
                 way, n = unit(end - root), across(root, end)
                 for k in np.linspace(-0.026, 0.026, 9).tolist():
                     p = end + n * k * s
-                    w.easel.layer([(limb(p - way * 0.004 * s, p + way * 0.022 * s, np.array([0.0022, 0.0022, 0.0014]) * s), a)], cloth, 0.003 * s, cast=0.0, rim=0.0)
+                    w.easel.layer([(limb(p - way * 0.004 * s, p + way * 0.022 * s,
+                        np.array([0.0022, 0.0022, 0.0014]) * s), a)], cloth, 0.003 * s, cast=0.0, rim=0.0)
     for centre, rx, ry, turn in ((c + (neck - chin) * 0.32, 0.066, 0.030, -tilt), (c, 0.058, 0.031, tilt)):
         shape = ellipse(centre, rx * s, ry * s, turn, n=30)
         t = np.linspace(0.15, 0.85, 5) * np.pi
@@ -206,7 +215,8 @@ class Bag:
                 root = at + np.array([d * wide * 0.28, 0.012]) * s
                 bow = np.array([d * 0.012 * s, -0.01 * s]) if self.kind == "hand" else np.zeros(2)
                 layer = strap(root, end, width * s, bow)
-                w.easel.layer([(layer, self.a)], self.cloth.shaded(0.85 if k else 0.95), 0.006 * s, depth=0.8, cast=0.35)
+                w.easel.layer([(layer, self.a)], self.cloth.shaded(0.85 if k else 0.95), 0.006 * s, depth=0.8,
+                    cast=0.35)
         w.easel.layer([(box, self.a)], self.cloth, 0.035 * s, depth=1.3, cast=0.5)
         self._flap(at, wide * s, tall * s, box)
 
@@ -216,7 +226,8 @@ class Bag:
         w.stitch(np.concatenate([inner, inner[:1]]), only)
         if self.kind == "tote":
             if w.rng.chance(0.5):
-                w.easel.glaze([ellipse(at + np.array([0, tall * 0.55]), wide * 0.2, wide * 0.2)], self.cloth.second, 0.85, only=only)
+                w.easel.glaze([ellipse(at + np.array([0, tall * 0.55]), wide * 0.2, wide * 0.2)], self.cloth.second,
+                    0.85, only=only)
             return
         t = np.linspace(-1, 1, 11)
         low = at + np.stack([t * wide * 0.54, tall * (0.30 + 0.22 * (1 - t * t))], 1)
@@ -252,7 +263,8 @@ class Bag:
                 w.easel.layer([(band, self.a)], self.cloth, 0.012 * s, depth=0.9, cast=0.5)
                 w.stitch(band[:9] * 0.85 + band[:8:-1] * 0.15, [self.a])
                 m = (p + q) / 2 + np.array([0, 0.03 * s])
-                w.easel.stroke(np.stack([m - v[0] * 0.012 * s, m + v[0] * 0.012 * s]), 0.008 * s, BRASS * 0.6, 0.9, only=[self.a])
+                w.easel.stroke(np.stack([m - v[0] * 0.012 * s, m + v[0] * 0.012 * s]), 0.008 * s, BRASS * 0.6, 0.9,
+                    only=[self.a])
         else:
             at = centre[0] + down * 0.005 * s
             self.kind = "back"

@@ -1,5 +1,8 @@
 """Cloth and colours of version 5: what people wear, either as in life or so that cloth says nothing of the garment."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,55 +26,31 @@ _HEX = {
     "plum": "5f3d5d",
 }  # fmt: skip
 COLOURS = {name: np.array([int(h[i : i + 2], 16) for i in (0, 2, 4)], dtype=np.float32) for name, h in _HEX.items()}
-SCHEMES = (
-    ("navy", "white", "denim", "red", "sand"),
-    ("olive", "cream", "rust", "camel", "brown"),
-    ("black", "white", "grey", "charcoal", "burgundy"),
-    ("blush", "cream", "sky", "sage", "grey"),
-    ("mustard", "burgundy", "forest", "denim", "cream"),
-    ("coral", "teal", "butter", "navy", "white"),
-    ("lilac", "charcoal", "white", "sky", "plum"),
-    ("camel", "white", "black", "sand", "indigo"),
-    ("terracotta", "sage", "cream", "indigo", "sand"),
-    ("blue", "white", "grey", "mustard", "navy"),
-    ("rose", "burgundy", "cream", "charcoal", "denim"),
-    ("forest", "camel", "white", "black", "sky"),
-)
+SCHEMES = (("navy", "white", "denim", "red", "sand"), ("olive", "cream", "rust", "camel", "brown"),
+    ("black", "white", "grey", "charcoal", "burgundy"), ("blush", "cream", "sky", "sage", "grey"),
+    ("mustard", "burgundy", "forest", "denim", "cream"), ("coral", "teal", "butter", "navy", "white"),
+    ("lilac", "charcoal", "white", "sky", "plum"), ("camel", "white", "black", "sand", "indigo"),
+    ("terracotta", "sage", "cream", "indigo", "sand"), ("blue", "white", "grey", "mustard", "navy"),
+    ("rose", "burgundy", "cream", "charcoal", "denim"), ("forest", "camel", "white", "black", "sky"))
 LEATHER = {"black": 4.0, "brown": 3.0, "tan": 3.0, "burgundy": 0.7, "cream": 0.7, "navy": 0.5, "charcoal": 1.0}
 TROUSERS = {"indigo": 3.0, "denim": 3.0, "black": 2.0, "charcoal": 2.0, "sand": 1.6, "navy": 1.5, "grey": 1.0}
 TROUSERS |= {"olive": 1.0, "white": 0.6, "brown": 0.6, "sky": 0.8}
 
-WEAVES: dict[str, dict[str, float]] = {
-    "tee": {"plain": 5, "stripes": 3, "dots": 0.5},
+WEAVES: dict[str, dict[str, float]] = {"tee": {"plain": 5, "stripes": 3, "dots": 0.5},
     "shirt": {"plain": 3, "pinstripe": 2, "plaid": 2, "gingham": 1, "floral": 0.8},
     "blouse": {"plain": 3, "floral": 2.5, "dots": 1.5, "pinstripe": 0.7},
-    "sweater": {"knit": 5, "rib": 2, "stripes": 1.5},
-    "hoodie": {"plain": 4},
-    "jeans": {"denim": 1},
+    "sweater": {"knit": 5, "rib": 2, "stripes": 1.5}, "hoodie": {"plain": 4}, "jeans": {"denim": 1},
     "trousers": {"plain": 4, "twill": 2, "pinstripe": 0.8, "corduroy": 1.2, "plaid": 0.5},
     "skirt": {"plain": 3, "plaid": 1.5, "floral": 1.5, "denim": 1, "dots": 0.8, "corduroy": 0.6, "stripes": 0.5},
     "dress": {"floral": 3.5, "plain": 3, "dots": 1.5, "stripes": 0.8, "gingham": 0.8},
     "blazer": {"plain": 3, "herringbone": 2, "plaid": 1, "twill": 1},
-    "overcoat": {"plain": 3, "herringbone": 2, "twill": 1},
-    "denim jacket": {"denim": 1},
-    "leather jacket": {"leather": 1},
-    "puffer": {"quilt": 1},
-    "trench": {"twill": 1},
-    "cardigan": {"knit": 3, "rib": 1},
-    "shoe": {"leather": 1},
-    "sneaker": {"canvas": 1},
-    "bag": {"leather": 3, "canvas": 1},
-    "tote": {"canvas": 3, "stripes": 0.6, "leather": 1},
-    "felt hat": {"plain": 1},
-    "straw hat": {"straw": 1},
-    "beanie": {"knit": 1},
-    "cap": {"twill": 1},
-    "scarf": {"plaid": 2, "knit": 2, "plain": 1, "floral": 0.6},
-    "socks": {"rib": 3, "stripes": 1},
-    "tights": {"plain": 1},
-    "gloves": {"leather": 2, "knit": 1},
-    "belt": {"leather": 1},
-}
+    "overcoat": {"plain": 3, "herringbone": 2, "twill": 1}, "denim jacket": {"denim": 1},
+    "leather jacket": {"leather": 1}, "puffer": {"quilt": 1}, "trench": {"twill": 1}, "cardigan": {"knit": 3, "rib": 1},
+    "shoe": {"leather": 1}, "sneaker": {"canvas": 1}, "bag": {"leather": 3, "canvas": 1},
+    "tote": {"canvas": 3, "stripes": 0.6, "leather": 1}, "felt hat": {"plain": 1}, "straw hat": {"straw": 1},
+    "beanie": {"knit": 1}, "cap": {"twill": 1}, "scarf": {"plaid": 2, "knit": 2, "plain": 1, "floral": 0.6},
+    "socks": {"rib": 3, "stripes": 1}, "tights": {"plain": 1}, "gloves": {"leather": 2, "knit": 1},
+    "belt": {"leather": 1}}
 """Which cloth each kind of garment is made of in life, and how often."""
 ANY = {"plain": 6, "twill": 1.5, "denim": 1, "stripes": 1.6, "pinstripe": 0.8, "plaid": 1.2, "gingham": 0.8, "dots": 1}
 ANY |= {"floral": 1.3, "knit": 1.2, "rib": 0.8, "corduroy": 0.5, "herringbone": 0.6, "canvas": 0.5, "leather": 0.6}
@@ -225,7 +204,8 @@ def _herringbone(f: Fabric, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     p = np.float32(3.2)
     fu = np.abs(u / p - np.floor(u / p) - np.float32(0.5)) * 2
     t = v / np.float32(1.1) + fu * np.float32(1.5)
-    return _mix(f.colour, f.colour * 0.6 + 88, _bands(t, 0.42) * np.float32(0.4) + (field(0, u * 5, v * 5) > 1.2) * 0.25)
+    return _mix(f.colour, f.colour * 0.6 + 88, _bands(t, 0.42) * np.float32(0.4) + (field(0, u * 5,
+        v * 5) > 1.2) * 0.25)
 
 
 def _leather(f: Fabric, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -240,7 +220,9 @@ def _canvas(f: Fabric, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _quilt(f: Fabric, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     t = v / np.float32(8.5)
     t = t - np.floor(t)
-    return _tone(f, np.float32(1.1) - np.float32(0.2) * t - np.float32(0.34) * (t > 0.93) + (t < 0.2) * np.float32(0.05))
+    return _tone(
+        f, np.float32(1.1) - np.float32(0.2) * t - np.float32(0.34) * (t > 0.93) + (t < 0.2) * np.float32(0.05)
+    )
 
 
 def _straw(f: Fabric, u: np.ndarray, v: np.ndarray) -> np.ndarray:

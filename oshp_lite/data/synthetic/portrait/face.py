@@ -1,5 +1,8 @@
 """Heads of version 5: the face by age and sex, its expression, beards, glasses. Head units: see `body.Head`."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,11 +20,9 @@ from oshp_lite.data.synthetic.rng import Rng
 SKIN = ("f3cfc0", "edc0ab", "e4ae93", "d59b7d", "c28868", "a97153", "8b5a43", "704939", "5a3b2f")
 IRIS = ("4a3020", "5a3d26", "6b4a2c", "3f5c74", "5c7f94", "54704f", "2f2118")
 _YS = np.array([-1.0, -0.94, -0.72, -0.32, 0.1, 0.44, 0.70, 0.87, 0.98])
-_XS = {
-    "man": np.array([0.24, 0.42, 0.63, 0.71, 0.69, 0.64, 0.53, 0.36, 0.15]),
+_XS = {"man": np.array([0.24, 0.42, 0.63, 0.71, 0.69, 0.64, 0.53, 0.36, 0.15]),
     "woman": np.array([0.24, 0.42, 0.63, 0.70, 0.67, 0.58, 0.43, 0.26, 0.09]),
-    "child": np.array([0.22, 0.45, 0.72, 0.78, 0.77, 0.70, 0.54, 0.33, 0.12]),
-}
+    "child": np.array([0.22, 0.45, 0.72, 0.78, 0.77, 0.70, 0.54, 0.33, 0.12])}
 FACE = atom("face", "head")
 
 
@@ -36,7 +37,7 @@ def kin(who: Physique) -> str:
 
 
 def skull(head: Head, who: Physique, grow: float = 0.0, upto: float = 1.0, taper: bool = False) -> np.ndarray:
-    """The outline of skull and jaw down to the height `upto`, widened by `grow` (less below, for `taper`): a polygon."""
+    """The outline of skull and jaw down to the height `upto`, widened by `grow` (less below for `taper`)."""
     xs = _XS[kin(who)] * (1 + (who.weight - 1) * 0.35 * np.clip(_YS + 0.4, 0, 1))
     turn = abs(head.s)
     front = xs + turn * np.array([-0.04, -0.02, 0.0, 0.0, 0.02, 0.06, 0.12, 0.18, 0.20])
@@ -60,7 +61,7 @@ class Face:
         self.smile = rng.uniform(-0.01, 0.07)
         self.seen = head.c > 0.02
 
-    def _spot(self, phi: float, y: float) -> tuple[float, float]:
+    def _spot(self, phi: float, y: float = 0.0) -> tuple[float, float]:
         x, _, w = self.head.spot(phi, y)
         return x, w
 
@@ -70,7 +71,9 @@ class Face:
             px = smooth(np.concatenate([px, px[::-1][1:-1]]), 5)[: (len(px) - 1) * 5 + 1]
         self.easel.stroke(px, max(width * self.u, 0.5), colour, opacity, only=[FACE])
 
-    def _patch(self, points: Sequence[tuple[float, float]], colour: np.ndarray, opacity: float, soft: float = 0.0) -> None:
+    def _patch(
+        self, points: Sequence[tuple[float, float]], colour: np.ndarray, opacity: float, soft: float = 0.0
+    ) -> None:
         self.easel.glaze([self.head.curve(points, 5)], colour, opacity, soft * self.u, only=[FACE])
 
     def draw(self) -> None:
@@ -78,7 +81,7 @@ class Face:
         head, u = self.head, self.u
         skin, ears = Tint(self.tone, 0.03, flesh=True), []
         for phi in (-1.42, 1.42):
-            x, w = self._spot(phi, 0.1)
+            x, _ = self._spot(phi, 0.1)
             if abs(head.s) < 0.85 or x * head.s < 0.3:
                 at = head.points([(x * (1.08 if abs(head.s) < 0.6 else 0.5), 0.1)])[0]
                 ears.append((ellipse(at, 0.11 * u, 0.19 * u, n=20), FACE))
@@ -123,7 +126,8 @@ class Face:
     def _eye(self, x: float, y: float, w: float, d: float) -> None:
         child = self.kin == "child"
         a, up, low = (0.165 if child else 0.15) * w, (0.095 if child else 0.076), 0.052
-        lid = [(x - a * d, y + 0.012), (x - a * 0.45 * d, y - up * 0.9), (x + a * 0.3 * d, y - up), (x + a * d, y - 0.012)]
+        lid = [(x - a * d, y + 0.012), (x - a * 0.45 * d, y - up * 0.9), (x + a * 0.3 * d, y - up),
+            (x + a * d, y - 0.012)]
         under = [(x + a * 0.35 * d, y + low), (x - a * 0.4 * d, y + low * 0.9)]
         socket = [(x - a * 1.5, y), (x, y - 0.17), (x + a * 1.5, y), (x, y + 0.13)]
         self._patch(socket, self.tone * np.array([0.80, 0.70, 0.68]), 0.32, 0.05)
@@ -131,13 +135,14 @@ class Face:
         self.easel.glaze([white], (246, 242, 238), 1.0, only=[FACE])
         r = 0.085 if child else 0.074
         circle = np.stack([np.cos(np.linspace(0, 6.28, 24)) * r * max(w, 0.5), np.sin(np.linspace(0, 6.28, 24)) * r], 1)
-        circle = circle + (x + 0.012 * self.head.s, y - 0.012)
+        circle += np.array([x + 0.012 * self.head.s, y - 0.012])
         circle[:, 1] = np.clip(circle[:, 1], y - up * 0.92, y + low * 0.9)
         for scale, colour in ((1.0, self.iris), (0.52, np.array([18, 14, 14]))):
             middle = circle.mean(0)
             self.easel.glaze([self.head.points(middle + (circle - middle) * scale)], colour, 1.0, only=[FACE])
         lx = 0.03 if self.easel.light.towards[0] > 0 else -0.03
-        self.easel.glaze([ellipse(self.head.points([(x + lx, y - 0.04)])[0], 0.022 * self.u, 0.022 * self.u, n=10)], (255, 255, 255), 0.95)
+        self.easel.glaze([ellipse(self.head.points([(x + lx, y - 0.04)])[0], 0.022 * self.u, 0.022 * self.u, n=10)],
+            (255, 255, 255), 0.95)
         dark = np.minimum(self.hair * 0.45, 60)
         lash = 0.062 if self.kin == "woman" else 0.045
         self._line(lid, lash, dark * 0.6, 0.95)
@@ -155,13 +160,17 @@ class Face:
         lx = -1.0 if self.easel.light.towards[0] > 0 else 1.0
         wide = 0.1 if self.kin == "woman" else 0.115
         shade = self.tone * np.array([0.74, 0.62, 0.58])
-        side = [(x * 0.8 + 0.02 * lx, 0.0), (x + 0.05 * lx, 0.22), (x + wide * lx, 0.41), (x + 0.02 * lx, 0.4), (x, 0.2)]
+        side = [(x * 0.8 + 0.02 * lx, 0.0), (x + 0.05 * lx, 0.22), (x + wide * lx, 0.41), (x + 0.02 * lx, 0.4),
+            (x, 0.2)]
         self._patch(side, shade, 0.42, 0.035)
-        base = [(x - wide * w, 0.395), (x - wide * 0.55 * w, 0.44), (x + 0.012, 0.455), (x + wide * 0.55 * w, 0.44), (x + wide * w, 0.395)]
+        base = [(x - wide * w, 0.395), (x - wide * 0.55 * w, 0.44), (x + 0.012, 0.455), (x + wide * 0.55 * w, 0.44),
+            (x + wide * w, 0.395)]
         self._line(base, 0.028, shade * 0.75, 0.5)
         for d in (-1, 1):
-            self._patch([(x + d * 0.035 * w, 0.435), (x + d * 0.06 * w, 0.42), (x + d * 0.085 * w, 0.435), (x + d * 0.06 * w, 0.447)], shade * 0.5, 0.6)
-        self._patch([(x - 0.03, 0.36), (x, 0.33), (x + 0.03, 0.36), (x, 0.395)], np.minimum(self.tone * 1.18 + 10, 255), 0.5, 0.02)
+            self._patch([(x + d * 0.035 * w, 0.435), (x + d * 0.06 * w, 0.42), (x + d * 0.085 * w, 0.435),
+                (x + d * 0.06 * w, 0.447)], shade * 0.5, 0.6)
+        self._patch([(x - 0.03, 0.36), (x, 0.33), (x + 0.03, 0.36), (x, 0.395)], np.minimum(self.tone * 1.18 + 10, 255),
+            0.5, 0.02)
 
     def _mouth(self) -> None:
         x, w = self._spot(0.0, 0.62)
@@ -171,20 +180,24 @@ class Face:
         if self.kin == "woman" and self.who.age != "child" and self.rng.chance(0.45):
             lips = lips * 0.4 + rgb(self.rng.pick(("b2323f", "c4575a", "8f2f3c", "c96f6a"))) * 0.6
         corner = y - up
-        top = [(x - a, corner), (x - a * 0.35, y - full), (x, y - full * 0.7), (x + a * 0.35, y - full), (x + a, corner)]
+        top = [(x - a, corner), (x - a * 0.35, y - full), (x, y - full * 0.7), (x + a * 0.35, y - full),
+            (x + a, corner)]
         low = [(x + a * 0.5, y + full * 1.1), (x, y + full * 1.5), (x - a * 0.5, y + full * 1.1)]
         self._patch([*top, *low], lips, 0.85)
         if up > 0.045 and self.rng.chance(0.6):
             teeth = [(x - a * 0.72, corner + 0.02), (x, y - 0.012), (x + a * 0.72, corner + 0.02), (x, y + 0.045)]
             self._patch(teeth, rgb("f6f1ea"), 1.0)
-        self._line([(x - a, corner), (x - a * 0.4, y + 0.003), (x, y + 0.01), (x + a * 0.4, y + 0.003), (x + a, corner)], 0.024, lips * 0.5, 0.8)
-        self._patch([(x - a * 0.4, y + full), (x, y + full * 0.6), (x + a * 0.4, y + full), (x, y + full * 1.3)], np.minimum(lips * 1.25 + 12, 255), 0.4, 0.02)
+        self._line([(x - a, corner), (x - a * 0.4, y + 0.003), (x, y + 0.01), (x + a * 0.4, y + 0.003),
+            (x + a, corner)], 0.024, lips * 0.5, 0.8)
+        self._patch([(x - a * 0.4, y + full), (x, y + full * 0.6), (x + a * 0.4, y + full), (x, y + full * 1.3)],
+            np.minimum(lips * 1.25 + 12, 255), 0.4, 0.02)
         self._patch([(x - a * 0.5, 0.79), (x, 0.75), (x + a * 0.5, 0.79), (x, 0.82)], self.tone * 0.82, 0.3, 0.03)
 
     def _age(self) -> None:
         crease = self.tone * np.array([0.68, 0.54, 0.50])
         for y in (-0.36, -0.27):
-            self._line([(self.head.s * 0.4 - 0.26, y), (self.head.s * 0.45, y - 0.02), (self.head.s * 0.4 + 0.26, y)], 0.016, crease, 0.4)
+            self._line([(self.head.s * 0.4 - 0.26, y), (self.head.s * 0.45, y - 0.02), (self.head.s * 0.4 + 0.26, y)],
+                0.016, crease, 0.4)
         for d in (-1, 1):
             x, w = self._spot(0.3 * d, 0.4)
             if w > 0.3:
@@ -197,7 +210,8 @@ class Face:
     def _beard(self, kind: str) -> None:
         x, w = self._spot(0.0, 0.6)
         xs = _XS["man"]
-        moustache = [(x - 0.25 * w, 0.62), (x - 0.1, 0.52), (x, 0.535), (x + 0.1, 0.52), (x + 0.25 * w, 0.62), (x, 0.575)]
+        moustache = [(x - 0.25 * w, 0.62), (x - 0.1, 0.52), (x, 0.535), (x + 0.1, 0.52), (x + 0.25 * w, 0.62),
+            (x, 0.575)]
         if kind != "stubble":
             self._patch(moustache, self.hair * 0.8, 0.92, 0.012)
         if kind == "moustache":
@@ -221,8 +235,10 @@ def draw_glasses(easel: Easel, head: Head, rng: Rng, sun: bool) -> None:
     for phi in (-0.46, 0.46):
         x, y, w = head.spot(phi, 0.06)
         r = big * max(w, 0.35)
-        pts = [(x - r, y - big * 0.55), (x, y - big * 0.68), (x + r, y - big * 0.55), (x + r * 0.92, y + big * 0.3 * drop)]
-        pts += [(x + r * 0.3, y + big * 0.72 * drop), (x - r * 0.3, y + big * 0.72 * drop), (x - r * 0.92, y + big * 0.3 * drop)]
+        pts = [(x - r, y - big * 0.55), (x, y - big * 0.68), (x + r, y - big * 0.55),
+            (x + r * 0.92, y + big * 0.3 * drop)]
+        pts += [(x + r * 0.3, y + big * 0.72 * drop), (x - r * 0.3, y + big * 0.72 * drop),
+            (x - r * 0.92, y + big * 0.3 * drop)]
         lenses.append(head.curve(pts, 5))
         rims.append((x, r))
     bridge = head.points([(rims[0][0] + rims[0][1] * 0.8, -0.03), (rims[1][0] - rims[1][1] * 0.8, -0.03)])

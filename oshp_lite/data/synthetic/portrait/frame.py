@@ -1,5 +1,8 @@
 """Bodies of version 5: ages and shapes, poses, the torso's outline, limbs as tubes, hands."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -46,9 +49,8 @@ class Physique:
         """Adults of every shape; a child where it is one."""
         age = "child" if child else rng.weighted(AGES)
         feminine = 0.5 if child else (rng.uniform(0.8, 1.0) if rng.chance(0.58) else rng.uniform(0.0, 0.15))
-        low, high = {"average": (0.94, 1.05), "thin": (0.84, 0.91), "heavy": (1.14, 1.34), "athletic": (1.0, 1.06)}[
-            rng.weighted(SHAPES)
-        ]
+        low, high = {"average": (0.94, 1.05), "thin": (0.84, 0.91), "heavy": (1.14, 1.34),
+            "athletic": (1.0, 1.06)}[rng.weighted(SHAPES)]
         tall = rng.uniform(0.66, 0.82) if child else rng.uniform(0.91, 1.0) + (0.0 if feminine > 0.5 else 0.03)
         return cls(age, feminine, rng.uniform(low, high), tall)
 
@@ -212,7 +214,8 @@ def draw_hand(easel: Easel, fig: Figure, side: str, skin: Tint, grip: str, kind:
         for k, length in enumerate((0.86, 0.98, 1.0, 0.92)):
             x = -0.0145 + 0.0097 * k
             tip = at(length, x + (k - 1.5) * fan - (0.002 if grip == "rest" else 0.0))
-            shapes += [(limb(at(0.42, x), tip, np.array([1.0, 0.98, 0.9, 0.72]) * fat), a), (ellipse(tip, 0.74 * fat, 0.74 * fat, n=10), a)]
+            shapes += [(limb(at(0.42, x), tip, np.array([1.0, 0.98, 0.9, 0.72]) * fat), a),
+                (ellipse(tip, 0.74 * fat, 0.74 * fat, n=10), a)]
             if k:
                 gaps.append(np.stack([at(0.55, x - 0.0048), at(length - 0.06, x - 0.0048 + (k - 2) * fan)]))
         open_ = 0.034 if grip == "spread" else 0.0235

@@ -1,5 +1,8 @@
 """Hair and hats of version 5."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from math import cos, pi, sin
@@ -25,7 +28,8 @@ HANGING = ("long", "wavy", "fringe", "braids")
 HAIR = atom("hair", "head")
 HAT = atom("hat", "head")
 HATS = {"cap": 2.0, "beanie": 2.2, "fedora": 1.8, "sun": 1.4, "bucket": 1.0, "beret": 1.0}
-HAT_CLOTH = {"cap": "cap", "beanie": "beanie", "fedora": "felt hat", "sun": "straw hat", "bucket": "cap", "beret": "felt hat"}
+HAT_CLOTH = {"cap": "cap", "beanie": "beanie", "fedora": "felt hat", "sun": "straw hat", "bucket": "cap",
+    "beret": "felt hat"}
 
 
 def pick_style(rng: Rng, who: Physique, hat: str) -> str:
@@ -34,7 +38,8 @@ def pick_style(rng: Rng, who: Physique, hat: str) -> str:
     if kin(who) == "child" and rng.chance(0.5):
         table = {"short": 2.0, "side": 1.0, "curls": 1.0, "quiff": 0.5}
     if who.age == "elder":
-        table = {"ring": 2.0, "short": 2.0, "side": 2.0} if kin(who) == "man" else {"bob": 2.0, "bun": 2.0, "pixie": 2.0}
+        table = ({"ring": 2.0, "short": 2.0, "side": 2.0} if kin(who) == "man" else {"bob": 2.0, "bun": 2.0,
+            "pixie": 2.0})
     style = rng.weighted(table)
     return {"afro": "curls", "quiff": "short", "bun": "pony"}.get(style, style) if hat else style
 
@@ -62,7 +67,8 @@ class Hair:
 
     def _cloud(self, cx: float, cy: float, rx: float, ry: float, n: int, r: float) -> list[Shape]:
         """Curls: discs around an ellipse and inside it."""
-        out: list[Shape] = [(ellipse(self.head.points([(cx, cy)])[0], rx * self.head.unit, ry * self.head.unit, n=30), HAIR)]
+        out: list[Shape] = [(ellipse(self.head.points([(cx, cy)])[0], rx * self.head.unit, ry * self.head.unit, n=30),
+            HAIR)]
         for k in range(n):
             a = 2 * pi * k / n
             at = self.head.points([(cx + cos(a) * rx, cy + sin(a) * ry)])[0]
@@ -76,14 +82,16 @@ class Hair:
         low = self.length
         if style in ("long", "wavy", "fringe"):
             j, w = (0.09 if style == "wavy" else 0.03), 0.92 if style == "wavy" else 0.84
-            edge = [(0.66, -0.6), (w, 0.1), (w + 0.05, low * 0.45), (w + j, low * 0.75), (0.62, low), (0.22, low * 1.03)]
+            edge = [(0.66, -0.6), (w, 0.1), (w + 0.05, low * 0.45), (w + j, low * 0.75), (0.62, low),
+                (0.22, low * 1.03)]
             right = [(x + b + self.rng.uniform(-j, j), y) for x, y in edge]
             left = [(-x + b + self.rng.uniform(-j, j), y) for x, y in edge[::-1]]
             self._layer([(head.curve([*right, *left], 5), HAIR)], 0.3)
             for k in range(34):
                 x = -0.8 + 1.6 * k / 33
                 wave = 0.08 if style == "wavy" else 0.015
-                knots = [(x * (0.75 + 0.25 * t) + b + wave * sin(5 * t + k), -0.5 + t * (low + 0.5)) for t in (0, 0.25, 0.5, 0.75, 1.0)]
+                knots = [(x * (0.75 + 0.25 * t) + b + wave * sin(5 * t + k), -0.5 + t * (low + 0.5)) for t in (0, 0.25,
+                    0.5, 0.75, 1.0)]
                 self._strand(knots)
         elif style == "bob":
             half = [(0.6, 1.02), (0.88, 0.85), (0.9, 0.2), (0.74, -0.6)]
@@ -91,7 +99,8 @@ class Hair:
             self._layer([(head.curve(pts, 5), HAIR)], 0.3)
         elif style == "pony":
             x = b * 4.2 + (0.3 if b == 0 else 0.12 * float(np.sign(b)))
-            pts = [(x - 0.16, -0.55), (x - 0.3, 0.2), (x - 0.2, low * 0.7), (x, low), (x + 0.18, low * 0.7), (x + 0.24, 0.2), (x + 0.16, -0.55)]
+            pts = [(x - 0.16, -0.55), (x - 0.3, 0.2), (x - 0.2, low * 0.7), (x, low), (x + 0.18, low * 0.7),
+                (x + 0.24, 0.2), (x + 0.16, -0.55)]
             self._layer([(head.curve(pts, 5), HAIR)], 0.16)
             for k in range(9):
                 self._strand([(x + (k - 4) * 0.03, -0.4), (x + (k - 4) * 0.055, 0.5), (x + (k - 4) * 0.02, low * 0.9)])
@@ -114,7 +123,8 @@ class Hair:
             shapes += self._curls()
         if style == "quiff":
             x = head.s * 0.25
-            shapes.append((head.curve([(-0.6 + x, -0.6), (-0.45 + x, -1.12), (0.05 + x, -1.28), (0.5 + x, -1.14), (0.62 + x, -0.6)], 5), HAIR))
+            shapes.append((head.curve([(-0.6 + x, -0.6), (-0.45 + x, -1.12), (0.05 + x, -1.28), (0.5 + x, -1.14),
+                (0.62 + x, -0.6)], 5), HAIR))
         if flat and abs(head.s) > 0.25 and head.facing:  # the back of the head, down to the nape
             d = -float(np.sign(head.s)) * min(abs(head.s) + 0.35, 1.0)
             nape = [(0.3, -0.5), (0.92, -0.35), (0.94, 0.1), (0.80, 0.5), (0.52, 0.56), (0.42, 0.1)]
@@ -142,7 +152,8 @@ class Hair:
         rng, s, c = self.rng, self.head.s, abs(self.head.c)
         fx = s * 0.46
         w = 0.34 + 0.28 * c
-        y = {"fringe": -0.10, "buzz": -0.60, "quiff": -0.62, "afro": -0.42, "curls": -0.45, "pixie": -0.3}.get(self.style, -0.56)
+        y = {"fringe": -0.10, "buzz": -0.60, "quiff": -0.62, "afro": -0.42, "curls": -0.45,
+            "pixie": -0.3}.get(self.style, -0.56)
         y += rng.uniform(-0.04, 0.04)
         if self.style in ("short", "quiff", "buzz", "side", "pixie", "curls", "afro", "bun", "pony"):
             w += 0.06 * c
@@ -178,7 +189,8 @@ class Hair:
                 continue
             low, x = self.length * self.rng.uniform(0.7, 1.0), 0.72 * d - s * 0.12
             pts = [(x - 0.08 * d, -0.45), (x + 0.12 * d, 0.3), (x + (0.14 + wave) * d, low * 0.6), (x + 0.02 * d, low)]
-            pts += [(x - 0.14 * d, low * 0.92), (x - (0.1 - wave) * d, low * 0.55), (x - 0.12 * d, 0.5), (x - 0.16 * d, 0.0)]
+            pts += [(x - 0.14 * d, low * 0.92), (x - (0.1 - wave) * d, low * 0.55), (x - 0.12 * d, 0.5),
+                (x - 0.16 * d, 0.0)]
             out.append((self.head.curve(pts, 5), HAIR))
         return out
 
@@ -202,15 +214,18 @@ class Hair:
             elif falls:  # from the parting down to the sides
                 d = 1.0 if x > self.part else -1.0
                 out = abs(x) * 0.35
-                self._strand([(self.part + x * 0.2, -1.06 + 0.3 * abs(x)), (d * (0.52 + out * 0.6), -0.74), (d * (0.62 + out), -0.2), (d * (0.62 + out), 0.7)])
+                self._strand([(self.part + x * 0.2, -1.06 + 0.3 * abs(x)), (d * (0.52 + out * 0.6), -0.74),
+                    (d * (0.62 + out), -0.2), (d * (0.62 + out), 0.7)])
             else:  # combed up from the forehead
                 x -= s * 0.15
-                self._strand([(x * 0.82 + lean * 0.4, -0.42 + 0.3 * x * x), (x * 0.86, -0.78), (x * 0.62 - lean, -1.08)])
+                self._strand([(x * 0.82 + lean * 0.4, -0.42 + 0.3 * x * x), (x * 0.86, -0.78),
+                    (x * 0.62 - lean, -1.08)])
         if self.style in ("long", "wavy", "fringe"):
             for k in range(20):
                 d = 1.0 if k % 2 else -1.0
                 x, wave = d * rng.uniform(0.6, 0.86) - s * 0.12, 0.05 if self.style == "wavy" else 0.01
-                self._strand([(x, 0.0), (x + wave, self.length * 0.4), (x - wave, self.length * 0.7), (x, self.length * 0.95)])
+                self._strand([(x, 0.0), (x + wave, self.length * 0.4), (x - wave, self.length * 0.7),
+                    (x, self.length * 0.95)])
 
     def _braids(self) -> None:
         for d in (-1.0, 1.0):
@@ -247,14 +262,16 @@ def draw_hat(easel: Easel, head: Head, kind: str, cloth: Fabric, band: Fabric, r
     ink, soft = cloth.ink, 0.42 * u
 
     def crown(half: list[tuple[float, float]], top: tuple[float, float], low: float) -> np.ndarray:
-        return head.curve([*((-px - t, py) for px, py in half), (top[0] - t, top[1]), *((px - t, py) for px, py in half[::-1]), (-t, low)], 5)
+        return head.curve([*((-px - t, py) for px, py in half), (top[0] - t, top[1]),
+            *((px - t, py) for px, py in half[::-1]), (-t, low)], 5)
 
     def arc(rx: float, y0: float, dip: float) -> np.ndarray:
         xs = np.linspace(-rx, rx, 13)
         return head.points(np.stack([xs - t, y0 + dip * (1 - (xs / rx) ** 2)], 1))
 
     if kind == "beanie":
-        easel.layer([(crown([(0.82, y + 0.1), (0.86, -0.75), (0.56, -1.2)], (0.0, -1.32), y + 0.2), HAT)], cloth, soft, depth=1.3)
+        easel.layer([(crown([(0.82, y + 0.1), (0.86, -0.75), (0.56, -1.2)], (0.0, -1.32), y + 0.2), HAT)], cloth, soft,
+            depth=1.3)
         upper, lower = arc(0.86, y - 0.16, 0.12), arc(0.86, y + 0.16, 0.1)
         easel.layer([(np.concatenate([upper, lower[::-1]]), HAT)], cloth.shaded(1.05), 0.12 * u, depth=1.0)
         if rng.chance(0.35):
@@ -262,7 +279,8 @@ def draw_hat(easel: Easel, head: Head, kind: str, cloth: Fabric, band: Fabric, r
         return
     if kind == "beret":
         lop = rng.pick((-0.25, 0.25))
-        pts = [(-0.8, y + 0.06), (-1.0 + lop * 0.6, -0.85), (-0.4 + lop, -1.22), (0.4 + lop, -1.22), (1.0 + lop * 0.6, -0.85), (0.8, y + 0.06), (0.0, y + 0.1)]
+        pts = [(-0.8, y + 0.06), (-1.0 + lop * 0.6, -0.85), (-0.4 + lop, -1.22), (0.4 + lop, -1.22),
+            (1.0 + lop * 0.6, -0.85), (0.8, y + 0.06), (0.0, y + 0.1)]
         easel.layer([(head.curve([(x - t, py) for x, py in pts], 5), HAT)], cloth, soft, depth=1.4)
         easel.stroke(arc(0.78, y + 0.06, 0.04), 0.05 * u, ink, 0.5, only=[HAT])
         stalk = head.points([(lop - t, -1.2), (lop - t + 0.03, -1.34)])
@@ -273,9 +291,11 @@ def draw_hat(easel: Easel, head: Head, kind: str, cloth: Fabric, band: Fabric, r
     wide = {"bucket": 1.06, "fedora": 1.16, "sun": 1.55}.get(kind, 0.0) * rng.uniform(0.95, 1.08)
     if wide:
         angle = float(np.arctan2(head.right[1], head.right[0]))
-        rim = ellipse(head.points([(-t, y + 0.1)])[0], wide * u, wide * u * (0.24 if kind != "bucket" else 0.34), angle, n=40)
+        rim = ellipse(head.points([(-t, y + 0.1)])[0], wide * u, wide * u * (0.24 if kind != "bucket" else 0.34), angle,
+            n=40)
         easel.layer([(rim, HAT)], cloth.shaded(0.96), 0.16 * u, depth=0.9, cast=0.6)
-        easel.glaze([ellipse(head.points([(-t, y + 0.05)])[0], 0.86 * u, 0.2 * u, angle)], ink, 0.35, 0.05 * u, only=[HAT])
+        easel.glaze([ellipse(head.points([(-t, y + 0.05)])[0], 0.86 * u, 0.2 * u, angle)], ink, 0.35, 0.05 * u,
+            only=[HAT])
     dent = tall + (0.12 if kind == "fedora" else -0.04)
     easel.layer([(crown(half, (0.0, dent), y + 0.18), HAT)], cloth, soft, depth=1.3)
     if kind in ("fedora", "sun"):
@@ -284,11 +304,14 @@ def draw_hat(easel: Easel, head: Head, kind: str, cloth: Fabric, band: Fabric, r
     if kind == "cap":
         x = head.s * 0.75
         w = 0.62 + 0.1 * abs(head.s)
-        peak = [(x * 0.6 - w, y + 0.04), (x - w * 0.7, y + 0.26), (x, y + 0.34), (x + w * 0.7, y + 0.26), (x * 0.6 + w, y + 0.04), (x * 0.6, y - 0.02)]
+        peak = [(x * 0.6 - w, y + 0.04), (x - w * 0.7, y + 0.26), (x, y + 0.34), (x + w * 0.7, y + 0.26),
+            (x * 0.6 + w, y + 0.04), (x * 0.6, y - 0.02)]
         for dx in (-0.34, 0.34):
-            easel.stroke(head.points([(dx - t, y + 0.05), (dx * 0.8 - t, -0.85), (-t, tall)]), 0.025 * u, ink, 0.55, only=[HAT])
+            easel.stroke(head.points([(dx - t, y + 0.05), (dx * 0.8 - t, -0.85), (-t, tall)]), 0.025 * u, ink, 0.55,
+                only=[HAT])
         if head.facing:
             easel.layer([(head.curve(peak, 5), HAT)], cloth.shaded(0.93), 0.16 * u, depth=1.0, cast=0.6)
-            easel.stroke(head.points([(x * 0.8 + w * 0.8 * cos(a), y + 0.08 + 0.2 * sin(a)) for a in np.linspace(0.2, pi - 0.2, 9)]), 0.02 * u, ink, 0.4, only=[HAT])
+            easel.stroke(head.points([(x * 0.8 + w * 0.8 * cos(a), y + 0.08 + 0.2 * sin(a)) for a in np.linspace(0.2,
+                pi - 0.2, 9)]), 0.02 * u, ink, 0.4, only=[HAT])
     if kind == "bucket":
         easel.stroke(arc(0.81, y + 0.08, 0.1), 0.03 * u, ink, 0.6, only=[HAT])

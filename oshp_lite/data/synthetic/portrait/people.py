@@ -1,5 +1,8 @@
 """One person of version 5: who it is, what they wear, and the order in which everything is painted."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -9,7 +12,7 @@ import numpy as np
 from oshp_lite.data.synthetic.atoms import atom
 from oshp_lite.data.synthetic.body import Head, torso_rows
 from oshp_lite.data.synthetic.outlines import across
-from oshp_lite.data.synthetic.portrait import clothes, extras, hair
+from oshp_lite.data.synthetic.portrait import bottoms, clothes, extras, hair
 from oshp_lite.data.synthetic.portrait.clothes import COATS, TOPS, Cut, Wearer
 from oshp_lite.data.synthetic.portrait.coats import Coat
 from oshp_lite.data.synthetic.portrait.easel import Easel, Tint
@@ -82,29 +85,15 @@ class Outfit:
         socks = rng.weighted({0.0: 3, 0.3: 1.4, 0.85: 0.6, 1.92: 1.6}) if bare else 0.3
         if shoes in ("", "sandal", "pump") and socks < 1.5:
             socks = 0.0
-        return cls(
-            core=core,
-            top=top,
-            coat=coat,
-            open_=rng.weighted({0.0: 1.6, 0.045: 2.0, 0.06: 2.0, 0.075: 0.8}),
-            legs=legs,
-            fit=rng.weighted({"skinny": 2.0, "straight": 3.4, "wide": 1.4, "tapered": 1.6}),
+        return cls(core=core, top=top, coat=coat, open_=rng.weighted({0.0: 1.6, 0.045: 2.0, 0.06: 2.0, 0.075: 0.8}),
+            legs=legs, fit=rng.weighted({"skinny": 2.0, "straight": 3.4, "wide": 1.4, "tapered": 1.6}),
             length=rng.uniform(0.5, 0.85) if legs == "shorts" else rng.weighted({2.03: 5.0, 1.9: 1.6, 1.72: 0.7}),
-            skirt=rng.weighted(SKIRTS),
-            skirt_length=rng.weighted({0.55: 1.5, 0.8: 2.6, 1.05: 2.0, 1.45: 1.4, 1.8: 0.8}) + rng.uniform(-0.05, 0.05),
-            waist=rng.uniform(0.58, 0.66),
-            tucked=rng.chance(0.5),
-            shoes=shoes,
-            shaft=rng.uniform(0.62, 0.85),
-            socks=socks,
-            hat=rng.weighted(hair.HATS) if rng.chance(habits.hat) else "",
-            bag=rng.weighted(extras.BAGS) if rng.chance(habits.bag) else "",
-            belt=rng.chance(habits.belt * 1.6),
-            scarf=rng.chance(habits.scarf),
-            gloves=rng.chance(habits.gloves),
-            sunglasses=rng.chance(habits.sunglasses),
-            spectacles=rng.chance(0.12),
-        )
+            skirt=rng.weighted(SKIRTS), skirt_length=rng.weighted({0.55: 1.5, 0.8: 2.6, 1.05: 2.0, 1.45: 1.4,
+            1.8: 0.8}) + rng.uniform(-0.05, 0.05), waist=rng.uniform(0.58, 0.66), tucked=rng.chance(0.5), shoes=shoes,
+            shaft=rng.uniform(0.62, 0.85), socks=socks, hat=rng.weighted(hair.HATS) if rng.chance(habits.hat) else "",
+            bag=rng.weighted(extras.BAGS) if rng.chance(habits.bag) else "", belt=rng.chance(habits.belt * 1.6),
+            scarf=rng.chance(habits.scarf), gloves=rng.chance(habits.gloves), sunglasses=rng.chance(habits.sunglasses),
+            spectacles=rng.chance(0.12))
 
 
 def _kind(rng: Rng, table: dict[str, tuple[float, Cut]]) -> str:
@@ -114,7 +103,9 @@ def _kind(rng: Rng, table: dict[str, tuple[float, Cut]]) -> str:
 class Person:
     """One figure in its outfit, ready to be painted."""
 
-    def __init__(self, easel: Easel, fig: Figure, who: Physique, outfit: Outfit, hands: dict[str, str], rng: Rng, cloth: str) -> None:
+    def __init__(
+        self, easel: Easel, fig: Figure, who: Physique, outfit: Outfit, hands: dict[str, str], rng: Rng, cloth: str
+    ) -> None:
         shape_torso(fig, who)
         self.fig, self.who, self.o, self.hands, self.rng, self.easel = fig, who, outfit, hands, rng, easel
         self.w = Wearer(easel, fig, who, rng)
@@ -132,7 +123,11 @@ class Person:
     def _fabrics(self) -> None:
         o, of = self.o, self.shop.of
         self.top = of("dress" if o.core in ("dress", "jumpsuit") else o.top.kind)
-        self.low = self.top if o.core in ("dress", "jumpsuit") else of("skirt" if o.core == "skirt" else "jeans" if o.legs == "jeans" else "trousers")
+        self.low = (
+            self.top
+            if o.core in ("dress", "jumpsuit")
+            else of("skirt" if o.core == "skirt" else "jeans" if o.legs == "jeans" else "trousers")
+        )
         self.coat = of(o.coat.kind) if o.coat else self.top
         self.leather = of("sneaker" if o.shoes == "sneaker" else "shoe")
         self.sock, self.belt = of("tights" if o.socks > 1.5 else "socks"), of("belt")
@@ -232,7 +227,8 @@ class Person:
                 extras.draw_shoe(w, side, o.shoes, self.leather, o.shaft, inner)
         if o.core in ("pants", "jumpsuit"):
             material = "pants" if o.core == "pants" else "jumpsuit"
-            clothes.draw_trousers(w, "jeans" if self.low.weave == "denim" else "trousers", self.low, material, o.length, o.fit, o.waist)
+            bottoms.draw_trousers(w, "jeans" if self.low.weave == "denim" else "trousers", self.low, material, o.length,
+                o.fit, o.waist)
         if o.shoes and tucked and covered:
             for side in fig.order("knee"):
                 extras.draw_shoe(w, side, o.shoes, self.leather, o.shaft, inner)
@@ -277,18 +273,20 @@ class Person:
             self._two_piece()
         if o.belt and (o.core == "dress" or (o.core == "pants" and (o.tucked or not fig.facing))):
             dress = o.core == "dress"
-            extras.draw_belt(w, "sash" if dress else "belt", self.top.shaded(0.8) if dress else self.belt, o.waist + (0.0 if dress else 0.036), 0.006)
+            extras.draw_belt(w, "sash" if dress else "belt", self.top.shaded(0.8) if dress else self.belt,
+                o.waist + (0.0 if dress else 0.036), 0.006)
 
     def _dress(self) -> None:
         o, w = self.o, self.w
         flare = {"pencil": 0.004, "straight": 0.018, "full": 0.065, "pleated": 0.045}[o.skirt]
-        low = clothes.skirt(w, "dress", o.waist, o.skirt_length, 0.006, flare, 11 if o.skirt == "pleated" else 0)
+        low = bottoms.skirt(w, "dress", o.waist, o.skirt_length, 0.006, flare, 11 if o.skirt == "pleated" else 0)
         clothes.draw_top(w, o.top, self.top, "dress", o.waist + 0.03, low.shapes, low.folds)
         only = [a for _, a in low.shapes]
-        clothes.finish_hem(w, self.top, low.hem, only)
+        bottoms.finish_hem(w, self.top, low.hem, only)
         c, u, h = torso_rows(self.fig, np.array([o.waist]))
         if o.skirt in ("full", "pleated") or self.rng.chance(0.5):
-            w.seam([c[0] - u[0] * h[0] * 1.1, c[0] + np.array([0, 0.004 * self.s]), c[0] + u[0] * h[0] * 1.1], self.top, only, 0.7)
+            w.seam([c[0] - u[0] * h[0] * 1.1, c[0] + np.array([0, 0.004 * self.s]), c[0] + u[0] * h[0] * 1.1], self.top,
+                only, 0.7)
         for line in low.lines if o.skirt == "pleated" else ():
             w.seam(list(line), self.top, only, 0.3)
 
@@ -298,6 +296,6 @@ class Person:
         if o.tucked:
             clothes.draw_top(w, o.top, self.top, "upper-clothes", hem)
         if o.core == "skirt":
-            clothes.draw_skirt(w, self.low, o.waist, o.skirt_length, o.skirt)
+            bottoms.draw_skirt(w, self.low, o.waist, o.skirt_length, o.skirt)
         if not o.tucked:
             clothes.draw_top(w, o.top, self.top, "upper-clothes", hem)

@@ -1,5 +1,8 @@
 """Where the people of version 5 stand, and the light that falls there."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -98,7 +101,8 @@ class Place:
             d.rectangle((0, top, w, top + 0.012 * h), fill=_colour(wall, 1.05))
             for k in range(7):
                 x = (k - 0.5) * w / 6
-                d.rectangle((x + 0.015 * w, top + 0.04 * h, x + w / 6 - 0.015 * w, y - 0.045 * h), outline=_colour(wall, 0.84))
+                d.rectangle((x + 0.015 * w, top + 0.04 * h, x + w / 6 - 0.015 * w, y - 0.045 * h),
+                    outline=_colour(wall, 0.84))
         d.rectangle((0, y - 0.026 * h, w, y), fill=_colour(wall, 1.06, 6))
         d.line((0, y, w, y), fill=_colour(wall, 0.55), width=max(h // 256, 1))
         x = (0.5 + self.side * 0.36) * w
@@ -146,13 +150,15 @@ class Place:
     def _frame(self, d: ImageDraw.ImageDraw, x: float, top: float) -> None:
         rng, h = self.rng, self.h
         w, t = rng.uniform(0.08, 0.12) * h, rng.uniform(0.12, 0.18) * h
-        d.rectangle((x - w - 4, top - 4, x + w + 4, top + t + 4), fill=_colour(rng.pick(("4a3b30", "f4f1ea", "b58d55"))))
+        d.rectangle((x - w - 4, top - 4, x + w + 4, top + t + 4), fill=_colour(rng.pick(("4a3b30", "f4f1ea",
+            "b58d55"))))
         d.rectangle((x - w, top, x + w, top + t), fill=(240, 236, 226))
         for _ in range(4):
             r, a, b = rng.uniform(0.15, 0.4) * t, x + rng.uniform(-0.6, 0.6) * w, top + rng.uniform(0.3, 0.75) * t
             r = min(r, b - top, top + t - b, a - x + w, x + w - a)
             if r > 2:
-                d.ellipse((a - r, b - r, a + r, b + r), fill=_colour(rng.pick(("c0714f", "2f6f73", "e0b15a", "33415c", "a9bfa4"))))
+                d.ellipse((a - r, b - r, a + r, b + r), fill=_colour(rng.pick(("c0714f", "2f6f73", "e0b15a", "33415c",
+                    "a9bfa4"))))
 
     def _plant(self, d: ImageDraw.ImageDraw, x: float, y: float) -> None:
         rng, h = self.rng, self.h
@@ -166,7 +172,8 @@ class Place:
             leaf = [(x, foot - 0.1 * h), (mid[0] + n[0], mid[1] + n[1]), tip, (mid[0] - n[0], mid[1] - n[1])]
             d.polygon(leaf, fill=_colour("5f8257", green))
         w = 0.05 * h
-        d.polygon([(x - w, foot - 0.11 * h), (x + w, foot - 0.11 * h), (x + w * 0.75, foot), (x - w * 0.75, foot)], fill=_colour(pot))
+        d.polygon([(x - w, foot - 0.11 * h), (x + w, foot - 0.11 * h), (x + w * 0.75, foot), (x - w * 0.75, foot)],
+            fill=_colour(pot))
         d.rectangle((x - w * 1.1, foot - 0.12 * h, x + w * 1.1, foot - 0.095 * h), fill=_colour(pot, 1.08))
 
     def _sofa(self, d: ImageDraw.ImageDraw, x: float, y: float) -> None:
@@ -174,9 +181,11 @@ class Place:
         w, foot, r = 0.24 * h, y + 0.07 * h, 0.03 * h
         d.rounded_rectangle((x - w, foot - 0.27 * h, x + w, foot - 0.04 * h), r, fill=_colour(c, 0.92))
         for k in (-1, 0):
-            d.rounded_rectangle((x + k * w * 0.86, foot - 0.15 * h, x + (k + 1) * w * 0.86, foot - 0.07 * h), r * 0.6, fill=_colour(c, 1.1))
+            d.rounded_rectangle((x + k * w * 0.86, foot - 0.15 * h, x + (k + 1) * w * 0.86, foot - 0.07 * h), r * 0.6,
+                fill=_colour(c, 1.1))
         for k in (-1, 1):
-            d.rounded_rectangle((x + k * w - r * 1.3, foot - 0.18 * h, x + k * w + r * 1.3, foot - 0.02 * h), r, fill=_colour(c))
+            d.rounded_rectangle((x + k * w - r * 1.3, foot - 0.18 * h, x + k * w + r * 1.3, foot - 0.02 * h), r,
+                fill=_colour(c))
         d.rectangle((x - w, foot - 0.075 * h, x + w, foot - 0.02 * h), fill=_colour(c, 0.85))
 
     def _shelf(self, d: ImageDraw.ImageDraw, x: float, y: float) -> None:
@@ -199,7 +208,8 @@ class Place:
         foot, top = y + 0.05 * h, y - 0.44 * h
         d.line((x, foot, x, top), fill=(70, 62, 56), width=max(h // 130, 2))
         d.ellipse((x - 0.05 * h, foot - 0.012 * h, x + 0.05 * h, foot + 0.012 * h), fill=(70, 62, 56))
-        d.polygon([(x - 0.05 * h, top - 0.05 * h), (x + 0.05 * h, top - 0.05 * h), (x + 0.08 * h, top + 0.08 * h), (x - 0.08 * h, top + 0.08 * h)], fill=(250, 232, 190))
+        d.polygon([(x - 0.05 * h, top - 0.05 * h), (x + 0.05 * h, top - 0.05 * h), (x + 0.08 * h, top + 0.08 * h),
+            (x - 0.08 * h, top + 0.08 * h)], fill=(250, 232, 190))
 
     def _beam(self) -> None:
         """The window's light on wall and floor."""
@@ -208,9 +218,11 @@ class Place:
         d, x = ImageDraw.Draw(mask), (0.5 - self.side * 0.02) * w
         for k in (0, 1):
             a = x - self.side * k * 0.17 * w
-            quad = [(a, 0.2 * h), (a - self.side * 0.14 * w, 0.3 * h), (a - self.side * 0.14 * w, 0.66 * h), (a, 0.56 * h)]
+            quad = [(a, 0.2 * h), (a - self.side * 0.14 * w, 0.3 * h), (a - self.side * 0.14 * w, 0.66 * h),
+                (a, 0.56 * h)]
             d.polygon(quad, fill=62)
-        d.polygon([(x, self.horizon * h + 0.04 * h), (x - self.side * 0.36 * w, self.horizon * h + 0.08 * h), (x - self.side * 0.5 * w, h), (x - self.side * 0.06 * w, h)], fill=52)
+        d.polygon([(x, self.horizon * h + 0.04 * h), (x - self.side * 0.36 * w, self.horizon * h + 0.08 * h),
+            (x - self.side * 0.5 * w, h), (x - self.side * 0.06 * w, h)], fill=52)
         mask = mask.filter(ImageFilter.GaussianBlur(0.012 * h))
         self.picture.paste(Image.new("RGB", (w, h), (255, 240, 208)), mask=mask)
 
@@ -258,7 +270,8 @@ class Place:
             for k in range(10):
                 a = x + (0.06 + 0.06 * k) * wide
                 stripe = _colour(c) if k % 2 else (244, 240, 232)
-                d.polygon([(a, shop + 0.02 * h), (a + 0.06 * wide, shop + 0.02 * h), (a + 0.07 * wide, shop + 0.085 * h), (a, shop + 0.085 * h)], fill=stripe)
+                d.polygon([(a, shop + 0.02 * h), (a + 0.06 * wide, shop + 0.02 * h),
+                    (a + 0.07 * wide, shop + 0.085 * h), (a, shop + 0.085 * h)], fill=stripe)
 
     def _pavement(self, d: ImageDraw.ImageDraw, y: float) -> None:
         rng, h, w = self.rng, self.h, self.w
@@ -274,7 +287,8 @@ class Place:
 
     def _tree(self, d: ImageDraw.ImageDraw, x: float, y: float, size: float) -> None:
         rng, h = self.rng, self.h
-        d.polygon([(x - 0.013 * h, y + 0.02 * h), (x - 0.008 * h, y - 0.4 * h), (x + 0.008 * h, y - 0.4 * h), (x + 0.013 * h, y + 0.02 * h)], fill=(92, 74, 60))
+        d.polygon([(x - 0.013 * h, y + 0.02 * h), (x - 0.008 * h, y - 0.4 * h), (x + 0.008 * h, y - 0.4 * h),
+            (x + 0.013 * h, y + 0.02 * h)], fill=(92, 74, 60))
         green = rng.pick(("6f8f55", "7d9a5c", "5d8060", "9aa256"))
         self._foliage(d, x, y - 0.46 * h * size, 0.17 * h * size, green, 60)
 
@@ -297,7 +311,8 @@ class Place:
         d = self._draw()
         for k in range(14):
             green = rng.pick(("8aa886", "7f9f7c", "98b08c"))
-            self._foliage(d, (k + rng.uniform(-0.3, 0.3)) * w / 13, y - 0.09 * h, rng.uniform(0.09, 0.17) * h, green, 26)
+            self._foliage(d, (k + rng.uniform(-0.3, 0.3)) * w / 13, y - 0.09 * h, rng.uniform(0.09, 0.17) * h, green,
+                26)
         grass = _ramp(w, max(h - int(y), 1), ((0.0, "9fb574"), (0.3, "8aa75f"), (1.0, "6f8f4c")))
         self.picture.paste(grass, (0, int(y)))
         d = self._draw()
@@ -354,7 +369,8 @@ class Place:
             x, top, c = (0.5 - self.side * 0.34) * w, 0.34 * h, rng.pick(("d9584a", "e9b44c", "4b86a8"))
             d.line((x, top, x, y + 0.08 * h), fill=(230, 224, 214), width=max(h // 110, 2))
             for k in range(6):
-                d.pieslice((x - 0.2 * h, top - 0.1 * h, x + 0.2 * h, top + 0.14 * h), 180 + 30 * k, 210 + 30 * k, fill=_colour(c) if k % 2 else (246, 242, 234))
+                d.pieslice((x - 0.2 * h, top - 0.1 * h, x + 0.2 * h, top + 0.14 * h), 180 + 30 * k, 210 + 30 * k,
+                    fill=_colour(c) if k % 2 else (246, 242, 234))
         for _ in range(3):
             cx, cy = rng.u() * w, rng.uniform(0.05, 0.3) * h
             for _ in range(7):

@@ -1,5 +1,8 @@
 """One scene of version 5: people in a place, in its light, with exact masks. For the book; studies use version 4."""
 
+# Points of an outline are easier to read side by side than one to a line.
+# fmt: off
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -91,7 +94,8 @@ def _person(easel: Easel, what: Spec, rng: Rng, slot: Slot, side: int, cloth: st
             pose = strong_pose(rng, back=what.back)
     else:
         pose, hands = calm_pose(rng, what.yaw, what.back)
-    fig = _alone(build, pose, who, what, side, rng) if slot.total == 1 else _among(build, pose, who, what, slot, side, rng)
+    fig = (_alone(build, pose, who, what, side, rng) if slot.total == 1 else _among(build, pose, who, what, slot, side,
+        rng))
     _ground_shadow(easel, fig, who)
     outfit = Outfit.random(rng, what.habits, who)
     if strong and outfit.core in ("skirt", "dress") and rng.chance(0.8):  # few do sports in them
@@ -103,7 +107,7 @@ def _alone(build: Build, pose: Pose, who: Physique, what: Spec, side: int, rng: 
     """One person in the middle: whole, or from the knees or the waist upwards."""
     fig = stand_up(build, pose, 1.0, (0.0, 0.0))
     xy = np.stack(list(fig.p.values()))
-    (x0, y0), (x1, y1) = xy.min(0) - (0.06, 0.045), xy.max(0) + (0.06, 0.03)
+    (x0, y0), (x1, y1) = xy.min(0) - np.array([0.06, 0.045]), xy.max(0) + np.array([0.06, 0.03])
     room = 0.92 * min(who.stature, 1.0) * min(0.96 + rng.uniform(0, 0.06), 1.0)
     scale = min(room, 0.93 / (y1 - y0), 0.9 / (x1 - x0) if x1 - x0 > 0.9 else 9.0)
     top = 0.955 - y1 * scale
