@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oshp_lite.data.dataset import OneShotDataset
-from oshp_lite.data.synthetic import scene
+from oshp_lite.data.synthetic import Scene, portrait, scene
 from oshp_lite.data.synthetic.generate import TEST_FROM
 from oshp_lite.labels import LabelSpace, label_space
 
@@ -27,8 +27,17 @@ class Shot(NamedTuple):
 
 def shot(index: int, size: int = LARGE, *, name: str = "synth-atr", space: str = "atr", seed: int = 0) -> Shot:
     """Draw scene `index` of a procedural dataset in a label space. UserError for an unknown name or size."""
-    drawn, labels = scene(name, seed, index, size), label_space(space)
-    raw = drawn.mask(space)
+    return shot_from(scene(name, seed, index, size), space)
+
+
+def portrait_shot(index: int, size: int = LARGE, *, name: str = "synth-atr", space: str = "atr", seed: int = 0) -> Shot:
+    """Draw scene `index` as version 5 does, for figures in which no network takes part. UserError as in `shot`."""
+    return shot_from(portrait.scene(name, seed, index, size), space)
+
+
+def shot_from(drawn: Scene, space: str) -> Shot:
+    """Return a scene's photo with its masks in a label space."""
+    labels, raw = label_space(space), drawn.mask(space)
     return Shot(drawn.image, labels.merge(raw), labels.foreground(raw))
 
 

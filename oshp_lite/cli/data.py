@@ -1,9 +1,9 @@
-"""`oshp-lite data synthetic | verify`."""
+"""`oshp-lite data synthetic | draw | verify`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,6 +30,27 @@ def synthetic(
 
     dataset = draw(name, out, train, test, size, seed)
     print(f"{dataset.root}: {len(dataset.stems('train'))} training and {len(dataset.stems('test'))} test scenes")
+
+
+@app.command()
+def draw(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder of the pictures")],
+    name: Annotated[str, typer.Option(help=DRAWN)] = "synth-atr",
+    count: Annotated[int, number(1, "N", "how many scenes")] = 8,
+    first: Annotated[int, number(0, "N", "index of the first scene")] = 0,
+    size: Annotated[int, number(1, "S", "side in pixels")] = 512,
+    seed: Annotated[int, number(0, "N")] = 0,
+    version: Annotated[Literal["4", "5"], typer.Option(help="4: the study's people; 5: drawn to be looked at")] = "5",
+    cloth: Annotated[
+        str, typer.Option(help="version 5: 'as in life', or 'says nothing' of the garment")
+    ] = "as in life",
+) -> None:
+    """Draw scenes of procedural people as pictures to look at, each with its coloured mask."""
+    from oshp_lite.data.synthetic.pictures import draw_pictures
+
+    files = draw_pictures(out, name, range(first, first + count), size, seed, int(version), cloth)
+    print(f"{out}: {len(files)} pictures with their masks, {files[0].name} first")
 
 
 @app.command()

@@ -253,11 +253,11 @@ def _shirt_front(w: Wearer, cloth: Fabric, a: int, hem: float) -> None:
         w.button(w.mid(v), white, 0.0040)
     collar_flaps(w, cloth, a, 0.115, 0.036, 0.010)
     if w.rng.chance(0.5):
-        x = w.across * w.s
+        side = w.across * w.s
         p = w.mid(0.32, 0.048)
         down = unit(w.mid(0.6) - w.mid(0.2)) * w.s
-        box = [p - x * 0.021, p + x * 0.021, p + x * 0.021 + down * 0.036, p + down * 0.043,
-            p - x * 0.021 + down * 0.036, p - x * 0.021]
+        right, low = side * 0.021, down * 0.036
+        box = [p - right, p + right, p + right + low, p + down * 0.043, p - right + low, p - right]
         w.seam(box, cloth, only, 0.6)
 
 

@@ -22,8 +22,13 @@ Fold = tuple[np.ndarray, float]
 class Paint(Protocol):
     """What fills a layer."""
 
-    gloss: float
-    flesh: bool
+    @property
+    def gloss(self) -> float:
+        """How much it shines, 0 dull."""
+
+    @property
+    def flesh(self) -> bool:
+        """Whether its shades stay warm."""
 
     def colours(self, x: int, y: int, w: int, h: int) -> np.ndarray:
         """float32 [h, w, 3] (or [1, 1, 3]), 0..255, for the box of fine pixels with its corner at (x, y)."""
@@ -174,13 +179,13 @@ class Easel:
         height = blurred(full, r * 0.5) * np.float32(depth * r)
         if folds:
             height = height + self._creases(folds, box, r)
-        gy, gx = np.gradient(np.pad(height, 1, mode="edge"))
+        gy, gx = (np.asarray(g) for g in np.gradient(np.pad(height, 1, mode="edge")))
         nx, ny = -gx[1:-1, 1:-1], -gy[1:-1, 1:-1]
         lx, ly, lz = self.light.towards
         length = np.sqrt(1 + nx * nx + ny * ny)
         lit = (nx * lx + ny * ly + lz) / (length * lz)
         edge = np.clip(1.9 - 2 * blurred(full, max(r * 0.12, 1.0)), 0, 1)
-        lit = np.clip(lit, 0, 1.3) - np.float32(rim) * edge
+        lit = np.asarray(np.clip(lit, 0, 1.3) - np.float32(rim) * edge, dtype=np.float32)
         dull, bright = (np.array(c, dtype=np.float32) for c in (self.light.shade, self.light.tint))
         if paint.flesh:
             dull = dull * np.array([1.22, 1.0, 0.86], dtype=np.float32)

@@ -45,7 +45,11 @@ class Place:
         self.kind = rng.weighted(KINDS)
         self.horizon = rng.uniform(0.66, 0.78)
         self.side = rng.pick((-1.0, 1.0))  # where the light comes from: left or right
-        blur = getattr(self, "_" + self.kind)()
+        self.picture: Image.Image
+        self.light: Light
+        indoors = {"studio": self._studio, "room": self._room}
+        outdoors = {"street": self._street, "park": self._park, "evening": self._evening, "seaside": self._seaside}
+        blur = (indoors | outdoors)[self.kind]()
         if blur:
             self.picture = self.picture.filter(ImageFilter.GaussianBlur(blur * self.h / 512))
         big = self.picture.resize((width, height), Image.Resampling.BICUBIC)
