@@ -148,9 +148,10 @@ def hem_band(w: Wearer, cut: Cut, cloth: Fabric, hem: float, only: Sequence[int]
 
 
 def draw_top(
-    w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float, low: Sequence[Shape] = (), folds: Sequence[Fold] = ()
+    w: Wearer, cut: Cut, cloth: Fabric, material: str, hem: float,
+    low: Sequence[Shape] = (), folds: Sequence[Fold] = (), printed: bool = False,
 ) -> None:
-    """A top on the trunk; `low` are the shapes of a skirt that is one piece with it."""
+    """A top on the trunk; `low`: a skirt that is one piece with it; `printed`: there may be a picture on it."""
     a, rng, s = atom(material, "torso"), w.rng, w.s
     t = np.linspace(0, 1, 16)
     v0 = 0.0 if cut.neck != "tank" else 0.03
@@ -192,13 +193,7 @@ def draw_top(
         w.seam([w.mid(0.13), w.mid(0.34)], cloth, only, 0.6)
         for v in (0.18, 0.25, 0.32):
             w.button(w.mid(v), np.array([238.0, 232, 222]), 0.004)
-    if (
-        cut.kind == "tee"
-        and material == "upper-clothes"
-        and cut.neck == "crew"
-        and cloth.weave == "plain"
-        and rng.chance(0.4)
-    ):
+    if printed and cut.kind == "tee" and cut.neck == "crew" and material == "upper-clothes" and rng.chance(0.4):
         _print(w, cloth, only)
 
 

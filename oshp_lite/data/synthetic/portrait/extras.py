@@ -92,11 +92,10 @@ def draw_shoe(w: Wearer, side: str, kind: str, cloth: Fabric, shaft: float, inne
             bands.append((limb(p - n * 0.026 * s, p + n * 0.026 * s, np.array([0.006, 0.0065, 0.006]) * s), a))
         easel.layer(bands, cloth, 0.008 * s, depth=0.8)
         return
-    chunky = kind in ("sneaker", "ankle-boot") and cloth.weave != "leather"
     sole_colour = np.array([240.0, 237, 230]) if kind == "sneaker" else cloth.colour * 0.42
     grow, toe = (0.005, 1.12) if kind == "sneaker" else (0.0035, 0.72 if kind == "pump" else 1.0)
     upper = foot_shape(w, side, grow, toe)
-    thick = 0.009 if kind == "sneaker" else 0.005 if not chunky else 0.008
+    thick = 0.009 if kind == "sneaker" else 0.005
     if kind == "pump":
         heel = ankle + down * 0.012 * s
         spike = np.stack([heel - n * 0.008 * s, heel + n * 0.008 * s, heel + n * 0.003 * s + fall * 0.034,

@@ -16,7 +16,7 @@ from oshp_lite.data.synthetic.portrait import bottoms, clothes, extras, hair
 from oshp_lite.data.synthetic.portrait.clothes import COATS, TOPS, Cut, Wearer
 from oshp_lite.data.synthetic.portrait.coats import Coat
 from oshp_lite.data.synthetic.portrait.easel import Easel, Tint
-from oshp_lite.data.synthetic.portrait.fabrics import Shop
+from oshp_lite.data.synthetic.portrait.fabrics import LIFE, NOTHING, Shop
 from oshp_lite.data.synthetic.portrait.face import SKIN, Face, draw_glasses, rgb
 from oshp_lite.data.synthetic.portrait.frame import (
     Physique,
@@ -101,10 +101,17 @@ def _kind(rng: Rng, table: dict[str, tuple[float, Cut]]) -> str:
 
 
 class Person:
-    """One figure in its outfit, ready to be painted."""
+    """One figure in its outfit, ready to be painted; with a `tailor`, in cloth that says nothing of the garment."""
 
     def __init__(
-        self, easel: Easel, fig: Figure, who: Physique, outfit: Outfit, hands: dict[str, str], rng: Rng, cloth: str
+        self,
+        easel: Easel,
+        fig: Figure,
+        who: Physique,
+        outfit: Outfit,
+        hands: dict[str, str],
+        rng: Rng,
+        tailor: Rng | None,
     ) -> None:
         shape_torso(fig, who)
         self.fig, self.who, self.o, self.hands, self.rng, self.easel = fig, who, outfit, hands, rng, easel
@@ -116,12 +123,14 @@ class Person:
         elder = who.age == "elder"
         shades = {k: v for k, v in hair.COLOURS.items() if not dark or k in ("241c1a", "3a2a22")}
         self.tint = rgb(rng.weighted(hair.GREY if elder and rng.chance(0.85) else shades))
-        self.shop = Shop(rng, fig.scale, cloth)
         self.s = fig.scale
-        self._fabrics()
+        self._fabrics(Shop(rng, self.s, LIFE))  # always: what is drawn after it is the same with every cloth
+        self.printed = self.top.weave == "plain"
+        if tailor:
+            self._fabrics(Shop(tailor, self.s, NOTHING))
 
-    def _fabrics(self) -> None:
-        o, of = self.o, self.shop.of
+    def _fabrics(self, shop: Shop) -> None:
+        o, of = self.o, shop.of
         self.top = of("dress" if o.core in ("dress", "jumpsuit") else o.top.kind)
         self.low = (
             self.top
@@ -294,8 +303,8 @@ class Person:
         o, w = self.o, self.w
         hem = o.waist + 0.012 if o.tucked else o.top.hem
         if o.tucked:
-            clothes.draw_top(w, o.top, self.top, "upper-clothes", hem)
+            clothes.draw_top(w, o.top, self.top, "upper-clothes", hem, printed=self.printed)
         if o.core == "skirt":
             bottoms.draw_skirt(w, self.low, o.waist, o.skirt_length, o.skirt)
         if not o.tucked:
-            clothes.draw_top(w, o.top, self.top, "upper-clothes", hem)
+            clothes.draw_top(w, o.top, self.top, "upper-clothes", hem, printed=self.printed)

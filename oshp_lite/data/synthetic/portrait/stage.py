@@ -11,7 +11,7 @@ import numpy as np
 
 from oshp_lite.data.synthetic.outlines import ellipse
 from oshp_lite.data.synthetic.portrait.easel import Easel
-from oshp_lite.data.synthetic.portrait.fabrics import CLOTH, LIFE
+from oshp_lite.data.synthetic.portrait.fabrics import CLOTH, LIFE, NOTHING
 from oshp_lite.data.synthetic.portrait.frame import (
     Physique,
     arm_joints,
@@ -76,7 +76,8 @@ def _attempt(what: Spec, key: tuple[int | str, ...], size: int, cloth: str) -> S
     spread = tall * rng.uniform(*what.spread) if isinstance(what, CrowdSpec) else 1.0
     for k in range(n):
         easel.person = k + 1
-        _person(easel, what, Rng(*key, "person", k), Slot(k, n, slots[k], tall, spread), side, cloth)
+        tailor = Rng(*key, "cloth", k) if cloth == NOTHING else None
+        _person(easel, what, Rng(*key, "person", k), Slot(k, n, slots[k], tall, spread), side, tailor)
     image, atoms, persons = easel.finish()
     seen = np.unique(persons)
     number = np.zeros(256, dtype=np.uint8)  # those who can be seen are numbered 1, 2, ... from far to near
@@ -84,7 +85,7 @@ def _attempt(what: Spec, key: tuple[int | str, ...], size: int, cloth: str) -> S
     return Scene(_developed(image, Rng(*key, "camera")), atoms, number[persons])
 
 
-def _person(easel: Easel, what: Spec, rng: Rng, slot: Slot, side: int, cloth: str) -> None:
+def _person(easel: Easel, what: Spec, rng: Rng, slot: Slot, side: int, tailor: Rng | None) -> None:
     who = Physique.random(rng, rng.chance(max(what.children, CHILDREN)))
     build, hands = who.build(rng), dict.fromkeys(SIDES, "")
     strong = rng.chance(what.strong)
@@ -100,7 +101,7 @@ def _person(easel: Easel, what: Spec, rng: Rng, slot: Slot, side: int, cloth: st
     outfit = Outfit.random(rng, what.habits, who)
     if strong and outfit.core in ("skirt", "dress") and rng.chance(0.8):  # few do sports in them
         outfit.core = "pants"
-    Person(easel, fig, who, outfit, hands, rng, cloth).paint()
+    Person(easel, fig, who, outfit, hands, rng, tailor).paint()
 
 
 def _alone(build: Build, pose: Pose, who: Physique, what: Spec, side: int, rng: Rng) -> Figure:
