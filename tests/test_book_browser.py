@@ -135,21 +135,70 @@ def test_dark_and_light_differ_and_figures_stay_on_paper(chromium: Any, site: Si
     assert grounds["light"] != grounds["dark"]
 
 
-def test_an_explorer_follows_pointer_and_keys_without_a_kernel(chromium: Any, site: Site) -> None:
+EXPLORERS = {
+    "03_prototype_math": ["feature space", "prototype lens"],
+    "04_agm_npm_dml": ["AGM and NPM"],
+    "08_contenders": ["recorded predictions", "recorded predictions"],
+    "11_inspect": ["prototype lens", "prototype lens", "feature space", "method comparison"],
+    "13_semantic_transfer": ["relatives of a class"],
+}
+"""The explorers of each notebook in order, by the beginning of their titles."""
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_explorers_follow_pointer_keys_and_controls_without_a_kernel(chromium: Any, site: Site, name: str) -> None:
+    """Hover, drag along a photo, arrow keys, and the first control that can move: each changes what is shown."""
     page = opened(chromium, 1280, "dark")
-    page.goto((site.folder / "notebooks/11_inspect.html").as_uri())
-    explorer = page.locator(".oshp-explorer").first
-    photo = explorer.locator("canvas[tabindex]").first
-    photo.scroll_into_view_if_needed()
-    box = photo.bounding_box()
-    texts = [explorer.inner_text()]
-    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.3 * box["height"])
-    texts.append(explorer.inner_text())
-    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.8 * box["height"])
-    texts.append(explorer.inner_text())
-    photo.focus()
-    for _ in range(4):
-        page.keyboard.press("ArrowDown")
-    texts.append(explorer.inner_text())
-    assert len(set(texts)) >= 3, "the numbers beside the photo follow the pointer"
+    page.goto((site.folder / f"notebooks/{name}.html").as_uri())
+    places = page.locator("[data-live].oshp")
+    places.first.wait_for()
+    assert places.count() == len(EXPLORERS[name])
+    for index in range(places.count()):
+        explorer = places.nth(index)
+        photo, say = explorer.locator("canvas[tabindex]").first, explorer.locator(".say").last
+        photo.scroll_into_view_if_needed()
+        box = photo.bounding_box()
+        said = [say.inner_text()]
+
+        def point(down: float, box: dict[str, float] = box) -> None:
+            page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + down * box["height"])
+
+        point(0.2)
+        page.mouse.down()
+        for step in (0.4, 0.6, 0.9):
+            point(step)
+            said.append(say.inner_text())
+        page.mouse.up()
+        assert len(set(said)) == 4, f"{name}, explorer {index}: the words follow the pointer, {said}"
+        page.mouse.move(2, 2)
+        before = explorer.evaluate(DRAWN)
+        photo.focus()
+        photo.press("ArrowUp")
+        photo.press("ArrowUp")
+        assert explorer.evaluate(DRAWN) != before, f"{name}, explorer {index}: keys"
+        before = explorer.evaluate(DRAWN)
+        control = explorer.locator("select:enabled, input[type=range]:enabled").first
+        if control.evaluate("one => one.tagName") == "SELECT":
+            control.select_option(index=control.evaluate("one => (one.selectedIndex + 1) % one.length"))
+        else:
+            control.press("ArrowRight")
+        assert explorer.evaluate(DRAWN) != before, f"{name}, explorer {index}: its first control"
     assert not page.faults, page.faults
+
+
+DRAWN = """root => [...root.querySelectorAll("canvas")].map(one => one.toDataURL()).join() + root.innerText"""
+"""What an explorer shows, pictures and words."""
+
+
+def test_without_scripts_a_reader_sees_a_picture(chromium: Any, site: Site) -> None:
+    """As on GitHub, where scripts are taken out of a notebook."""
+    page = chromium.new_context(java_script_enabled=False).new_page()
+    for name, titles in EXPLORERS.items():
+        page.goto((site.folder / f"notebooks/{name}.html").as_uri())
+        pictures = page.locator(".oshp-explorer img")
+        shown = [pictures.nth(index) for index in range(pictures.count())]
+        for picture, title in zip(shown, titles, strict=True):
+            assert picture.get_attribute("alt").startswith(title)
+            box = picture.bounding_box()
+            assert box["width"] > 300
+            assert box["height"] > 150

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
-from patience import seen
+from patience import scrolled_to, seen
 from test_browser import lab, page, pytestmark  # noqa: F401  (fixtures and marks)
-
-
-def scrolled_to(page: Any, what: str, seconds: float = 900) -> Any:  # noqa: F811
-    """Scroll down until an element is there: the notebook draws only the cells in view, and these once they ran."""
-    limit, target = time.monotonic() + seconds, page.locator(what).first
-    while not target.count():
-        assert time.monotonic() < limit, f"no {what} appeared"
-        page.locator(".jp-WindowedPanel-outer, .jp-Notebook").first.hover()
-        page.mouse.wheel(0, 500)
-        page.wait_for_timeout(500)
-    target.scroll_into_view_if_needed()
-    return target
 
 
 def test_the_lens_of_notebook_11_follows_the_hand(lab: str, page: Any) -> None:  # noqa: F811
@@ -30,6 +17,9 @@ def test_the_lens_of_notebook_11_follows_the_hand(lab: str, page: Any) -> None: 
     page.wait_for_function("() => document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    picture = scrolled_to(page, ".jp-OutputArea .widget-image")  # an explorer that Python draws
+    first, opacity = picture.get_attribute("src"), page.locator(".jp-OutputArea .widget-slider .noUi-handle").first
+    assert seen(lambda: picture.get_attribute("src") != first, lambda: opacity.press("ArrowRight"), 120)
     canvas = scrolled_to(page, ".jupyter-widgets .oshp canvas[tabindex]")
     lens = page.locator(".jupyter-widgets .oshp").first
     numbers = "all => all.map(one => one.textContent)"

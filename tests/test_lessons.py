@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sst_tiny import SMALL
 from torch import Tensor
 
 from oshp_lite.book.exercises import nb04
-from oshp_lite.book.lessons import background, dual_metric, stages
+from oshp_lite.book.lessons import background, dual_metric, relations, stages
 from oshp_lite.book.lessons.__main__ import main
 from oshp_lite.book.lessons.heads import Bench, Head, Photos, copy_matrices, matrices_of, predictions, train_head
 from oshp_lite.book.lessons.record import (
@@ -25,9 +27,19 @@ from oshp_lite.book.lessons.record import (
     read_lesson,
     write_lesson,
 )
+from oshp_lite.book.widgets.relations import MEASURES as MEASURES_OF_RELATIONS
+from oshp_lite.book.widgets.relations import drawn_photos
+from oshp_lite.engine.checkpoint import save_weights
 from oshp_lite.engine.metrics import score_kway
+from oshp_lite.engine.presets import load_profile
+from oshp_lite.engine.runs import Run
+from oshp_lite.errors import UserError
+from oshp_lite.files import read_json
 from oshp_lite.labels import fold
+from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.models.modules.losses import shift_weights
+from oshp_lite.models.registry import build
+from oshp_lite.models.sst.network import SST
 
 FOLD = fold("synth-atr", 1)
 SKIRT, DRESS, TOP = 5, 7, 4
@@ -183,8 +195,8 @@ def test_both_lessons_measure_and_the_example_is_drawn(bench: Bench, tmp_path: P
     for name in again.content["examples"]:
         state = dual_metric.state_of(again, name, FOLD)
         assert state.class_id in FOLD.novel
-        assert len(state.moments) == dual_metric.MOMENTS
-        assert len(state.png()) > 1000
+        assert [one.beta for one in state.moments] == pytest.approx(again.arrays[f"{name}_beta"][::2])
+        assert len(state.draw().axes) > 9, "three moments of photo, AGM and NPM"
     assert set(MEASURES) == set(again.content["rows"][0]["scores"])
 
 
@@ -233,3 +245,47 @@ def test_a_learner_s_schedule_is_compared_with_weight_shifting(bench: Bench) -> 
     assert same.difference("mine minus weight shifting") == (0.0, 0.0, 0.0)
     schedules["mine"] = lambda progress: 0.0
     assert nb04.compare_schedules(bench, schedules, steps=3, seeds=2).score("mine") != same.score("mine")
+
+
+def universal_run(folder: Path, **options: Any) -> Run:
+    """A finished run of an untrained network over label sets."""
+    names = ["synth-pascal", "synth-atr"]
+    network = build("sst", variant="lite", **{**SMALL, "domains": names, **options})
+    record = CheckpointRecord(
+        "sst", {"variant": "lite", **SMALL, "domains": names, **options}, "k", 7, "pascal", size=32
+    )
+    folder.mkdir()
+    save_weights(folder / "weights.safetensors", network.state_dict(), record)
+    (folder / "history.csv").write_text("epoch,loss_cosine\n1,0.25\n2,0.5\n")
+    settings = load_profile("smoke", {"model.method": "sst", "data.dataset": names[0], "model.options.domains": names})
+    domains = {name: {"human_miou": 0.2, "mean_accuracy": 0.3, "n_pairs": 4} for name in names}
+    scores = {"novel_miou": None, "base_miou": 0.2, "human_miou": 0.2, "n_pairs": 4, "details": {"domains": domains}}
+    return Run(folder, settings.as_dict(), scores, {"finished": "2026-01-01"})
+
+
+def test_a_universal_network_is_kept_small_and_opens_again(tmp_path: Path) -> None:
+    run = universal_run(tmp_path / "run")
+    record = read_json(relations.keep(run, tmp_path))
+    assert record["domains"]["synth-atr"] == {"human_miou": 0.2, "mean_accuracy": 0.3}
+    assert record["epochs_cosine"] == [0.25, 0.5]
+    kept, whole = relations.kept_network(tmp_path), run.parser()
+    for name, value in kept.state_dict().items():
+        torch.testing.assert_close(value, whole.state_dict()[name], atol=1e-2, rtol=1e-2)
+    half, full = relations.weights_file(tmp_path).stat().st_size, run.weights.stat().st_size
+    assert half < 0.75 * full
+    bare = universal_run(tmp_path / "bare", transfer="none")
+    with pytest.raises(UserError, match="no network that links label sets"):
+        relations.keep(bare, tmp_path)
+
+
+def test_agreement_is_the_share_of_relatives_that_share_pixels(tmp_path: Path) -> None:
+    """The static prior of drawn labels is made of their atoms, so it never misses by more than what hides them."""
+    network = universal_run(tmp_path / "run").parser()
+    assert isinstance(network, SST)
+    photos = drawn_photos(network.config.names, 3, size=64)
+    shares = relations.agreement(network, photos)
+    assert set(shares) == {*MEASURES_OF_RELATIONS, relations.CHANCE}
+    assert shares["static"] > shares[relations.CHANCE] + 0.3
+    touched = relations._touched(photos[0].masks["synth-atr"], photos[0].masks["synth-pascal"], [4, 11], [1, 2])
+    assert touched.shape == (2, 2)
+    assert touched[1, 0], "a face lies in the head"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from oshp_lite.book.typical import Person
 from oshp_lite.labels import IGNORE, LabelSpace
-from oshp_lite.viz.images import Pixels, Space, enlarge, name_of, palette_of, to_array
+from oshp_lite.viz.images import Pixels, Space, enlarge, palette_of, to_array
 from oshp_lite.viz.panels import add_legend, ids_in
 from oshp_lite.viz.style import new_figure, show_image, style
 
@@ -174,16 +174,8 @@ def feature_space(
         place.remove()
     with style():
         plane = figure.add_subplot(grid[0, 2 * len(photos) :])
-    _scatter(plane, features, cells, None, space)
+    _scatter(plane, features, cells, space)
     add_legend(figure, space, ids_in(*cells), columns=12)
-    return figure
-
-
-def prototype_plane(features: Sequence[Tensor], cells: Sequence[Tensor], prototypes: Tensor, space: Space) -> Figure:
-    """Draw the plane of `feature_space` alone, with prototypes float [C,D] as stars; a zero row is left out."""
-    figure, axes = new_figure(width=6.0, height=3.8)
-    _scatter(axes[0, 0], features, cells, prototypes, space)
-    add_legend(figure, space, ids_in(*cells), columns=5)
     return figure
 
 
@@ -197,10 +189,8 @@ def _as_colours(features: Sequence[Tensor]) -> list[Array]:
     return [one.reshape(*photo.shape[1:], 3).numpy() for one, photo in zip(painted, features, strict=True)]
 
 
-def _scatter(
-    axes: Axes, features: Sequence[Tensor], cells: Sequence[Tensor], prototypes: Tensor | None, space: Space
-) -> None:
-    """Draw people's cells as points in their classes' colours, dots and crosses by photo, and prototypes as stars."""
+def _scatter(axes: Axes, features: Sequence[Tensor], cells: Sequence[Tensor], space: Space) -> None:
+    """Draw people's cells as points in their classes' colours, dots and crosses by photo."""
     with style():
         axes.set(xticks=[], yticks=[], title="cells of the people: dots support, crosses query")
         axes.spines[:].set_visible(False)
@@ -212,9 +202,3 @@ def _scatter(
     for one, ids, (mark, size, width) in zip(rows, kinds, (("o", 13, 0.0), ("x", 15, 0.9)), strict=False):
         x, y = ((one - middle) @ basis.T).T.numpy()
         axes.scatter(x, y, s=size, marker=mark, color=palette[ids.numpy()], linewidths=width, zorder=2)
-    if prototypes is None:
-        return
-    for class_id in prototypes.abs().sum(1).nonzero()[:, 0].tolist():
-        x, y = (basis @ (F.normalize(prototypes[class_id], dim=0) - middle)).tolist()
-        axes.scatter(x, y, s=170, marker="*", color=[palette[class_id]], edgecolors="black", linewidths=1, zorder=3)
-        axes.annotate(name_of(space, class_id), (x, y), (6, 5), textcoords="offset points", fontsize=7, zorder=4)

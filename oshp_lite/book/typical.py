@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from oshp_lite.assets import CHECKPOINT, photos
 from oshp_lite.book.people import shot_of
+from oshp_lite.book.widgets.source import GivenPhotos, Source
+from oshp_lite.data.dataset import Sample
 from oshp_lite.data.episode import Episode
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.labels import Fold, LabelSpace, fold, label_space
@@ -67,6 +70,28 @@ def episode_of(query: Person, support: Person) -> Episode:
     step = SHOWN // SEEN
     mask, foreground = (one[::step, ::step] for one in (support.mask, support.foreground))
     return Episode(as_seen(query.photo), as_seen(support.photo), mask, foreground)
+
+
+@dataclass(kw_only=True)
+class _Gathered(Source):
+    """People as the explorers look at them, each brought to the network's size as in the notebooks' episodes."""
+
+    people: Sequence[Person]
+
+    def tensors(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a photo as the network sees it: image float [3,H,W], mask and foreground int64 [H,W]."""
+        if index not in self._tensors:
+            seen = episode_of(self.people[index], self.people[index])
+            self._tensors[index] = seen.support_image, seen.support_mask, seen.support_foreground
+        return self._tensors[index]
+
+
+def source_of(parser: Any, people: Sequence[Person]) -> Source:
+    """Let the explorers look at drawn people with a network of synth-atr's first fold."""
+    given = GivenPhotos(
+        "drawn people", FOLD.space, [Sample(*(np.asarray(one, np.uint8) for one in person)) for person in people]
+    )
+    return _Gathered(parser=parser, dataset=given, fold=FOLD, size=(SEEN, SEEN), people=people)
 
 
 def typical_pair(parser: Any, people: Sequence[Person], fold: Fold, shared: int = 7) -> tuple[int, int]:

@@ -1,1 +1,1 @@
-"""Measurements of notebooks 03 to 05: made from trained runs by `python -m oshp_lite.book.lessons`, kept as records."""
+"""Measurements of notebooks 03 to 05 and 13, kept as records: `python -m oshp_lite.book.lessons` makes them."""

@@ -166,11 +166,12 @@ def _pictures(bench: Bench, place: int, head: Head, moments: Sequence[Moment]) -
 
 
 def state_of(lesson: Lesson, name: str, fold: Fold) -> DualMetricState:
-    """Return the interactive figure's state of an example ("works" or "fails"): its novel class, the first moment."""
+    """Return the explorer's state of an example ("works" or "fails"): its novel class, every second moment."""
     array = {key.removeprefix(f"{name}_"): lesson.arrays[key] for key in lesson.arrays if key.startswith(f"{name}_")}
     maps = [torch.from_numpy(array[module]).float() / 255 for module in ("agm", "npm")]
     cells = shrink_mask(torch.from_numpy(array["truth"]).long()[None], maps[0].shape[-2:])[0]
     ids = [c for c in fold.foreground if (array["support_mask"] == c).any()]
     names = {c: fold.space.class_name(c) + (" (novel)" if c in fold.novel else "") for c in ids}
     moments = [Shown(float(beta), *each) for beta, *each in zip(array["beta"], *maps, strict=True)]
-    return DualMetricState(array["query"], cells, moments, names, class_id=lesson.content["examples"][name]["class"])
+    shown = lesson.content["examples"][name]["class"]
+    return DualMetricState(array["query"], cells, moments[::2], names, step=1, class_id=shown)

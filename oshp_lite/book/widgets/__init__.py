@@ -5,7 +5,7 @@
     canvas, colours               figures quick enough to follow a slider; colours for colour-blind readers
     explorer, controls, browser   what a notebook holds: the widget, and a picture or page without a kernel
     js/                           the drawing in the browser, as a widget (anywidget) and in a page alike
-    prototype, dual_metric        the smaller figures of notebooks 03 and 04
+    dual_metric, relations        the explorers of notebooks 04 and 13
     latency                       how long an explorer takes to follow
 
 Only views need ipywidgets and anywidget, and they import them when called. Callbacks draw with

@@ -38,11 +38,11 @@ def runs(mask: Tensor | NDArray[Any]) -> str:
     """Return a mask of ids 0..255, read row by row, as base64 of (id, length) pairs of bytes."""
     flat = np.asarray(mask).astype(np.uint8).ravel()
     starts = np.flatnonzero(np.diff(flat, prepend=flat[0].astype(int) - 1))
-    pairs = []
-    for start, stop in zip(starts, [*starts[1:], flat.size], strict=True):
-        whole, rest = divmod(int(stop - start), 255)
-        pairs += [int(flat[start]), 255] * whole + ([int(flat[start]), rest] if rest else [])
-    return base64.b64encode(bytes(pairs)).decode()
+    lengths = np.diff(starts, append=flat.size)
+    parts = -(-lengths // 255)  # a length is a byte
+    pairs = np.stack([np.repeat(flat[starts], parts), np.full(parts.sum(), 255)], 1).astype(np.uint8)
+    pairs[parts.cumsum() - 1, 1] = lengths - 255 * (parts - 1)
+    return base64.b64encode(pairs.tobytes()).decode()
 
 
 def data_uri(jpeg: bytes) -> str:

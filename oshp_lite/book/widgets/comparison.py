@@ -15,10 +15,11 @@ from oshp_lite.book.widgets.browser import jpeg_uri, runs
 from oshp_lite.book.widgets.canvas import fixed_figure, photo_axes
 from oshp_lite.book.widgets.colours import ERRORS, hatch, laid_over, rgb, safe_colours
 from oshp_lite.book.widgets.explorer import Explorer, browser_explorer, photo_controls
-from oshp_lite.book.widgets.source import Source, open_source
+from oshp_lite.book.widgets.source import GivenPhotos, Recording, Source, open_source
+from oshp_lite.data.dataset import Sample
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
-from oshp_lite.labels import IGNORE
+from oshp_lite.labels import IGNORE, Fold
 from oshp_lite.models.base import PredictOptions
 from oshp_lite.models.registry import METHODS
 from oshp_lite.viz import enlarge, grey
@@ -32,9 +33,9 @@ Ids = NDArray[np.uint8]
 
 
 class Contender(NamedTuple):
-    """A network with the options that it predicts with."""
+    """A network with the options that it predicts with, or a record of its parses."""
 
-    source: Source
+    source: Source | Recording
     options: PredictOptions | None = None
 
 
@@ -71,7 +72,7 @@ class ComparisonState:
         self.choose(self.query, self.support)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Source | Recording:
         """The photos, as the first contender sees them."""
         return next(iter(self.contenders.values())).source
 
@@ -231,6 +232,17 @@ def method_comparison(
     state = ComparisonState(named, query, support)
     state.take(setting)
     return browser_explorer(state, "comparison", "method comparison: parses and errors side by side", photo_controls)
+
+
+def recorded_comparison(
+    query: Sample, support: Sample, predictions: Mapping[str, Ids], chosen: Fold, **setting: Any
+) -> Explorer:
+    """Compare recorded parses uint8 [H,W] of one query, by name: two photos with masks of kept ids, and their fold."""
+    pair = GivenPhotos("recorded", chosen.space, (query, support))
+    made = {name: Recording(dataset=pair, fold=chosen, parses={(0, 1): ids}) for name, ids in predictions.items()}
+    state = ComparisonState({name: Contender(one) for name, one in made.items()}, 0, 1)
+    state.take(setting)
+    return browser_explorer(state, "comparison", "recorded predictions, parses and errors side by side", lambda _: {})
 
 
 def _name(run: Run) -> str:

@@ -1,20 +1,27 @@
-"""Notebook 04's interactive figure: slide beta through a training and see AGM and NPM side by side."""
+"""AGM and NPM at moments of a training: both modules' probabilities for one query while beta falls (notebook 04).
+
+The replay (`replay`) does the same for any run whose networks were kept; here the maps are a record, so that a page
+needs no network.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import import_module
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from oshp_lite import viz
 from oshp_lite.book.maps import Panel, panel_grid
-from oshp_lite.book.widgets.controls import follow
+from oshp_lite.book.widgets.browser import jpeg_uri, packed, ramp
+from oshp_lite.book.widgets.explorer import Explorer, browser_explorer
+
+SYNCED = ("step", "class_id")
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,12 @@ class Moment:
 
 @dataclass
 class DualMetricState:
-    """What the figure shows, without any widget. Journal, Eqs. (7), (9), (10).
+    """What the explorer shows, without any widget. Journal, Eqs. (7), (9), (10).
 
     photo     uint8 [H,W,3], the query
     truth     int64 [h,w], the query's classes at feature size, 255 = ignore
     moments   the training's moments, in order (beta falls from 1 to about 0)
-    names     class id -> name for the classes on offer
+    names     class id -> name for the classes of the support
     step      index of the present moment; class_id the present class
     """
 
@@ -44,11 +51,6 @@ class DualMetricState:
     step: int = 0
     class_id: int = 0
 
-    @property
-    def moment(self) -> Moment:
-        """The present moment."""
-        return self.moments[self.step]
-
     def iou(self, probabilities: Tensor) -> float:
         """Return the class's IoU on this query when every cell goes to its most probable class; nan if absent."""
         valid = self.truth != 255
@@ -56,36 +58,57 @@ class DualMetricState:
         union = int((predicted | true).sum())
         return int((predicted & true).sum()) / union if union else float("nan")
 
-    def panels(self) -> list[Panel]:
-        """Return three panels: the query with the class's true outline, AGM's probability, NPM's probability."""
-        beta, name = self.moment.beta, self.names[self.class_id]
+    def panels(self, step: int) -> list[Panel]:
+        """Return three panels of a moment: the query with the class's true outline, AGM's and NPM's probability."""
+        moment, name = self.moments[step], self.names[self.class_id]
         true = viz.enlarge((self.truth == self.class_id).numpy(), self.photo.shape[:2])
-        made = [Panel(self.photo, f"β = {beta:.2f}: {name}", outline=true)]
-        for label, scores in (("AGM", self.moment.agm), ("NPM", self.moment.npm)):
+        made = [Panel(self.photo, f"β = {moment.beta:.2f}: {name}", outline=true)]
+        for label, scores in (("AGM", moment.agm), ("NPM", moment.npm)):
             made.append(Panel(scores[self.class_id], f"{label}, IoU {self.iou(scores):.2f}", "share", true))
         return made
 
     def draw(self) -> Figure:
-        """Return the figure of the present moment."""
-        return panel_grid([self.panels()], cell=2.6)
+        """Draw a row for the first moment after the start, the middle one, the last and the present one."""
+        last = len(self.moments) - 1
+        return panel_grid([self.panels(step) for step in sorted({min(1, last), last // 2, last, self.step})], cell=2.0)
 
-    def png(self) -> bytes:
-        """Return the figure as PNG bytes, quick rather than small."""
-        return viz.fig_to_png(self.draw(), dpi=110, colours=None)
+    def idle(self) -> set[str]:
+        """Return the controls that change nothing: none."""
+        return set()
+
+    def payload(self) -> dict[str, Any]:
+        """Everything that the drawing in the browser needs, for JSON."""
+        ids = [0, *self.names]
+        return {
+            "photo": jpeg_uri(self.photo),
+            "cells": list(self.truth.shape),
+            "truth": packed(self.truth),
+            "ids": ids,
+            "names": {0: "background", 255: "unlabelled", **self.names},
+            "ramp": ramp("magma"),
+            "moments": [
+                {
+                    "beta": round(one.beta, 3),
+                    "agm": packed((255 * one.agm[ids]).round().to(torch.uint8)),
+                    "npm": packed((255 * one.npm[ids]).round().to(torch.uint8)),
+                }
+                for one in self.moments
+            ],
+        }
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields that the browser shares."""
+        return {name: getattr(self, name) for name in SYNCED}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Take over what was changed in the browser; what does not fit is left as it was."""
+        if values.get("step") in range(len(self.moments)):
+            self.step = int(values["step"])
+        if values.get("class_id") in self.names:
+            self.class_id = int(values["class_id"])
 
 
-def draw_moments(state: DualMetricState, steps: Sequence[int]) -> Figure:
-    """Draw one row of panels for each of some moments; the state itself stays where it is."""
-    return panel_grid([replace(state, step=step).panels() for step in steps], cell=2.0)
-
-
-def dual_metric_view(state: DualMetricState) -> Any:
-    """Return the ipywidgets view of the figure (needs a live kernel to move)."""
-    widgets = import_module("ipywidgets")
-    steps = [(f"{moment.beta:.2f}", index) for index, moment in enumerate(state.moments)]
-    classes = [(name, class_id) for class_id, name in state.names.items()]
-    controls = {
-        "step": widgets.SelectionSlider(options=steps, value=state.step, description="β"),
-        "class_id": widgets.Dropdown(options=classes, value=state.class_id, description="class"),
-    }
-    return follow(state, controls, state.png, label="AGM and NPM side by side")
+def dual_metric_explorer(state: DualMetricState) -> Explorer:
+    """Slide beta through a training and see AGM and NPM side by side."""
+    title = "AGM and NPM at moments of a training, with the class's true outline"
+    return browser_explorer(state, "dual_metric", title, lambda _: {})

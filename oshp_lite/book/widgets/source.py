@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from oshp_lite.assets import checkpoint, photos
 from oshp_lite.data.dataset import OneShotDataset, Sample
@@ -19,7 +20,7 @@ from oshp_lite.data.transforms import Channels, Size, as_size, fit, to_tensors
 from oshp_lite.engine.checkpoint import load_parser
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
-from oshp_lite.labels import Fold, fold, label_space
+from oshp_lite.labels import Fold, LabelSpace, fold, label_space
 from oshp_lite.models.base import CheckpointRecord, OneShotModel, PredictOptions
 from oshp_lite.models.baselines.common import AlignedContender
 from oshp_lite.models.dual import PapersNetwork
@@ -37,6 +38,33 @@ KEPT_MB = 512
 """Memory for the features of encoded photos."""
 PEOPLE = SyntheticConfig(n_train=8, n_test=24, size=256, seed=1)
 """Procedural people for looking at; those that checkpoints were trained on have another seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class GivenPhotos:
+    """Photos at hand with masks of kept ids, read like the test part of a dataset; `name` says which they are."""
+
+    name: str
+    space: LabelSpace
+    samples: Sequence[Sample]
+
+    @property
+    def n_ids(self) -> int:
+        """Number of the label space's ids."""
+        return self.space.n_ids
+
+    @property
+    def fingerprint(self) -> str:
+        """The name."""
+        return self.name
+
+    def stems(self, phase: str) -> tuple[str, ...]:
+        """Numbers of the photos, as texts."""
+        return tuple(map(str, range(len(self.samples))))
+
+    def sample(self, stem: str) -> Sample:
+        """Photo, mask and foreground."""
+        return self.samples[int(stem)]
 
 
 class StreetPhotos:
@@ -64,12 +92,13 @@ class Photos:
     `size` is a network's input (height, width) into which a photo is fitted; None keeps its own.
     """
 
-    dataset: OneShotDataset | StreetPhotos
+    dataset: OneShotDataset | StreetPhotos | GivenPhotos
     fold: Fold
     size: Size | None = None
     channels: Channels = "rgb"
     _samples: dict[int, Sample] = field(init=False, default_factory=dict, repr=False)
     _framed: dict[tuple[int, int], Sample] = field(init=False, default_factory=dict, repr=False)
+    _tensors: dict[int, tuple[Tensor, Tensor, Tensor]] = field(init=False, default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.dataset.stems("test"))
@@ -112,6 +141,36 @@ class Photos:
         there = set(np.unique(self.sample(index).mask).tolist())
         return [c for c in self.fold.foreground if c in there]
 
+    def tensors(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a photo as a network sees it: image float [3,H,W], mask and foreground int64 [H,W]."""
+        if index not in self._tensors:
+            sample = self.sample(index)
+            self._tensors[index] = to_tensors(fit(sample, self.size) if self.size else sample, self.channels)
+        return self._tensors[index]
+
+    def truth(self, query: int, support: int) -> Tensor:
+        """The query's classes as far as the support shows them: int64 [H,W] at the network's size, 255 kept."""
+        mask, visible = self.tensors(query)[1], torch.zeros(256, dtype=torch.bool)
+        visible[self.tensors(support)[1].flatten()] = True
+        visible[IGNORE] = True
+        return torch.where(visible[mask], mask, 0)
+
+
+@dataclass(kw_only=True)
+class Recording(Photos):
+    """Photos with one method's parses of some pairs of them, made earlier: no network is at hand.
+
+    parses  (query, support) -> uint8 [H,W] ids at the photos' size
+    """
+
+    parses: Mapping[tuple[int, int], NDArray[np.uint8]]
+
+    def parse(self, query: int, support: int, options: PredictOptions | None = None) -> Tensor:
+        """Return the recorded parse, int64 [H,W]. UserError for a pair that was not recorded."""
+        if (query, support) not in self.parses:
+            raise UserError(f"no parse of photo {query} from photo {support} was recorded; choose a recorded pair")
+        return torch.from_numpy(self.parses[query, support]).long()
+
 
 @dataclass(kw_only=True)
 class Source(Photos):
@@ -123,19 +182,11 @@ class Source(Photos):
     parser: OneShotModel
     label: str = ""
     foreign: bool = False
-    _tensors: dict[int, tuple[Tensor, Tensor, Tensor]] = field(init=False, default_factory=dict, repr=False)
     _features: dict[int, Tensor] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Let the network encode every photo once."""
         encode_once(self.parser)
-
-    def tensors(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a photo as the network sees it: image float [3,H,W], mask and foreground int64 [H,W]."""
-        if index not in self._tensors:
-            sample = self.sample(index)
-            self._tensors[index] = to_tensors(fit(sample, self.size) if self.size else sample, self.channels)
-        return self._tensors[index]
 
     def episode(self, query: int, support: int, class_id: int | None = None) -> Episode:
         """Return two test photos as an episode at the network's size, all classes visible; `class_id` for 1-way."""
@@ -148,20 +199,15 @@ class Source(Photos):
         names = (self.stem(query), self.stem(support))
         return Episode(image, other, other_mask, other_person, mask, person, ids, self.fold.classes, names)
 
-    def truth(self, query: int, support: int) -> Tensor:
-        """The query's classes as far as the support shows them: int64 [H,W] at the network's size, 255 kept."""
-        mask, visible = self.tensors(query)[1], torch.zeros(256, dtype=torch.bool)
-        visible[self.tensors(support)[1].flatten()] = True
-        visible[IGNORE] = True
-        return torch.where(visible[mask], mask, 0)
-
     def parse(self, query: int, support: int, options: PredictOptions | None = None) -> Tensor:
         """Parse a photo from another: int64 [H,W] ids; a 1-way network takes the support's classes one by one."""
         if self.foreign:
             raise UserError(f"{self.label} was trained on other classes than those of {self.dataset.name}; name a run")
         with torch.inference_mode():
             if self.parser.way == "k":
-                return self.parser.predict(self.episode(query, support), options).ids[0]
+                # without the query's masks, which are not looked at and whose check costs time
+                episode = replace(self.episode(query, support), query_mask=None, query_foreground=None)
+                return self.parser.predict(episode, options).ids[0]
             best, ids = torch.tensor(0.0), torch.tensor(0)
             for class_id in self.classes_of(support):
                 options = replace(options or PredictOptions(), scores=True)
@@ -189,12 +235,30 @@ def encode_once(parser: OneShotModel) -> None:
         return
     for encoder in parser.encoders():
         if "forward" not in vars(encoder):
-            cache, forward = FeatureCache([encoder], KEPT_MB), encoder.forward
+            encoder.forward = _Kept(encoder)
 
-            def kept(image: Tensor, cache: FeatureCache = cache, forward: Any = forward) -> Tensor:
-                return cache(image, lambda images: [forward(images)])[0]
 
-            encoder.forward = kept
+class _Kept:
+    """An encoder's forward pass that knows photos again: by their place in memory, else by their content."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder, self.forward = encoder, encoder.forward
+        self.cache = FeatureCache([encoder], KEPT_MB)
+        self.known: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
+        self.state: list[tuple[int, int]] = []
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Image float [B,3,H,W] -> features float [B,D,h,w]."""
+        tensors = (*self.encoder.parameters(), *self.encoder.buffers())
+        if not image.is_inference() or any(one.is_inference() for one in tensors):  # the former may be written to
+            return self.cache(image, lambda images: [self.forward(images)])[0]
+        state = [(one.data_ptr(), one._version) for one in tensors]
+        if state != self.state:
+            self.state, self.known = state, {}
+        place = (image.data_ptr(), image.shape)
+        if place not in self.known:  # the photo is held, so that no other one can take its place
+            self.known[place] = image, self.cache(image, lambda images: [self.forward(images)])[0]
+        return self.known[place][1]
 
 
 def features_of(parser: OneShotModel, image: Tensor) -> Tensor:

@@ -128,6 +128,32 @@ function lay(place, photo, small, { grey = true, alpha = 0.75, smooth = false } 
   pen.restore();
 }
 
+// The colour of a value between low and high, out of the 64 of a packed map.
+function shade(colours, value, low = 0, high = 1) {
+  const step = 3 * Math.min(63, Math.max(0, Math.round(63 * (value - low) / (high - low))));
+  return [colours[step], colours[step + 1], colours[step + 2], 255];
+}
+
+// A bar of these colours below a panel; `.show(low, high)` writes its ends, `.hide()` takes it away.
+function colourBar(colours, words) {
+  const bar = make("canvas", { width: 256, height: 8, style: "height:8px", role: "img", "aria-label": words });
+  const ends = make("div", { style: "display:flex;justify-content:space-between;font-size:11px" }, make("span"), make("span"));
+  const pen = bar.getContext("2d"), node = make("div", {}, bar, ends);
+  for (let at = 0; at < 64; at++) {
+    pen.fillStyle = `rgb(${shade(colours, at, 0, 63).slice(0, 3)})`;
+    pen.fillRect(4 * at, 0, 4, 8);
+  }
+  return {
+    node,
+    hide: () => { node.style.visibility = "hidden"; },
+    show: (low, high) => {
+      node.style.visibility = "visible";
+      ends.firstChild.textContent = low;
+      ends.lastChild.textContent = high;
+    },
+  };
+}
+
 // The border of the cells that `inside(index)` names, white over black.
 function outline(place, rows, columns, inside) {
   const { pen, canvas } = place, high = canvas.height / rows, wide = canvas.width / columns;

@@ -66,9 +66,8 @@ function explore(root, data, model) {
   const query = panel("query photo; arrow keys move the pin", rows / columns);
   const map = panel("map of the chosen class", rows / columns);
   const source = panel("support photo with the prototype's cells", tall / broad);
-  const scale = make("canvas", { width: 256, height: 8, style: "height:8px", role: "img", "aria-label": "colour scale of the map" });
-  const ends = make("div", { style: "display:flex;justify-content:space-between;font-size:11px" }, make("span"), make("span"));
-  map.figure.append(scale, ends);
+  const scale = colourBar(colours, "colour scale of the map");
+  map.figure.append(scale.node);
   const bars = data.ids.map((id, k) => {
     const fill = make("i"), number = make("span", { className: "num" });
     const bar = make("button", { className: "bar", type: "button", onclick: () => give({ class_id: id }) },
@@ -108,21 +107,11 @@ function explore(root, data, model) {
         const cosines = scores(mix, at);
         values[at] = kind === "cosine" ? cosines[k] : shares(cosines)[1 + k];
       }
-      lay(map, photo, cells(rows, columns, (at) => {
-        const step = Math.min(63, Math.max(0, Math.round(63 * (values[at] - low) / (1 - low))));
-        return [colours[3 * step], colours[3 * step + 1], colours[3 * step + 2], 255];
-      }));
+      lay(map, photo, cells(rows, columns, (at) => shade(colours, values[at], low)));
       outline(map, rows, columns, truthful);
       map.say(`${kind} of ${data.names[k]}; outlined: its true place`);
     }
-    const pen = scale.getContext("2d");
-    for (let at = 0; at < 64; at++) {
-      pen.fillStyle = `rgb(${colours[3 * at]},${colours[3 * at + 1]},${colours[3 * at + 2]})`;
-      pen.fillRect(4 * at, 0, 4, 8);
-    }
-    scale.style.visibility = ends.style.visibility = kind === "parse" ? "hidden" : "visible";
-    ends.firstChild.textContent = low;
-    ends.lastChild.textContent = 1;
+    if (kind === "parse") scale.hide(); else scale.show(low, 1);
 
     const mine = (at) => ids[at] === data.ids[k];
     lay(source, support, cells(tall, broad, (at) => (mine(at) ? [0, 0, 0, 0] : [0, 0, 0, 190])), { grey: false, alpha: 1 });
