@@ -17,9 +17,6 @@ def test_the_lens_of_notebook_11_follows_the_hand(lab: str, page: Any) -> None: 
     page.wait_for_function("() => document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    picture = scrolled_to(page, ".jp-OutputArea .widget-image")  # an explorer that Python draws
-    first, opacity = picture.get_attribute("src"), page.locator(".jp-OutputArea .widget-slider .noUi-handle").first
-    assert seen(lambda: picture.get_attribute("src") != first, lambda: opacity.press("ArrowRight"), 120)
     canvas = scrolled_to(page, ".jupyter-widgets .oshp canvas[tabindex]")
     lens = page.locator(".jupyter-widgets .oshp").first
     numbers = "all => all.map(one => one.textContent)"

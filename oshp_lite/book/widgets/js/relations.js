@@ -62,7 +62,7 @@ function explore(root, data, model) {
     const found = strongest(measure), most = Math.max(...found.map(([, value]) => Math.abs(value)), 1e-9);
     const { names, present } = domains[get("into")];
     return make("div", { className: "bars" }, make("div", { style: "font-size:12px" }, title), ...found.map(([id, value], place) => {
-      const fill = make("i", { style: `left:0;width:${100 * Math.max(0, value) / most}%;background:#5b7fa6` });
+      const fill = make("i", { style: `left:0;width:${100 * Math.abs(value) / most}%;background:${value < 0 ? "#c77d3b" : "#5b7fa6"}` });
       return make("button", {
         className: place ? "bar" : "bar best", type: "button", "aria-pressed": String(id === get("relative")),
         "aria-label": `${title}: ${names[id]} ${value.toFixed(2)}`, onclick: () => give({ relative: id }),
