@@ -71,13 +71,13 @@ def _person(index: int) -> Person:
 
 def _draw_own_mask(attempt: Any) -> Figure:
     """Draw what the learner's function makes of a drawn person's mask, with trousers, hair and shoes wanted."""
-    person, wanted = _person(5), [PANTS, FOLD.space.id_of("hair"), FOLD.space.id_of("shoes")]
+    person, wanted = _person(5), (PANTS, FOLD.space.id_of("hair"), FOLD.space.id_of("shoes"))
     palette = np.zeros((256, 3), np.uint8)
     palette[1:4] = [(230, 60, 60), (50, 120, 220), (250, 190, 40)]
     colours = Colours(palette, dict(enumerate(FOLD.names(wanted), start=1)))
     figure, axes = new_figure(1, 2, width=2.4, height=2.9)
     show_image(axes[0, 0], overlay(person.photo, person.mask, FOLD.space), "all classes")
-    mine = np.asarray(attempt(person.mask.numpy(), wanted))
+    mine = np.asarray(attempt(person.mask.numpy(), list(wanted)))
     show_image(axes[0, 1], overlay(person.photo, mine, colours), "your mask")
     add_legend(figure, colours, (1, 2, 3))
     return figure
