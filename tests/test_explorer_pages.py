@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from oshp_lite.book.lessons import dual_metric, relations
+from oshp_lite.book.lessons.record import read_lesson
 from oshp_lite.book.widgets.comparison import Contender, method_comparison
+from oshp_lite.book.widgets.dual_metric import dual_metric_explorer
 from oshp_lite.book.widgets.feature_space import feature_space
 from oshp_lite.book.widgets.lens import prototype_lens
+from oshp_lite.book.widgets.relations import MEASURES, class_relations, drawn_photos
 from oshp_lite.book.widgets.source import Source, open_source
 from oshp_lite.data.registry import SyntheticConfig
+from oshp_lite.labels import fold
 from oshp_lite.models.base import PredictOptions
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -166,3 +171,61 @@ def test_the_feature_space_links_photos_and_scatter(people: Source, page: Any, t
     box = scatter.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert "nearest prototype" in page.locator(".oshp .say").inner_text()
+
+
+def test_the_modules_show_what_python_computes(page: Any, tmp_path: Path) -> None:
+    lesson = read_lesson("dual-metric")
+    explorer = dual_metric_explorer(dual_metric.state_of(lesson, "works", fold("synth-atr", 1)))
+    state = explorer.state
+    explorer.save(tmp_path / "modules.html")
+    page.goto((tmp_path / "modules.html").as_uri())
+    page.locator(".oshp canvas").first.wait_for()
+    for step, class_id in ((0, state.class_id), (5, state.class_id), (5, next(iter(state.names)))):
+        control(page, "β").fill(str(step))
+        control(page, "class").select_option(str(class_id))
+        state.take({"step": step, "class_id": class_id})
+        captions = page.locator(".oshp figcaption").all_inner_texts()[1:]
+        for caption, scores in zip(captions, (state.moments[step].agm, state.moments[step].npm), strict=True):
+            shown = float(caption.rpartition("IoU ")[2])
+            assert shown == pytest.approx(state.iou(scores), abs=0.03), "probabilities are bytes in the page"
+
+
+def test_the_relations_show_what_python_computes(page: Any, tmp_path: Path) -> None:
+    explorer = class_relations(
+        relations.kept_network(), drawn_photos(("synth-pascal", "synth-atr", "synth-cihp"), 3), 2
+    )
+    state = explorer.state
+    explorer.save(tmp_path / "relations.html")
+    page.goto((tmp_path / "relations.html").as_uri())
+    page.locator(".oshp canvas").first.wait_for()
+
+    def same() -> None:
+        names = state.space(state.into).names
+        for place, (measure, title) in enumerate(MEASURES.items()):
+            group = page.locator(".oshp .bars").nth(place)
+            weights = state.relation(measure)[state.class_id]
+            ids = [names.index(one.removesuffix(" ◀")) for one in group.locator("b").all_inner_texts()]
+            numbers = [float(one) for one in group.locator(".num").all_inner_texts()]
+            assert group.inner_text().startswith(title)
+            rough = 0.02 if measure != "dynamic" else 0.02 + float(state.relation(measure).abs().max()) / 120
+            assert numbers == pytest.approx([float(weights[c]) for c in ids], abs=rough)
+            assert numbers == pytest.approx(list(state.strongest(measure).values()), abs=rough)
+
+    same()
+    control(page, "class of").select_option("synth-cihp")
+    state.take({"of": "synth-cihp"})
+    same()
+    control(page, "relatives in").select_option("synth-pascal")
+    control(page, "scale of the image").select_option("0")
+    state.take({"into": "synth-pascal", "level": 0, "relative": 0})
+    same()
+    photo, (rows, columns) = page.locator(".oshp canvas").nth(0), state.maps[-1].shape[-2:]
+    wanted = next(c for c in state.present("synth-cihp") if c != state.class_id)
+    row, column = (int(one[0]) for one in (state.cells["synth-cihp"] == wanted).nonzero())
+    box = photo.bounding_box()
+    photo.click(position={"x": (column + 0.5) * box["width"] / columns, "y": (row + 0.5) * box["height"] / rows})
+    state.take({"class_id": wanted, "relative": 0})
+    same()
+    assert state.space("synth-cihp").names[wanted] in page.locator(".oshp figcaption").nth(1).inner_text()
+    page.locator(".oshp .bars").nth(0).locator("button").nth(1).press("Enter")
+    assert page.evaluate("() => document.activeElement.matches('.bars button')"), "the focus stays where it was"
