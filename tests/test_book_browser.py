@@ -156,6 +156,8 @@ def test_explorers_follow_pointer_keys_and_controls_without_a_kernel(chromium: A
     for index in range(places.count()):
         explorer = places.nth(index)
         photo, say = explorer.locator("canvas[tabindex]").first, explorer.locator(".say").last
+        ground = explorer.evaluate("one => getComputedStyle(one).backgroundColor")
+        assert ground == "rgba(0, 0, 0, 0)", "light words on the page's dark ground, not on a table's paper"
         photo.scroll_into_view_if_needed()
         box = photo.bounding_box()
         said = [say.inner_text()]

@@ -14,7 +14,9 @@ function unrolled(text, size) {
   return full;
 }
 
+// Tables on the same page may have styles for div.oshp; those of an explorer are stronger.
 const STYLE = `
+div.oshp.explorer{background:none;container-type:normal;overflow:visible;padding:0}
 .oshp{font:13px/1.35 system-ui,sans-serif;color:var(--jp-ui-font-color1,var(--color-foreground-primary,inherit));max-width:58rem}
 .oshp *{box-sizing:border-box}
 .oshp .row{display:flex;flex-wrap:wrap;gap:10px;align-items:flex-start}
@@ -56,7 +58,7 @@ function make(tag, settings = {}, ...inside) {
 }
 
 function start(root) {
-  root.classList.add("oshp");
+  root.classList.add("oshp", "explorer");
   root.replaceChildren(make("style", {}, STYLE));
   return root;
 }
