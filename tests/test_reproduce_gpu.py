@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from oshp_lite.engine.performance.paths import made_up_episode
 from oshp_lite.errors import UserError
 from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.study.speed import (
@@ -17,15 +18,14 @@ from oshp_lite.study.speed import (
     half_precision,
     measure,
     parity,
-    reference_episode,
     timed_training,
 )
 
 SMALL = Check(variant="lite", parity_size=32, speed_size=32, seconds=0.05, profile="smoke", dataset="synth-atr")
 
 
-def test_the_reference_episode_is_the_same_everywhere() -> None:
-    one, other = reference_episode(40, 2), reference_episode(40, 2)
+def test_the_made_up_episode_is_the_same_everywhere() -> None:
+    one, other = made_up_episode(40, 2), made_up_episode(40, 2)
     assert torch.equal(one.query_image, other.query_image)
     assert one.query_image.shape == (2, 3, 40, 40)
     assert one.support_mask.shape == (2, 40, 40)

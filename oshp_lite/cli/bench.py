@@ -19,6 +19,7 @@ TAKES = {
     "instances": "size",
     "widgets": "size",
     "transfer": "size batch seconds device",
+    "paths": "device variant rounds json",
     "gpu-check": "device minutes data out",
 }
 
@@ -26,7 +27,7 @@ TAKES = {
 def bench(
     context: typer.Context,
     what: Annotated[
-        Literal["synthetic", "model", "methods", "instances", "transfer", "widgets", "gpu-check"] | None,
+        Literal["synthetic", "model", "methods", "instances", "paths", "transfer", "widgets", "gpu-check"] | None,
         typer.Argument(help="default: by the device"),
     ] = None,
     *,
@@ -38,6 +39,8 @@ def bench(
     variant: Annotated[str, typer.Option(help="model, methods: lite, official or paper")] = "lite",
     data: options.Data = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help=OUT)] = None,
+    rounds: Annotated[int, number(1, "N", "paths: times that everything compared is run, in turn")] = 5,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="paths: keep the figures")] = None,
 ) -> int:
     """Measure the speed of the generator or the networks, or check a GPU."""
     device = device or "cpu"
@@ -54,6 +57,8 @@ def bench(
 
         speed = measure_speed(size=size or 256)
         print_table([[f"{speed[name]:.3g}" for name in speed]], list(speed))
+    elif measured == "paths":
+        _paths(device, variant, rounds, json)
     elif measured == "transfer":
         from oshp_lite.engine.domain_speed import measure_modules
 
@@ -97,6 +102,37 @@ def bench(
     if measured in ("both", "model"):
         _model(device, side, batch, variant, seconds)
     return 0
+
+
+def _paths(device: str, variant: str, rounds: int, kept: Path | None) -> None:
+    from dataclasses import asdict
+
+    from oshp_lite.engine.checkpoint import pick_device
+    from oshp_lite.engine.performance.paths import PLANS, measure_paths
+    from oshp_lite.engine.provenance import provenance
+    from oshp_lite.files import write_json_atomic
+
+    place = str(pick_device(device, "--device"))
+    figures = list(measure_paths(PLANS["lite" if variant == "lite" else "paper"], rounds=rounds, device=place))
+    rows = [
+        [
+            one.path,
+            one.name,
+            f"{1000 * one.seconds:.0f} [{1000 * one.low:.0f}, {1000 * one.high:.0f}]",
+            f"{one.speedup:.1f}x",
+            "-" if one.above_floor is None else f"{one.above_floor:.2f}x",
+            f"{one.gmac:.1f}",
+            f"{one.gmac / one.seconds:.0f}",
+            "-" if one.memory is None else f"{one.memory:.0f}",
+        ]
+        for one in figures
+    ]
+    heads = ["path", "form", "ms [quartiles]", "over reference", "of floor", "GMAC", "GMAC/s", "MiB added"]
+    print_table(rows, heads)
+    if kept is not None:
+        record = {"provenance": provenance(device=place), "variant": variant, "rounds": rounds}
+        write_json_atomic(kept, {**record, "figures": [asdict(one) for one in figures]})
+        print(f"wrote {kept}")
 
 
 def _model(device: str, size: int, batch: int, variant: str, seconds: float) -> None:

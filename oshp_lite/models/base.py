@@ -70,6 +70,7 @@ class EpisodeRules(nn.Module):
     config: MethodConfig
     resampling: ClassVar[Resampling] = "aligned"  # how logits are brought to the image's size
     image_channels = 3
+    photo_type: torch.dtype | None = None  # of the photos' numbers; None: that of the weights
 
     @property
     def n_logits(self) -> int:
@@ -178,8 +179,9 @@ class EpisodeRules(nn.Module):
                 raise ValueError(f"{name} has a batch of {len(image)}, query_image one of {len(batch.query_image)}")
             if not image.is_floating_point():
                 raise ValueError(f"{name} is of type {kind}; give floating-point numbers, usually in [-1,1]")
-            if weight is not None and image.dtype != weight.dtype and not torch.is_autocast_enabled(image.device.type):
-                own = str(weight.dtype).removeprefix("torch.")
+            expected = image.dtype if weight is None else self.photo_type or weight.dtype
+            if image.dtype != expected and not torch.is_autocast_enabled(image.device.type):
+                own = str(expected).removeprefix("torch.")
                 raise ValueError(f"{name} is of type {kind}, the network's weights of type {own}; convert one of them")
             if not bool(torch.isfinite(image).all()):
                 raise ValueError(f"{name} holds NaN or infinite values")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from oshp_lite.engine.checkpoint import pick_device
+from oshp_lite.engine.performance.paths import made_up_episode
 from oshp_lite.engine.provenance import provenance
 from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_json, write_json_atomic
@@ -27,7 +28,6 @@ from oshp_lite.models.eopnet_config import EOPNetConfig
 from oshp_lite.models.registry import build
 from oshp_lite.study.experiments import METHODS
 from oshp_lite.study.forecast import CLASSES
-from oshp_lite.study.speed import reference_episode
 
 COUNTED_AT = 128
 """Largest side in pixels at which a training step is counted: the memory that it needs grows with the area."""
@@ -102,7 +102,7 @@ def _measure(name: str, variant: str, size: int, place: torch.device, seconds: f
 
     def predict() -> None:
         # a pair of its own each time: POPNet keeps the features of photos that it has seen
-        episode = reference_episode(size, 1, CLASSES + 1, seed=len(spent)).to(place)
+        episode = made_up_episode(size, 1, CLASSES + 1, seed=len(spent)).to(place)
         started = tick()
         net.predict(episode)
         if place.type == "cuda":
@@ -132,7 +132,7 @@ def count_training(name: str, variant: str, way: str, size: int) -> dict[str, fl
     """
     shown, side = CLASSES if way == "k" else 1, min(size, COUNTED_AT)
     net = build(name, variant=variant, seed=0, n_ids=CLASSES + 1, way=way).train()
-    episode = reference_episode(side, 2, shown + 1)
+    episode = made_up_episode(side, 2, shown + 1)
     if way == "1":
         episode = replace(episode, class_ids=torch.ones(2, dtype=torch.long))
     held = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from oshp_lite.data.episode import Episode
 from oshp_lite.data.registry import find_dataset
 from oshp_lite.engine.checkpoint import pick_device
+from oshp_lite.engine.performance.paths import made_up_episode
 from oshp_lite.engine.presets import init_config, load_profile
 from oshp_lite.engine.provenance import provenance
 from oshp_lite.engine.runs import execute
@@ -39,22 +39,6 @@ class Speed:
     memory: float | None
 
 
-def reference_episode(size: int, batch: int, n_ids: int = 18, *, seed: int = 0) -> Episode:
-    """A batch of made-up episodes with blocky masks; the same numbers on every machine. Tensors as in Episode."""
-    source = torch.Generator().manual_seed(seed)
-    cells = max(2, size // 16)
-
-    def photo() -> Tensor:
-        return torch.rand(batch, 3, size, size, generator=source) * 2 - 1
-
-    def mask() -> Tensor:
-        coarse = torch.randint(0, n_ids, (batch, cells, cells), generator=source)
-        return coarse.repeat_interleave(-(-size // cells), 1).repeat_interleave(-(-size // cells), 2)[:, :size, :size]
-
-    query, support = mask(), mask()
-    return Episode(photo(), photo(), support, (support > 0).long(), query, (query > 0).long())
-
-
 def measure(
     config: EOPNetConfig, *, size: int, batch: int, device: torch.device, precision: str = "float32", seconds: float = 3
 ) -> Speed:
@@ -62,7 +46,7 @@ def measure(
     net = EOPNet(config).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    episode = reference_episode(size, batch, config.n_ids).to(device)
+    episode = made_up_episode(size, batch, config.n_ids).to(device)
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1e-6)
     half = precision == "bf16"
 
@@ -141,7 +125,7 @@ def gpu_check(
 
 def parity(device: torch.device, plan: Check) -> dict[str, float]:
     """Largest difference between device and CPU, over the largest value: logits, losses and gradients."""
-    episode = reference_episode(plan.parity_size, plan.batch)
+    episode = made_up_episode(plan.parity_size, plan.batch)
     sides = []
     for where in (torch.device("cpu"), device):
         net, there = _net(plan, where), episode.to(where)
@@ -158,7 +142,7 @@ def parity(device: torch.device, plan: Check) -> dict[str, float]:
 
 def half_precision(device: torch.device, plan: Check) -> dict[str, float]:
     """bf16 autocast against float32 on the same device: logit distance and the share of equal predictions."""
-    episode, net = reference_episode(plan.parity_size, plan.batch).to(device), _net(plan, device)
+    episode, net = made_up_episode(plan.parity_size, plan.batch).to(device), _net(plan, device)
     with torch.no_grad():
         full = net(episode).fine.float()
         with torch.autocast(device.type, torch.bfloat16):

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from oshp_lite.assets import checkpoint, photos
 from oshp_lite.data.dataset import OneShotDataset, Sample
@@ -22,10 +22,8 @@ from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.labels import Fold, LabelSpace, fold, label_space
 from oshp_lite.models.base import CheckpointRecord, OneShotModel, PredictOptions
-from oshp_lite.models.baselines.common import AlignedContender
-from oshp_lite.models.dual import PapersNetwork
 from oshp_lite.models.eopnet import EOPNet
-from oshp_lite.models.modules.feature_cache import FeatureCache
+from oshp_lite.models.inference import encode_once
 from oshp_lite.models.popnet import POPNet
 from oshp_lite.models.registry import METHODS, build, method
 
@@ -34,8 +32,6 @@ SIDE = 320
 """Longer side of a photo as the explorers show it, in pixels."""
 STREET, STREET_SIZE = "street", (192, 96)
 """The book's own photos, and the size at which a network of other photos sees them."""
-KEPT_MB = 512
-"""Memory for the features of encoded photos."""
 PEOPLE = SyntheticConfig(n_train=8, n_test=24, size=256, seed=1)
 """Procedural people for looking at; those that checkpoints were trained on have another seed."""
 
@@ -224,41 +220,6 @@ class Source(Photos):
                 image = self.tensors(index)[0][None]
                 self._features[index] = features_of(self.parser, image)[0].clone()
         return self._features[index]
-
-
-def encode_once(parser: OneShotModel) -> None:
-    """Make a network keep the features of the photos it has encoded, as long as its weights stay; see `FeatureCache`.
-
-    For methods that read the encoder's last features only; the others look into it and encode anew.
-    """
-    if not isinstance(parser, PapersNetwork | AlignedContender):
-        return
-    for encoder in parser.encoders():
-        if "forward" not in vars(encoder):
-            encoder.forward = _Kept(encoder)
-
-
-class _Kept:
-    """An encoder's forward pass that knows photos again: by their place in memory, else by their content."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        self.encoder, self.forward = encoder, encoder.forward
-        self.cache = FeatureCache([encoder], KEPT_MB)
-        self.known: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
-        self.state: list[tuple[int, int]] = []
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Image float [B,3,H,W] -> features float [B,D,h,w]."""
-        tensors = (*self.encoder.parameters(), *self.encoder.buffers())
-        if not image.is_inference() or any(one.is_inference() for one in tensors):  # the former may be written to
-            return self.cache(image, lambda images: [self.forward(images)])[0]
-        state = [(one.data_ptr(), one._version) for one in tensors]
-        if state != self.state:
-            self.state, self.known = state, {}
-        place = (image.data_ptr(), image.shape)
-        if place not in self.known:  # the photo is held, so that no other one can take its place
-            self.known[place] = image, self.cache(image, lambda images: [self.forward(images)])[0]
-        return self.known[place][1]
 
 
 def features_of(parser: OneShotModel, image: Tensor) -> Tensor:

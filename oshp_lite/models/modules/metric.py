@@ -74,10 +74,10 @@ def guide_each(
 
     usable bool [B,K]: ids with a prototype; needed bool [B,K]: ids whose scores matter, the others stay 0. An id
     without a prototype has a zero map, so all of a sample's absent ids share one pass over the plain features. Where
-    BatchNorm must see each id's batch apart (released code, in training) the ids are taken `one_by_one` instead.
+    BatchNorm must see each id's batch apart (released code, in training) the ids are taken `one_by_one`, all of them.
     """
     if one_by_one:
-        return torch.stack([guidance(attend(query, similarity[:, k])) for k in range(similarity.shape[1])], 1)
+        return _guide_apart(guidance, query, similarity, usable)
     sample, k = (usable & needed).nonzero(as_tuple=True)
     plain = (~usable & needed).any(1).nonzero()[:, 0]
     made = guidance(torch.cat([attend(query[sample], similarity[sample, k]), query[plain]]))
@@ -86,6 +86,41 @@ def guide_each(
     absent = made[len(sample) :, None].expand(-1, len(every), -1, -1, -1)
     scores = scores.index_put((plain[:, None], every[None]), absent)
     return scores.index_put((sample, k), made[: len(sample)])
+
+
+def _guide_apart(guidance: AttentionGuidance, query: Tensor, similarity: Tensor, usable: Tensor) -> Tensor:
+    """Scores of phi, float [B,K,2,h,w], as if the ids' batches ran through it one after another.
+
+    Up to the first BatchNorm a sample's result does not depend on its batch: there each attended map is computed once,
+    and the plain features, which stand for all absent ids, once. Behind it a batch that occurred before is not
+    computed again; it moves the running statistics once more.
+    """
+    layers = list(guidance.trunk)
+    first = next((i for i, layer in enumerate(layers) if not isinstance(layer, nn.Conv2d)), len(layers))
+    sample, k = usable.nonzero(as_tuple=True)
+    shared = torch.cat([attend(query[sample], similarity[sample, k]), query])
+    for layer in layers[:first]:
+        shared = layer(shared)
+    row = (len(sample) + torch.arange(len(query), device=query.device))[:, None].repeat(1, similarity.shape[1])
+    row[sample, k] = torch.arange(len(sample), device=query.device)
+    norms = [part for part in guidance.trunk.modules() if isinstance(part, nn.BatchNorm2d) and part.training]
+    running = [x for part in norms for x in (part.running_mean, part.running_var) if x is not None]
+    momenta = [part.momentum or 0.0 for part in norms for _ in range(2)]
+    done: dict[tuple[int, ...], tuple[Tensor, list[Tensor]]] = {}
+    scores = []
+    for members in map(tuple, row.T.tolist()):
+        if members in done:
+            for held, step, momentum in zip(running, done[members][1], momenta, strict=True):
+                held.data.mul_(1 - momentum).add_(step)  # .data: in training mode no gradient depends on them
+        else:
+            before = [held.clone() for held in running]
+            x = shared[list(members)]
+            for layer in layers[first:]:
+                x = layer(x)
+            pairs = zip(running, before, momenta, strict=True)
+            done[members] = guidance.classify(x), [now - (1 - m) * old for now, old, m in pairs]
+        scores.append(done[members][0])
+    return torch.stack(scores, 1)
 
 
 class ScalarAffine(nn.Conv2d):

@@ -1,0 +1,166 @@
+"""What the benchmark compares: EOP-Net parsing one pair, parsing a stream of queries, and taking a training step.
+
+Every path has its reference (the plain form), ours (what users and trainings run) and, where there is one, its floor:
+the encoder alone, as fast as it can be made, on the photos that have to be encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from oshp_lite.data.episode import Episode
+from oshp_lite.engine.performance.clock import Work, in_turn, multiply_accumulates, peak_memory
+from oshp_lite.engine.performance.plain import plain_forward
+from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.inference import encode_once, for_inference
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large the benchmark is: the encoder, the sides in pixels of photos parsed and trained on, the batch."""
+
+    encoder: Literal["xception", "lite"]
+    parsed: int
+    trained: int
+    batch: int
+
+
+PLANS = {"paper": Plan("xception", 512, 256, 2), "lite": Plan("lite", 128, 128, 16)}
+SHOWN = 7
+"""Classes of a support with the background: about as many as a person of ATR wears."""
+PROGRESS = 0.6
+"""Where in the training a step is taken: behind the warm-up, both metric modules weighing in."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the benchmark. Seconds per call with quartiles; ratios within the run; billions of multiply-accumulates.
+
+    `speedup` over the path's reference, `above_floor` the multiple of the floor's time, `memory` MiB; None where the
+    path has no such thing.
+    """
+
+    path: str
+    name: str
+    seconds: float
+    low: float
+    high: float
+    speedup: float
+    above_floor: float | None
+    gmac: float
+    memory: float | None = None
+
+
+def made_up_episode(size: int, batch: int, n_ids: int = 18, *, shown: int | None = None, seed: int = 0) -> Episode:
+    """A batch of made-up episodes with blocky masks; the same numbers on every machine. Tensors as in Episode.
+
+    `shown` ids occur, background included (default: all).
+    """
+    source = torch.Generator().manual_seed(seed)
+    cells = max(2, size // 16)
+
+    def photo() -> Tensor:
+        return torch.rand(batch, 3, size, size, generator=source) * 2 - 1
+
+    def mask() -> Tensor:
+        coarse = torch.randint(0, shown or n_ids, (batch, cells, cells), generator=source)
+        return coarse.repeat_interleave(-(-size // cells), 1).repeat_interleave(-(-size // cells), 2)[:, :size, :size]
+
+    query, support = mask(), mask()
+    return Episode(photo(), photo(), support, (support > 0).long(), query, (query > 0).long())
+
+
+def measure_paths(plan: Plan = PLANS["paper"], *, rounds: int = 5, device: str = "cpu") -> Iterator[Figure]:
+    """Yield every row, path by path, as soon as it is measured."""
+    yield from _parsing(plan, rounds, device)
+    yield from _training(plan, rounds, device)
+
+
+def _network(plan: Plan, variant: str) -> EOPNet:
+    changes: dict[str, Any] = {"encoder": "lite", "width": 64} if plan.encoder == "lite" else {"all_branches": False}
+    return EOPNet(variant=variant, **changes)
+
+
+def _parsing(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
+    network = _network(plan, "official").to(device).eval()
+    pair = made_up_episode(plan.parsed, 1, network.n_ids, shown=SHOWN).to(device)
+    numbers = count(1)
+
+    def plainly(batch: Callable[[], Episode]) -> Work:
+        def work() -> None:
+            with torch.no_grad():
+                plain_forward(network, batch())
+
+        return work
+
+    def following() -> Episode:
+        return replace(pair, query_image=pair.query_image + 1e-4 * next(numbers))  # a photo that no cache holds
+
+    precisions = ["float32", "bf16"] if _has_bf16(device) else ["float32"]
+    for path, batch, photos in (("new support", lambda: pair, 2), ("same support", following, 1)):
+        works = {"reference": plainly(batch)}
+        for precision in precisions:
+            fast = for_inference(network, precision)  # type: ignore[arg-type]
+            encoder = for_inference(network, precision).encoder  # type: ignore[arg-type]
+            if path == "same support":
+                encode_once(fast)
+            works[precision] = lambda fast=fast, batch=batch: fast.predict(batch())
+            works[f"floor {precision}"] = lambda encoder=encoder, photos=photos: _encode(encoder, pair, photos)
+        yield from _figures(path, works, rounds, device)
+
+
+@torch.inference_mode()
+def _encode(encoder: torch.nn.Module, pair: Episode, photos: int) -> None:
+    for photo in (pair.query_image, pair.support_image)[:photos]:
+        encoder(photo)
+
+
+def _training(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
+    forms = ("reference", "official", "lite" if plan.encoder == "lite" else "paper")
+    works = {form: training_step(plan, form, device) for form in forms}
+    memory = {form: peak_memory(training_step, plan, form, device, device=device) for form in forms}
+    for figure in _figures("training step", works, rounds, device):
+        yield replace(figure, memory=memory[figure.name])
+
+
+def training_step(plan: Plan, form: str, device: str) -> Work:
+    """A work that takes one training step of a batch: `reference` is the plain form of variant `official`."""
+    network = _network(plan, "official" if form == "reference" else form).to(device).train()
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-6)
+    batch = made_up_episode(plan.trained, plan.batch, network.n_ids, shown=SHOWN).to(device)
+
+    def work() -> None:
+        parsing = plain_forward(network, batch) if form == "reference" else network(batch, progress=PROGRESS)
+        network.losses(parsing, batch, PROGRESS)["total"].backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return work
+
+
+def _figures(path: str, works: dict[str, Work], rounds: int, device: str) -> Iterator[Figure]:
+    times = in_turn(works, rounds=rounds, device=device)
+    for name, timing in times.items():
+        floor = times.get(f"floor {name}")
+        yield Figure(
+            path,
+            name,
+            timing.middle,
+            *timing.spread,
+            speedup=times["reference"].middle / timing.middle,
+            above_floor=None if floor is None else timing.middle / floor.middle,
+            gmac=multiply_accumulates(works[name]) / 1e9,
+        )
+
+
+def _has_bf16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 numbers itself; a CPU that emulates them only loses time."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
