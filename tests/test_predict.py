@@ -249,7 +249,7 @@ def test_an_unlikely_class_is_named_and_left_out_on_request(monkeypatch: pytest.
     stored = calibration()
     for threshold, gone in ((1.1, True), (0.0, False)):
         changed = stored._replace(threshold=threshold)
-        monkeypatch.setattr("oshp_lite.predict.parser.calibration", lambda changed=changed: changed)
+        monkeypatch.setattr("oshp_lite.predict.parser.calibration", lambda _, changed=changed: changed)
         result = Parser(network(), replace(PLAIN, drop_unlikely=True)).support(*wearing()[0][:2]).parse(wearing()[3][0])
         assert (result.unlikely == (1,)) == gone
         assert result.mask.any() != gone

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,8 @@ CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored proto
 MASKS = (
     "its mask, one per support: a PNG of ids 1..K, a black-and-white one (0 and 255: one class), COCO or labelme JSON"
 )
+SHIPPED: dict[str, Literal["lessons", "photos"]] = {"eopnet": "lessons", "matching": "photos"}
+"""Methods whose checkpoints the package ships, and which of them it is."""
 METHOD = (
     "the method of --weights, checked; or a training-free one on foreign features (label_transfer: DINO weights, "
     "persam: SAM weights), which takes no --weights. Only EOP-Net's checkpoints were measured on photos"
@@ -206,7 +208,7 @@ def _parser(
     from oshp_lite.predict.exports import read_support_mask
     from oshp_lite.predict.heads import can_find_people
 
-    finder = None if can_find_people(network) else load_network(checkpoint())
+    finder = None if can_find_people(network) else load_network(checkpoint("photos"))
     parser = Parser(network, chosen, finder=finder)
     known: dict[int, str] = {}
     for (image, ids, names, foreground), (photo, mask, _) in zip(given, photos, strict=True):
@@ -222,12 +224,13 @@ def _network(weights: Path | None, method: str | None, device: str, labels: Any)
     from oshp_lite.assets import checkpoint
     from oshp_lite.predict import load_network, training_free
 
-    if method is not None and method != "eopnet" and weights is None:  # the package's own checkpoint is EOP-Net's
+    if method is not None and weights is None and method not in SHIPPED:
         return training_free(method, device)
-    network = load_network(weights or checkpoint(), device, labels)
+    path = weights or checkpoint(SHIPPED.get(method or "", "photos"))
+    network = load_network(path, device, labels)
     own = getattr(network.record, "method", method)
     if method is not None and own != method:
-        raise UserError(f"{weights} is a checkpoint of {own}, not of {method}; leave --method out or name another file")
+        raise UserError(f"{path} is a checkpoint of {own}, not of {method}; leave --method out or name another file")
     return network
 
 
@@ -239,7 +242,7 @@ def _setup(
     from oshp_lite.files import file_sha256
 
     files = [[None if path is None else file_sha256(path) for path in photo] for photo in photos]
-    network = method if method is not None and weights is None else file_sha256(weights or checkpoint())
+    network = method if method is not None and weights is None else file_sha256(weights or checkpoint("photos"))
     return {
         "supports": files,
         "network": network,

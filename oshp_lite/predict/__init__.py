@@ -2,7 +2,7 @@
 
     from oshp_lite import assets, files
     from oshp_lite.predict import Parser, load_network
-    parser = Parser(load_network(assets.checkpoint()))
+    parser = Parser(load_network(assets.checkpoint("photos")))
     parser.support(files.read_image("a.jpg", upright=True), files.read_mask("a.png"))
     files.write_mask("b.png", parser.parse(files.read_image("b.jpg", upright=True)).mask)
 

@@ -104,9 +104,15 @@ class Calibration(NamedTuple):
         return float(1 / (1 + np.exp(-((values - self.mean) / self.scale @ self.weights + self.bias))))
 
 
+def calibration_file(method: str = "") -> Path:
+    """Where the calibration of a method lies, or would lie: EOP-Net's serves every method that has none of its own."""
+    return CALIBRATION if method in ("", "eopnet") else CALIBRATION.with_name(f"confidence_{method}.json")
+
+
 @cache
-def calibration() -> Calibration:
-    """The committed calibration."""
-    stored = read_json(CALIBRATION)
+def calibration(method: str = "") -> Calibration:
+    """The committed calibration that serves a method's confidence."""
+    own = calibration_file(method)
+    stored = read_json(own if own.is_file() else CALIBRATION)
     mean, scale, weights = (np.array(stored[name]) for name in ("mean", "scale", "weights"))
     return Calibration(mean, scale, weights, stored["bias"], stored["threshold"])

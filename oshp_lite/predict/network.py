@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from oshp_lite.engine.checkpoint import load_parser, pick_device
+from oshp_lite.engine.checkpoint import load_parser, pick_device, put_weights, read_record, read_weights
 from oshp_lite.errors import UserError
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
+from oshp_lite.models.matching.network import Matching
 from oshp_lite.models.registry import METHODS, build, method
 
 RELEASED = {18: ("atr",), 20: ("lip", "cihp")}
@@ -26,7 +27,13 @@ def load_network(path: str | Path, device: str = "cpu", labels: str | None = Non
     if Path(path).suffix not in {".pth", ".pt", ".tar"}:
         if labels is not None:
             raise UserError(f"{path} records its label space; leave --labels out")
-        return load_parser(path, place)
+        record = read_record(path)
+        if record.method != Matching.Config.name:
+            return load_parser(path, place)
+        matching = Matching(**record.options)
+        put_weights(matching, read_weights(path), path)
+        matching.record = record
+        return matching.to(place).eval()
     from oshp_lite.models.eopnet import EOPNet
 
     try:
@@ -41,6 +48,11 @@ def load_network(path: str | Path, device: str = "cpu", labels: str | None = Non
         raise UserError(f"{path} is a released checkpoint of {network.n_ids} ids; {fitting}")
     network.record = CheckpointRecord("eopnet", {}, network.way, network.n_ids, str(labels), channels="bgr", size=512)
     return network.to(place).eval()
+
+
+def is_one_shot(network: OneShotModel) -> bool:
+    """Whether a network parses what a support marks; a plain segmenter does not."""
+    return isinstance(network, Matching) or method(str(getattr(network.record, "method", ""))).one_shot
 
 
 def training_free(name: str, device: str = "cpu") -> OneShotModel:

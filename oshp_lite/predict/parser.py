@@ -16,11 +16,13 @@ from oshp_lite.errors import UserError
 from oshp_lite.labels import LabelSpace, label_space
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
 from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.matching.network import Matching
 from oshp_lite.models.modules.feature_cache import digest
-from oshp_lite.models.registry import method
 from oshp_lite.predict.confidence import Place, calibration, clearness, evidence, place_of
 from oshp_lite.predict.decide import chances_of, decide, probabilities
 from oshp_lite.predict.heads import REST, Encoded, Head, Maps, View, can_find_people, find_person
+from oshp_lite.predict.matching import MatchedHead, ParsedPhotos
+from oshp_lite.predict.network import is_one_shot
 from oshp_lite.predict.photos import (
     CELL,
     Box,
@@ -115,19 +117,21 @@ class Parser:
         self, network: OneShotModel, options: ParseOptions | None = None, *, finder: OneShotModel | None = None
     ) -> None:
         self.record = cast(CheckpointRecord, network.record)
-        if not method(self.record.method).one_shot:
+        if not is_one_shot(network):
             raise UserError("this checkpoint is a plain segmenter, not a one-shot network; name another with --weights")
         self.network, self.options = network, options or ParseOptions()
         self.space: LabelSpace = label_space(self.record.space)
         own = network if can_find_people(network) else None
         self.finder = own or (finder if finder is not None and can_find_people(finder) else None)
-        self.encoded = Encoded(network) if isinstance(network, EOPNet) else None
+        self.encoded: Encoded | ParsedPhotos | None = None
+        if isinstance(network, (EOPNet, Matching)):
+            self.encoded = Encoded(network) if isinstance(network, EOPNet) else ParsedPhotos(network)
         self.views: list[View] = []
         self.classes: dict[int, str] = {}
         self.names: dict[int, str] = {}
         self._places: dict[int, list[Place]] = {}
         self._remarks: list[str] = []
-        self._head: Head | None = None
+        self._head: Head | MatchedHead | None = None
         self._clear: dict[int, np.ndarray] = {}
 
     @property
@@ -242,13 +246,20 @@ class Parser:
         known = {} if self.encoded is None else self.encoded.people
         key = digest(seen)
         if key not in known:
-            known[key] = inside(find_person(self.finder, seen.to(self.device)), inner).cpu().numpy()
+            known[key] = inside(self._found(self.finder, seen), inner).cpu().numpy()
         return known[key]
+
+    def _found(self, finder: OneShotModel, seen: Tensor) -> Tensor:
+        """Where the finder sees the person, bool [h,w]; one that parses without supports remembers what it parsed."""
+        seen = seen.to(self.device)
+        if finder is self.network and isinstance(self.encoded, ParsedPhotos):
+            return self.encoded.person(seen)
+        return find_person(finder, seen)
 
     def _on_person(self, image: np.ndarray, seen: Tensor, inner: Box) -> Tensor:
         """The person in a cropped photo, bool [h,w] at the size at which the network sees it."""
         if self.finder is self.network:
-            return inside(find_person(self.network, seen.to(self.device)), inner).cpu()
+            return inside(self._found(self.network, seen), inner).cpu()
         person = torch.from_numpy(cast(np.ndarray, self._person(image)).astype(np.float32))[None, None]
         return F.interpolate(person, size=inner.shape, mode="bilinear", align_corners=False)[0, 0] > 0.5
 
@@ -258,17 +269,20 @@ class Parser:
         return [index for index in self.head.slots if index > 0]
 
     @property
-    def head(self) -> Head:
+    def head(self) -> Head | MatchedHead:
         """The network set up for the supports. Raises UserError where there is none, or where names do not fit."""
         if not self.views:
             raise UserError("there is no support yet; give a photo and its mask")
         if self._head is None:
-            how = {"rest": self.options.rest, "rivals": self.options.rivals}
-            self._head = Head(self.network, self.views, self.classes, self.space, **how, encoded=self.encoded)
+            if isinstance(self.encoded, ParsedPhotos):
+                self._head = MatchedHead(self.encoded, self.views, self.classes, self.space)
+            else:
+                how = {"rest": self.options.rest, "rivals": self.options.rivals}
+                self._head = Head(self.network, self.views, self.classes, self.space, **how, encoded=self.encoded)
             self._clear = self._own_clearness(self._head)
         return self._head
 
-    def _own_clearness(self, head: Head) -> dict[int, np.ndarray]:
+    def _own_clearness(self, head: Head | MatchedHead) -> dict[int, np.ndarray]:
         """How clearly each class's marked pixels win in the supports themselves, the mean over supports."""
         values: dict[int, list[np.ndarray]] = {}
         for view in self.views:
@@ -306,7 +320,7 @@ class Parser:
             share = box.shape[0] * box.shape[1] / (photo.shape[0] * photo.shape[1])
             remarks.append(f"the photo was cut to the person ({share:.0%} of it) before it was parsed")
         confidence, proofs = self._confidence(maps, logits, slots)
-        threshold = calibration().threshold
+        threshold = calibration(self.record.method).threshold
         unlikely = tuple(i for i in names if i in proofs and confidence[i] < threshold)
         if not mask.any():
             remarks.append(NOTHING)
@@ -333,7 +347,7 @@ class Parser:
             if index > 0 and (small == index).any() and self._places.get(index):
                 places, clear = self._places[index], self._clear.get(index)
                 proofs[index] = evidence(chances[channel], small == index, person, places, clear)
-        judge = calibration()
+        judge = calibration(self.record.method)
         return {i: judge(proofs[i]) if i in proofs else 0.0 for i in slots if i > 0}, proofs
 
     def _palette(self, ids: list[int]) -> np.ndarray:

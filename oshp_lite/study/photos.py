@@ -29,7 +29,7 @@ from oshp_lite.files import file_sha256, project_root, read_image, read_json, wr
 from oshp_lite.labels import fold, label_space
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.predict import ParseOptions, Parser, load_network
-from oshp_lite.predict.confidence import CALIBRATION, EVIDENCE, SIGNS
+from oshp_lite.predict.confidence import EVIDENCE, SIGNS, calibration_file
 
 LIST = Path(__file__).with_name("photos.json")
 KEPT_IN = Path("notebooks", "results", "photos.json")
@@ -131,6 +131,8 @@ def knowledge(record: CheckpointRecord, wanted: str) -> str:
     """Whether training labelled a class of CCP-OS: "novel", "base", or "never seen" for other data."""
     if not str(record.dataset).startswith("ccp"):
         return "never seen on photos"
+    if record.config.get("train", {}).get("visible") == "all":
+        return "base"
     chosen = fold("ccp-os", int(record.fold["number"]), str(record.fold.get("protocol", "journal")))
     return "base" if label_space("ccp-os").id_of(wanted) in chosen.training else "novel"
 
@@ -360,15 +362,16 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         ccp = Ccp(given.ccp)
-        weights, options = given.weights or checkpoint(), read_options(given.set)
+        weights, options = given.weights or checkpoint("photos"), read_options(given.set)
         if given.what == "list":
             write_json_atomic(LIST, make_list(ccp))
         elif given.what == "calibrate":
             rows, about = gather(weights, ccp, options)
             if given.rows:
                 np.savez(given.rows, **cast(Any, rows))
-            write_json_atomic(CALIBRATION, calibration_of(rows, about))
-            print(CALIBRATION.read_text(encoding="utf-8"))
+            place = calibration_file(cast(CheckpointRecord, load_network(weights).record).method)
+            write_json_atomic(place, calibration_of(rows, about))
+            print(place.read_text(encoding="utf-8"))
         else:
             began = time.monotonic()
             found = measure(weights, ccp, options, supports=given.supports)
