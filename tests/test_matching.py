@@ -1,4 +1,4 @@
-"""The parser with a match head: its equations against NumPy, its training, and what users get of it."""
+"""The parser that odds by place: its equations against NumPy, its training, and what users get of it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from oshp_lite.engine.train import threads_set
 from oshp_lite.errors import UserError
 from oshp_lite.labels import label_space
 from oshp_lite.models.base import CheckpointRecord
-from oshp_lite.models.matching.head import cut, paste, person_boxes
 from oshp_lite.models.matching.labels import opened, piece_sizes, unnamed_pieces
-from oshp_lite.models.matching.network import TINY, Matching, Parsed, unnamed
+from oshp_lite.models.matching.network import TINY, Matching, Parsed
+from oshp_lite.models.matching.places import cut, paste, person_boxes, place_odds, refined
 from oshp_lite.predict import ParseOptions, Parser, load_network
 
 OPTIONS: dict[str, Any] = {"variant": "lite", "n_ids": 18, "width": 8, "lite_channels": (4, 8, 8, 8), "lite_depth": 1}
@@ -117,7 +117,8 @@ def test_what_is_cut_out_and_put_back_is_what_it_was() -> None:
 def parsed(seed: int, rows: int = 19) -> Parsed:
     rng = np.random.default_rng(seed)
     made = rng.gamma(0.5, size=(1, rows, 6, 5))
-    return Parsed(torch.from_numpy(made / made.sum(1, keepdims=True)), torch.from_numpy(rng.random((1, 6, 5))))
+    parts = made / made.sum(1, keepdims=True), rng.random((1, 6, 5)), rng.normal(size=(1, 8, 6, 5))
+    return Parsed(*(torch.from_numpy(part) for part in parts))
 
 
 def test_a_marks_shares_are_those_of_the_marked_pixels() -> None:
@@ -128,21 +129,22 @@ def test_a_marks_shares_are_those_of_the_marked_pixels() -> None:
     for k in range(1, 18):
         own = sum(rows[k, i, j] * cover[i, j] for i in range(6) for j in range(5))
         if own / cover.sum() >= 0.1:
-            expected[k] = own / (rows[k].sum() + 0.05 * person.sum())
+            share = own / (rows[k].sum() + 0.05 * person.sum())
+            expected[k] = share**2 / (share**2 + (1 - share) ** 2)
     np.testing.assert_allclose(network.shares(support, mark)[0].numpy(), expected, atol=1e-6)
 
 
 def test_margins_weigh_a_class_against_the_likeliest_other_thing() -> None:
-    network, query = small(bias=-0.5), parsed(3)
+    network, query = small(), parsed(3)
     rng = np.random.default_rng(4)
-    shares, matches = np.zeros((2, 19)), rng.normal(size=(2, 6, 5))
+    shares, odds = np.zeros((2, 19)), rng.normal(size=(2, 6, 5))
     shares[0, 4], shares[1, 2], shares[1, 4] = 0.3, 0.8, 0.5
-    got = network.margins(query, torch.from_numpy(shares), torch.from_numpy(matches)).numpy()
+    got = network.margins(query, torch.from_numpy(shares), torch.from_numpy(odds)).numpy()
     rows = query.rows[0].numpy()
     for i in range(6):
         for j in range(5):
             u = rows[:, i, j]
-            chance = 1 / (1 + np.exp(-(matches[:, i, j] - 0.5)))
+            chance = 1 / (1 + np.exp(-odds[:, i, j]))
             best = int(chance.argmax())
             others = [u[k] * (1 - min(1, shares[:, k].sum())) for k in range(18)] + [u[18] * (1 - chance.max())]
             for c in range(2):
@@ -150,14 +152,51 @@ def test_margins_weigh_a_class_against_the_likeliest_other_thing() -> None:
                 assert got[c, i, j] == pytest.approx(np.log(own + TINY) - np.log(max(others) + TINY), abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1000), st.sets(st.integers(1, 17), max_size=4))
-def test_hidden_classes_join_the_unnamed_and_nothing_is_lost(seed: int, ids: set[int]) -> None:
-    support, hidden = parsed(seed), torch.zeros(1, 19)
-    hidden[0, list(ids)] = 1
-    merged = unnamed(support.rows, hidden[..., None, None])
-    torch.testing.assert_close(merged.sum(1), support.rows.sum(1))
-    assert not ids or float(merged[:, list(ids)].abs().max()) == 0
+def test_odds_of_places_are_those_of_two_densities() -> None:
+    rng = np.random.default_rng(5)
+    mark, others = rng.random((2, 8, 6)) * (rng.random((2, 8, 6)) < 0.4)
+    got = place_odds(*(torch.from_numpy(one)[None] for one in (mark, others)), 0.2, 0.25, 0.1)[0].numpy()
+    bell = np.array([np.exp(-0.5 * (step / 1.6) ** 2) for step in range(-8, 9)])
+    bell /= bell.sum()
+
+    def density(one: np.ndarray, i: int, j: int, doubt: float = 0.0) -> float:
+        both = (one + one[:, ::-1]) / 2
+        near = sum(both[a, b] * bell[a - i + 8] * bell[b - j + 8] for a in range(8) for b in range(6))
+        sure = 0.75 * one.sum() / (one.sum() + doubt * 48)
+        return float(sure * near / one.sum() + (1 - sure) / 48)
+
+    for i in range(8):
+        for j in range(6):
+            assert got[i, j] == pytest.approx(np.log(density(mark, i, j) / density(others, i, j, 0.1)), abs=1e-9)
+
+
+def test_places_say_the_same_of_mirrored_people_and_nothing_where_nothing_else_is_unnamed() -> None:
+    mark = torch.zeros(1, 24, 12)
+    mark[0, 10:14, 1:4] = 1
+    odds = place_odds(mark, torch.zeros_like(mark), 0.1, 0.1)
+    torch.testing.assert_close(odds, odds.flip(-1))
+    torch.testing.assert_close(odds, place_odds(mark.flip(-1), torch.zeros_like(mark), 0.1, 0.1))
+    assert odds[0, 12, 2] > 0 > odds[0, 0, 6]
+
+
+def test_cells_that_look_like_the_likely_ones_become_likelier() -> None:
+    rng = np.random.default_rng(6)
+    features, weight, odds = rng.normal(size=(1, 5, 4, 3)), rng.random((1, 4, 3)), rng.normal(size=(1, 4, 3))
+    got = refined(*(torch.from_numpy(one) for one in (features, weight, odds)), 2.0, 3)[0].numpy()
+    cells = features[0].reshape(5, -1).T
+    share, start = weight.ravel(), odds.ravel()
+    cells = cells - (cells * share[:, None]).sum(0) / share.sum()
+    cells /= np.linalg.norm(cells, axis=1, keepdims=True)
+    made = start
+    for _ in range(3):
+        chance = 1 / (1 + np.exp(-made))
+        own, rest = share * chance, share * (1 - chance)
+        difference = (cells * own[:, None]).sum(0) / own.sum() - (cells * rest[:, None]).sum(0) / rest.sum()
+        made = start + 2 * cells @ difference
+    np.testing.assert_allclose(got.ravel(), made, atol=1e-9)
+    assert torch.equal(
+        refined(*(torch.from_numpy(one) for one in (features, weight, odds)), 2.0, 0)[0], torch.from_numpy(odds)[0]
+    )
 
 
 def test_a_query_parsed_with_known_classes_is_parsed_as_without_a_support() -> None:
@@ -210,9 +249,9 @@ def test_training_goes_on_with_the_same_bits_and_learns_no_novel_class(dataset: 
     one, other = (load_network(path) for path in (whole, tmp_path / "halted" / "weights.safetensors"))
     for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
-    novel = set(label_space("atr").folds["journal", 1])
+    visible = set(label_space("atr").folds["journal", 1])
     known = set(torch.nonzero(one.known)[:, 0].tolist())  # type: ignore[arg-type]
-    assert known <= novel | {18}
+    assert known <= visible | {18}
     assert {0, 18} <= known
     assert read_record(whole).method == "matching"
 
@@ -226,19 +265,6 @@ def test_every_class_is_known_where_the_training_says_so(dataset: Any, tmp_path:
         MatchingTraining(
             replace(config(tmp_path), model=replace(config(tmp_path).model, method="eopnet")), dataset, tmp_path
         )
-
-
-def test_the_match_head_alone_learns_from_the_match_loss(dataset: Any, tmp_path: Path) -> None:
-    """The parser gets no gradient of it, and truly unnamed pixels none either."""
-    training = MatchingTraining(config(tmp_path), dataset, tmp_path)
-    network = training.parser.train()
-    network.known[:10] = True  # type: ignore[operator]
-    batch = next(iter(training.batches.of(0)))
-    parsing = network(batch, progress=0.0)
-    parsing.extras["free"] = torch.ones_like(parsing.extras["free"])
-    network.losses(parsing, batch, 0.0)["match"].backward()
-    moved = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
-    assert moved == {"match_head"}
 
 
 # ----------------------------------------------------------------------------------------------------- photos

@@ -25,7 +25,7 @@ from oshp_lite.models.matching.network import Matching
 
 
 class MatchingTraining(Training):
-    """The training of a parser with a match head; with `train.visible` "all" it learns every class of the dataset.
+    """The training of such a parser; with `train.visible` "all" it learns every class of the dataset.
 
     Raises UserError for a configuration of another method or way.
     """

@@ -26,8 +26,8 @@ class ParsedPhotos:
         self.people: dict[bytes, np.ndarray] = {}  # where the person is in the photos met so far
 
     @torch.no_grad()
-    def logits(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits float [1,n_ids+1,h,w] and scene against person float [1,2,h,w] of a picture float [3,H,W]."""
+    def logits(self, picture: Tensor) -> Sequence[Tensor]:
+        """Class logits, scene against person, and features, as `Matching.logits`, of a picture float [3,H,W]."""
         key = digest(picture[None])
         if key not in self.held:
             self.made += 1
@@ -37,8 +37,7 @@ class ParsedPhotos:
                     "the network's output is not finite: its weights are damaged; train it again or name another"
                 )
             self.held.keep(key, list(made))
-        classes, foreground = self.held.keep(key, self.held[key])
-        return classes, foreground
+        return self.held.keep(key, self.held[key])
 
     def __call__(self, picture: Tensor) -> Parsed:
         """Probabilities of a picture float [3,H,W], at stride 4."""
@@ -53,7 +52,7 @@ class ParsedPhotos:
 class MatchedHead:
     """The network set up for the classes of some supports; called with a picture it gives its `Maps`.
 
-    A class's share of each known class and the match head's logits are averaged over the supports that show it.
+    A class's share of each known class and its log-odds are averaged over the supports that show it.
     Raises UserError for class names that do not fit.
     """
 
@@ -84,7 +83,7 @@ class MatchedHead:
         parsed = self.photos(view.picture)
         if not view.given:
             return parsed
-        return Parsed(parsed.rows, marked(view.person[None] == 1, parsed.person.shape[-2:]))
+        return parsed._replace(person=marked(view.person[None] == 1, parsed.person.shape[-2:]))
 
     def _shares(self, index: int, is_named: bool) -> Tensor:
         if is_named and bool(self.network.known[self.slots[index]]):
@@ -97,10 +96,10 @@ class MatchedHead:
     def __call__(self, picture: Tensor) -> Maps:
         """Parse a picture float [3,h,w]. Raises UserError where the logits are not finite."""
         query, size = self.photos(picture), picture.shape[-2:]
-        matches = [
-            torch.stack([self.network.match(query, *one)[0] for one in self.shown[index]]).mean(0)
+        odds = [
+            torch.stack([self.network.odds(query, *one)[0] for one in self.shown[index]]).mean(0)
             for index in self.slots
         ]
-        margins = self.network.margins(query, self.shares, torch.stack(matches))
+        margins = self.network.margins(query, self.shares, torch.stack(odds))
         coarse = resize(self.photos.logits(picture)[1], size, "bilinear")[0]
         return Maps(resize(margins[None], size, "bilinear")[0], cast(Tensor, coarse))

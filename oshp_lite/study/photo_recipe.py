@@ -110,7 +110,7 @@ def _common(record: CheckpointRecord) -> dict[str, Any]:
 def _card(record: CheckpointRecord, made: dict[str, Any], scores: dict[str, Any], weights: Path) -> dict[str, Any]:
     return {
         "purpose": "parsing street photos of one person each from one marked photo; never the start of a measured run",
-        "network": "models.matching: a plain parser with one class for what has no name, and a match head",
+        "network": "models.matching: a plain parser with one class for what has no name, matched by place and look",
         "trained on": {
             "photos": "CCP-OS, made of Clothing Co-Parsing (CCP) by data_scripts/ccp.py: all but its last block of 201",
             "source": "https://github.com/bearpaw/clothing-co-parsing",

@@ -289,6 +289,8 @@ def calibration_of(rows: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> 
     held_out = {}
     for one in np.unique(rows["class_id"]):
         own = rows["class_id"] == one
+        if useful[own].all() or not useful[own].any():
+            continue  # nothing to tell apart
         others, _ = fit_signed(standard[~own], useful[~own])
         held_out[label_space("ccp-os").class_name(int(one))] = round(roc_area(standard[own] @ others, useful[own]), 3)
     return {

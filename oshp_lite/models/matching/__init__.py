@@ -1,1 +1,1 @@
-"""A plain parser with one class for whatever has no name, and a head that matches it with a marked support."""
+"""A plain parser with one class for whatever has no name, whose pixels are matched with what a support marks."""
