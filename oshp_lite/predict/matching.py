@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -102,4 +101,4 @@ class MatchedHead:
         ]
         margins = self.network.margins(query, self.shares, torch.stack(odds))
         coarse = resize(self.photos.logits(picture)[1], size, "bilinear")[0]
-        return Maps(resize(margins[None], size, "bilinear")[0], cast(Tensor, coarse))
+        return Maps(resize(margins[None], size, "bilinear")[0], coarse)

@@ -140,10 +140,11 @@ class Matching(OneShotModel):
         if self.training:
             return Parsing(classes[:n], coarse=coarse, extras={"classes": classes, "foreground": foreground})
         parts = self.parsed(classes, foreground, features)
-        fine = [
-            self._fine(*(Parsed(*(part[j : j + 1] for part in parts)) for j in (i, n + i)), mask)
-            for i, mask in enumerate(batch.support_mask)
-        ]
+        query, support = (Parsed(*(part[half] for part in parts)) for half in (slice(n), slice(n, None)))
+        fine = []
+        for i, mask in enumerate(batch.support_mask):
+            one, other = (Parsed(*(part[i : i + 1] for part in both)) for both in (query, support))
+            fine.append(self._fine(one, other, mask))
         return Parsing(resize(torch.stack(fine), size), coarse=coarse)
 
     def _fine(self, query: Parsed, support: Parsed, mask: Tensor) -> Tensor:
