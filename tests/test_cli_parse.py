@@ -7,7 +7,7 @@ import pickle
 import resource
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,25 @@ from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_image, read_mask
 from oshp_lite.labels import fold, label_space
-from oshp_lite.predict import load_network, parse_pair
+from oshp_lite.models.base import OneShotModel
+from oshp_lite.predict import ParseOptions, Parser, PhotoParsing, load_network
 
 SIZE = 64
+
+
+def parse_pair(
+    network: OneShotModel,
+    support: np.ndarray,
+    mask: np.ndarray,
+    query: np.ndarray,
+    *,
+    classes: Mapping[int, str] | None = None,
+    foreground: np.ndarray | None = None,
+    screening: bool = True,
+) -> PhotoParsing:
+    """One query parsed from one support, as small drawn scenes want it: whole photos as they are, no mirror."""
+    options = ParseOptions(crop=False, pad=False, mirror=False, rest=foreground is not None, screening=screening)
+    return Parser(network, options).support(support, mask, foreground=foreground, classes=classes).parse(query)
 
 
 @pytest.fixture(scope="module")
@@ -160,13 +176,13 @@ def test_a_given_foreground_is_used(checkpoints: dict[str, Path], pair: dict[str
     for way in ("k", "1"):
         network = load_network(checkpoints[way])
         stored = parse_pair(network, support, mask, query).mask
-        given = parse_pair(network, support, mask, query, support_foreground=person).mask
-        narrow = parse_pair(network, support, mask, query, support_foreground=((mask > 0) & (person > 0)) * np.uint8(1))
+        given = parse_pair(network, support, mask, query, foreground=person).mask
+        narrow = parse_pair(network, support, mask, query, foreground=((mask > 0) & (person > 0)) * np.uint8(1))
         assert (given != stored).mean() > 0.02
         assert (given != narrow.mask).mean() > 0.02
         with torch.no_grad():
             network.coarse_bank.rows.neg_()
-        again = parse_pair(network, support, mask, query, support_foreground=person).mask
+        again = parse_pair(network, support, mask, query, foreground=person).mask
         assert np.array_equal(again, given), "the stored prototypes of the person have no say"
 
 
@@ -294,7 +310,7 @@ def test_any_file_gives_a_result_or_one_sentence(
             read_image(file("support", False), upright=True),
             read_mask(file("mask", True)),
             query,
-            support_foreground=read_mask(file("person", True)) if data.draw(st.booleans()) else None,
+            foreground=read_mask(file("person", True)) if data.draw(st.booleans()) else None,
             screening=data.draw(st.booleans()),
         )
         assert parsing.mask.shape == query.shape[:2]

@@ -8,7 +8,7 @@ that a convolution is made of.
 from __future__ import annotations
 
 import copy
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,14 +38,14 @@ def for_inference(network: M, precision: Precision = "float32") -> M:
     "bf16" encoders and guidance modules compute in bfloat16 and hand on float32; prototypes and cosines stay float32.
     The copy cannot be trained further.
     """
-    fast = cast(M, copy.deepcopy(network).eval())
+    fast = copy.deepcopy(network).eval()
     for encoder in fast.encoders():
         vars(encoder).pop("forward", None)  # `encode_once`: the original's features are no longer those of the copy
     for convolution, norm in _pairs(fast):
-        folded = fuse_conv_bn_eval(fast.get_submodule(convolution), fast.get_submodule(norm))
-        fast.set_submodule(convolution, folded)
+        layers = cast(Any, fast.get_submodule(convolution)), cast(Any, fast.get_submodule(norm))
+        fast.set_submodule(convolution, fuse_conv_bn_eval(*layers))
         fast.set_submodule(norm, nn.Identity())
-    fast.to(memory_format=torch.channels_last)
+    cast(Any, fast).to(memory_format=torch.channels_last)  # an overload that the stubs of Module lack
     fast.photo_type = next(fast.parameters()).dtype
     for encoder in fast.encoders():
         encoder.register_forward_pre_hook(_channels_last)

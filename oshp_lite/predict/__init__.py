@@ -14,4 +14,4 @@ for the query's pixels and is background in the result.
 
 from oshp_lite.predict.exports import read_photo
 from oshp_lite.predict.network import load_network, training_free
-from oshp_lite.predict.parser import ParseOptions, Parser, PhotoParsing, parse_pair
+from oshp_lite.predict.parser import ParseOptions, Parser, PhotoParsing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -358,28 +358,3 @@ class Parser:
         for index in self.classes:
             palette[index] = self.space.class_palette[self.head.slots[index]]
         return palette
-
-
-def parse_pair(
-    network: OneShotModel,
-    support_image: np.ndarray,
-    support_mask: np.ndarray,
-    query_image: np.ndarray,
-    *,
-    classes: Mapping[int, str] | None = None,
-    support_foreground: np.ndarray | None = None,
-    screening: bool = True,
-    options: ParseOptions | None = None,
-) -> PhotoParsing:
-    """Parse one query with the classes marked in one support: `Parser`, used once.
-
-    Arguments as in `Parser.support` and `Parser.parse`; `options` None is as small drawn scenes want it: whole
-    photos as they are, no mirror, nothing but what is marked. Raises UserError as they do.
-    """
-    plain = ParseOptions(crop=False, pad=False, mirror=False, rest=support_foreground is not None)
-    chosen = replace(options or plain, screening=screening)
-    parser = Parser(network, chosen)
-    check_size(query_image, "query")
-    return parser.support(support_image, support_mask, foreground=support_foreground, classes=classes).parse(
-        query_image
-    )

@@ -153,12 +153,6 @@ def refuse(result: Any, *mistakes: tuple[Any, str], tolerance: float = 1e-5) -> 
         require(not is_close(result, outcome, tolerance), explanation)
 
 
-def same_ids(result: Any, truth: Any, ids: Any, explanation: str = "pixels of these ids came out wrong") -> None:
-    """Raise `Wrong` with the ids, before the change, of the pixels in which two masks differ."""
-    wrong = sorted({int(value) for value in ids[result != truth]})
-    require(not wrong, f"{explanation}: {wrong}")
-
-
 def same_ends(mine: Sequence[float], truth: Sequence[float], tolerance: float = 1e-5) -> None:
     """Raise `Wrong` with both intervals unless they agree."""
     right, wrong = (f"[{low:.4f}, {high:.4f}]" for low, high in (truth, mine))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from oshp_lite.data.episode import Episode
 from oshp_lite.engine.performance.clock import Work, in_turn, multiply_accumulates, peak_memory
 from oshp_lite.engine.performance.plain import plain_forward
 from oshp_lite.models.eopnet import EOPNet
-from oshp_lite.models.inference import encode_once, for_inference
+from oshp_lite.models.inference import Precision, encode_once, for_inference
 
 
 @dataclass(frozen=True)
@@ -92,26 +93,26 @@ def _parsing(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
     pair = made_up_episode(plan.parsed, 1, network.n_ids, shown=SHOWN).to(device)
     numbers = count(1)
 
-    def plainly(batch: Callable[[], Episode]) -> Work:
-        def work() -> None:
-            with torch.no_grad():
-                plain_forward(network, batch())
+    @torch.no_grad()
+    def plainly(batch: Callable[[], Episode]) -> None:
+        plain_forward(network, batch())
 
-        return work
+    def fastly(fast: EOPNet, batch: Callable[[], Episode]) -> None:
+        fast.predict(batch())
 
     def following() -> Episode:
         return replace(pair, query_image=pair.query_image + 1e-4 * next(numbers))  # a photo that no cache holds
 
-    precisions = ["float32", "bf16"] if _has_bf16(device) else ["float32"]
+    precisions: tuple[Precision, ...] = ("float32", "bf16") if _has_bf16(device) else ("float32",)
     for path, batch, photos in (("new support", lambda: pair, 2), ("same support", following, 1)):
-        works = {"reference": plainly(batch)}
+        works: dict[str, Work] = {"reference": partial(plainly, batch)}
         for precision in precisions:
-            fast = for_inference(network, precision)  # type: ignore[arg-type]
-            encoder = for_inference(network, precision).encoder  # type: ignore[arg-type]
+            fast = for_inference(network, precision)
+            encoder = for_inference(network, precision).encoder
             if path == "same support":
                 encode_once(fast)
-            works[precision] = lambda fast=fast, batch=batch: fast.predict(batch())
-            works[f"floor {precision}"] = lambda encoder=encoder, photos=photos: _encode(encoder, pair, photos)
+            works[precision] = partial(fastly, fast, batch)
+            works[f"floor {precision}"] = partial(_encode, encoder, pair, photos)
         yield from _figures(path, works, rounds, device)
 
 
