@@ -76,6 +76,7 @@ CALLS: dict[str, tuple[str, dict[str, str | None]]] = {
         "bench model",
         {"--seconds": "1", "--size": "64", "--batch": "3", "--variant": "paper"},
     ),
+    "oshp_lite.engine.performance.paths:measure_paths": ("bench paths", {"--rounds": "2", "--json": "kept.json"}),
     "oshp_lite.book.widgets.latency:measure_latency": ("bench widgets", {"--size": "64"}),
     "oshp_lite.study.speed:gpu_check": (
         "bench gpu-check",

@@ -86,7 +86,7 @@ def test_strokes_lie_in_order_and_are_taken_back() -> None:
 
 @pytest.mark.parametrize("numbers", [[], [1, 0, 1, 3], [1, 0, 1, 3, 2], [1, 9, 1, 3, 2, 2], [1, 0, 1, 3, np.nan, 2]])
 def test_what_is_no_stroke_is_refused(numbers: list[float]) -> None:
-    with pytest.raises(ValueError, match="no stroke"):
+    with pytest.raises(ValueError, match="do not make a stroke"):
         Stroke.from_bytes(np.array(numbers, "<f4").tobytes())
 
 

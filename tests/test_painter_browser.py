@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
-from test_widget_browser import chromium, serve
+from test_browser import lab, page, pytestmark  # noqa: F401  (fixtures and marks)
 
 from oshp_lite.files import read_mask
-
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CODE = """
 import numpy as np
@@ -50,12 +49,16 @@ def wanted_mask(points: np.ndarray, side: int = 128) -> np.ndarray:
     return Outline(points).contains_points(np.stack([columns.ravel(), rows.ravel()], 1)).reshape(side, side)
 
 
-def test_what_the_mouse_and_the_keys_do_on_a_plain_page(tmp_path: Path) -> None:
+def write_notebook(path: Path, code: str) -> None:
+    """A notebook of one code cell."""
+    cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def test_what_the_mouse_and_the_keys_do_on_a_plain_page(tmp_path: Path, page: Any) -> None:  # noqa: F811
     """The painter's own script with a stand-in for the kernel: each stroke is sent once, with every corner."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium found (set OSHP_CHROMIUM to one)")
     from oshp_lite.book.widgets import painter
 
     folder = Path(painter.__file__).parent
@@ -69,119 +72,99 @@ def test_what_the_mouse_and_the_keys_do_on_a_plain_page(tmp_path: Path) -> None:
     model = MODEL.replace("VALUES", json.dumps(values))
     page_file = tmp_path / "page.html"
     page_file.write_text(f'<style>{style}</style><body></body><script type="module">{model}{script}{start}</script>')
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        try:
-            page = browser.new_page(viewport={"width": 800, "height": 700})
-            page.set_default_timeout(240_000)
-            problems: list[str] = []
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.goto(page_file.as_uri())
-            box = page.locator("canvas").bounding_box()
-            assert box is not None
-            assert (box["width"], box["height"]) == (384, 384)
-            corners = [(box["x"] + 3 * x, box["y"] + 3 * y) for x, y in CORNERS]
+    page.set_viewport_size({"width": 800, "height": 700})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(page_file.as_uri())
+    box = page.locator("canvas").bounding_box()
+    assert box is not None
+    assert (box["width"], box["height"]) == (384, 384)
+    corners = [(box["x"] + 3 * x, box["y"] + 3 * y) for x, y in CORNERS]
 
-            def drag(path: list[tuple[float, float]]) -> None:
-                page.mouse.move(*path[0])
-                page.mouse.down()
-                for corner in path[1:]:
-                    page.mouse.move(*corner)
-                page.mouse.up()
+    def drag(path: list[tuple[float, float]]) -> None:
+        page.mouse.move(*path[0])
+        page.mouse.down()
+        for corner in path[1:]:
+            page.mouse.move(*corner)
+        page.mouse.up()
 
-            def strokes() -> list[painter.Stroke]:
-                sent = [value for name, value in page.evaluate("window.sent") if name == "stroke"]
-                return [painter.Stroke.from_bytes(np.array(numbers, "<f4").tobytes()) for numbers in sent]
+    def strokes() -> list[painter.Stroke]:
+        sent = [value for name, value in page.evaluate("window.sent") if name == "stroke"]
+        return [painter.Stroke.from_bytes(np.array(numbers, "<f4").tobytes()) for numbers in sent]
 
-            drag(corners)
-            (lasso,) = strokes()
-            assert (lasso.kind, lasso.class_id) == ("lasso", 1)
-            wanted = wanted_mask(np.array(CORNERS))
-            assert np.array_equal(lasso.covers((128, 128)), wanted), (
-                f"{(lasso.covers((128, 128)) != wanted).sum()} differ"
-            )
-            page.keyboard.press("2")
-            page.keyboard.press("p")
-            for corner in corners:
-                page.mouse.click(*corner)
-            assert len(strokes()) == 1, "a polygon is sent when it is closed"
-            page.keyboard.press("Enter")
-            polygon = strokes()[1]
-            assert (polygon.kind, polygon.class_id) == ("polygon", 2)
-            assert np.array_equal(polygon.covers((128, 128)), wanted)
-            page.get_by_role("button", name="Brush").click()
-            page.get_by_label("Brush radius").fill("9")
-            drag(corners[:2])
-            brush = strokes()[2]
-            assert (brush.kind, brush.class_id, brush.radius) == ("brush", 2, 3.0)
-            page.keyboard.press("e")
-            drag(corners[2:4])
-            assert strokes()[3].class_id == 0
-            page.keyboard.press("z")
-            assert page.evaluate("window.sent.at(-1)")[1].startswith("undo")
-            page.get_by_label("Name of class 1").fill("lefty b")  # letters in a name are no commands
-            page.get_by_label("Name of class 1").press("Tab")
-            renamed = [value for name, value in page.evaluate("window.sent") if name == "classes"]
-            assert renamed[-1][0]["name"] == "lefty b"
-            assert page.locator("button[aria-pressed=true]").inner_text() == "Erase"
-            every = "[...document.querySelectorAll('button, input, canvas')]"
-            unnamed = page.evaluate(f"{every}.filter(one => !(one.innerText || one.ariaLabel)).length")
-            assert unnamed == 0, "every control has a name"
-            page.screenshot(path=str(tmp_path / "painter.png"))
-            assert not problems
-        finally:
-            browser.close()
+    drag(corners)
+    (lasso,) = strokes()
+    assert (lasso.kind, lasso.class_id) == ("lasso", 1)
+    wanted = wanted_mask(np.array(CORNERS))
+    assert np.array_equal(lasso.covers((128, 128)), wanted), f"{(lasso.covers((128, 128)) != wanted).sum()} differ"
+    page.keyboard.press("2")
+    page.keyboard.press("p")
+    for corner in corners:
+        page.mouse.click(*corner)
+    assert len(strokes()) == 1, "a polygon is sent when it is closed"
+    page.keyboard.press("Enter")
+    polygon = strokes()[1]
+    assert (polygon.kind, polygon.class_id) == ("polygon", 2)
+    assert np.array_equal(polygon.covers((128, 128)), wanted)
+    page.get_by_role("button", name="Brush").click()
+    page.get_by_label("Brush radius").fill("9")
+    drag(corners[:2])
+    brush = strokes()[2]
+    assert (brush.kind, brush.class_id, brush.radius) == ("brush", 2, 3.0)
+    page.keyboard.press("e")
+    drag(corners[2:4])
+    assert strokes()[3].class_id == 0
+    page.keyboard.press("z")
+    assert page.evaluate("window.sent.at(-1)")[1].startswith("undo")
+    page.get_by_label("Name of class 1").fill("lefty b")  # letters in a name are no commands
+    page.get_by_label("Name of class 1").press("Tab")
+    renamed = [value for name, value in page.evaluate("window.sent") if name == "classes"]
+    assert renamed[-1][0]["name"] == "lefty b"
+    assert page.locator("button[aria-pressed=true]").inner_text() == "Erase"
+    every = "[...document.querySelectorAll('button, input, canvas')]"
+    unnamed = page.evaluate(f"{every}.filter(one => !(one.innerText || one.ariaLabel)).length")
+    assert unnamed == 0, "every control has a name"
+    page.screenshot(path=str(tmp_path / "painter.png"))
+    assert not problems
 
 
-def test_a_lasso_drawn_with_the_mouse_is_the_saved_mask(tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
+def test_a_lasso_drawn_with_the_mouse_is_the_saved_mask(tmp_path: Path, lab: str, page: Any) -> None:  # noqa: F811
     pytest.importorskip("anywidget")
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium found (set OSHP_CHROMIUM to one)")
-    with serve(tmp_path, CODE) as address, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        try:
-            page = browser.new_page(viewport={"width": 1280, "height": 1000})
-            page.set_default_timeout(240_000)
-            asked: list[str] = []
-            local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
-            page.on("request", lambda request: request.url.startswith(local) or asked.append(request.url))
-            page.goto(address)
-            page.wait_for_selector(".jp-Notebook-cell")
-            page.wait_for_function("document.body.innerText.includes('| Idle')")
-            page.click(".jp-Notebook-cell .cm-content")
-            page.keyboard.press("Shift+Enter")
-            board = page.locator(".oshp-painter").first
-            board.wait_for()
-            canvas = board.locator("canvas")
-            canvas.scroll_into_view_if_needed()
-            box = canvas.bounding_box()
-            assert box is not None
-            assert (box["width"], box["height"]) == (384, 384)
-            cells = page.locator(".jp-Notebook-cell").count()
-            corners = [(round(box["x"] + 3 * x), round(box["y"] + 3 * y)) for x, y in CORNERS]
-            page.mouse.move(*corners[0])
-            page.mouse.down()
-            for corner in corners[1:]:
-                page.mouse.move(*corner)
-                page.wait_for_timeout(60)
-            page.mouse.up()
-            page.wait_for_function("document.body.innerText.includes('my top:')")
-            page.screenshot(path=str(tmp_path / "lasso.png"))
-            page.keyboard.press("b")  # in a notebook this letter makes a cell
-            assert board.locator("button[aria-pressed=true]").inner_text() == "Brush"
-            assert page.locator(".jp-Notebook-cell").count() == cells
-            page.get_by_role("button", name="Save masks").click()
-            page.wait_for_function("document.body.innerText.includes('Saved:')")
-            points = np.array([((x - box["x"]) / 3, (y - box["y"]) / 3) for x, y in corners])
-            wanted = wanted_mask(points)
-            mask = read_mask(tmp_path / "own" / "support_mask.png")
-            assert set(np.unique(mask)) == {0, 1}
-            assert np.array_equal(mask == 1, wanted), f"{(wanted != (mask == 1)).sum()} pixels differ"
-            board.locator(".title").click()
-            page.keyboard.press("z")
-            page.wait_for_function("document.body.innerText.includes('paint a class on the support')")
-            assert not asked, f"asked the network for {asked}"
-        finally:
-            browser.close()
+    write_notebook(tmp_path / "notebooks" / "painter.ipynb", CODE)
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.goto(f"{lab}/lab/tree/painter.ipynb?token=T&reset")
+    page.wait_for_selector(".jp-Notebook-cell")
+    page.wait_for_function("document.body.innerText.includes('| Idle')")
+    page.click(".jp-Notebook-cell .cm-content")
+    page.keyboard.press("Shift+Enter")
+    board = page.locator(".oshp-painter").first
+    board.wait_for()
+    canvas = board.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    assert (box["width"], box["height"]) == (384, 384)
+    cells = page.locator(".jp-Notebook-cell").count()
+    corners = [(round(box["x"] + 3 * x), round(box["y"] + 3 * y)) for x, y in CORNERS]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner)
+        page.wait_for_timeout(60)
+    page.mouse.up()
+    page.wait_for_function("document.body.innerText.includes('my top:')")
+    page.screenshot(path=str(tmp_path / "lasso.png"))
+    page.keyboard.press("b")  # in a notebook this letter makes a cell
+    assert board.locator("button[aria-pressed=true]").inner_text() == "Brush"
+    assert page.locator(".jp-Notebook-cell").count() == cells
+    page.get_by_role("button", name="Save masks").click()
+    page.wait_for_function("document.body.innerText.includes('Saved:')")
+    points = np.array([((x - box["x"]) / 3, (y - box["y"]) / 3) for x, y in corners])
+    wanted = wanted_mask(points)
+    mask = read_mask(tmp_path / "notebooks" / "own" / "support_mask.png")
+    assert set(np.unique(mask)) == {0, 1}
+    assert np.array_equal(mask == 1, wanted), f"{(wanted != (mask == 1)).sum()} pixels differ"
+    board.locator(".title").click()
+    page.keyboard.press("z")
+    page.wait_for_function("document.body.innerText.includes('paint a class on the support')")
+    assert not page.asked, f"asked the network for {page.asked}"
