@@ -76,7 +76,7 @@ CALLS: dict[str, tuple[str, dict[str, str | None]]] = {
         "bench model",
         {"--seconds": "1", "--size": "64", "--batch": "3", "--variant": "paper"},
     ),
-    "oshp_lite.engine.performance.paths:measure_paths": ("bench paths", {"--rounds": "2", "--json": "kept.json"}),
+    "oshp_lite.engine.performance.paths:measure_paths": ("bench paths", {"--rounds": "2"}),
     "oshp_lite.book.widgets.latency:measure_latency": ("bench widgets", {"--size": "64"}),
     "oshp_lite.study.speed:gpu_check": (
         "bench gpu-check",
@@ -86,6 +86,7 @@ CALLS: dict[str, tuple[str, dict[str, str | None]]] = {
 ELSEWHERE = {
     "matrix": {"--dry-run", "--list", "--snakefile"},  # tests/test_matrix.py
     "tune": {"--dry-run"},
+    "bench": {"--json"},
     "report": {"--readme"},
     "evaluate": {"--run", "--out"},
 }
