@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 import numpy as np
 
 from oshp_lite.errors import UserError
+from oshp_lite.files import project_root, read_json
 from oshp_lite.study.claims import between
 from oshp_lite.study.collapse import collapsed
 from oshp_lite.study.experiments import METHODS, TABLE5, label
@@ -15,7 +17,7 @@ from oshp_lite.study.quantities import FIRM_SEEDS, Outcome, Quantity, Side
 from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import Estimate, bootstrap, paired_difference
 
-DATASETS = ("synth-atr", "ccp-os")
+DATASETS, MAIN = ("synth-atr", "ccp-os"), ("novel", "human")
 
 
 def _points(one: Estimate) -> str:
@@ -48,7 +50,7 @@ def compared(
 def best_on(results: Results, data: str = "ccp-os", reference: str = "eopnet") -> str:
     """Return who leads by novel and by human mIoU on a dataset (k-way, fold 1), and by how much over a reference."""
     said = []
-    for measure in ("novel", "human"):
+    for measure in MAIN:
         runs = {name: results.seeds(RunKey(name, data, 1, "k")) for name in METHODS}
         runs = {name: own for name, own in runs.items() if own and not collapsed(own)}
         if not runs:
@@ -62,13 +64,22 @@ def best_on(results: Results, data: str = "ccp-os", reference: str = "eopnet") -
 
 
 def spread_of(results: Results, data: str = "ccp-os", method: str = "eopnet") -> float:
-    """Return the standard deviation of a method's novel mIoU over its trainings, in points (k-way, fold 1; nan: < 2)."""
+    """Return the deviation of a method's novel mIoU over its trainings, in points (k-way, fold 1; nan of one alone)."""
     scores = [100 * run.score("novel") for run in results.seeds(RunKey(method, data, 1, "k"))]
     return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
 
 
-def testing_bias(results: Results, datasets: Iterable[str] = DATASETS) -> str:
-    """Return as Markdown each method's testing bias: novel minus base pixels called background, in points, largest first.
+def trivial(data: str = "ccp-os") -> list[tuple[str, float, float]]:
+    """Return (name, novel mIoU, human mIoU in %) of every trivial prediction on a dataset, fold 1, mean over blocks."""
+    folder = project_root() / "notebooks" / "results" / "trivial"
+    tables = [read_json(path) for path in sorted(folder.glob(f"{data}-fold1*.json"))]
+    names = list(tables[0]) if tables else []
+    score = {(name, of): 100 * fmean(t[name][f"{of}_miou"] for t in tables) for name in names for of in MAIN}
+    return [(name, score[name, "novel"], score[name, "human"]) for name in names]
+
+
+def called_background(results: Results, datasets: Iterable[str] = DATASETS) -> str:
+    """Return as Markdown each method's testing bias, largest first: novel minus base pixels called background, in points.
 
     k-way, fold 1, with the interval over pairs and seeds.
     """
@@ -90,7 +101,7 @@ def steps(results: Results, names: Sequence[str] = TABLE5, data: str = "synth-at
     lines = []
     for above, below in zip(names, names[1:], strict=False):
         runs = [results.seeds(RunKey("eopnet", data, 1, "k", 0, name)) for name in (below, above)]
-        parts = [(measure, _difference(*runs, measure)) for measure in ("novel", "human")]
+        parts = [(measure, _difference(*runs, measure)) for measure in MAIN]
         said = [f"{measure} {_points(one)}" for measure, one in parts if one is not None]
         heads = " minus ".join(label("eopnet", name) for name in (below, above))
         lines.append(f"* {heads}: {', '.join(said) or 'not run'}")
