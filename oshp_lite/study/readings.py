@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -79,9 +80,9 @@ def trivial(data: str = "ccp-os") -> list[tuple[str, float, float]]:
 
 
 def called_background(results: Results, datasets: Iterable[str] = DATASETS) -> str:
-    """Return as Markdown each method's testing bias, largest first: novel minus base pixels called background, in points.
+    """Return as Markdown each method's testing bias in points (k-way), largest first.
 
-    k-way, fold 1, with the interval over pairs and seeds.
+    It is the share of novel pixels called background minus that of base pixels.
     """
     lines = []
     for data in datasets:
@@ -99,7 +100,7 @@ def called_background(results: Results, datasets: Iterable[str] = DATASETS) -> s
 def steps(results: Results, names: Sequence[str] = TABLE5, data: str = "synth-atr") -> str:
     """Return as Markdown what each row of Table 5 adds to the row above it, in points (k-way, fold 1, common seeds)."""
     lines = []
-    for above, below in zip(names, names[1:], strict=False):
+    for above, below in pairwise(names):
         runs = [results.seeds(RunKey("eopnet", data, 1, "k", 0, name)) for name in (below, above)]
         parts = [(measure, _difference(*runs, measure)) for measure in MAIN]
         said = [f"{measure} {_points(one)}" for measure, one in parts if one is not None]
