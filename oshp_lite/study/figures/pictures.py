@@ -155,7 +155,8 @@ def _shown(
         for way, keys in panels.items()
         if way in positions
     }
-    return pairs, _label(lead.key), lead.key.dataset
+    beside = ", by the journal's protocol" if name.startswith("popnet") and lead.key.protocol != "aaai" else ""
+    return pairs, _label(lead.key), lead.key.dataset + beside
 
 
 def _label(key: RunKey) -> str:
