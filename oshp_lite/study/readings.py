@@ -118,8 +118,8 @@ def by_size(results: Results, data: str = "synth-atr", reference: str = "eopnet"
     said = []
     for place, words in ((0, "smallest"), (-1, "largest")):
         ahead = [METHODS[name].label for name, curve in curves.items() if curve[place] > curves[reference][place]]
-        said.append(f"Among the {words} sixth of the parts {', '.join(ahead) or 'no method'} scores above")
-    return ". ".join(f"{one} {METHODS[reference].label}" for one in said) + "."
+        said.append(f"among the {words} sixth of the parts {', '.join(ahead) or 'no method'}")
+    return f"Ahead of {METHODS[reference].label}: {'; '.join(said)}."
 
 
 def lost_base(results: Results, data: str = "synth-atr", methods: Sequence[str] = ("popnet", "eopnet")) -> str:
