@@ -256,7 +256,10 @@ def judge(
 
     def measured(some: Iterable[Quantity]) -> tuple[Part, ...]:
         outcomes = ((one, one.measure(results, dataset, costs)) for one in some)
-        return tuple(Part(one.label, decide(outcome), outcome, one.printed(family)) for one, outcome in outcomes)
+        return tuple(
+            Part(one.label, decide(outcome), outcome, one.printed(family, getattr(outcome, "folds", ())))
+            for one, outcome in outcomes
+        )
 
     parts, untestable = measured(claim.parts), UNTESTABLE.get((claim.id, dataset), "")
     word = "not testable here" if untestable else together(part.verdict for part in parts)

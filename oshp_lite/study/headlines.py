@@ -138,8 +138,7 @@ def _measured(claim: Mapping[str, Any], dataset: str, protocol: str, results: Re
     part = {name: claim[name] for name in ("first", "above", "below", "by") if name in claim}
     parts = [_with_sides(one, condition=DECLARED["condition"]) for one in quantities(part, protocol)]
     family = dataset_spec(dataset).family
-    values = [(_with_sides(one, protocol="journal").printed(family), one.sides[1].name) for one in parts]
-    printed = min(((value, name) for value, name in values if value is not None), default=(None, ""))
+    printed = _smallest(parts, family)
     known: dict[str, Any] = {
         **named,
         "dataset": dataset,
@@ -159,6 +158,9 @@ def _measured(claim: Mapping[str, Any], dataset: str, protocol: str, results: Re
     smallest, chosen = min(estimates, key=lambda one: one[1].mean)
     other = smallest.sides[1]
     runs = {len(seeds) for seeds in chosen.by_fold.values()}
+    if {*chosen.by_fold} == {1}:
+        known["printed"], known["printed_against"] = _smallest(parts, family, (1,))
+        known["printed_against"] += ", fold 1" * (known["printed"] is not None)
     return Headline(
         **known,
         verdict="undecided",
@@ -180,6 +182,12 @@ def _above_zero(estimate: Estimate) -> float:
     """Return the one-sided probability of an effect that is not above zero, by the bootstrap's draws."""
     draws = estimate.draws[~np.isnan(estimate.draws)]
     return float((1 + (draws <= 0).sum()) / (1 + len(draws)))
+
+
+def _smallest(parts: Sequence[Quantity], family: str, folds: Sequence[int] = ()) -> tuple[float | None, str]:
+    """Return the smallest effect that the paper prints, on the folds that were measured, and against whom."""
+    values = [(_with_sides(one, protocol="journal").printed(family, folds), one.sides[1].name) for one in parts]
+    return min(((value, name) for value, name in values if value is not None), default=(None, ""))
 
 
 def _difference(part: Quantity, results: Results, dataset: str) -> Estimate | str:

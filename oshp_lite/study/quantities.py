@@ -151,11 +151,15 @@ class Quantity:
         except UserError as error:
             return NotRun(str(error))
 
-    def printed(self, family: str) -> float | None:
-        """Return the papers' own value in the same unit, or None where they print none."""
-        for fold in ("mean", "1") if self.kind in ("difference", "within", "cost") else ():
+    def printed(self, family: str, folds: Sequence[int] = ()) -> float | None:
+        """Return the papers' own value in the same unit, or None where they print none.
+
+        folds  those measured: of a single one its own value, else the mean of both folds where all sides have one
+        """
+        places = (str(folds[0]), "mean") if len(folds) == 1 else ("mean", "1")
+        for fold in places if self.kind in ("difference", "within", "cost") else ():
             values = [value for side in self.sides if (value := side.printed(family, fold)) is not None]
-            if len(values) == len(self.sides):  # both folds where all sides have them, else fold 1
+            if len(values) == len(self.sides):
                 return round(float(self.of(values)), 3 if self.kind == "cost" else 2)
         return None
 

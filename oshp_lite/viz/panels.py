@@ -44,17 +44,32 @@ def legend_below(axes: Axes, space: Space, ids: Iterable[int], columns: int = 1)
         axes.legend(handles=legend_handles(space, ids), fontsize=7, handlelength=1.2, columnspacing=1.0, **form)
 
 
+_COVERED = 0.03
+"""Share of a panel below which a name hides the region that it stands on."""
+
+
 def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008) -> None:
-    """Write each class's name on its region (from the share `smallest` of the image on), for grey prints."""
+    """Write each class's name on its region (from the share `smallest` of the image on), for grey prints.
+
+    Regions that a name would cover have it at the edge of the panel, with a thin line to them.
+    """
     ids = to_array(mask)
     frame = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.65, "linewidth": 0}
+    thin: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "color": "0.15", "shrinkA": 0, "shrinkB": 0}
+    width = ids.shape[1]
     for class_id in ids_in(ids):
         rows, columns = np.nonzero(ids == class_id)
         if rows.size < smallest * ids.size:
             continue
         # The pixel of the class that lies nearest to the class's median: inside the region even when it is bent.
         best = int(((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2).argmin())
-        axes.text(columns[best], rows[best], name_of(space, class_id), ha="center", va="center", fontsize=6, bbox=frame)
+        spot, look = (columns[best], rows[best]), {"va": "center", "fontsize": 6, "bbox": frame}
+        if rows.size >= _COVERED * ids.size:
+            axes.text(*spot, name_of(space, class_id), ha="center", **look)
+            continue
+        right = spot[0] < width / 2
+        place = {"xytext": ((0.99 if right else 0.01) * width, spot[1]), "ha": "right" if right else "left"}
+        axes.annotate(name_of(space, class_id), spot, arrowprops=thin, **place, **look)
 
 
 def name_beside(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.002) -> None:

@@ -157,7 +157,7 @@ def check_means(attempt: Any) -> str:
     return "counted together, large parts decide; averaged over pairs, every part weighs the same. The papers count"
 
 
-SCORES = {"A": (25.9, 1.5), "B": (24.7, 1.6), "C": (24.5, 2.0), "D": (19.9, 1.7), "E": (15.4, 2.0)}
+SCORES = {"A": (31.4, 1.5), "B": (29.9, 1.6), "C": (29.6, 2.0), "D": (25.4, 1.7), "E": (20.7, 2.0)}
 """Invented scores in per cent with the half width of their intervals."""
 PAIRED = 2.0
 """Half the width of an interval of the difference of two of them."""
@@ -182,8 +182,8 @@ def _draw_ties(attempt: Any) -> Figure:
     ranks = _ranks(float(attempt()))
     for place, ((name, (score, half)), rank) in enumerate(zip(SCORES.items(), ranks, strict=True)):
         axes[0, 0].errorbar(score, place, xerr=half, fmt="o", color="0.2", capsize=3)
-        axes[0, 0].text(29.5, place, f"{name}: rank {rank}", va="center")
-    axes[0, 0].set(xlabel="novel mIoU, % (95 %)", yticks=[], ylim=(4.6, -0.6), xlim=(12, 34))
+        axes[0, 0].text(34.5, place, f"{name}: rank {rank}", va="center")
+    axes[0, 0].set(xlabel="novel mIoU, % (95 %)", yticks=[], ylim=(4.6, -0.6), xlim=(17, 40))
     return figure
 
 

@@ -36,16 +36,15 @@ READINGS = {
     "eopnet7f": "Of all queries, ranked by how much {lead}'s score depends on the support, this one is in the middle. "
     + _BELOW
     + _STARRED,
-    "eopnet8f": "Line: mean over {seeds}; band: lowest to highest. {points} evaluations, each on fewer test pairs than "
-    "the final score.",
+    "eopnet8f": "Line: mean over {seeds}{band}. {points} evaluations, each on fewer test pairs than the final score.",
     "bias": "k-way, fold 1. Black line: 95 % interval of the share called background.",
     "per_class": "k-way, fold 1, mean over seeds or blocks. Methods stand in the order of human mIoU, classes in that "
     "of their means; * novel class. {lead}: the typical cell has a 95 % interval of ±{width:.0f} points.",
     "confusion": "k-way, fold 1. Rows: true class; columns: predicted class; % of the row's pixels. * novel class.",
     "size_iou": "k-way, fold 1. All parts of all test pairs, in six equally full groups by true size; bars: two "
     "standard errors.",
-    "budget": "k-way, fold 1, {seeds}. Budgets are multiples of the study's epochs. The number in a mark is the rank "
-    "among those run at that budget; whiskers: 95 % intervals.",
+    "budget": "k-way, fold 1, {seeds}. Budgets are multiples of the study's epochs. The number in a mark is the rank, "
+    "where all lines of the panel were run; whiskers: 95 % intervals.",
     "starts": "k-way, fold 1, one seed. Novel classes take no part: some base classes are held out of training and "
     "play their role (pseudo-novel). Lines: 95 % intervals.",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -187,13 +188,16 @@ def size_iou(results: Results, dataset: str = "synth-atr") -> Figure:
     sizes = np.concatenate([curve[0] for curve in curves.values()])
     ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30) if 0.9 * sizes.min() < tick < 1.1 * sizes.max()]
     figure, axes = new_figure(width=6.8, height=4.2)
-    place, ends = axes[0, 0], []
+    place, ends, signs = axes[0, 0], [], cycle(zip("■▲▼◆●×", "s^vDox", strict=True))
     with style():
         place.set(xscale="log", xlabel="true size of the part, % of the photo", ylabel="IoU, %")
         for name, (x, y, error) in sorted(curves.items(), key=lambda item: -item[1][1][-1]):
             method = measured[name][0].key.method
             colour, own = METHOD_INK.get(method, GREY), method in ("eopnet", "popnet")
             bars = {"yerr": 2 * error, "capsize": 2, "marker": "o", "linewidth": 1.8} if own else {"linewidth": 1.1}
+            if method not in METHOD_INK:
+                sign, shape = next(signs)
+                bars, name = {**bars, "marker": shape, "markersize": 4.5}, f"{sign} {name}"
             place.errorbar(x, y, color=colour, linestyle="-", zorder=3 if own else 2, **bars)
             ends.append((name, float(x[-1]), float(y[-1]), colour))
         place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

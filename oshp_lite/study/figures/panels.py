@@ -66,7 +66,9 @@ def end_labels(axes: Axes, ends: Sequence[tuple[str, float, float, str]], tall: 
     ranked, least = sorted(ends, key=lambda end: end[2]), (high - low) * 0.15 / tall
     for (name, x, y, colour), height in zip(ranked, apart([end[2] for end in ranked], least), strict=True):
         at = (10, (height - y) / (high - low) * tall * 72)
-        axes.annotate(name, (x, y), at, textcoords="offset points", va="center", fontsize=8, color=colour)
+        under = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85}  # no line strikes a name through
+        look = {"va": "center", "fontsize": 8, "color": colour, "bbox": under, "zorder": 5}
+        axes.annotate(name, (x, y), at, textcoords="offset points", **look)  # type: ignore[arg-type]
 
 
 def apart(values: Sequence[float], least: float) -> list[float]:
@@ -89,7 +91,10 @@ def not_run(title: str, reason: str) -> Figure:
     figure, axes = new_figure(width=6.4, height=1.3)
     axes[0, 0].set_axis_off()
     with style():
-        text = textwrap.fill(f"Not run: {reason.removeprefix('not run: ')}.".replace("..", "."), 88)
+        why = reason.removeprefix("not run: ")
+        said = "No run is at hand." if why in PLAIN else why[0].upper() + why[1:] + "."
+        said = said if why in PLAIN or why.startswith("no run") else f"Not run: {why}."
+        text = textwrap.fill(said.replace("..", "."), 88)
         axes[0, 0].set_title(title)
         axes[0, 0].text(0.0, 0.75, text, va="top", transform=axes[0, 0].transAxes)
     return figure

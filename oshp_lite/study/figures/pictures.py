@@ -21,6 +21,7 @@ from oshp_lite.files import project_root, write_atomic
 from oshp_lite.study.experiments import METHODS, families, label, runs_of
 from oshp_lite.study.figures.layouts import BOTH_WAYS, ONE_QUERY, RANKS, Pairs, draw, drawable
 from oshp_lite.study.figures.pairs import SMALLEST, Array, both_ways, one_query, read_pairs, typical_pairs
+from oshp_lite.study.figures.panels import PLAIN
 from oshp_lite.study.plan import Finder, config_of
 from oshp_lite.study.records import Measured, NotRun, Results, RunKey
 
@@ -70,7 +71,10 @@ def choose(name: str, panels: Mapping[str, Sequence[RunKey]], results: Results, 
     leads = {way: lead for way, keys in panels.items() if isinstance(lead := _lead(keys, results), Measured)}
     if not leads:
         reasons = dict.fromkeys(getattr(_lead(keys, results), "reason", "") for keys in panels.values())
-        return NotRun("; ".join(reason.removeprefix("not run: ") for reason in reasons))
+        plain = "; ".join(reason.removeprefix("not run: ") for reason in reasons)
+        if plain in PLAIN and any(key.protocol == "aaai" for keys in panels.values() for key in keys):
+            plain = "no run of POPNet by its own paper's protocol is at hand"
+        return NotRun(plain)
     way = max(leads)
     lead, shares = leads[way], [share for share, _ in RANKS]
     if name == ONE_QUERY:
@@ -151,7 +155,8 @@ def _shown(
         for way, keys in panels.items()
         if way in positions
     }
-    return pairs, _label(lead.key), lead.key.dataset
+    beside = ", by the journal's protocol" if name.startswith("popnet") and lead.key.protocol != "aaai" else ""
+    return pairs, _label(lead.key), lead.key.dataset + beside
 
 
 def _label(key: RunKey) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from oshp_lite.study.experiments import FIGURE8, METHODS, ablation_of, label, runs_of
 from oshp_lite.study.figures.captions import READINGS, TITLES
@@ -22,8 +23,8 @@ from oshp_lite.viz import INK, new_figure, style
 FEWEST = 15
 """Evaluations from which a curve of Fig. 8 says something of a trend."""
 SHORT = {"": "x1", "x4": "x4", "x10": "x10"}
-PARTS = {"dml": "with weight shifting", "dml-no-ws": "without weight shifting", "npm": "prototypes alone"}
-"""Names of EOP-Net's parts in the budget's figure, where their own would be too long."""
+PARTS = {"dml": "DML", "dml-no-ws": "DML w/o WS", "npm": "NPM"}
+"""Names of EOP-Net's parts in the budget's figure: those of Table 5."""
 STARTS = {
     "": ("the dataset's base classes", INK[0], "o"),
     "start-general": ("body parts alone", INK[3], "s"),
@@ -76,10 +77,14 @@ def eopnet8f(results: Results, dataset: str = "synth-atr") -> Figure:
                 place.plot(x, y.mean(0), color=colour, linestyle=dash, marker="o", markersize=2.5)
                 place.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.18, linewidth=0)
                 place.set(xlabel="epoch", title=f"{part} classes")
+                place.xaxis.set_major_locator(MaxNLocator(integer=True))
                 place.set_ylabel({"accuracy": "mean accuracy, %", "miou": "mIoU, %"}[kind])
             ends.append((word, float(x[-1]), float(y.mean(0)[-1]), colour))
         end_labels(place, ends, 2.6)
-    words = READINGS["eopnet8f"].format(seeds=_counted(seeds, "seed"), points=" or ".join(map(str, sorted(points))))
+    band = "" if max(seeds) < 2 else "; band: lowest to highest"
+    words = READINGS["eopnet8f"].format(
+        seeds=_counted(seeds, "seed"), band=band, points=" or ".join(map(str, sorted(points)))
+    )
     words += f" Fewer than {FEWEST} say nothing of a trend." if max(points) < FEWEST else ""
     return headed(figure, title, f"{words} {missing_note(missing)}".strip())
 
@@ -194,7 +199,8 @@ def _budget_lines(place: Axes, panel: Panel, estimates: Mapping[str, Mapping[int
         place.scatter(x, mean, s=90, color=colour, zorder=3)
         for budget, y in zip(x, mean, strict=True):
             form = {"ha": "center", "va": "center", "fontsize": 7, "color": "white", "zorder": 4}
-            place.text(budget, y, str(1 + ranks[budget].index(name)), **form)  # type: ignore[arg-type]
+            if len(ranks[budget]) == len(panel.lines):  # a rank among some would look like one among all
+                place.text(budget, y, str(1 + ranks[budget].index(name)), **form)  # type: ignore[arg-type]
         lacking = [f"x{budget}" for budget in panel.lines[name] if budget not in line]
         ends.append((name + (f" ({', '.join(lacking)} not run)" if lacking else ""), x[-1], float(mean[-1]), colour))
     place.set(xscale="log", xlim=(budgets[0] / 1.3, budgets[-1] * 1.3))

@@ -17,7 +17,8 @@ _NOTES = (
     "MACs: multiply-accumulates of convolutions and matrix products in parsing one pair, counted while it runs "
     "(fine-tuning counts its steps); parameters: all that the method holds, encoder included. "
     "Every method with its preset's options.",
-    "The paper's PANet and PPNet stand on encoders of their own and take one support photo per class; "
+    "The paper's PANet and PPNet stand on encoders of their own and take one support photo per class (section 6.7; by "
+    "section 6.3 PANet is tested with one for all); "
     "here all methods share one encoder and one support photo.",
     "Frames per second with batch size 1; only their ratios within one run say something beyond that machine. "
     "The papers print none: in their rows the speed against EOP-Net is computed from the printed frames per second.",

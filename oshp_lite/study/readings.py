@@ -1,0 +1,140 @@
+"""What results say, in sentences that are made of the records: the readings below the notebooks' tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from statistics import fmean
+
+import numpy as np
+
+from oshp_lite.errors import UserError
+from oshp_lite.files import project_root, read_json
+from oshp_lite.study.claims import between
+from oshp_lite.study.collapse import collapsed
+from oshp_lite.study.experiments import METHODS, TABLE5, label
+from oshp_lite.study.figures.charts import size_curve
+from oshp_lite.study.quantities import FIRM_SEEDS, Outcome, Quantity, Side
+from oshp_lite.study.records import Measured, Results, RunKey
+from oshp_lite.study.statistics import Estimate, bootstrap, paired_difference
+
+DATASETS, MAIN = ("synth-atr", "ccp-os"), ("novel", "human")
+
+
+def _points(one: Estimate) -> str:
+    """Return a difference with its interval, in points, and whether that leaves its sign open or rests on few seeds."""
+    mean, low, high = (100 * value for value in one)
+    fewest = min(map(len, one.by_fold.values()))
+    said = [f"{fewest} seed{'s' * (fewest > 1)}"] if fewest < FIRM_SEEDS else []
+    said += ["sign open"] if low <= 0 <= high else []
+    return f"{mean:+z.1f} {between(low, high)}" + (f" ({', '.join(said)})" if said else "")
+
+
+def _difference(one: Sequence[Measured], two: Sequence[Measured], measure: str) -> Estimate | None:
+    try:
+        return paired_difference(one, two, measure)
+    except UserError:
+        return None
+
+
+def compared(
+    results: Results, first: str, second: str, measure: str = "novel", datasets: Iterable[str] = DATASETS
+) -> str:
+    """Return "A minus B, novel mIoU: +2.9 [0.9, 5.0] points on synth-atr; ..." of two methods (k-way, fold 1)."""
+    said = []
+    for data in datasets:
+        one = _difference(*(results.seeds(RunKey(name, data, 1, "k")) for name in (first, second)), measure)
+        said.append(f"not run on {data}" if one is None else f"{_points(one)} points on {data}")
+    return f"{METHODS[first].label} minus {METHODS[second].label}, {measure} mIoU: {'; '.join(said)}."
+
+
+def best_on(results: Results, data: str = "ccp-os", reference: str = "eopnet") -> str:
+    """Return who leads by novel and by human mIoU on a dataset (k-way, fold 1), and by how much over a reference."""
+    said = []
+    for measure in MAIN:
+        runs = {name: results.seeds(RunKey(name, data, 1, "k")) for name in METHODS}
+        runs = {name: own for name, own in runs.items() if own and not collapsed(own)}
+        if not runs:
+            return f"No method was run on {data}."
+        scores = {name: bootstrap(own, measure).mean for name, own in runs.items()}
+        lead = max(scores, key=lambda name: scores[name])
+        words = f"By {measure} mIoU {METHODS[lead].label} is first with {100 * scores[lead]:.1f}"
+        one = _difference(runs[lead], runs.get(reference, []), measure) if lead != reference else None
+        said.append(f"{words}, {_points(one)} points from {METHODS[reference].label}." if one else f"{words}.")
+    return " ".join(said)
+
+
+def spread_of(results: Results, data: str = "ccp-os", method: str = "eopnet") -> float:
+    """Return the deviation of a method's novel mIoU over its trainings, in points (k-way, fold 1; nan of one alone)."""
+    scores = [100 * run.score("novel") for run in results.seeds(RunKey(method, data, 1, "k"))]
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
+
+
+def trivial(data: str = "ccp-os") -> list[tuple[str, float, float]]:
+    """Return (name, novel mIoU, human mIoU in %) of every trivial prediction on a dataset, fold 1, mean over blocks."""
+    folder = project_root() / "notebooks" / "results" / "trivial"
+    tables = [read_json(path) for path in sorted(folder.glob(f"{data}-fold1*.json"))]
+    names = list(tables[0]) if tables else []
+    score = {(name, of): 100 * fmean(t[name][f"{of}_miou"] for t in tables) for name in names for of in MAIN}
+    return [(name, score[name, "novel"], score[name, "human"]) for name in names]
+
+
+def called_background(results: Results, datasets: Iterable[str] = DATASETS) -> str:
+    """Return as Markdown each method's testing bias in points (k-way), largest first.
+
+    It is the share of novel pixels called background minus that of base pixels.
+    """
+    lines = []
+    for data in datasets:
+        found = []
+        for name in METHODS:
+            side = Side(name, measure="novel_as_background-base_as_background")
+            outcome = Quantity("", "difference", (side,)).measure(results, data)
+            if isinstance(outcome, Outcome):
+                found.append((outcome.mean, f"{METHODS[name].label} {outcome.mean:+z.0f}"))
+        words = ", ".join(text for _, text in sorted(found, reverse=True))
+        lines.append(f"* **{data}**, points: {words or 'not run'}")
+    return "\n".join(lines)
+
+
+def steps(results: Results, names: Sequence[str] = TABLE5, data: str = "synth-atr") -> str:
+    """Return as Markdown what each row of Table 5 adds to the row above it, in points (k-way, fold 1, common seeds)."""
+    lines = []
+    for above, below in pairwise(names):
+        runs = [results.seeds(RunKey("eopnet", data, 1, "k", 0, name)) for name in (below, above)]
+        parts = [(measure, _difference(*runs, measure)) for measure in MAIN]
+        said = [f"{measure} {_points(one)}" for measure, one in parts if one is not None]
+        heads = " minus ".join(label("eopnet", name) for name in (below, above))
+        lines.append(f"* {heads}: {', '.join(said) or 'not run'}")
+    return "\n".join(lines)
+
+
+def by_size(results: Results, data: str = "synth-atr", reference: str = "eopnet") -> str:
+    """Return which methods are ahead of a reference among the smallest and among the largest sixth of the parts."""
+    runs = {name: results.seeds(RunKey(name, data, 1, "k")) for name in METHODS}
+    curves = {name: size_curve(own)[1] for name, own in runs.items() if own}
+    if reference not in curves:
+        return f"{METHODS[reference].label} was not run on {data}."
+    said = []
+    for place, words in ((0, "smallest"), (-1, "largest")):
+        ahead = [METHODS[name].label for name, curve in curves.items() if curve[place] > curves[reference][place]]
+        said.append(f"among the {words} sixth of the parts {', '.join(ahead) or 'no method'}")
+    return f"Ahead of {METHODS[reference].label}: {'; '.join(said)}."
+
+
+def lost_base(results: Results, data: str = "synth-atr", methods: Sequence[str] = ("popnet", "eopnet")) -> str:
+    """Return the base classes that methods call background for half of their pixels or more, with the shares."""
+    from oshp_lite.labels import label_space
+
+    said = []
+    for name in methods:
+        runs = [run for run in results.seeds(RunKey(name, data, 1, "k")) if run.confusion is not None]
+        if not runs:
+            said.append(f"{METHODS[name].label}: not run.")
+            continue
+        total = np.sum([run.confusion for run in runs], 0).astype(float)  # type: ignore[arg-type]
+        share = {c: 100 * total[c, 0] / max(total[c].sum(), 1) for c in runs[0].base if c}
+        lost = sorted(((value, c) for c, value in share.items() if value >= 50), reverse=True)
+        names = [f"{label_space(data).class_name(c)} {value:.0f} %" for value, c in lost]
+        said.append(f"{METHODS[name].label} calls background: {', '.join(names) or 'half of no base class'}.")
+    return " ".join(said)
