@@ -179,7 +179,7 @@ def dual_metric_learning() -> Figure:
     board.area(44, 1, 34, 16, "AGM: look again where they point", fill=MIDDLE)
     board.arrow((37.4, 19.5), (41, 19.5), (41, 25), (45.8, 25))
     board.arrow((37.4, 16), (41, 16), (41, 9.4), (45.8, 9.4))
-    board.arrow((3, 25), (1, 25), (1, 2.4), (41, 2.4), (41, 5.8), (45.8, 5.8))
+    board.arrow((3, 25), (0.2, 25), (0.2, 2.4), (41, 2.4), (41, 5.8), (45.8, 5.8))
     board.text(27, 3.8, "the features $f(G^q)$ themselves", size=8.5)
     board.box(46, 21.4, 13, 7.2, "background\nmean $(1-A_c)$\n(Eq. 8)", fill="#ffffff", size=8.5)
     board.arrow((59, 25), (62.8, 25))
