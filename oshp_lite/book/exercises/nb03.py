@@ -224,7 +224,7 @@ def show_gallery() -> Figure:
     titles = [f"{place}, the query" if place == QUERY else str(place) for place in range(len(people))]
     pictures = [overlay(one.photo, one.mask, FOLD.space) for one in people]
     figure = photo_grid(pictures, titles, columns=8, cell=1.0)
-    add_legend(figure, FOLD.space, ids_in(*(one.mask for one in people)), columns=11)
+    add_legend(figure, FOLD.space, ids_in(*(one.mask for one in people)), columns=6)
     return figure
 
 
