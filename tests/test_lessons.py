@@ -128,27 +128,49 @@ def test_differences_are_paired_and_a_row_without_seeds_meets_every_seed() -> No
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "word"), [(0.1, 0.3, "not borne out"), (-0.3, -0.1, "is borne"), (-1, 1, "cannot")]
+    ("low", "high", "effect", "cause"),
+    [
+        (0.1, 0.3, "background prototype nevertheless parses novel classes better.", "hurts the background prototype"),
+        (-0.3, -0.1, "The mean dissimilarity parses novel classes better, with", "hurts the mean dissimilarity"),
+        (-1, 1, "cannot separate", "cannot say"),
+    ],
 )
-def test_the_reading_of_a_record_follows_its_intervals(low: float, high: float, word: str) -> None:
-    scores = {measure: [(low + high) / 2, low, high] for measure in MEASURES}
-    names = ("background prototype minus mean dissimilarity", "mean dissimilarity minus copy the support's mask")
-    said = background.reading(Lesson({"differences": [{"name": name, "scores": scores} for name in names]}))
-    assert word in said
+def test_the_reading_of_a_record_follows_its_intervals(low: float, high: float, effect: str, cause: str) -> None:
+    """The verdicts on the reason (does hiding hurt one design more) and on the choice are apart, each by intervals."""
+    designs, seen = ("background prototype", "mean dissimilarity"), ", trained with all labels"
+    gap = {measure: [(low + high) / 2, low, high] for measure in MEASURES}
+    without = {measure: [-0.05, -0.06, -0.04] for measure in MEASURES}  # with all labels
+    pairs = {
+        " minus ".join(designs): gap,
+        " minus ".join(name + seen for name in designs): without,
+        "mean dissimilarity minus copy the support's mask": gap,
+    }
+    row = {"missed": [0.3, 0.2, 0.4]}
+    content = {
+        "rows": [{"name": name + words, "scores": row} for name in designs for words in ("", seen)],
+        "differences": [{"name": name, "scores": scores} for name, scores in pairs.items()],
+    }
+    said = background.reading(Lesson(content))
+    assert effect in said
+    assert cause in said
     assert ("does not clear" in said) == (low <= 0)
+    assert "mean dissimilarity: 30 % of the novel pixels" in said
 
 
 def test_a_module_s_schedule_is_named_in_plain_words() -> None:
     names = ("AGM alone: AGM", "NPM alone: NPM", "weight shifting: NPM", "NPM before training")
+    names += ("half and half: NPM", "copy the support's mask")
     row, gap = {"novel": [0.1, 0, 0.2], "missed": [0.5, 0, 1]}, {"novel": [0.02, 0.01, 0.03]}
-    pairs = (names[1], names[3]), (names[1], names[0]), (names[2], names[1])
+    floor = {"novel": [0.15, 0.1, 0.2]}
+    pairs = (names[1], names[3]), (names[1], names[0]), (names[2], names[1]), (names[4], names[1])
     content = {
-        "rows": [{"name": name, "scores": row} for name in names],
+        "rows": [{"name": name, "scores": row} for name in names[:5]] + [{"name": names[5], "scores": floor}],
         "differences": [{"name": f"{one} minus {other}", "scores": gap} for one, other in pairs],
     }
     said = dual_metric.reading(Lesson(content))
     assert "AGM alone: AGM has a novel mIoU of 10.0 % and calls 50 % background" in said
     assert "NPM under weight shifting is higher than NPM trained alone" in said
+    assert "10.0 %) is below copying the support's mask (15.0 %)" in said
 
 
 def test_what_is_hidden_in_training_is_what_a_head_calls_background(bench: Bench) -> None:

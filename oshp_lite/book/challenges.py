@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from oshp_lite.labels import Fold, LabelSpace
 from oshp_lite.viz.images import Colours, enlarge, overlay
-from oshp_lite.viz.panels import add_legend, class_matrix, ids_in
+from oshp_lite.viz.panels import class_matrix, ids_in, legend_handles
 from oshp_lite.viz.style import INK, new_figure, show_image, style
 
 Array = NDArray[Any]
-PERSON = Colours(np.tile(np.array([[120, 120, 200]], np.uint8), (256, 1)), {1: "person"})
+PERSON = Colours(np.tile(np.array([[120, 120, 200]], np.uint8), (256, 1)), {1: "person (coarse)"})
 """How a mask of the whole person is painted."""
 
 
@@ -41,7 +41,7 @@ def size_chart(cells: Mapping[str, Array], *, apart: str = "person") -> Figure:
         chart.minorticks_off()
         chart.set_yticks(range(len(order)), order)
         chart.grid(False, axis="y")
-        chart.set_xlabel("cells of a photo (logarithmic)")
+        chart.set_xlabel("cells of a photo (logarithmic from 1 on; the left end stands for 0)")
         chart.set_title("Small parts have fewer than ten of a photo's 1,024 cells")
     return figure
 
@@ -84,7 +84,9 @@ def bias_photos(rows: Sequence[tuple[Array, Array, Array, Array, Array]], space:
         for column, (mask, title) in enumerate(zip(masks, titles, strict=True)):
             painted = overlay(photo, enlarge(mask, photo.shape[:2]), PERSON if column == 3 else space, alpha=0.55)
             show_image(axes[row, column], painted, title if row == 0 else None)
-    add_legend(figure, space, ids_in(*(mask for _, *masks in rows for mask in masks[:3])), columns=7)
+    handles = legend_handles(space, ids_in(*(mask for _, *masks in rows for mask in masks[:3])))
+    with style():
+        figure.legend(handles=[*handles, *legend_handles(PERSON, [1])], loc="outside lower center", ncols=6)
     return figure
 
 

@@ -62,7 +62,7 @@ def problem_comparison(
     _bars(figure, axes[2], shares)
     for place, (title, picture, mask) in zip(axes[2, 2:], twins, strict=True):
         show_image(place, _beside(picture, mask, space), title)
-    add_legend(figure, space, ids_in(*(mask for _, _, mask in twins)), columns=7)
+    add_legend(figure, space, ids_in(parts.support_mask, parts.truth, *(mask for _, _, mask in twins)), columns=7)
     return figure
 
 
@@ -175,7 +175,7 @@ def pair_chart(pairs: Sequence[Sequence[int]], class_names: Mapping[int, str]) -
         for place, side, title in zip(axes[0], (0, 1), ("query photos", "support photos"), strict=True):
             for row, class_id in enumerate(order):
                 lines = sorted({pair[side] for pair in pairs if pair[2] == class_id})
-                place.plot(lines, [row] * len(lines), "|", color=INK[1 + row % 2], markersize=9, markeredgewidth=0.7)
+                place.plot(lines, [row] * len(lines), "|", color=INK[0], markersize=9, markeredgewidth=0.7)
             place.set_xlabel("line number in the list")
             place.set_title(f"{len({pair[side] for pair in pairs})} {title}")
             place.grid(False)

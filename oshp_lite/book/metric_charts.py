@@ -67,14 +67,25 @@ def track_chart(tracks: Mapping[str, Sequence[float]], *, across: str, up: str) 
 
 
 @in_style
-def class_bars(values: Mapping[str, float], novel: Sequence[str], up: str, marked: str = "background") -> Figure:
-    """Draw one bar a class, lowest first: base classes plain, novel ones striped, the `marked` one crossed."""
+def class_bars(
+    values: Mapping[str, float],
+    novel: Sequence[str],
+    up: str,
+    marked: str = "background",
+    reach: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
+    """Draw one bar a class, lowest first: base classes plain, novel ones striped, the `marked` one crossed.
+
+    reach  the interval (low, high) of each value, drawn as a line
+    """
     order = sorted(values, key=lambda name: values[name])
     kinds = {"base": (INK[0], ""), "novel": (INK[3], "//"), marked: (INK[1], "xx")}
     figure, axes = new_figure(width=6.4, height=2.9)
     for place, name in enumerate(order):
         colour, stripes = kinds[marked if name == marked else "novel" if name in novel else "base"]
         axes[0, 0].bar(place, values[name], color=colour, hatch=stripes, edgecolor="white")
+        if reach is not None:
+            axes[0, 0].plot([place, place], reach[name], color="0.1", linestyle="-", linewidth=1.5)
     for kind, (colour, stripes) in kinds.items():
         axes[0, 0].bar([0], [0], color=colour, hatch=stripes, edgecolor="white", label=kind)
     axes[0, 0].set_xticks(range(len(order)), order, rotation=40, ha="right", rotation_mode="anchor")

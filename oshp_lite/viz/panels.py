@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from oshp_lite.labels import IGNORE
@@ -91,6 +92,7 @@ def name_beside(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.002)
     for k in range(len(lines) - 1, -1, -1):
         lines[k] = min(lines[k], height - 0.5 * gap - gap * (len(lines) - 1 - k))
     thin: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "color": "0.15", "shrinkA": 1, "shrinkB": 0}
+    thin["path_effects"] = [withStroke(linewidth=1.8, foreground="white")]  # the line is seen on dark parts too
     for (row, column, class_id), line in zip(sorted(spots), lines, strict=True):
         place: dict[str, Any] = {"xytext": (1.03 * width, line), "va": "center", "fontsize": 7}
         axes.annotate(name_of(space, class_id), (column - 1, row), arrowprops=thin, annotation_clip=False, **place)

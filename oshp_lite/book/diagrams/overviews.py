@@ -1,10 +1,11 @@
-"""A map of the book (which notebook builds on which) and the life of a run, drawn by code."""
+"""A map of the book (in which order its notebooks are read) and the life of a run, drawn by code."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
 from oshp_lite.book.diagrams.board import BANK, COARSE_DEEP, FINE_DEEP, MIDDLE_DEEP, SHARED, Board
+from oshp_lite.files import project_root
 
 _COLUMNS = (
     ("the task", "#f4f6f8", SHARED),
@@ -20,7 +21,7 @@ _PLACES: dict[str, tuple[int, float, float, str]] = {
     "01": (0, 17.6, 6.0, "01 problem\nbase, novel, episode"),
     "02": (0, 6.6, 6.0, "02 datasets\nmasks, folds, pairs"),
     "03": (1, 17.6, 6.0, "03 prototypes\none photo, one vector"),
-    "04": (1, 6.6, 6.0, "04 AGM and NPM\ntwo ways to compare"),
+    "04": (1, 6.6, 6.0, "04 AGM and NPM\ntwo readings of a map"),
     "05": (2, 17.6, 6.0, "05 POPNet\nin three stages"),
     "06": (2, 6.6, 6.0, "06 EOP-Net\nin two spaces"),
     "07": (3, 9.4, 11.4, "07 train and\nevaluate\n\ncurves, scores,\nparses"),
@@ -32,15 +33,19 @@ _PLACES: dict[str, tuple[int, float, float, str]] = {
 
 
 def book_map() -> Figure:
-    """Draw the reading order of the notebooks."""
+    """Draw the reading order of the notebooks; notebook 14 only where it exists."""
     board = Board(_X * 2 + _STEP * len(_COLUMNS) - 1.6, 31)
     for column, (title, light, _) in enumerate(_COLUMNS):
         board.area(_X + _STEP * column, 1.6, _WIDTH, 28.4, title, fill=light)
-    for column, y, height, words in _PLACES.values():
+    places = dict(_PLACES)
+    if not any((project_root() / "notebooks").glob("14_*.ipynb")):
+        places["13"] = (*places["13"][:3], "13 transfer")
+    for column, y, height, words in places.values():
         x, fill = _X + _STEP * column + 0.6, _COLUMNS[column][2]
         board.box(x, y, _WIDTH - 1.2, height, words, fill=fill, size=8)
-    for start, end in (("01", "03"), ("02", "04"), ("03", "05"), ("04", "06")):
-        board.arrow(_right(start), _left(end))
+    for start, end in (("02", "03"), ("04", "05")):
+        turn = _right(start)[0] + 0.8
+        board.arrow(_right(start), (turn, _right(start)[1]), (turn, _left(end)[1]), _left(end))
     for start, end in (("01", "02"), ("03", "04"), ("05", "06")):
         column, y, _, _ = _PLACES[start]
         middle = _X + _STEP * column + _WIDTH / 2

@@ -20,6 +20,8 @@ from oshp_lite.viz.panels import add_legend
 from oshp_lite.viz.style import new_figure, show_image
 
 PANTS = FOLD.space.id_of("pants")
+TROUSERS = Colours(np.tile(np.array([[214, 52, 50]], np.uint8), (256, 1)), {1: "trousers"})
+"""How marked trousers are painted, in red as in the tour's other figures of one class."""
 SQUARE, STRIP, BORDER = (40, 40), (40, 4), 2
 """Two regions, and by how many pixels a prediction exceeds them on every side."""
 
@@ -173,9 +175,7 @@ def support_choice() -> Figure:
     figure, axes = new_figure(1, 4, width=2.0, height=2.3)
     for place, (name, index) in zip(axes[0], SUPPORTS.items(), strict=True):
         person = _person(index)
-        show_image(
-            place, overlay(person.photo, np.where(person.mask == PANTS, PANTS, 0), FOLD.space), f"support {name}"
-        )
+        show_image(place, overlay(person.photo, person.mask == PANTS, TROUSERS), f"support {name}")
     return figure
 
 

@@ -27,7 +27,7 @@ from oshp_lite.engine.statistics import bounds, draw_pairs
 from oshp_lite.models.modules.metric import cosine_maps
 from oshp_lite.models.modules.prototypes import masked_average
 from oshp_lite.viz.images import overlay
-from oshp_lite.viz.panels import ids_in, photo_grid
+from oshp_lite.viz.panels import add_legend, ids_in, photo_grid
 from oshp_lite.viz.style import INK, new_figure
 
 # ------------------------------------------------------------------------------------- 1: several supports (code)
@@ -223,7 +223,9 @@ def show_gallery() -> Figure:
     people = _gallery().people
     titles = [f"{place}, the query" if place == QUERY else str(place) for place in range(len(people))]
     pictures = [overlay(one.photo, one.mask, FOLD.space) for one in people]
-    return photo_grid(pictures, titles, columns=8, cell=1.0)
+    figure = photo_grid(pictures, titles, columns=8, cell=1.0)
+    add_legend(figure, FOLD.space, ids_in(*(one.mask for one in people)), columns=6)
+    return figure
 
 
 # ------------------------------------------------------------------------------------- 4: a short training (defend)

@@ -1,4 +1,4 @@
-"""Notebook 04, sections 7 to 9: AGM and NPM alone and together, and how they develop while the weight shifts."""
+"""Notebook 04, sections 9 to 11: AGM and NPM alone and together, and how they develop while the weight shifts."""
 
 from __future__ import annotations
 
@@ -79,8 +79,15 @@ def reading(lesson: Lesson) -> str:
         novel, missed = lesson.score(name), lesson.score(name, "missed")
         lines.append(f"{schedule}: {module} has a novel mIoU of {novel:.1f} % and calls {missed:.0f} % background")
     differences = (f"NPM alone: NPM minus {START}", "NPM alone: NPM minus AGM alone: AGM")
-    for name in (*differences, "weight shifting: NPM minus NPM alone: NPM"):
+    for name in (*differences, "weight shifting: NPM minus NPM alone: NPM", "half and half: NPM minus NPM alone: NPM"):
         lines.append(lesson.says(name))
+    trained = [row["name"] for row in lesson.content["rows"] if row["name"] not in (COPY, START, WHOLE)]
+    best = max(trained, key=lesson.score)
+    side = "below" if lesson.score(best) < lesson.score(COPY) else "above"
+    lines.append(
+        f"novel mIoU: the best trained head ({best}, {lesson.score(best):.1f} %) is {side} copying the support's mask "
+        f"({lesson.score(COPY):.1f} %); {START} has {lesson.score(START):.1f} %"
+    )
     return "\n".join(lines)
 
 
