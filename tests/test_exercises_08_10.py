@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from exercise_frame import Attempt, Check, checker_tests
-from torch.nn import functional as F
 
 from oshp_lite.book.exercises import nb08, nb09, nb10
 
@@ -20,42 +19,6 @@ def background(features, mask, *, ignore=True, zero=False, own=False, pooled=Fal
         weight = torch.stack(places).float().sum(0)
         return (features * weight).sum((1, 2)) / weight.sum()
     return torch.stack([features[:, place].mean(1) for place in places]).mean(0)
-
-
-def imprint(rows, proxies, present, known, alpha, *, unit_first=True, unit_last=True, new_too=False, keep=True):
-    w, e = (F.normalize(x, dim=1) if unit_first else x for x in (rows, proxies))
-    mixed = (1 - alpha) * w + alpha * e
-    mixed = F.normalize(mixed, dim=1) if unit_last else mixed
-    after = torch.where((present & known)[:, None], mixed, rows if keep else F.normalize(rows, dim=1))
-    return torch.where((present & ~known)[:, None], mixed if new_too else F.normalize(proxies, dim=1), after)
-
-
-def prior(query, support, inside, *, cosine=True, masked=True, reduce="amax", scale="minmax"):
-    a, b = (F.normalize(x.flatten(1), dim=0) if cosine else x.flatten(1) for x in (query, support))
-    table = a.T @ b
-    table = table[:, inside.flatten()] if masked else table
-    best = table.amax(1) if reduce == "amax" else table.mean(1)
-    if scale == "minmax":
-        best = (best - best.min()) / (best.max() - best.min())
-    elif scale == "max":
-        best = best / best.max()
-    return best.view(query.shape[1:])
-
-
-def transfer(query, support, labels, *, cosine=True, usable=True, background=True, sign=1):
-    a, b = (F.normalize(x.flatten(1), dim=0) if cosine else x.flatten(1) for x in (query, support))
-    table = sign * (a.T @ b)
-    flat = labels.flatten()
-    if usable:
-        table[:, flat == 255] = -torch.inf
-    if not background:
-        table[:, flat == 0] = -torch.inf
-    return flat[table.argmax(1)].view(query.shape[1:])
-
-
-def transfer_backwards(query, support, labels):
-    a, b = (F.normalize(x.flatten(1), dim=0) for x in (query, support))
-    return labels.flatten()[(b.T @ a).argmax(1)].view(query.shape[1:])
 
 
 # ------------------------------------------------------------------------------------------------ notebook 09
@@ -88,9 +51,9 @@ def size_curve_in_place(size, iou, bins):
 
 SOLUTIONS: list[tuple[Check, Attempt]] = [
     (nb08.check_background, background),
-    (nb08.check_imprint, imprint),
-    (nb08.check_prior, prior),
-    (nb08.check_transfer, transfer),
+    (nb08.check_weights, lambda: (0.0414, 0.00066, 7.39)),
+    (nb08.check_lying_prior, lambda: ([0.1, 0.2, 0.2, 0.2], "b")),
+    (nb08.check_share, lambda: (0.4, "base")),
     (nb09.check_averages, averages),
     (nb09.check_hidden, lambda: (54.6, 6.0)),
     (nb09.check_means, lambda: ([(90, 0, 10), (0, 0, 10)], [(60, 0, 40), (10, 0, 0)])),
@@ -107,25 +70,20 @@ MISTAKES: list[tuple[Check, Attempt, str]] = [
     (nb08.check_background, lambda f, m: background(f, m, pooled=True), "mean of k averages"),
     (nb08.check_background, lambda f, m: background(f, m, own=True), "everything that is not c"),
     (nb08.check_background, lambda f, m: f.mean((1, 2))[None], "shape"),
-    (nb08.check_imprint, lambda *given: imprint(*given, unit_first=False), "before you mix"),
-    (nb08.check_imprint, lambda *given: imprint(*given, unit_last=False), "normalise it again"),
-    (nb08.check_imprint, lambda *given: imprint(*given, new_too=True), "not mixed"),
-    (nb08.check_imprint, lambda *given: imprint(*given, keep=False), "leave them"),
-    (nb08.check_imprint, lambda r, p, s, k, a: imprint(r, p, s, k, 1 - a), "swapped"),
-    (nb08.check_imprint, lambda r, p, s, k, a: imprint(r, p, s | True, k, a), "must stay as they are"),
-    (nb08.check_imprint, lambda r, p, s, k, a: imprint(r, p, s, k & False, a), "replaced it"),
-    (nb08.check_prior, lambda *given: prior(*given, masked=False), "inside the mask"),
-    (nb08.check_prior, lambda *given: prior(*given, reduce="mean"), "single best match"),
-    (nb08.check_prior, lambda *given: prior(*given, scale=""), "the least becomes 0"),
-    (nb08.check_prior, lambda *given: prior(*given, scale="max"), "subtract the least"),
-    (nb08.check_prior, lambda *given: prior(*given, cosine=False), "dot products"),
-    (nb08.check_prior, lambda *given: prior(*given).T, "shape"),
-    (nb08.check_transfer, lambda *given: transfer(*given, usable=False), "255"),
-    (nb08.check_transfer, lambda *given: transfer(*given, background=False), "background is a label"),
-    (nb08.check_transfer, lambda *given: transfer(*given, cosine=False), "dot products"),
-    (nb08.check_transfer, lambda *given: transfer(*given, sign=-1), "argmax"),
-    (nb08.check_transfer, transfer_backwards, "every query cell looks"),
-    (nb08.check_transfer, lambda *given: transfer(*given).float(), "int64"),
+    (nb08.check_weights, lambda: (1, 1, 100), "e to the 1"),
+    (nb08.check_weights, lambda: (1 / 64, 1 / 4096, 7.39), "even share"),
+    (nb08.check_weights, lambda: (0.0414, 0.0414, 7.39), "falls with their number"),
+    (nb08.check_weights, lambda: (0.0414, 0.00066, 2.718), "adds up to 1 more"),
+    (nb08.check_weights, lambda: (0.0414, 0.00066, 2), "exponential"),
+    (nb08.check_lying_prior, lambda: ([0.9, 0.1, 0.0], "b"), "none above 0.2"),
+    (nb08.check_lying_prior, lambda: ([0.1, 0.1, 0.1], "b"), "nothing to scale"),
+    (nb08.check_lying_prior, lambda: ([0.0, 0.1, 0.2], "b"), "more than half"),
+    (nb08.check_lying_prior, lambda: ([0.1, 0.2, 0.2], "a"), "put means"),
+    (nb08.check_lying_prior, lambda: ([0.1, 0.2, 0.2], "c"), "by five"),
+    (nb08.check_share, lambda: (0.0, "base"), "today's look is ignored"),
+    (nb08.check_share, lambda: (1.0, "base"), "outweighs the training"),
+    (nb08.check_share, lambda: (0.4, "novel"), "novel classes are the test"),
+    (nb08.check_share, lambda: (1.4, "base"), "lies in"),
     (nb09.check_averages, lambda one, two: averages(one, two, limit=0.1 + 1e-9), "Exactly 0.1"),
     (nb09.check_averages, lambda one, two: [round((one + two) / 2, 1)], "rounded themselves"),
     (nb09.check_averages, lambda one, two: [(one + two) / 2 - 0.05, (one + two) / 2 + 0.05], "one decimal"),

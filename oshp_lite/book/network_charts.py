@@ -27,7 +27,7 @@ Interval = Sequence[float]
 def area_colours(names: Sequence[str]) -> Colours:
     """Colours of body areas, which have the ids 1, 2, ... in the order of their names (at most six)."""
     palette = np.zeros((256, 3), np.uint8)
-    palette[1:7] = [(205, 190, 20), (140, 30, 100), (0, 165, 150), (30, 55, 125), (230, 125, 60), (120, 120, 120)]
+    palette[1:7] = [(205, 190, 20), (140, 30, 100), (0, 165, 150), (35, 35, 40), (230, 125, 60), (120, 120, 120)]
     return Colours(palette, dict(enumerate(names, start=1)))
 
 

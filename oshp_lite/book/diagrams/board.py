@@ -29,11 +29,12 @@ BANK = "#fdf3bf"
 _PARTS = ("hair", "face", "top", "arm", "legs", "shoe")
 _KINDS = {
     "photo": dict(zip(_PARTS, ("#6b4f3a", "#f0c7a0", "#d1684a", "#f0c7a0", "#4a6fa5", "#3b3b3b"), strict=True)),
+    "other photo": dict(zip(_PARTS, ("#c9a227", "#b98562", "#5b7f5a", "#5b7f5a", "#7a5c86", "#e8e4dc"), strict=True)),
     "fine": dict(zip(_PARTS, ("#8856a7", "#f1b04c", "#d7301f", "#31a354", "#2b8cbe", "#636363"), strict=True)),
     "areas": dict(zip(_PARTS, ("#f1b04c", "#f1b04c", "#d7301f", "#31a354", "#2b8cbe", "#2b8cbe"), strict=True)),
     "whole": dict.fromkeys(_PARTS, "#ffffff"),
 }
-"""Colours of a small person's parts: a photo, its mask of classes, of main areas, of the whole foreground."""
+"""Colours of a small person's parts: two photos, a mask of classes, of main areas, of the whole foreground."""
 
 Point = tuple[float, float]
 
@@ -97,9 +98,9 @@ class Board:
                 self.axes.add_patch(Rectangle((x + part, y - 1.3 * k), 1.0, 0.95, **look))
 
     def person(self, x: float, y: float, h: float, kind: str = "photo", *, pose: int = 0) -> None:
-        """Draw a small person in a frame of 0.62 h x h: kind photo, fine, areas or whole (a foreground mask)."""
+        """Draw a small person in a frame of 0.62 h x h: photo, other photo, fine, areas, whole (foreground)."""
         colours, w = _KINDS[kind], 0.62 * h
-        ground = "#dfe7ea" if kind == "photo" else "#1c1c1c"
+        ground = "#dfe7ea" if kind.endswith("photo") else "#1c1c1c"
         self.axes.add_patch(Rectangle((x, y), w, h, fc=ground, ec=LINE, lw=0.8, zorder=4))
         spread, lift = ((0.13, 0.0), (0.24, 0.16))[pose % 2]
         hip, foot, heel = 0.22, 0.09 + spread, spread * 0.6

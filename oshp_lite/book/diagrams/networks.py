@@ -128,6 +128,8 @@ def popnet_stages() -> Figure:
             board.arrow((55, y + 7.1), (58.8, y + 7.1))
             board.slab(59, y + 4.2, f"$h^{{S_{stage}}}$", fill=deep, above=True)
             board.arrow((63.3, y + 7.1), (70.8, y + 7.1))
+            board.text(79.7, y + 13.6, "support's mask, as " + ("areas" if stage == 2 else "classes"), size=8.5)
+            board.arrow((79.7, y + 12.7), (79.7, y + 10.8))
         board.box(71, y + 3.6, 17.5, 7, words, fill="#ffffff", size=8.5)
         board.arrow((88.5, y + 7.1), (92.3, y + 7.1))
         board.person(92.6, y + 1.5, 12.2, mask, pose=1)
@@ -137,8 +139,8 @@ def popnet_stages() -> Figure:
     board.text(62.2, 18.6, "what stages 1 and 2 know", size=8.5, ha="left", style="italic")
     board.person(1.2, 29, 16, "photo", pose=1)
     board.text(6.2, 27.4, "query", size=8.5)
-    board.person(1.2, 8.5, 16, "photo")
-    board.text(6.2, 6.2, "support\n(and its mask)", size=8.5)
+    board.person(1.2, 8.5, 16, "other photo")
+    board.text(6.2, 7.2, "support", size=8.5)
     return board.figure
 
 

@@ -1,22 +1,30 @@
-"""Checkers of notebook 08: PANet's background, AMP's rows, PFENet's prior, label transfer."""
+"""Checkers of notebook 08: PANet's background, a softmax twice, a prior that lies, how far a known row moves."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from oshp_lite.book.exercises.frame import call, checker, is_close, refuse, require, tensor_of
+from oshp_lite.book.exercises.frame import (
+    Array,
+    call,
+    checker,
+    drawn_checker,
+    is_close,
+    number,
+    numbers,
+    refuse,
+    require,
+    tensor_of,
+)
+from oshp_lite.book.network_charts import Curves, curves
 from oshp_lite.data.episode import IGNORE
-
-_DOTS = "plain dot products let long feature vectors win; normalise both sides to get cosines"
-
-
-def _cosines(query: Tensor, support: Tensor) -> Tensor:
-    """Return the cosine of every query cell with every support cell, [hw,hw]; features [D,h,w]."""
-    return F.normalize(query.flatten(1), dim=0).T @ F.normalize(support.flatten(1), dim=0)
 
 
 @checker
@@ -48,96 +56,97 @@ def check_background(attempt: Any) -> str:
 
 
 @checker
-def check_imprint(attempt: Any) -> str:
-    """Check `f(rows, proxies, present, known, alpha) -> rows [C,D]`: AMP's rows after a support."""
-    draw = torch.Generator().manual_seed(81)
-    rows = F.normalize(torch.randn(5, 4, generator=draw), dim=1) * torch.tensor([[2.0], [0.5], [3.0], [1.5], [0.7]])
-    proxies = torch.randn(5, 4, generator=draw) * torch.tensor([[4.0], [2.0], [0.3], [5.0], [1.2]])
-    present = torch.tensor([True, True, False, True, False])
-    known = torch.tensor([True, False, True, True, False])
-    alpha = 0.25
-    value = tensor_of(call(attempt, rows, proxies, present, known, alpha), (5, 4), "the rows")
-    w, e = F.normalize(rows, dim=1), F.normalize(proxies, dim=1)
-    mixture = (1 - alpha) * w + alpha * e
-    mixed, raw = F.normalize(mixture, dim=1), F.normalize((1 - alpha) * rows + alpha * proxies, dim=1)
-
-    def rows_with(known_ones: Tensor, new_ones: Tensor, others: Tensor = rows) -> Tensor:
-        after = torch.where((present & known)[:, None], known_ones, others)
-        return torch.where((present & ~known)[:, None], new_ones, after)
-
-    kept = is_close(value[~present], rows[~present]) or is_close(value[~present], w[~present])
-    require(kept, "rows of classes that are not in the support must stay as they are; yours moved")
-    refuse(
-        value,
-        (rows_with(mixed, e, w), "you scale rows of classes outside the support to unit length; leave them"),
-        (rows_with(mixed, mixed), "a new class's row becomes the unit proxy, it is not mixed"),
-        (rows_with(e, e), "a known class keeps 1 - alpha of its own row; you replaced it"),
-        (rows_with(F.normalize(alpha * w + (1 - alpha) * e, dim=1), e), "the shares are swapped: alpha is the proxy's"),
-        (rows_with(raw, e), "bring both to unit length before you mix"),
-        (rows_with(mixture, e), "a mixture of two unit vectors is shorter than 1; normalise it again"),
-        (rows_with(mixed, proxies), "the row of a new class is its proxy at unit length"),
+def check_weights(attempt: Any) -> str:
+    """Check `f() -> (among 64 cells, among 4,096, largest ratio)`: what a second softmax leaves of a sure first one."""
+    few, many, ratio = numbers(call(attempt), "the weight among 64 cells, among 4,096, and the largest ratio", 3)
+    truth = [float(torch.eye(1, n).softmax(1)[0, 0]) for n in (64, 4096)]
+    require(
+        few < 0.5, "the second softmax sees the numbers 1 and 0, not large scores: e to the 1 is all that one cell has"
     )
-    require(is_close(value, rows_with(mixed, e)), "not: new -> unit proxy, known -> unit mixture, others untouched")
-    return "a class that was never trained has a row of the classifier, without a single gradient"
+    even = "that is an even share; the sure cell still weighs e times as much as another"
+    require(abs(64 * few - 1) > 0.05, even)
+    require(abs(few / truth[0] - 1) < 0.05, f"among 64 cells it keeps e / (e + 63) = {truth[0]:.3f}, not {few:.3f}")
+    refuse(many, (few, "every further cell adds 1 to the denominator; the weight falls with their number"))
+    require(abs(many / truth[1] - 1) < 0.05, f"among 4,096 cells it keeps {truth[1]:.5f}, not {many:.5f}")
+    refuse(
+        ratio,
+        (float(np.e), "guidance adds up to 1 more to the sure cell, and nothing to another"),
+        (2.0, "2 is the largest difference of the exponents; the ratio is its exponential"),
+        tolerance=0.02,
+    )
+    require(
+        abs(ratio / np.e**2 - 1) < 0.02, f"the exponents differ by at most 1 + 1, so the ratio is e² = {np.e**2:.2f}"
+    )
+    return "so guided attention is nearly even, whatever the first softmax was sure of; guidance tilts it a little"
 
 
 @checker
-def check_prior(attempt: Any) -> str:
-    """Check `f(query [D,h,w], support [D,h,w], inside bool [h,w]) -> prior [h,w]`: PFENet's prior mask."""
-    draw = torch.Generator().manual_seed(82)
-    query, support = (torch.randn(6, 4, 5, generator=draw) + 0.5 for _ in range(2))
-    support = support * (0.2 + 3 * torch.rand(1, 4, 5, generator=draw))
-    inside = torch.zeros(4, 5, dtype=torch.bool)
-    inside[1:3, 1:4] = True
-    value = tensor_of(call(attempt, query, support, inside), (4, 5), "the prior")
-    everywhere, chosen = _cosines(query, support), inside.flatten()
-    best = everywhere[:, chosen].amax(1)
-    dots = (query.flatten(1).T @ support.flatten(1))[:, chosen]
-
-    def scaled(scores: Tensor) -> Tensor:
-        return ((scores - scores.min()) / (scores.max() - scores.min())).view(4, 5)
-
-    truth = scaled(best)
-    refuse(
-        value,
-        (scaled(everywhere.amax(1)), "only cells inside the mask may be matched; you search them all"),
-        (scaled(everywhere[:, chosen].mean(1)), "this is the mean over the class's cells; keep the single best match"),
-        (best.view(4, 5), "these are the cosines; scale them so that the least becomes 0 and the largest 1"),
-        (scaled(dots.amax(1)), _DOTS),
-        ((best / best.max()).view(4, 5), "subtract the least value before you divide"),
-        (truth.T.reshape(4, 5), "rows and columns are mixed up; the result has the shape [h,w] of the query"),
+def check_lying_prior(attempt: Any) -> str:
+    """Check `f() -> (cosines, reason)`: low cosines whose min-max scaled prior is high on most cells."""
+    given = call(attempt)
+    require(isinstance(given, tuple) and len(given) == 2, 'return two things: the cosines, and "a", "b" or "c"')
+    require(isinstance(given[0], list | tuple) and 3 <= len(given[0]) <= 20, "give 3 to 20 cosines in a list")
+    cosines = np.array([number(one, "a cosine") for one in given[0]])
+    require(bool((np.abs(cosines) <= 1).all()), "a cosine lies in [-1, 1]")
+    require(
+        cosines.max() <= 0.2, f"one cell has a cosine of {cosines.max():.2f}; a class that is absent has none above 0.2"
     )
-    require(is_close(value, truth), "some values differ from: best cosine inside the mask, then min-max")
-    return "and it has a 1 somewhere even where the class is not, which is why it cannot say 'absent'"
-
-
-@checker
-def check_transfer(attempt: Any) -> str:
-    """Check `f(query [D,h,w], support [D,h,w], labels [h,w]) -> labels [h,w]`: the nearest cell's label."""
-    draw = torch.Generator().manual_seed(83)
-    query, support = (torch.randn(4, 5, 6, generator=draw) for _ in range(2))
-    support = support * (0.1 + 4 * torch.rand(1, 5, 6, generator=draw))
-    labels = torch.randint(0, 5, (5, 6), generator=draw)
-    labels[0, :4] = IGNORE
-    value = tensor_of(call(attempt, query, support, labels), (5, 6), "the map of labels", torch.int64)
-    flat, cosine = labels.flatten(), _cosines(query, support)
-
-    def nearest(scores: Tensor, usable: Tensor) -> Tensor:
-        return flat[scores.masked_fill(~usable, -torch.inf).argmax(1)].view(5, 6)
-
-    labelled = flat != IGNORE
-    ignored = "a cell labelled 255 won somewhere; it has no label to give, so it may not be a neighbour"
-    refuse(
-        value,
-        (flat[cosine.T.argmax(1)].view(5, 6), "every query cell looks for its support cell, not the other way round"),
-        (nearest(cosine, torch.ones_like(labelled)), ignored),
+    reach = cosines.max() - cosines.min()
+    require(reach > 0, "all cells are alike, so there is nothing to scale; lower at least one")
+    high = int(((cosines - cosines.min()) / reach > 0.9).sum())
+    require(
+        2 * high > len(cosines), f"the prior exceeds 0.9 on {high} of {len(cosines)} cells; it must be more than half"
     )
-    require(not (value == IGNORE).any(), ignored)
-    refuse(
-        value,
-        (nearest(cosine, labelled & (flat != 0)), "background is a label like the others; id 0 may be a neighbour"),
-        (nearest(query.flatten(1).T @ support.flatten(1), labelled), _DOTS),
-        (nearest(-cosine, labelled), "you take the least similar cell; argmax, not argmin"),
+    reason = given[1]
+    require(reason in ("a", "b", "c"), 'the reason is "a", "b" or "c"')
+    require(reason != "a", "put means in place of the maxima: the scaling still makes the largest of them 1")
+    require(
+        reason != "c", "multiply all your cosines by five: the prior stays the same, so their size is not the cause"
     )
-    require(is_close(value, nearest(cosine, labelled)), "some labels are not those of the most similar labelled cell")
-    return "no prototype, no training, and background for free"
+    return "the scaling keeps order and spacing only; a level that says 'absent' is gone before any network reads it"
+
+
+@cache
+def _mixing() -> tuple[Array, Array]:
+    """Shares alpha [A] and the percentage of correct cells [A] of known classes in a toy world, cosines decide."""
+    draw = torch.Generator().manual_seed(84)
+    photos, classes, width = 300, 8, 16
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, width, generator=draw) / width**0.5
+
+    trained = F.normalize(noise(classes), dim=1)
+    today = trained + 0.7 * noise(photos, classes)
+    support = F.normalize(today + 1.1 * noise(photos, classes), dim=2)
+    cells = today[:, :, None] + 1.2 * noise(photos, classes, 10)
+    shares, right = np.linspace(0, 1, 21), []
+    for share in shares:
+        rows = F.normalize((1 - share) * trained + share * support, dim=2)
+        best = torch.einsum("pcnd,pkd->pcnk", cells, rows).argmax(3)
+        right.append(100 * float((best == torch.arange(classes)[:, None]).float().mean()))
+    return shares, np.array(right)
+
+
+def _draw_share(attempt: Any) -> Figure:
+    """Draw the share of correct cells over alpha, with the learner's."""
+    shares, right = _mixing()
+    axis = {"xlabel": "α, the support's share of a known row"}
+    figure = curves(Curves("correct cells of known classes, %", {"toy world": (shares, right)}, axis, "o"), width=5.6)
+    figure.axes[0].axvline(float(attempt()[0]), color="#b3361e", lw=1.2, ls=":")
+    return figure
+
+
+@drawn_checker(_draw_share)
+def check_share(attempt: Any) -> str:
+    """Check `f() -> (alpha, judge)`: how far a known row moves, chosen on "base" or on "novel" classes."""
+    given = call(attempt)
+    require(isinstance(given, tuple) and len(given) == 2, 'return two things: α, and "base" or "novel"')
+    share, judge = number(given[0], "α"), given[1]
+    require(judge in ("base", "novel"), 'the second value names the classes you tune on: "base" or "novel"')
+    require(judge == "base", "novel classes are the test; and α moves the rows of known classes only")
+    require(0 <= share <= 1, "α is a share and lies in [0, 1]")
+    shares, right = _mixing()
+    mine, best = float(np.interp(share, shares, right)), right.max()
+    side = "today's look is ignored" if share < shares[right.argmax()] else "one noisy support outweighs the training"
+    require(mine >= best - 1, f"{mine:.1f} % of the cells are correct there, {best:.1f} % at best: {side}")
+    return f"{mine:.1f} % of at most {best:.1f} %. Now defend it: how much do looks vary, and how noisy is one support?"
