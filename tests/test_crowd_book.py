@@ -15,15 +15,14 @@ from oshp_lite.book import crowd, crowd_pairs
 from oshp_lite.book.lessons import people
 from oshp_lite.book.widgets.people import METRICS, PeopleState, crowd_people
 from oshp_lite.data.people import PeopleResult, PeopleTruth
-from oshp_lite.engine.checkpoint import save_weights
+from oshp_lite.engine.checkpoint import read_weights
+from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.instance_metrics import average_precision
 from oshp_lite.engine.instance_plain import made_up_photos
 from oshp_lite.engine.presets import load_profile
-from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json
 from oshp_lite.labels import fold
-from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.models.instance.network import InstanceNet
 
 SMALL = {"n_ids": 7, "lite_channels": (8, 12, 16, 16), "lite_depth": 1, "pyramid": 16, "width": 8}
@@ -137,26 +136,38 @@ def test_a_network_of_other_labels_is_refused(photos: list[crowd.CrowdPhoto]) ->
         PeopleState(InstanceNet(variant="lite", **{**SMALL, "n_ids": 20}), photos)
 
 
-def test_a_network_is_kept_small_and_opens_again(tmp_path: Path) -> None:
-    network = InstanceNet(variant="lite", **SMALL)
-    record = CheckpointRecord("instance", {"variant": "lite", **SMALL}, "k", 7, "pascal", size=32)
-    save_weights(tmp_path / "weights.safetensors", network.state_dict(), record)
-    (tmp_path / "history.csv").write_text("epoch,loss_total\n1,4.5\n2,2.25\n")
-    settings = load_profile("smoke", {"model.method": "instance", "data.dataset": "synth-crowd"})
-    brief = {name: [0.5] * 9 for name in ("ap_p", "pcp", "ap_r")} | {
-        f"{name}_vol": 0.5 for name in ("ap_p", "pcp", "ap_r")
-    }
-    brief |= {"miou": 0.6, "counts": {"photos": 4}, "iou": [1.0]}
-    scores = {**brief, "given_boxes": {**brief, "miou": 0.7}, "bins": {"0-0.1": brief}}
-    run = Run(tmp_path, settings.as_dict(), scores, {"finished": "2026-01-01"})
-    kept = read_json(people.keep(run, tmp_path / "kept"))
-    assert kept["true boxes"]["miou"] == 0.7
-    assert kept["photos"] == {"photos": 4}
-    assert kept["loss"] == [4.5, 2.25]
-    again = people.kept_network(tmp_path / "kept")
+def test_all_but_the_backbone_is_trained_judged_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"data.synthetic.n_train": 8, "data.synthetic.n_test": 8, "data.synthetic.size": 48}
+    settings = {"model.method": "instance", "model.options.labels": "pascal", "eval.test_size": 48}
+
+    def tiny(name: str) -> RunConfig:
+        return load_profile("lite", settings | small | {"data.dataset": name})
+
+    monkeypatch.setattr(people, "settings", tiny)
+    stages = {"synth-crowd": 1, "synth-cihp": 2}
+    kept = read_json(people.make(str(tmp_path), tmp_path / "kept", stages))
+    assert kept["photos"]["photos"] == 8
+    assert {name: len(one) for name, one in kept["loss"].items()} == {"synth-crowd": 1, "synth-cihp": 1}
+    assert 0 <= kept["detected"]["miou"] <= 1
+    assert kept["true boxes"]["ap_p"] != []
+    stored = people.weights_file(tmp_path / "kept")
+    names = set(read_weights(stored))
+    assert not any(name.startswith(people.ENCODER) for name in names)
+    again, fresh = people.kept_network(tmp_path / "kept"), people.untrained()
+    before = fresh.state_dict() | people.backbone()
     for name, value in again.state_dict().items():
-        torch.testing.assert_close(value, network.state_dict()[name], atol=1e-2, rtol=1e-2)
-    assert people.weights_file().stat().st_size < 1_000_000
+        same = torch.equal(value, before[name])
+        assert same or not name.startswith(people.ENCODER), f"{name} is the backbone's and stays"
+    moved = [
+        name for name in names if name.endswith("weight") and not torch.equal(again.state_dict()[name], before[name])
+    ]
+    assert len(moved) > 20
+    assert people.weights_file().stat().st_size < 1_500_000
+
+
+def test_a_missing_network_is_said_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"people\.safetensors"):
+        people.kept_network(tmp_path)
 
 
 def test_pairs_share_a_novel_class_and_every_way_is_scored() -> None:

@@ -52,7 +52,7 @@ class CrowdPhoto(NamedTuple):
         return float(crowdedness(self.boxes).max(initial=0.0))
 
 
-def crowd(index: int, size: int = 256, *, name: str = "synth-crowd", seed: int = SEED) -> CrowdPhoto:
+def crowd(index: int, size: int = 256, *, name: str = "synth-cihp", seed: int = SEED) -> CrowdPhoto:
     """Draw crowd `index` of a dataset of several people, in the labels of `SPACE`. UserError for an unknown name."""
     drawn = scene(name, seed, index, size)
     return CrowdPhoto(drawn.image, PeopleTruth(drawn.mask(SPACE), drawn.persons))
@@ -273,7 +273,8 @@ def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles:
         assert result.persons is not None
         pairs = ((photo.truth.classes, photo.truth.persons, "true"), (result.classes, result.persons, title))
         for place, (classes, persons, words) in zip(axes[row, 2 * column : 2 * column + 2], pairs, strict=True):
-            show_image(place, ringed_people(painted(photo, classes), persons), words)
+            show_image(place, ringed_people(painted(photo, classes), persons))
+            place.set_title(words, fontsize=7)
     return figure
 
 
@@ -320,21 +321,21 @@ def row_result(people: Sequence[tuple[str, float]]) -> PeopleResult:
 
 def row_figure(truth: PeopleTruth, people: Sequence[tuple[str, float]]) -> Figure:
     """Draw the true people and the predicted ones below one another, with a letter in every pixel."""
-    shown = [(f"true {chr(64 + index)}", truth.person(index)) for index in truth.ids]
-    shown += [(f"P{number} ({value:g})", row(text)) for number, (text, value) in enumerate(people, 1)]
-    shown.append(("merged map", np.asarray(row_result(people).classes)))
-    figure, axes = new_figure(width=5.6, height=0.34 * len(shown) + 0.5)
+    lines = [(f"true {chr(64 + index)}", truth.person(index)) for index in truth.ids]
+    lines += [(f"P{number} ({value:g})", row(text)) for number, (text, value) in enumerate(people, 1)]
+    lines.append(("merged map", np.asarray(row_result(people).classes)))
+    figure, axes = new_figure(width=5.6, height=0.34 * len(lines) + 0.5)
     place, signs = axes[0, 0], list(LETTERS)
     colours = np.array([(238, 238, 238), *(tuple(int(INK[i][a : a + 2], 16) for a in (1, 3, 5)) for i in (3, 2, 4))])
-    grid = np.concatenate([labels for _, labels in shown])
+    grid = np.concatenate([labels for _, labels in lines])
     place.imshow(colours[grid].astype(np.uint8), aspect="auto")
     for (down, across), label in np.ndenumerate(grid):
         if label:
             place.text(across, down, signs[label], ha="center", va="center", fontsize=9)
-    place.set_yticks(range(len(shown)), [name for name, _ in shown])
+    place.set_yticks(range(len(lines)), [name for name, _ in lines])
     place.set_xticks(range(grid.shape[1]))
     place.set_xticks(np.arange(grid.shape[1] + 1) - 0.5, minor=True)
-    place.set_yticks(np.arange(len(shown) + 1) - 0.5, minor=True)
+    place.set_yticks(np.arange(len(lines) + 1) - 0.5, minor=True)
     place.grid(False)
     place.grid(which="minor", color="white", linewidth=2)
     place.tick_params(which="both", length=0)

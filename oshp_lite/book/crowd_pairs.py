@@ -38,7 +38,7 @@ class DrawnPair(Crowd):
         ids = [torch.from_numpy(one.astype(np.int64)) for one in masks]
         episode = Episode(photos[0], photos[1], ids[1], people[1], ids[0], people[0])
         self.episode, self.name = episode.batched(), f"{query} {support}"
-        self.image, self.shown = drawn[0].image, drawn[1].image
+        self.image, self.support_photo = drawn[0].image, drawn[1].image
         self.truth = PeopleTruth(masks[0].astype(np.uint8), drawn[0].persons)
         self.support, self.support_mask = people_of(drawn[1].persons), masks[1]
 

@@ -1,4 +1,4 @@
-"""Make the records of notebooks 03 to 05, 13 and 14: `python -m oshp_lite.book.lessons LESSON RUN_FOLDER`."""
+"""Make the records of notebooks 03 to 05 and 13: `python -m oshp_lite.book.lessons LESSON RUN_FOLDER`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from oshp_lite.book.lessons import background, dual_metric, people, relations, stages
+from oshp_lite.book.lessons import background, dual_metric, relations, stages
 from oshp_lite.book.lessons.heads import bench_of
 from oshp_lite.book.lessons.record import Lesson, run_facts, write_lesson
 from oshp_lite.data.registry import find_dataset
@@ -20,8 +20,7 @@ from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import parse_yaml, read_json
 
-NETWORKS = {relations.NAME: relations.keep, people.NAME: people.keep}
-LESSONS = ("background", "dual-metric", "stages", *NETWORKS)
+LESSONS = ("background", "dual-metric", "stages", relations.NAME)
 
 
 def make(name: str, run: Run, data: str | None, photos: int, pairs: int | None, steps: int, seeds: int) -> Lesson:
@@ -62,8 +61,8 @@ def main(words: list[str] | None = None) -> int:
     began = time.monotonic()
     try:
         run = _run(given.run)
-        if given.lesson in NETWORKS:
-            print(f"kept {NETWORKS[given.lesson](run, given.out)}")
+        if given.lesson == relations.NAME:
+            print(f"kept {relations.keep(run, given.out)}")
             return 0
         settings = {name: getattr(given, name) for name in ("photos", "steps", "seeds")}
         lesson = make(given.lesson, run, given.data, given.photos, given.pairs, given.steps, given.seeds)

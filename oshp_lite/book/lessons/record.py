@@ -157,11 +157,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "epochs": config.train.epochs,
         "options": dict(config.model.options),
         **{name: run.provenance[name] for name in kept if name in run.provenance},
-        "scores": {
-            name: run.scores[name]
-            for name in ("novel_miou", "base_miou", "human_miou", "n_pairs")
-            if name in run.scores
-        },
+        "scores": {name: run.scores[name] for name in ("novel_miou", "base_miou", "human_miou", "n_pairs")},
     }
 
 
