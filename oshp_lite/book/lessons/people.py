@@ -1,7 +1,8 @@
 """Notebook 14: a small network that parses people one by one, to look into.
 
 Its backbone is that of the book's one-shot network, frozen, so that a few minutes of one processor train the rest:
-pyramid, proposals and the three branches, on drawn crowds of one to eight people (synth-crowd) of seed 0 in PASCAL's labels.
+pyramid, proposals and the three branches, on drawn crowds of one to eight people (synth-crowd) of seed 0, in PASCAL's
+labels.
 
     python -m oshp_lite.book.lessons.people DATA_FOLDER
 
