@@ -141,6 +141,7 @@ EXPLORERS = {
     "08_contenders": ["recorded predictions", "recorded predictions"],
     "11_inspect": ["prototype lens", "prototype lens", "feature space", "method comparison"],
     "13_semantic_transfer": ["relatives of a class"],
+    "14_instance_level_parsing": ["people of a crowd"],
 }
 """The explorers of each notebook in order, by the beginning of their titles."""
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from oshp_lite.book.crowd import crowd
 from oshp_lite.book.lessons import dual_metric, relations
+from oshp_lite.book.lessons.people import kept_network
 from oshp_lite.book.lessons.record import read_lesson
 from oshp_lite.book.widgets.comparison import Contender, method_comparison
 from oshp_lite.book.widgets.dual_metric import dual_metric_explorer
 from oshp_lite.book.widgets.feature_space import feature_space
 from oshp_lite.book.widgets.lens import prototype_lens
+from oshp_lite.book.widgets.people import METRICS, crowd_people
 from oshp_lite.book.widgets.relations import MEASURES, class_relations, drawn_photos
 from oshp_lite.book.widgets.source import Source, open_source
 from oshp_lite.data.registry import SyntheticConfig
@@ -229,3 +232,38 @@ def test_the_relations_show_what_python_computes(page: Any, tmp_path: Path) -> N
     assert state.space("synth-cihp").names[wanted] in page.locator(".oshp figcaption").nth(1).inner_text()
     page.locator(".oshp .bars").nth(0).locator("button").nth(1).press("Enter")
     assert page.evaluate("() => document.activeElement.matches('.bars button')"), "the focus stays where it was"
+
+
+def test_the_people_show_what_python_computes(page: Any, tmp_path: Path) -> None:
+    explorer = crowd_people(kept_network(), [crowd(index) for index in range(3)], 1, least=0.1)
+    state = explorer.state
+    explorer.save(tmp_path / "people.html")
+    page.goto((tmp_path / "people.html").as_uri())
+    page.locator(".oshp canvas").first.wait_for()
+
+    def same() -> None:
+        n, groups = state.count, page.locator(".oshp .bars")
+        gain = state.added[n][state.person] if state.person < n else (0.0,) * len(METRICS)
+        for place, values in enumerate((state.totals[n], gain)):
+            numbers = [float(one) for one in groups.nth(place).locator(".num").all_inner_texts()]
+            assert numbers == pytest.approx(list(values), abs=0.006)
+        assert f"{n} of {len(state.regions)} count" in page.locator(".oshp figcaption").first.inner_text()
+
+    same()
+    for least in ("0.5", "0.02"):
+        control(page, "score from").fill(least)
+        state.take({"least": float(least)})
+        same()
+    own = state.labels_of(1)[1::2, 1::2] * (state.labels_of(0)[1::2, 1::2] == 0)
+    row, column = (int(one[len(one) // 2]) for one in own.nonzero())
+    photo = page.locator(".oshp canvas").nth(0)
+    box = photo.bounding_box()
+    photo.click(position={"x": (column + 0.5) * box["width"] / 128, "y": (row + 0.5) * box["height"] / 128})
+    state.take({"person": 1})
+    same()
+    assert "person 2" in page.locator(".oshp figcaption").nth(2).inner_text()
+    photo.press("ArrowRight")
+    state.take({"person": 2 % len(state.regions)})
+    same()
+    page.locator(".oshp .key button").nth(0).press("Enter")
+    assert page.evaluate("() => document.activeElement.matches('.key button')"), "the focus stays where it was"

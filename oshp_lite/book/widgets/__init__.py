@@ -6,6 +6,7 @@
     explorer, controls, browser   what a notebook holds: the widget, and a picture or page without a kernel
     js/                           the drawing in the browser, as a widget (anywidget) and in a page alike
     dual_metric, relations        the explorers of notebooks 04 and 13
+    people                        the explorer of notebook 14
     latency                       how long an explorer takes to follow
 
 Only views need ipywidgets and anywidget, and they import them when called. Callbacks draw with
