@@ -14,7 +14,7 @@ from oshp_lite.assets import checkpoint
 from oshp_lite.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("data", "train", "evaluate", "parse", "reproduce", "tune", "matrix", "report", "doctor", "bench")
+COMMANDS = ("data", "train", "evaluate", "parse", "export", "reproduce", "tune", "matrix", "report", "doctor", "bench")
 COMMANDS += ("score-instances", "score-crowds", "book")
 
 

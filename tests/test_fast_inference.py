@@ -40,7 +40,7 @@ def with_statistics(network: OneShotModel) -> OneShotModel:
                 ):
                     assert value is not None
                     value.copy_(torch.rand(value.shape, generator=draw, dtype=value.dtype) * (high - low) + low)
-        bank = network.prototype_bank()
+        bank = getattr(network, "prototype_bank", lambda: None)()  # detectors have none
         if bank is not None:
             bank[1:4] = torch.randn(bank[1:4].shape, generator=draw, dtype=bank.dtype)
     return network.eval()

@@ -117,8 +117,14 @@ def can_find_people(network: OneShotModel) -> bool:
 
 
 @torch.no_grad()
-def find_person(network: OneShotModel, picture: Tensor) -> Tensor:
-    """Where the network sees a person in a picture float [3,h,w], by its stored prototypes: bool [h,w]."""
+def find_person(network: OneShotModel, picture: Tensor, encoded: Encoded | None = None) -> Tensor:
+    """Where the network sees a person in a picture float [3,h,w], by its stored prototypes: bool [h,w].
+
+    `encoded` spares the pass over a support, which the picture stands in for.
+    """
+    if encoded is not None:
+        network = copy.copy(network)
+        object.__setattr__(network, "_encode", lambda query, _: (encoded(query),) * 2)
     nothing = torch.zeros(picture.shape[-2:], dtype=torch.int64, device=picture.device)
     target = torch.ones((), dtype=torch.int64, device=picture.device) if network.way == "1" else None
     episode = Episode(picture, picture, nothing, nothing, class_ids=target).batched()
@@ -207,12 +213,31 @@ class Head:
         mask = _stacked([_whole_cells(m, f.shape) for m, f in zip(masks, features, strict=True)], IGNORE)
         person = _stacked([_whole_cells(v.person, f.shape) for v, f in zip(self.views, features, strict=True)], IGNORE)
         mask = mask if REST in self.slots else torch.where(mask == REST, 0, mask)
-        support = _stacked(features, 0.0)
+        self.support = support = _stacked(features, 0.0)
         blank = torch.zeros(3, *mask.shape, device=mask.device)
         self.views = [View(blank, mask, person)]
         self.fine_support = joint
         # on this copy alone: the features stand in for the picture they were made of
         object.__setattr__(network, "_encode", lambda query, _: (encoded(query), support))
+
+    def prototypes(self) -> tuple[Tensor, Tensor]:
+        """What a query is compared with: prototypes float [n_ids-1,D] by network id, absent ones zero, and [2,D].
+
+        The latter are those of scene and person. EOP-Net in k-way alone.
+        """
+        network, view = cast(EOPNet, self.network), self.views[0]
+        own = network.prototypes(masked_average(self.fine_support, self._mask(view)[None], network.n_ids), False)[0, 1:]
+        if self.stored:
+            return own.detach(), network.coarse_bank.rows.detach()
+        means = masked_average(network.coarse_projection(self.support), view.person[None], 2)
+        return own.detach(), network.coarse_bank(means, use_static=network.config.coarse_proto == "static")[0].detach()
+
+    def _mask(self, view: View) -> Tensor:
+        """A view's marks by network id, int64 [h,w]."""
+        mask = torch.where(view.marked == IGNORE, IGNORE, 0)
+        for index, slot in self.slots.items():
+            mask[view.marked == index] = slot
+        return mask
 
     def _find_rivals(self, bank: Tensor, named: dict[int, str]) -> None:
         """Stored classes that may compete: none that is named, none that is a marked class itself."""
@@ -261,10 +286,7 @@ class Head:
                 parsing = network(one.batched(), **self.options)
                 margins.append(parsing.fine[0, 1] - parsing.fine[0, 0])
         else:
-            mask = ignored
-            for index, slot in self.slots.items():
-                mask[marked == index] = slot
-            parsing = network(replace(episode, support_mask=mask).batched(), **self.options)
+            parsing = network(replace(episode, support_mask=self._mask(view)).batched(), **self.options)
             margins = [parsing.fine[0, slot] - parsing.fine[0, 0] for slot in self.slots.values()]
         if several:
             margins = [

@@ -254,7 +254,8 @@ class Parser:
         seen = seen.to(self.device)
         if finder is self.network and isinstance(self.encoded, ParsedPhotos):
             return self.encoded.person(seen)
-        return find_person(finder, seen)
+        own = self.encoded if finder is self.network and isinstance(self.encoded, Encoded) else None
+        return find_person(finder, seen, own)
 
     def _on_person(self, image: np.ndarray, seen: Tensor, inner: Box) -> Tensor:
         """The person in a cropped photo, bool [h,w] at the size at which the network sees it."""

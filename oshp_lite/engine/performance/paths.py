@@ -19,7 +19,7 @@ from oshp_lite.data.episode import Episode
 from oshp_lite.engine.performance.clock import Work, in_turn, multiply_accumulates, peak_memory
 from oshp_lite.engine.performance.plain import plain_forward
 from oshp_lite.models.eopnet import EOPNet
-from oshp_lite.models.inference import Precision, encode_once, for_inference
+from oshp_lite.models.inference import Precision, encode_once, for_inference, has_bf16
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _parsing(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
     def following() -> Episode:
         return replace(pair, query_image=pair.query_image + 1e-4 * next(numbers))  # a photo that no cache holds
 
-    precisions: tuple[Precision, ...] = ("float32", "bf16") if _has_bf16(device) else ("float32",)
+    precisions: tuple[Precision, ...] = ("float32", "bf16") if has_bf16(device) else ("float32",)
     for path, batch, photos in (("new support", lambda: pair, 2), ("same support", following, 1)):
         works: dict[str, Work] = {"reference": partial(plainly, batch)}
         for precision in precisions:
@@ -158,10 +158,3 @@ def _figures(path: str, works: dict[str, Work], rounds: int, device: str) -> Ite
             above_floor=None if floor is None else timing.middle / floor.middle,
             gmac=multiply_accumulates(works[name]) / 1e9,
         )
-
-
-def _has_bf16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 numbers itself; a CPU that emulates them only loses time."""
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
