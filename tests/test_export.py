@@ -93,7 +93,7 @@ def test_every_variant_as_torch_export(variant: str, photos: Path, tmp_path: Pat
     module = torch.export.load(tmp_path / "parser.pt2").module()
     photo = torch.rand(1, 3, 48, 112) * 2 - 1
     margins, person, features = module(photo, *(torch.from_numpy(kept[name]) for name in export.INPUTS[1:]))
-    maps = parser.head(photo[0])
+    maps = parser.head(photo[0]).pixels()
     order = [about["ids"].index(index) for index in (1, 2)]
     torch.testing.assert_close(margins[0, order], maps.margins[:2], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(person[0], maps.coarse, rtol=1e-4, atol=1e-4)

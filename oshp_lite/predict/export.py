@@ -176,7 +176,7 @@ def _difference(
     for height, width in TRIED:
         photo = _noise(height, width)
         margins, person, _ = run(photo.numpy(), *(tensor.numpy() for tensor in given))
-        maps = parser.head(photo[0].to(parser.device))
+        maps = parser.head(photo[0].to(parser.device)).pixels()
         order = [ids.index(index) for index in parser.head.slots]
         for made, own in ((margins[0, order], maps.margins), (person[0], cast(Tensor, maps.coarse))):
             expected = own.cpu().numpy()
