@@ -26,7 +26,6 @@ from oshp_lite.models.eopnet import EOPNet
 from oshp_lite.models.inference import encode_once
 from oshp_lite.models.popnet import POPNet
 from oshp_lite.models.registry import METHODS, build, method
-from oshp_lite.predict import load_network
 
 RGB = NDArray[np.uint8]
 SIDE = 320
@@ -294,13 +293,13 @@ def _parser(what: Run | Path | str | OneShotModel | None) -> OneShotModel:
     if isinstance(what, OneShotModel):
         return what.eval()
     if isinstance(what, Run):
-        return load_network(what.weights)
+        return load_parser(what.weights)
     if isinstance(what, str) and what in METHODS:
         spec = method(what)
         if spec.trainable:
             raise UserError(f"{spec.label} has to be trained; name one of its runs or weights files")
         return _training_free(what)
-    return load_network(checkpoint() if what is None else what)
+    return load_parser(checkpoint() if what is None else what)
 
 
 def _training_free(name: str) -> OneShotModel:

@@ -1,23 +1,30 @@
-"""What the benchmark compares: EOP-Net parsing one pair, parsing a stream of queries, and taking a training step.
+"""What the benchmark compares: EOP-Net parsing and training, and what stands around the network.
 
 Every path has its reference (the plain form), ours (what users and trainings run) and, where there is one, its floor:
-the encoder alone, as fast as it can be made, on the photos that have to be encoded.
+for parsing the encoder alone, as fast as it can be made, on the photos that have to be encoded; for a loaded batch the
+training step that waits for it; for counted pixels the network that predicts them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from oshp_lite.data.episode import Episode
+from oshp_lite.data.episode import Episode, collate
+from oshp_lite.data.synthetic import bench, generate
+from oshp_lite.engine.loading import run_fold, training_set
+from oshp_lite.engine.metrics import confusion
 from oshp_lite.engine.performance.clock import Work, in_turn, multiply_accumulates, peak_memory
 from oshp_lite.engine.performance.plain import plain_forward
+from oshp_lite.engine.presets import load_profile
 from oshp_lite.models.eopnet import EOPNet
 from oshp_lite.models.inference import Precision, encode_once, for_inference, has_bf16
 
@@ -43,8 +50,8 @@ PROGRESS = 0.6
 class Figure:
     """A row of the benchmark. Seconds per call with quartiles; ratios within the run; billions of multiply-accumulates.
 
-    `speedup` over the path's reference, `above_floor` the multiple of the floor's time, `memory` MiB; None where the
-    path has no such thing.
+    `speedup` over the path's reference, `above_floor` the multiple of the floor's time, `gmac` for networks, `memory`
+    MiB; None where the path has no such thing.
     """
 
     path: str
@@ -52,9 +59,9 @@ class Figure:
     seconds: float
     low: float
     high: float
-    speedup: float
-    above_floor: float | None
-    gmac: float
+    speedup: float | None = None
+    above_floor: float | None = None
+    gmac: float | None = None
     memory: float | None = None
 
 
@@ -77,10 +84,12 @@ def made_up_episode(size: int, batch: int, n_ids: int = 18, *, shown: int | None
     return Episode(photo(), photo(), support, (support > 0).long(), query, (query > 0).long())
 
 
-def measure_paths(plan: Plan = PLANS["paper"], *, rounds: int = 5, device: str = "cpu") -> Iterator[Figure]:
-    """Yield every row, path by path, as soon as it is measured."""
-    yield from _parsing(plan, rounds, device)
-    yield from _training(plan, rounds, device)
+def measure_paths(
+    plan: Plan = PLANS["paper"], what: Sequence[str] = ("infer", "train"), *, rounds: int = 5, device: str = "cpu"
+) -> Iterator[Figure]:
+    """Yield every row of the chosen KINDS, path by path, as soon as it is measured."""
+    for kind in what:
+        yield from KINDS[kind](plan, rounds, device)
 
 
 def _network(plan: Plan, variant: str) -> EOPNet:
@@ -156,5 +165,57 @@ def _figures(path: str, works: dict[str, Work], rounds: int, device: str) -> Ite
             *timing.spread,
             speedup=times["reference"].middle / timing.middle,
             above_floor=None if floor is None else timing.middle / floor.middle,
-            gmac=multiply_accumulates(works[name]) / 1e9,
+            gmac=multiply_accumulates(works[name]) / 1e9 or None,
         )
+
+
+def _loading(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
+    """A batch of training episodes, photos decoded each time or kept; against the step that waits for it."""
+    with TemporaryDirectory(prefix="oshp-bench-") as folder:
+        dataset = generate("synth-atr", Path(folder), n_train=16, n_test=8, size=max(64, plan.trained), progress=False)
+        works: dict[str, Work] = {}
+        for name, megabytes in (("reference", 0), ("cached", 1024)):
+            settings = [f"data.size={plan.trained}", f"data.cache_mb={megabytes}"]
+            config = load_profile("lite", settings, dataset="synth-atr")
+            works[name] = _batches(training_set(config, dataset, run_fold(config, dataset)), plan.batch)
+        works["floor cached"] = training_step(plan, "lite" if plan.encoder == "lite" else "paper", device)
+        yield from _figures("loading a batch", works, rounds, device)
+
+
+def _batches(items: Any, size: int) -> Work:
+    """A work that loads the next batch in this process."""
+    numbers = count()
+    return lambda: collate([items[next(numbers) % len(items)] for _ in range(size)])
+
+
+def _scoring(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
+    """Counting the pixels of a prediction, one id after another or in one matrix; against the network's own time."""
+    network = for_inference(_network(plan, "official").to(device).eval())
+    pair = made_up_episode(plan.parsed, 1, network.n_ids, shown=SHOWN)
+    truth, prediction = pair.support_mask, pair.query_mask
+    assert prediction is not None
+
+    def one_by_one() -> list[tuple[int, int, int]]:
+        rows = []
+        for index in range(network.n_ids):
+            mine, true = prediction == index, truth == index
+            rows.append((int((mine & true).sum()), int((mine & ~true).sum()), int((~mine & true).sum())))
+        return rows
+
+    works: dict[str, Work] = {
+        "reference": one_by_one,
+        "confusion matrix": lambda: confusion(prediction, truth, network.n_ids),
+        "floor confusion matrix": partial(network.predict, pair.to(device)),
+    }
+    yield from _figures("counting pixels", works, rounds, device)
+
+
+def _drawing(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
+    """One scene of each synthetic dataset, in seconds of one core."""
+    for name, rate in bench(rounds / 2, plan.trained).items():
+        yield Figure("drawing a scene", name, 1 / rate, 1 / rate, 1 / rate)
+
+
+KINDS: dict[str, Callable[[Plan, int, str], Iterator[Figure]]] = {
+    "infer": _parsing, "train": _training, "data": _loading, "metrics": _scoring, "generator": _drawing,
+}  # fmt: skip
