@@ -176,10 +176,10 @@ def _difference(
     for height, width in TRIED:
         photo = _noise(height, width)
         margins, person, _ = run(photo.numpy(), *(tensor.numpy() for tensor in given))
-        maps = parser.head(photo[0].to(parser.device)).pixels()
+        maps = parser.head(photo[0].to(parser.device))
         order = [ids.index(index) for index in parser.head.slots]
         for made, own in ((margins[0, order], maps.margins), (person[0], cast(Tensor, maps.coarse))):
-            expected = own.cpu().numpy()
+            expected = resize(own[None], (height, width))[0].cpu().numpy()
             worst = max(worst, float((np.abs(made - expected) / (TOLERANCE * (1 + np.abs(expected)))).max()))
     return worst
 
