@@ -170,6 +170,16 @@ def test_what_stands_around_the_network_has_its_floor() -> None:
         assert (ours.gmac, bool(floor.gmac)) == (None, True), "no network in it; one behind it"
 
 
+def test_scaling_is_measured_along_four_axes() -> None:
+    made = list(measure_paths(Plan("lite", 48, 64, 2), ["scaling"], rounds=1))
+    rows = {(one.path.removeprefix("scaling, "), int(one.name)): one for one in made}
+    assert {axis for axis, _ in rows} == {"classes", "side in pixels", "pairs", "workers"}
+    assert rows["classes", 19].gmac < 1.1 * rows["classes", 1].gmac, "nearly flat in the number of classes"  # type: ignore[operator]
+    assert rows["side in pixels", 96].gmac > 3 * rows["side in pixels", 48].gmac  # type: ignore[operator]
+    assert rows["pairs", 4].gmac == pytest.approx(4 * rows["pairs", 1].gmac)
+    assert all(one.speedup is None for one in made)
+
+
 def test_every_path_has_its_reference_and_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oshp_lite.engine.performance.paths.peak_memory", lambda make, *_, device: 1.0)
     figures = {(one.path, one.name): one for one in measure_paths(Plan("lite", 48, 48, 2), rounds=1)}

@@ -39,8 +39,8 @@ def bench(
     ] = None,
     *,
     what: Annotated[
-        Literal["train", "infer", "data", "metrics", "generator", "widgets", "all"],
-        typer.Option(help="which paths are compared with their reference and their floor, in one run"),
+        Literal["train", "infer", "data", "metrics", "generator", "scaling", "widgets", "all"],
+        typer.Option(help="which paths are compared with reference and floor in one run; scaling: cost against size"),
     ] = "all",
     device: options.Device = None,
     minutes: Annotated[float | None, number(0, "N", "GPU check: minutes with training (default: 9)", float)] = None,
@@ -116,7 +116,7 @@ def _paths(device: str, what: str, size: str, rounds: int, kept: Path | None) ->
     from oshp_lite.files import write_json_atomic
 
     place = str(pick_device(device, "--device"))
-    kinds = [kind for kind in KINDS if what in (kind, "all")]
+    kinds = [kind for kind in KINDS if what == kind or (what == "all" and kind != "scaling")]
     figures = list(measure_paths(PLANS[size], kinds, rounds=rounds, device=place))
     if what in ("widgets", "all"):
         from oshp_lite.book.widgets.latency import measure_latency

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -37,8 +37,9 @@ class Maps:
     box: Box | None = None
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Maps:
-        made = {name: getattr(self, name) for name in ("margins", "coarse", "rivals")}
-        return replace(self, **{name: None if value is None else change(value) for name, value in made.items()})
+        given = {name: getattr(self, name) for name in ("margins", "coarse", "rivals")}
+        made: dict[str, Any] = {name: None if value is None else change(value) for name, value in given.items()}
+        return replace(self, **made)
 
     @property
     def part(self) -> Box:

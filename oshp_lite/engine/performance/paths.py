@@ -7,6 +7,7 @@ training step that waits for it; for counted pixels the network that predicts th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +18,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from oshp_lite.data.episode import Episode, collate
+from oshp_lite.data.loading import EpisodeDataset, SegmentDataset
 from oshp_lite.data.synthetic import bench, generate
 from oshp_lite.engine.loading import run_fold, training_set
 from oshp_lite.engine.metrics import confusion
@@ -42,6 +45,8 @@ class Plan:
 PLANS = {"paper": Plan("xception", 512, 256, 2), "lite": Plan("lite", 128, 128, 16)}
 SHOWN = 7
 """Classes of a support with the background: about as many as a person of ATR wears."""
+CLASSES = (1, 5, 11, 19)
+"""Classes of the support, the background apart, that scaling is measured at."""
 PROGRESS = 0.6
 """Where in the training a step is taken: behind the warm-up, both metric modules weighing in."""
 
@@ -92,9 +97,9 @@ def measure_paths(
         yield from KINDS[kind](plan, rounds, device)
 
 
-def _network(plan: Plan, variant: str) -> EOPNet:
+def _network(plan: Plan, variant: str, **more: Any) -> EOPNet:
     changes: dict[str, Any] = {"encoder": "lite", "width": 64} if plan.encoder == "lite" else {"all_branches": False}
-    return EOPNet(variant=variant, **changes)
+    return EOPNet(variant=variant, **changes, **more)
 
 
 def _parsing(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
@@ -156,6 +161,7 @@ def training_step(plan: Plan, form: str, device: str) -> Work:
 
 def _figures(path: str, works: dict[str, Work], rounds: int, device: str) -> Iterator[Figure]:
     times = in_turn(works, rounds=rounds, device=device)
+    plain = times.get("reference")
     for name, timing in times.items():
         floor = times.get(f"floor {name}")
         yield Figure(
@@ -163,7 +169,7 @@ def _figures(path: str, works: dict[str, Work], rounds: int, device: str) -> Ite
             name,
             timing.middle,
             *timing.spread,
-            speedup=times["reference"].middle / timing.middle,
+            speedup=None if plain is None else plain.middle / timing.middle,
             above_floor=None if floor is None else timing.middle / floor.middle,
             gmac=multiply_accumulates(works[name]) / 1e9 or None,
         )
@@ -172,14 +178,19 @@ def _figures(path: str, works: dict[str, Work], rounds: int, device: str) -> Ite
 def _loading(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
     """A batch of training episodes, photos decoded each time or kept; against the step that waits for it."""
     with TemporaryDirectory(prefix="oshp-bench-") as folder:
-        dataset = generate("synth-atr", Path(folder), n_train=16, n_test=8, size=max(64, plan.trained), progress=False)
         works: dict[str, Work] = {}
         for name, megabytes in (("reference", 0), ("cached", 1024)):
-            settings = [f"data.size={plan.trained}", f"data.cache_mb={megabytes}"]
-            config = load_profile("lite", settings, dataset="synth-atr")
-            works[name] = _batches(training_set(config, dataset, run_fold(config, dataset)), plan.batch)
+            works[name] = _batches(_training_items(plan, Path(folder), megabytes), plan.batch)
         works["floor cached"] = training_step(plan, "lite" if plan.encoder == "lite" else "paper", device)
         yield from _figures("loading a batch", works, rounds, device)
+
+
+def _training_items(plan: Plan, folder: Path, megabytes: int) -> EpisodeDataset | SegmentDataset:
+    """Training episodes of a few drawn people, as the profile lite loads them; drawn where the folder has none."""
+    dataset = generate("synth-atr", folder, n_train=16, n_test=8, size=max(64, plan.trained), progress=False)
+    settings = [f"data.size={plan.trained}", f"data.cache_mb={megabytes}"]
+    config = load_profile("lite", settings, dataset="synth-atr")
+    return training_set(config, dataset, run_fold(config, dataset))
 
 
 def _batches(items: Any, size: int) -> Work:
@@ -216,6 +227,29 @@ def _drawing(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
         yield Figure("drawing a scene", name, 1 / rate, 1 / rate, 1 / rate)
 
 
+def _scaling(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
+    """The fast form's cost against classes in the support, side of the photos and pairs at a time; then loaders."""
+    network = for_inference(_network(plan, "official", n_ids=20).to(device).eval())
+    side, ids = plan.parsed, network.n_ids
+    growing = {
+        "classes": {n: made_up_episode(side, 1, ids, shown=n + 1) for n in CLASSES},
+        "side in pixels": {s: made_up_episode(s, 1, ids, shown=SHOWN) for s in (side // 2, side, side * 2)},
+        "pairs": {n: made_up_episode(side, n, ids, shown=SHOWN) for n in (1, 2, 4)},
+    }
+    for what, episodes in growing.items():
+        works: dict[str, Work] = {str(n): partial(network.predict, one.to(device)) for n, one in episodes.items()}
+        yield from _figures(f"scaling, {what}", works, rounds, device)
+    with TemporaryDirectory(prefix="oshp-bench-") as folder:
+        items = _training_items(plan, Path(folder), 0)
+        works = {}
+        for workers in (0, 1, 2, 4):
+            more: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
+            loader = DataLoader(items, plan.batch, collate_fn=collate, **more)  # type: ignore[arg-type]
+            works[str(workers)] = partial(deque, loader, maxlen=0)
+        yield from _figures("scaling, workers", works, rounds, device)
+
+
 KINDS: dict[str, Callable[[Plan, int, str], Iterator[Figure]]] = {
     "infer": _parsing, "train": _training, "data": _loading, "metrics": _scoring, "generator": _drawing,
+    "scaling": _scaling,
 }  # fmt: skip
