@@ -244,7 +244,7 @@ def _scaling(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
         works = {}
         for workers in (0, 1, 2, 4):
             more: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
-            loader = DataLoader(items, plan.batch, collate_fn=collate, **more)  # type: ignore[arg-type]
+            loader = DataLoader(items, plan.batch, collate_fn=collate, **more)
             works[str(workers)] = partial(deque, loader, maxlen=0)
         yield from _figures("scaling, workers", works, rounds, device)
 
