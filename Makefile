@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 	@$(call suits,$(PYTHON)) || { echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13"; exit 2; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment; install its venv module (python3-venv)"; exit 2; }
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c .ci/constraints.txt torch
-	$(PIP) install --quiet -c .ci/constraints.txt -e '.[notebooks,ccp,study,book,test]'
+	$(PIP) install --quiet -c .ci/constraints.txt -e '.[notebooks,ccp,study,book,export,test]'
 	@touch $@
 
 # run every notebook again and keep its outputs; commit notebooks only as this leaves them

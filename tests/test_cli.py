@@ -14,7 +14,7 @@ from oshp_lite.assets import checkpoint
 from oshp_lite.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("data", "train", "evaluate", "parse", "reproduce", "tune", "matrix", "report", "doctor", "bench")
+COMMANDS = ("data", "train", "evaluate", "parse", "export", "reproduce", "tune", "matrix", "report", "doctor", "bench")
 COMMANDS += ("score-instances", "score-crowds", "book")
 
 
@@ -125,10 +125,14 @@ UNFIT = [
         (["data", "synthetic", "--name", "synth-cats", "--out", "x"], "synth-cats"),
         (["data", "synthetic", "--train", "-8", "--out", "x"], "--train"),
         (["bench", "--batch", "0"], "--batch"),
-        (["bench", "synthetic", "--batch", "2"], "takes no --batch"),
-        (["bench", "model", "--out", "x"], "takes no --out"),
+        (["bench", "--batch", "2"], "takes no --batch"),
+        (["bench", "--what", "speed"], "--what"),
+        (["bench", "--what", "infer", "--size", "64"], "at the sizes paper and lite"),
+        (["bench", "--size", "large"], "paper, lite or a whole number"),
+        (["bench", "instances", "--size", "paper"], "takes the side in pixels"),
+        (["bench", "methods", "--what", "infer"], "takes no --what"),
         (["bench", "--device", "cuda", "--size", "64"], "takes no --size"),
-        (["bench", "model", "--device", "tpu7"], "tpu7"),
+        (["bench", "--what", "infer", "--device", "tpu7"], "tpu7"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -72,12 +72,12 @@ CALLS: dict[str, tuple[str, dict[str, str | None]]] = {
         f"evaluate --weights {checkpoint()}",
         {"--weights": "other.pth", "--device": "cuda", "--labels": "lip"},
     ),
-    "oshp_lite.study.speed:measure": (
-        "bench model",
-        {"--seconds": "1", "--size": "64", "--batch": "3", "--variant": "paper"},
+    "oshp_lite.engine.performance.paths:measure_paths": (
+        "bench",
+        {"--what": "infer", "--rounds": "2", "--size": "paper"},
     ),
-    "oshp_lite.engine.performance.paths:measure_paths": ("bench paths", {"--rounds": "2"}),
-    "oshp_lite.book.widgets.latency:measure_latency": ("bench widgets", {"--size": "64"}),
+    "oshp_lite.engine.instance_plain:measure_speed": ("bench instances", {"--size": "64"}),
+    "oshp_lite.engine.domain_speed:measure_modules": ("bench transfer", {"--batch": "3", "--seconds": "1"}),
     "oshp_lite.study.speed:gpu_check": (
         "bench gpu-check",
         {"--device": "cuda", "--minutes": "1", "--data": "elsewhere", "--out": "elsewhere"},

@@ -37,7 +37,7 @@ ROOMS = (
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 CORE = {"torch", "numpy", "PIL", "matplotlib", "tqdm", "safetensors", "yaml", "filelock"}
 """What the library needs; whatever else it uses, it imports inside a function."""
-LAZY = {"scipy", "transformers", "huggingface_hub", "IPython"}
+LAZY = {"scipy", "transformers", "huggingface_hub", "IPython", "onnxruntime"}
 REGISTRIES = {"oshp_lite.models.registry"}
 """Lists that import by name what they list, all of it in their own room."""
 

@@ -159,7 +159,7 @@ def test_filling_up_finds_more_in_narrow_photos() -> None:
 
 
 def test_a_photo_without_a_person_is_parsed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oshp_lite.predict.parser.find_person", lambda net, seen: torch.zeros(seen.shape[1:]) > 0)
+    monkeypatch.setattr("oshp_lite.predict.parser.find_person", lambda net, seen, own: torch.zeros(seen.shape[1:]) > 0)
     photo = wearing()[3][0]
     result = Parser(network(), replace(PLAIN, crop=True)).support(*wearing()[0][:2]).parse(photo)
     assert result.box == Box(0, 128, 0, 128)

@@ -22,6 +22,7 @@ from oshp_lite.labels.whole import whole_space
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.models.registry import build
 from oshp_lite.models.sst.network import SST
+from oshp_lite.predict import load_network
 from oshp_lite.predict.photos import picture
 from oshp_lite.predict.universal import load_universal, parse_universal
 
@@ -76,7 +77,7 @@ def test_one_mask_a_label_space(weights: Path, photo: Path, tmp_path: Path, caps
 
 def test_modules_are_not_needed(weights: Path, photo: Path) -> None:
     network, image = load_universal(weights), np.array(Image.open(photo))
-    bare = network.plain()
+    bare = cast(SST, load_network(weights, precision=None)).plain()
     bare.record = network.record
     for name, mask in parse_universal(network, image).items():
         assert np.array_equal(mask, parse_universal(bare.eval(), image)[name])

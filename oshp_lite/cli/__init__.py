@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from oshp_lite import __version__
-from oshp_lite.cli import bench, book, data, doctor, evaluate, instance, parse, study, train
+from oshp_lite.cli import bench, book, data, doctor, evaluate, export, instance, parse, study, train
 from oshp_lite.errors import UserError
 
 LISTS = ("--only", "--datasets", "--classes")
@@ -36,7 +36,16 @@ def _oshp_lite(
 
 
 app.add_typer(data.app, name="data")
-COMMANDS = (train.train, evaluate.evaluate, parse.parse, study.reproduce, train.tune, study.matrix, study.report)
+COMMANDS = (
+    train.train,
+    evaluate.evaluate,
+    parse.parse,
+    export.export,
+    study.reproduce,
+    train.tune,
+    study.matrix,
+    study.report,
+)
 for function in (*COMMANDS, book.book, instance.score_instances, instance.score_crowds, doctor.doctor, bench.bench):
     app.command()(cast(Callable[..., Any], function))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
 EXTRAS: tuple[str, ...] = ("jupyterlab", "ipykernel", "ipywidgets", "papermill", "nbconvert", "jinja2", "pandas")
-EXTRAS += ("scipy", "sphinx", "myst-nb", "furo", "pytest", "playwright")
+EXTRAS += ("scipy", "sphinx", "myst-nb", "furo", "onnxruntime", "pytest", "playwright")
 PARTS = {"gpu": "notebook 07 on one GPU", "paper": "Table 2 on ATR on one GPU"}
 """The part of a profile that is timed where the whole is never made at once."""
 

@@ -101,7 +101,7 @@ def _judge(weights: Path, config: RunConfig, params: Mapping[str, Any]) -> dict[
     from oshp_lite.models.registry import method
     from oshp_lite.predict import load_network
 
-    network = load_network(weights, params["device"] or "cpu", params["labels"])
+    network = load_network(weights, params["device"] or "cpu", params["labels"], precision=None)
     record = network.record
     assert record is not None
     if record.way != config.data.way and method(record.method).one_shot:

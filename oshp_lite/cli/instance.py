@@ -73,7 +73,7 @@ def score_crowds(
     from oshp_lite.predict import load_network
     from oshp_lite.predict.people import load_detector
 
-    net = load_network(weights)
+    net = load_network(weights, precision=None)
     if not isinstance(net, EOPNet) or net.config.way != "k" or net.record is None:
         raise UserError(f"{weights} is no checkpoint of a k-way EOP-Net, whose features people are parsed from")
     config = from_dict(net.record.config)

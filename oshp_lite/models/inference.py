@@ -18,10 +18,12 @@ from oshp_lite.data.episode import Episode
 from oshp_lite.models.base import OneShotModel
 from oshp_lite.models.baselines.common import AlignedContender
 from oshp_lite.models.dual import PapersNetwork
+from oshp_lite.models.instance.core import RegionNet
 from oshp_lite.models.modules.feature_cache import FeatureCache
 from oshp_lite.models.modules.metric import AttentionGuidance
 
 Precision = Literal["float32", "bf16"]
+"""What encoders and guidance modules compute in."""
 M = TypeVar("M", bound=OneShotModel)
 KEPT_MB = 512
 """Megabytes of features that an encoder keeps."""
@@ -54,6 +56,13 @@ def for_inference(network: M, precision: Precision = "float32") -> M:
         part.register_forward_pre_hook(lambda _, given: tuple(x.bfloat16() for x in given))
         part.register_forward_hook(lambda _, given, made: made.float())
     return fast
+
+
+def has_bf16(device: torch.device | str) -> bool:
+    """Whether a device multiplies bfloat16 numbers itself; a CPU that emulates them only loses time."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _convolutional(network: OneShotModel) -> list[nn.Module]:
@@ -122,19 +131,26 @@ def _pairs(network: OneShotModel) -> list[tuple[str, str]]:
 
             hooks.append(module.register_forward_pre_hook(read))
     try:
-        network.predict(_made_up_episode(network))
+        if isinstance(network, RegionNet):  # whose photos come without a support
+            network.predict(_made_up_photos(network, 3)[0])
+        else:
+            network.predict(_made_up_episode(network))
     finally:
         for hook in hooks:
             hook.remove()
     return list(pairs.items())
 
 
+def _made_up_photos(network: nn.Module, channels: int) -> Tensor:
+    """Noise, float [2,1,C,64,64] in [-1,1]."""
+    source = torch.Generator().manual_seed(0)
+    return torch.rand(2, 1, channels, SIDE, SIDE, generator=source).to(next(network.parameters())) * 2 - 1
+
+
 def _made_up_episode(network: OneShotModel) -> Episode:
     """Noise as photos, and a support whose halves are person and scene. Tensors as in Episode, batch of one."""
-    source = torch.Generator().manual_seed(0)
-    weight = next(network.parameters())
-    photos = torch.rand(2, 1, network.image_channels, SIDE, SIDE, generator=source).to(weight) * 2 - 1
-    mask = torch.zeros(1, SIDE, SIDE, dtype=torch.long, device=weight.device)
+    photos = _made_up_photos(network, network.image_channels)
+    mask = torch.zeros(1, SIDE, SIDE, dtype=torch.long, device=photos.device)
     mask[:, SIDE // 2 :] = 1
-    target = torch.ones(1, dtype=torch.long, device=weight.device) if network.way == "1" else None
+    target = torch.ones(1, dtype=torch.long, device=photos.device) if network.way == "1" else None
     return Episode(photos[0], photos[1], mask, mask, class_ids=target)

@@ -1,4 +1,4 @@
-"""From logits to what a user sees: ids and probabilities at the photo's own size."""
+"""From logits to what a user sees: ids and probabilities at the photo's own size, a band of rows at a time."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from oshp_lite.predict.maps import Maps
 from oshp_lite.predict.photos import Box
 
 
-def decide(
-    margins: Tensor, coarse: Tensor | None, ids: Iterable[int], size: tuple[int, int] | torch.Size
-) -> np.ndarray:
+def decide(maps: Maps, ids: Iterable[int], size: tuple[int, int], *, screening: bool) -> np.ndarray:
     """The class with the largest margin over background, at the photo's own size; uint8 [H,W].
 
-    One class after another is brought to that size, so that twelve classes of a 20-megapixel photo fit into memory.
+    screening  pixels outside the person, where the maps know one, become 0
     """
-    best = torch.zeros(tuple(size), device=margins.device)
-    mask = torch.zeros(tuple(size), dtype=torch.uint8, device=margins.device)
-    for one, index in zip(margins, ids, strict=True):
-        full = _upsampled(one, size)
-        better = full > best
-        mask[better], best = max(index, 0), torch.where(better, full, best)
-    if coarse is not None:
-        mask[_upsampled(coarse[1] - coarse[0], size) <= 0] = 0
-    return mask.cpu().numpy()
+    made, slots = np.zeros(size, np.uint8), list(ids)
+    for rows, part, enlarged in maps.bands(size):
+        mask, best = torch.tensor(0, dtype=torch.uint8), torch.tensor(0.0)
+        for one, index in zip(part.logits, slots, strict=True):
+            full = enlarged(one)
+            mask = torch.where(full > best, torch.tensor(max(index, 0), dtype=torch.uint8, device=full.device), mask)
+            best = full.clamp(min=0) if best.dim() == 0 else torch.maximum(best, full)
+        if screening and part.coarse is not None:
+            mask = mask * (enlarged(part.coarse[1] - part.coarse[0]) > 0)
+        made[rows] = mask.cpu().numpy()
+    return made
 
 
 def chances_of(margins: Tensor) -> np.ndarray:
@@ -35,20 +36,17 @@ def chances_of(margins: Tensor) -> np.ndarray:
     return F.softmax(F.pad(margins, (0, 0, 0, 0, 1, 0)), 0)[1:].cpu().numpy()
 
 
-def _upsampled(one: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    return F.interpolate(one[None, None].float(), size=tuple(size), mode="bilinear", align_corners=False)[0, 0]
-
-
-def probabilities(logits: Tensor, coarse: Tensor | None, ids: list[int], box: Box, size: tuple[int, int]) -> np.ndarray:
+def probabilities(maps: Maps, ids: list[int], box: Box, size: tuple[int, int], *, screening: bool) -> np.ndarray:
     """Probabilities of the user's ids over the whole photo, float16 [K,H,W]: softmax times the person's probability.
 
     Zero outside the parsed box.
     """
-    chances = F.softmax(F.pad(logits, (0, 0, 0, 0, 1, 0)), 0)[1:]
-    if coarse is not None:
-        chances = chances * F.softmax(coarse.float(), 0)[1]
-    rows = [row for row, index in enumerate(ids) if index > 0]
-    made = np.zeros((len(rows), *size), np.float16)
-    for place, row in enumerate(rows):
-        box.of(made[place])[...] = _upsampled(chances[row], box.shape).cpu().numpy()
+    kept = [row for row, index in enumerate(ids) if index > 0]
+    made = np.zeros((len(kept), *size), np.float16)
+    for rows, part, enlarged in maps.bands(box.shape):
+        chances = F.softmax(F.pad(part.logits, (0, 0, 0, 0, 1, 0)), 0)[1:]
+        if screening and part.coarse is not None:
+            chances = chances * F.softmax(part.coarse.float(), 0)[1]
+        for place, row in enumerate(kept):
+            box.of(made[place])[rows] = enlarged(chances[row]).cpu().numpy()
     return made

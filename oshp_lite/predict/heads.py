@@ -25,7 +25,8 @@ from oshp_lite.models.eopnet import EOPNet
 from oshp_lite.models.modules.feature_cache import Recent, digest
 from oshp_lite.models.modules.metric import NearestPrototype, cosine_maps
 from oshp_lite.models.modules.prototypes import PrototypeBank, masked_average
-from oshp_lite.predict.photos import CELL, Box, cells, inside
+from oshp_lite.predict.maps import Maps
+from oshp_lite.predict.photos import CELL, cells
 
 STORED_SHARE = 0.75
 """Share of the stored prototype in that of a named class; the marked pixels have the rest."""
@@ -46,31 +47,6 @@ class View:
     marked: Tensor
     person: Tensor
     given: bool = False
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Logits of a picture at its own size: `margins` float [K,h,w] of the classes over background, in slot order.
-
-    `coarse` float [2,h,w] scene against person, `rivals` float [h,w] the best stored class over background; or None.
-    """
-
-    margins: Tensor
-    coarse: Tensor | None = None
-    rivals: Tensor | None = None
-
-    def inside(self, box: Box) -> Maps:
-        """The maps of a part of the picture."""
-        return Maps(*(None if x is None else inside(x, box) for x in (self.margins, self.coarse, self.rivals)))  # type: ignore[arg-type]
-
-    def mirrored(self) -> Maps:
-        """The maps of the mirrored picture."""
-        return Maps(*(None if x is None else x.flip(-1) for x in (self.margins, self.coarse, self.rivals)))  # type: ignore[arg-type]
-
-    def mean(self, other: Maps) -> Maps:
-        """The average of two maps of one picture."""
-        pairs = ((self.margins, other.margins), (self.coarse, other.coarse), (self.rivals, other.rivals))
-        return Maps(*(None if a is None or b is None else (a + b) / 2 for a, b in pairs))  # type: ignore[arg-type]
 
 
 def prepared(
@@ -117,15 +93,31 @@ def can_find_people(network: OneShotModel) -> bool:
 
 
 @torch.no_grad()
-def find_person(network: OneShotModel, picture: Tensor) -> Tensor:
-    """Where the network sees a person in a picture float [3,h,w], by its stored prototypes: bool [h,w]."""
-    nothing = torch.zeros(picture.shape[-2:], dtype=torch.int64, device=picture.device)
+def find_person(network: OneShotModel, picture: Tensor, encoded: Encoded | None = None) -> Tensor:
+    """Where the network sees a person in a picture float [3,h,w], by its stored prototypes: bool [h,w].
+
+    `encoded` spares the pass over a support, which the picture stands in for.
+    """
+    size, given = (picture.shape[-2], picture.shape[-1]), picture
+    if encoded is not None:
+        network, features = copy.copy(network), encoded(picture)
+        given = _standing_in(cast(EOPNet, network), features, features)
+    nothing = torch.zeros(given.shape[-2:], dtype=torch.int64, device=picture.device)
     target = torch.ones((), dtype=torch.int64, device=picture.device) if network.way == "1" else None
-    episode = Episode(picture, picture, nothing, nothing, class_ids=target).batched()
+    episode = Episode(given, given, nothing, nothing, class_ids=target).batched()
     stored = network.coarse_prototypes() is not None
     parsing = network(episode, **({"stored_foreground": True, "compute_agm": False} if stored else {}))
     coarse = cast(Tensor, parsing.coarse)[0]
-    return coarse[1] > coarse[0]
+    return Maps(coarse[1:] - coarse[:1], size=size).pixels().margins[0] > 0
+
+
+def _standing_in(network: EOPNet, query: Tensor, support: Tensor) -> Tensor:
+    """Give a copy of a network features float [1,C,h,w] in the place of photos; returns the blank to call it with.
+
+    The blank is a picture of the features' own size, so that logits stay at the feature cells.
+    """
+    object.__setattr__(network, "_encode", lambda *_: (query, support))
+    return query.new_zeros(3, *query.shape[-2:])
 
 
 class Encoded:
@@ -207,12 +199,29 @@ class Head:
         mask = _stacked([_whole_cells(m, f.shape) for m, f in zip(masks, features, strict=True)], IGNORE)
         person = _stacked([_whole_cells(v.person, f.shape) for v, f in zip(self.views, features, strict=True)], IGNORE)
         mask = mask if REST in self.slots else torch.where(mask == REST, 0, mask)
-        support = _stacked(features, 0.0)
+        self.support = _stacked(features, 0.0)
         blank = torch.zeros(3, *mask.shape, device=mask.device)
         self.views = [View(blank, mask, person)]
         self.fine_support = joint
-        # on this copy alone: the features stand in for the picture they were made of
-        object.__setattr__(network, "_encode", lambda query, _: (encoded(query), support))
+
+    def prototypes(self) -> tuple[Tensor, Tensor]:
+        """What a query is compared with: prototypes float [n_ids-1,D] by network id, absent ones zero, and [2,D].
+
+        The latter are those of scene and person. EOP-Net in k-way alone.
+        """
+        network, view = cast(EOPNet, self.network), self.views[0]
+        own = network.prototypes(masked_average(self.fine_support, self._mask(view)[None], network.n_ids), False)[0, 1:]
+        if self.stored:
+            return own.detach(), network.coarse_bank.rows.detach()
+        means = masked_average(network.coarse_projection(self.support), view.person[None], 2)
+        return own.detach(), network.coarse_bank(means, use_static=network.config.coarse_proto == "static")[0].detach()
+
+    def _mask(self, view: View) -> Tensor:
+        """A view's marks by network id, int64 [h,w]."""
+        mask = torch.where(view.marked == IGNORE, IGNORE, 0)
+        for index, slot in self.slots.items():
+            mask[view.marked == index] = slot
+        return mask
 
     def _find_rivals(self, bank: Tensor, named: dict[int, str]) -> None:
         """Stored classes that may compete: none that is named, none that is a marked class itself."""
@@ -234,12 +243,15 @@ class Head:
     @torch.no_grad()
     def __call__(self, picture: Tensor) -> Maps:
         """Parse a picture float [3,h,w]. Raises UserError where the logits are not finite."""
-        parsed = [self._one(picture, view) for view in self.views]
+        seen = picture
+        if self.encoded is not None:
+            seen = _standing_in(cast(EOPNet, self.network), self.encoded(picture), self.support)
+        parsed = [replace(self._one(seen, view), size=(picture.shape[-2], picture.shape[-1])) for view in self.views]
         made = parsed[0]
         if len(parsed) > 1:
             margins = torch.stack([one.margins for one in parsed])
             coarse = None if made.coarse is None else torch.stack([cast(Tensor, one.coarse) for one in parsed]).mean(0)
-            made = Maps(margins.nanmean(0), coarse)
+            made = replace(made, margins=margins.nanmean(0), coarse=coarse)
         if not bool(torch.isfinite(made.margins).all()):
             raise UserError(
                 "the network's output is not finite: its weights are damaged; train it again or name another"
@@ -261,10 +273,7 @@ class Head:
                 parsing = network(one.batched(), **self.options)
                 margins.append(parsing.fine[0, 1] - parsing.fine[0, 0])
         else:
-            mask = ignored
-            for index, slot in self.slots.items():
-                mask[marked == index] = slot
-            parsing = network(replace(episode, support_mask=mask).batched(), **self.options)
+            parsing = network(replace(episode, support_mask=self._mask(view)).batched(), **self.options)
             margins = [parsing.fine[0, slot] - parsing.fine[0, 0] for slot in self.slots.values()]
         if several:
             margins = [
@@ -283,5 +292,4 @@ class Head:
             return None
         similarity = cosine_maps(parsing.extras["fine_query"], self.closed[None])
         best = (nearest.foreground.maps(similarity) * cast(EOPNet, self.network).scale).amax(1, keepdim=True)
-        best = F.interpolate(best, size=parsing.fine.shape[-2:], mode="bilinear", align_corners=True)
         return cast(Tensor, (best[0, 0] - parsing.fine[0, 0]).float())

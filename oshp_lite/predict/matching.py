@@ -14,7 +14,8 @@ from oshp_lite.labels import LabelSpace
 from oshp_lite.models.matching.network import Matching, Parsed, marked
 from oshp_lite.models.modules.feature_cache import Recent, digest
 from oshp_lite.models.modules.layers import resize
-from oshp_lite.predict.heads import Maps, View
+from oshp_lite.predict.heads import View
+from oshp_lite.predict.maps import Maps
 
 
 class ParsedPhotos:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from oshp_lite.engine.checkpoint import load_parser, pick_device, put_weights, read_record, read_weights
 from oshp_lite.errors import UserError
 from oshp_lite.models.base import CheckpointRecord, OneShotModel
+from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.inference import Precision, for_inference, has_bf16
 from oshp_lite.models.matching.network import Matching
 from oshp_lite.models.registry import METHODS, build, method
 
@@ -17,13 +21,28 @@ EXTERNAL_SIDE = 448
 """Longer side, in pixels, of the photos that a training-free method on someone else's features is given."""
 
 
-def load_network(path: str | Path, device: str = "cpu", labels: str | None = None) -> OneShotModel:
+def load_network(
+    path: str | Path, device: str = "cpu", labels: str | None = None, precision: Precision | None = "float32"
+) -> OneShotModel:
     """A checkpoint of ours (safetensors), or a released one (.pth, .pt, .tar), ready to predict.
 
     The file's own description is `.record`. `labels` names a released one's label space, since LIP and CIHP
-    share their number of ids. UserError for a missing, damaged or foreign file, device or labels that do not fit.
+    share their number of ids. `precision` is that of the fast form (`models.inference`); None leaves the network as
+    it was trained, bit for bit. UserError for a missing, damaged or foreign file, for a device, labels or a precision
+    that do not fit.
     """
     place = pick_device(device, "--device")
+    if precision == "bf16" and not has_bf16(place):
+        where = "this CPU" if place.type == "cpu" else f"device {device}"
+        raise UserError(f"{where} does not multiply bfloat16 numbers itself, which would only be slow; use float32")
+    network = _as_trained(path, place, labels)
+    if precision == "bf16" and not isinstance(network, EOPNet | Matching):
+        own = getattr(network.record, "method", "")
+        raise UserError(f"{path} is a checkpoint of {own}; bf16 is for those of eopnet and matching, use float32")
+    return network if precision is None else for_inference(network, precision)
+
+
+def _as_trained(path: str | Path, place: torch.device, labels: str | None) -> OneShotModel:
     if Path(path).suffix not in {".pth", ".pt", ".tar"}:
         if labels is not None:
             raise UserError(f"{path} records its label space; leave --labels out")
@@ -34,8 +53,6 @@ def load_network(path: str | Path, device: str = "cpu", labels: str | None = Non
         put_weights(matching, read_weights(path), path)
         matching.record = record
         return matching.to(place).eval()
-    from oshp_lite.models.eopnet import EOPNet
-
     try:
         network = EOPNet.from_official(path)
     except UserError as error:

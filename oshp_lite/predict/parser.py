@@ -20,7 +20,8 @@ from oshp_lite.models.matching.network import Matching
 from oshp_lite.models.modules.feature_cache import digest
 from oshp_lite.predict.confidence import Place, calibration, clearness, evidence, place_of
 from oshp_lite.predict.decide import chances_of, decide, probabilities
-from oshp_lite.predict.heads import REST, Encoded, Head, Maps, View, can_find_people, find_person
+from oshp_lite.predict.heads import REST, Encoded, Head, View, can_find_people, find_person
+from oshp_lite.predict.maps import Maps
 from oshp_lite.predict.matching import MatchedHead, ParsedPhotos
 from oshp_lite.predict.network import is_one_shot
 from oshp_lite.predict.photos import (
@@ -44,6 +45,8 @@ COLOURS += [(30, 160, 170), (200, 120, 60), (140, 150, 170), (120, 190, 60), (90
 """Colours of the classes that a user names, in order of their ids."""
 OFF_PERSON = 0.1
 """A class is said to touch nothing where less than this share of its pixels is on the person."""
+JUDGED = 1024
+"""Longer side, in pixels, of the largest maps that a confidence is made of."""
 NOTHING = (
     "no pixel of the query was labelled: nothing there is closer to a marked class than to the background; "
     "mark more of the class, choose a clearer support photo or say --no-screening"
@@ -254,7 +257,8 @@ class Parser:
         seen = seen.to(self.device)
         if finder is self.network and isinstance(self.encoded, ParsedPhotos):
             return self.encoded.person(seen)
-        return find_person(finder, seen)
+        own = self.encoded if finder is self.network and isinstance(self.encoded, Encoded) else None
+        return find_person(finder, seen, own)
 
     def _on_person(self, image: np.ndarray, seen: Tensor, inner: Box) -> Tensor:
         """The person in a cropped photo, bool [h,w] at the size at which the network sees it."""
@@ -286,9 +290,10 @@ class Parser:
         """How clearly each class's marked pixels win in the supports themselves, the mean over supports."""
         values: dict[int, list[np.ndarray]] = {}
         for view in self.views:
-            chances = chances_of(head(view.picture).margins)
+            chances = chances_of(head(view.picture).pixels(most=JUDGED).margins)
+            marked = resized(view.marked.cpu().numpy(), torch.Size(chances.shape[1:])).numpy()
             for channel, index in enumerate(head.slots):
-                region = (view.marked == index).cpu().numpy()
+                region = marked == index
                 if index > 0 and region.any():
                     values.setdefault(index, []).append(clearness(chances[channel], region))
         return {index: np.mean(rows, axis=0) for index, rows in values.items()}
@@ -308,18 +313,14 @@ class Parser:
     def _decided(self, photo: np.ndarray, box: Box, maps: Maps) -> PhotoParsing:
         options, slots = self.options, list(self.head.slots)
         names = {index: self.names.get(index) or self.classes.get(index, f"class {index}") for index in self.ids}
-        logits = maps.margins
-        if maps.rivals is not None:
-            logits = logits - maps.rivals.clamp(min=0)  # over the better of background and rival
-        person = maps.coarse if options.screening else None
-        part = decide(logits, person, slots, box.shape)
+        part = decide(maps, slots, box.shape, screening=options.screening)
         mask = np.zeros(photo.shape[:2], np.uint8)
         box.of(mask)[...] = part
         remarks = [f"the network sees the photos at up to {max(self.frame)} pixels", *self._remarks]
         if options.crop and box.shape != photo.shape[:2]:
             share = box.shape[0] * box.shape[1] / (photo.shape[0] * photo.shape[1])
             remarks.append(f"the photo was cut to the person ({share:.0%} of it) before it was parsed")
-        confidence, proofs = self._confidence(maps, logits, slots)
+        confidence, proofs = self._confidence(maps.pixels(most=JUDGED), slots)
         threshold = calibration(self.record.method).threshold
         unlikely = tuple(i for i in names if i in proofs and confidence[i] < threshold)
         if not mask.any():
@@ -329,16 +330,15 @@ class Parser:
             remarks.append(f"{names[index]}: probably not in this photo (confidence {confidence[index]:.2f}){kept}")
         if options.drop_unlikely:
             mask[np.isin(mask, unlikely)] = 0
-        scores = probabilities(logits, person, slots, box, photo.shape[:2]) if options.scores else None
+        how = {"screening": options.screening}
+        scores = probabilities(maps, slots, box, (photo.shape[0], photo.shape[1]), **how) if options.scores else None
         palette = self._palette(list(names))
         return PhotoParsing(mask, palette, names, tuple(remarks), confidence, unlikely, box, scores, proofs)
 
-    def _confidence(
-        self, maps: Maps, logits: Tensor, slots: list[int]
-    ) -> tuple[dict[int, float], dict[int, np.ndarray]]:
-        """Confidence and evidence of every id; an id without a pixel has confidence 0 and no evidence."""
-        small = decide(logits, maps.coarse if self.options.screening else None, slots, logits.shape[-2:])
-        chances = chances_of(logits)
+    def _confidence(self, maps: Maps, slots: list[int]) -> tuple[dict[int, float], dict[int, np.ndarray]]:
+        """Confidence and evidence of every id by maps of pixels; an id without one has confidence 0 and no evidence."""
+        small = decide(maps, slots, maps.part.shape, screening=self.options.screening)
+        chances = chances_of(maps.logits)
         person = small > 0
         if maps.coarse is not None:
             person = person | (maps.coarse[1] > maps.coarse[0]).cpu().numpy()

@@ -169,13 +169,15 @@ def check_support(image: np.ndarray, mask: np.ndarray, foreground: np.ndarray | 
 
 def picture(image: np.ndarray, size: int, channels: str) -> Tensor:
     """Photo as float [3,h,w] in [-1,1], its longer side at most `size`, sides at least one stride."""
-    array = image[:, :, ::-1] if channels == "bgr" else image
-    tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None].float()
     factor = size / max(image.shape[:2])
     shape = [max(STRIDE, round(side * factor)) for side in image.shape[:2]]
-    if shape != [*image.shape[:2]]:
-        tensor = F.interpolate(tensor, size=shape, mode="bilinear", antialias=True).clamp(0, 255)
-    return tensor[0] * 2 / 255 - 1
+    made = torch.empty(3, *shape)
+    for channel in range(3):  # one after another: a photo as floating-point numbers is large
+        tensor = torch.from_numpy(image[:, :, 2 - channel if channels == "bgr" else channel].astype(np.float32))
+        if shape != [*image.shape[:2]]:
+            tensor = F.interpolate(tensor[None, None], size=shape, mode="bilinear", antialias=True)[0, 0].clamp(0, 255)
+        made[channel] = tensor * 2 / 255 - 1
+    return made
 
 
 def framed(image: np.ndarray, frame: tuple[int, int], channels: str, *, pad: bool = True) -> tuple[Tensor, Box]:

@@ -21,14 +21,15 @@ from oshp_lite.viz import overlay
 
 if TYPE_CHECKING:
     from oshp_lite.models.base import CheckpointRecord
+    from oshp_lite.models.inference import Precision
     from oshp_lite.models.sst.network import SST
 
 
-def load_universal(path: Path | str, device: str = "cpu") -> SST:
-    """A trained network over label domains, ready to predict. UserError for another file or network."""
+def load_universal(path: Path | str, device: str = "cpu", precision: Precision | None = "float32") -> SST:
+    """A trained network over label domains, ready to predict, as by `load_network`. UserError for another one."""
     from oshp_lite.models.sst.network import SST
 
-    network = load_network(path, device)
+    network = load_network(path, device, precision=precision)
     if not isinstance(network, SST):
         method = getattr(network.record, "method", "another method")
         raise UserError(f"{path} is a checkpoint of {method}, which has one label space; name a network of method sst")

@@ -107,6 +107,10 @@ def outlines(mask: Pixels) -> NDArray[np.bool_]:
     return edge
 
 
+BAND = 256
+"""Rows of a photo that are mixed with colours at a time: floating-point numbers take room."""
+
+
 def overlay(
     image: Pixels,
     mask: Pixels,
@@ -126,13 +130,18 @@ def overlay(
     """
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
-    photo, ids = to_rgb(image, channels).astype(np.float32), to_array(mask)
+    photo, ids = to_rgb(image, channels), to_array(mask)
     if photo.shape[:2] != ids.shape:
         raise ValueError(f"photo {list(photo.shape[:2])} and mask {list(ids.shape)} differ in size")
-    result = np.where((ids > 0)[:, :, None], (1 - alpha) * photo + alpha * mask_to_rgb(ids, colours), photo)
-    if edges:
-        result[outlines(ids)] *= 0.25
-    return np.rint(result).astype(np.uint8)
+    result, dark = np.empty(photo.shape, np.uint8), outlines(ids)
+    for top in range(0, len(ids), BAND):
+        rows = slice(top, top + BAND)
+        plain, own = photo[rows].astype(np.float32), ids[rows]
+        mixed = np.where((own > 0)[:, :, None], (1 - alpha) * plain + alpha * mask_to_rgb(own, colours), plain)
+        if edges:
+            mixed[dark[rows]] *= 0.25
+        result[rows] = np.rint(mixed)
+    return result
 
 
 def enlarge(values: Pixels, size: tuple[int, int]) -> NDArray[Any]:

@@ -35,8 +35,8 @@ def weights_file(folder: Path | None = None) -> Path:
 
 
 def kept_network(folder: Path | None = None) -> SST:
-    """Read the network that comes with the book. UserError when its file is missing or damaged."""
-    return load_universal(weights_file(folder))
+    """Read the network that comes with the book, as it was trained. UserError when its file is missing or damaged."""
+    return load_universal(weights_file(folder), precision=None)
 
 
 def keep(run: Run, folder: Path | None = None) -> Path:
