@@ -25,7 +25,8 @@ FOREGROUND = (
 )
 CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
 MASKS = (
-    "its mask, one per support: a PNG of ids 1..K, a black-and-white one (0 and 255: one class), COCO or labelme JSON"
+    "its mask, one per support and as large: a PNG with the class in white on black, or of ids 1..K for several "
+    "classes; COCO or labelme JSON"
 )
 SHIPPED: dict[str, Literal["lessons", "photos"]] = {"eopnet": "lessons", "matching": "photos"}
 """Methods whose checkpoints the package ships, and which of them it is."""
@@ -85,7 +86,10 @@ def parse(
         raise UserError("give a photo with your classes: --support PHOTO --support-mask MASK")
     named, exports = _classes(classes), _exports(export)
     if len(support) != len(support_mask):
-        raise UserError(f"{len(support)} --support and {len(support_mask)} --support-mask; give one mask per support")
+        raise UserError(
+            f"{len(support)} --support and {len(support_mask)} --support-mask; give one mask per support, a PNG as "
+            "large as the photo with the class in white on black"
+        )
     if support_foreground and len(support_foreground) != len(support):
         raise UserError("give one --support-foreground per --support, or none")
     many = query.is_dir()
@@ -187,12 +191,11 @@ def _beside(out: Path, kind: str) -> Path:
 
 def _read_support(photo: Path, mask: Path, foreground: Path | None) -> tuple[Any, ...]:
     """Photo, mask, names (None until all masks are read) and foreground of a support."""
-    from oshp_lite.files import read_mask
-    from oshp_lite.predict.exports import read_photo, read_support_mask
+    from oshp_lite.predict.exports import read_painted, read_photo, read_support_mask
 
     image = read_photo(photo)
     ids, names = read_support_mask(mask, photo, image.shape[:2])
-    return image, ids, names, read_mask(foreground) if foreground else None
+    return image, ids, names, read_painted(foreground) if foreground else None
 
 
 def _parser(
