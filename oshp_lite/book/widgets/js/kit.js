@@ -59,6 +59,7 @@ function make(tag, settings = {}, ...inside) {
 
 function start(root) {
   root.classList.add("oshp", "explorer");
+  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take a slider's arrow keys for its own
   root.replaceChildren(make("style", {}, STYLE));
   return root;
 }
