@@ -86,10 +86,7 @@ def parse(
         raise UserError("give a photo with your classes: --support PHOTO --support-mask MASK")
     named, exports = _classes(classes), _exports(export)
     if len(support) != len(support_mask):
-        raise UserError(
-            f"{len(support)} --support and {len(support_mask)} --support-mask; give one mask per support, a PNG as "
-            "large as the photo with the class in white on black"
-        )
+        raise UserError(f"{len(support)} --support and {len(support_mask)} --support-mask; give one mask per support")
     if support_foreground and len(support_foreground) != len(support):
         raise UserError("give one --support-foreground per --support, or none")
     many = query.is_dir()
