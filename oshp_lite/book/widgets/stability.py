@@ -123,7 +123,8 @@ class StabilityState:
         spread, bars = self._spreads[key]
         photo_axes(Place(figure, (wide - SPREAD, 0.0, SPREAD, high)), spread)
         if ranked:
-            box, look = bars[self.rank], {"fill": False, "edgecolor": "black", "linewidth": 2.2}
+            look: dict[str, Any] = {"fill": False, "edgecolor": "black", "linewidth": 2.2}
+            box = bars[self.rank]
             corner = (wide - SPREAD + box.x0, box.y0)
             figure.add_artist(Rectangle(corner, box.width, box.height, transform=figure.dpi_scale_trans, **look))
         return figure
