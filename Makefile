@@ -3,6 +3,7 @@
 #   PYTHON       interpreter that makes the environment (default: the first of python3, python3.13 ... that is 3.11-3.13)
 #   TORCH_INDEX  package index for the torch step only, e.g. the CPU build's (see README.md); empty: pip's own setting
 #   PROFILE      smoke | quick | lite | gpu | paper          JOBS  notebooks executed at a time
+#   LAB          folder of the copies that `make lab` opens (default: my-notebooks)
 #   ARGS         more words for `oshp-lite reproduce`, e.g. ARGS="--only 03 06"
 
 suits = $(1) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null
@@ -15,6 +16,7 @@ JOBS ?= 0
 MINUTES ?= 9
 WORKERS ?= $(shell n=$$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo $$n)
 ARGS ?=
+LAB ?= $(CURDIR)/my-notebooks
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.oshp-installed
@@ -62,8 +64,11 @@ gpu-check: $(STAMP)
 doctor: $(STAMP)
 	$(BIN)/oshp-lite doctor
 
+# yours to change: the tracked notebooks stay as they are, and a copy that is there already is kept
 lab: $(STAMP)
-	$(BIN)/jupyter lab notebooks
+	mkdir -p $(LAB)/solutions
+	cd notebooks && for one in *.ipynb solutions/*.ipynb; do test -e "$(LAB)/$$one" || cp "$$one" "$(LAB)/$$one"; done
+	$(BIN)/jupyter lab $(LAB)
 
 # data, runs and the environment stay: they are the expensive things
 clean:

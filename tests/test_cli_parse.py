@@ -27,6 +27,7 @@ from oshp_lite.files import read_image, read_mask
 from oshp_lite.labels import fold, label_space
 from oshp_lite.models.base import OneShotModel
 from oshp_lite.predict import ParseOptions, Parser, PhotoParsing, load_network
+from oshp_lite.predict.exports import cutout, read_painted
 
 SIZE = 64
 
@@ -308,13 +309,40 @@ def test_any_file_gives_a_result_or_one_sentence(
         parsing = parse_pair(
             network,
             read_image(file("support", False), upright=True),
-            read_mask(file("mask", True)),
+            read_painted(file("mask", True)),
             query,
-            foreground=read_mask(file("person", True)) if data.draw(st.booleans()) else None,
+            foreground=read_painted(file("person", True)) if data.draw(st.booleans()) else None,
             screening=data.draw(st.booleans()),
         )
         assert parsing.mask.shape == query.shape[:2]
         assert set(np.unique(parsing.mask)) <= {0, *parsing.names}
+
+
+def test_a_mask_as_a_paint_program_saves_it(tmp_path: Path) -> None:
+    """White on black in any mode, with soft edges, or the opaque part of a cut-out: one class, the same pixels."""
+    photo = np.zeros((40, 30, 3), np.uint8)
+    inside = np.zeros((40, 30), bool)
+    inside[8:31, 5:22] = True
+    white = inside.astype(np.uint8) * 255
+    forms = {
+        "RGB": Image.fromarray(white).convert("RGB"),
+        "RGBA": Image.fromarray(white).convert("RGBA"),
+        "1": Image.fromarray(white).convert("1"),
+        "I;16": Image.fromarray(white.astype(np.uint16) * 257),
+        "LA": Image.fromarray(white).convert("LA"),
+    }
+    for name, picture in forms.items():
+        picture.save(tmp_path / "mask.png")
+        assert np.array_equal(read_painted(tmp_path / "mask.png"), white), name
+    (tmp_path / "mask.png").write_bytes(cutout(photo, inside))
+    assert np.array_equal(read_painted(tmp_path / "mask.png"), white), "cut-out"
+    many = np.linspace(0, 255, 40).astype(np.uint8)[:, None] * np.ones((1, 30), np.uint8)
+    Image.fromarray(many).save(tmp_path / "mask.png")
+    assert np.array_equal(read_painted(tmp_path / "mask.png"), np.where(many >= 128, 255, 0)), "soft edges"
+    ids = (np.arange(30)[None] // 10 + np.zeros((40, 1))).astype(np.uint8)
+    for picture in (Image.fromarray(ids), Image.fromarray(ids).convert("RGB"), Image.fromarray(ids.astype(np.uint16))):
+        picture.save(tmp_path / "mask.png")
+        assert np.array_equal(read_painted(tmp_path / "mask.png"), ids), "ids stay ids"
 
 
 def test_screening_only_takes_away(checkpoints: dict[str, Path], pair: dict[str, Path]) -> None:
@@ -337,7 +365,8 @@ def edit_mask(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str,
 
 
 def rgb_mask(pair: dict[str, Path]) -> list[str]:
-    Image.open(pair["mask"]).convert("RGB").save(pair["mask"])
+    mask = np.array(Image.open(pair["mask"]))
+    Image.fromarray(np.dstack([mask * 0 + 255, 255 - mask, 255 - mask])).save(pair["mask"])
     return []
 
 

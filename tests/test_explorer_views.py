@@ -118,7 +118,7 @@ def test_the_stability_view_follows_messages(people: Source) -> None:
     grid, picture, _ = explorer.widget.children
     controls = {control.description: control for control in grid.children}
     before = picture.value
-    controls["chosen support, worst to best"].set_state({"value": 0})
+    controls["support, worst to best"].set_state({"value": 0})
     assert explorer.state.rank == 0
     assert picture.value != before
     controls["query photo"].set_state({"value": 3})
@@ -286,5 +286,5 @@ def test_drawings_depend_on_the_state_alone(people: Source, episodes: EpisodeSta
 
 def test_latency_is_measured_for_every_interaction() -> None:
     times = measure_latency(size=64, repeats=2)
-    assert len(times) == 6
+    assert len(times) == 7
     assert all(0 < value < 60 for pair in times.values() for value in pair)

@@ -1,4 +1,4 @@
-"""The painter in JupyterLab in headless Chromium: a lasso drawn with the mouse is the mask that is saved."""
+"""The painter of notebook 12 in JupyterLab: a lasso drawn with the mouse is the mask that is saved."""
 
 from __future__ import annotations
 
@@ -9,20 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
+from patience import scrolled_to
 from test_browser import lab, page, pytestmark  # noqa: F401  (fixtures and marks)
 
 from oshp_lite.files import read_mask
 
-CODE = """
-import numpy as np
-from oshp_lite import assets
-from oshp_lite.book.widgets.painter import Canvas, PaintState, painter_view
-from oshp_lite.data.synthetic import scene
-from oshp_lite.predict import load_network
-photos = [scene("synth-atr", 5, index, 128).image.copy() for index in (2, 6)]
-state = PaintState(load_network(assets.checkpoint()), Canvas(photos[0]), [Canvas(photos[1])], ["my top"])
-painter_view(state, folder="own", width=384)
-"""
 CORNERS = [(40.3, 30.7), (88.4, 33.2), (92.6, 70.3), (66.1, 58.4), (38.2, 81.9)]
 """Corners of the lasso in the photo's pixels, none on a pixel's centre; the outline is not convex."""
 
@@ -47,14 +38,6 @@ def wanted_mask(points: np.ndarray, side: int = 128) -> np.ndarray:
     """The pixels whose centres a closed outline holds, by matplotlib."""
     rows, columns = np.mgrid[:side, :side] + 0.5
     return Outline(points).contains_points(np.stack([columns.ravel(), rows.ravel()], 1)).reshape(side, side)
-
-
-def write_notebook(path: Path, code: str) -> None:
-    """A notebook of one code cell."""
-    cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 def test_what_the_mouse_and_the_keys_do_on_a_plain_page(tmp_path: Path, page: Any) -> None:  # noqa: F811
@@ -128,43 +111,47 @@ def test_what_the_mouse_and_the_keys_do_on_a_plain_page(tmp_path: Path, page: An
     assert not problems
 
 
-def test_a_lasso_drawn_with_the_mouse_is_the_saved_mask(tmp_path: Path, lab: str, page: Any) -> None:  # noqa: F811
+def test_a_lasso_drawn_in_notebook_12_is_the_saved_mask(tmp_path: Path, lab: str, page: Any) -> None:  # noqa: F811
+    """Run all; a lasso drawn with the mouse is parsed from, and exported pixel by pixel."""
     pytest.importorskip("anywidget")
-    write_notebook(tmp_path / "notebooks" / "painter.ipynb", CODE)
     page.set_viewport_size({"width": 1280, "height": 1000})
-    page.goto(f"{lab}/lab/tree/painter.ipynb?token=T&reset")
+    page.goto(f"{lab}/lab/tree/12_parse_your_own.ipynb?token=T&reset")
     page.wait_for_selector(".jp-Notebook-cell")
     page.wait_for_function("document.body.innerText.includes('| Idle')")
-    page.click(".jp-Notebook-cell .cm-content")
-    page.keyboard.press("Shift+Enter")
-    board = page.locator(".oshp-painter").first
-    board.wait_for()
-    canvas = board.locator("canvas")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    board = scrolled_to(page, ".oshp-painter")
+    canvas, says = board.locator("canvas"), page.locator(".jupyter-widgets .widget-html-content")
     canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
+    board.get_by_role("button", name="Clear").click()  # the notebook has painted one stroke itself
+    says.get_by_text("paint a class on the support").wait_for(timeout=600_000)
+    canvas.scroll_into_view_if_needed()
+    box, side = canvas.bounding_box(), canvas.evaluate("one => one.width")
     assert box is not None
-    assert (box["width"], box["height"]) == (384, 384)
-    cells = page.locator(".jp-Notebook-cell").count()
-    corners = [(round(box["x"] + 3 * x), round(box["y"] + 3 * y)) for x, y in CORNERS]
+    assert (box["width"], side) == (380, 256)
+    cells = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+    corners = [(round(box["x"] + 2.9 * x), round(box["y"] + 2.9 * y)) for x, y in CORNERS]
     page.mouse.move(*corners[0])
     page.mouse.down()
     for corner in corners[1:]:
         page.mouse.move(*corner)
         page.wait_for_timeout(60)
     page.mouse.up()
-    page.wait_for_function("document.body.innerText.includes('my top:')")
+    says.get_by_text("trousers:").wait_for()
     page.screenshot(path=str(tmp_path / "lasso.png"))
     page.keyboard.press("b")  # in a notebook this letter makes a cell
     assert board.locator("button[aria-pressed=true]").inner_text() == "Brush"
-    assert page.locator(".jp-Notebook-cell").count() == cells
+    assert page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length") == cells
     page.get_by_role("button", name="Save masks").click()
-    page.wait_for_function("document.body.innerText.includes('Saved:')")
-    points = np.array([((x - box["x"]) / 3, (y - box["y"]) / 3) for x, y in corners])
-    wanted = wanted_mask(points)
-    mask = read_mask(tmp_path / "notebooks" / "own" / "support_mask.png")
+    says.get_by_text("own_class/support_mask.png").wait_for()
+    points = np.array(
+        [((x - box["x"]) * side / box["width"], (y - box["y"]) * side / box["height"]) for x, y in corners]
+    )
+    wanted = wanted_mask(points.astype(np.float32), side)  # as strokes are sent
+    mask = read_mask(tmp_path / "notebooks" / "own_class" / "support_mask.png")
     assert set(np.unique(mask)) == {0, 1}
     assert np.array_equal(mask == 1, wanted), f"{(wanted != (mask == 1)).sum()} pixels differ"
     board.locator(".title").click()
     page.keyboard.press("z")
-    page.wait_for_function("document.body.innerText.includes('paint a class on the support')")
+    says.get_by_text("paint a class on the support").wait_for()
     assert not page.asked, f"asked the network for {page.asked}"

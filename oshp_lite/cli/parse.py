@@ -26,7 +26,8 @@ FOREGROUND = (
 )
 CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
 MASKS = (
-    "its mask, one per support: a PNG of ids 1..K, a black-and-white one (0 and 255: one class), COCO or labelme JSON"
+    "its mask, one per support and as large: a PNG with the class in white on black, or of ids 1..K for several "
+    "classes; COCO or labelme JSON"
 )
 SHIPPED: dict[str, Literal["lessons", "photos"]] = {"eopnet": "lessons", "matching": "photos"}
 """Methods whose checkpoints the package ships, and which of them it is."""
@@ -203,12 +204,11 @@ def supports_of(
 
 def _read_support(photo: Path, mask: Path, foreground: Path | None) -> tuple[Any, ...]:
     """Photo, mask, names (None until all masks are read) and foreground of a support."""
-    from oshp_lite.files import read_mask
-    from oshp_lite.predict.exports import read_photo, read_support_mask
+    from oshp_lite.predict.exports import read_painted, read_photo, read_support_mask
 
     image = read_photo(photo)
     ids, names = read_support_mask(mask, photo, image.shape[:2])
-    return image, ids, names, read_mask(foreground) if foreground else None
+    return image, ids, names, read_painted(foreground) if foreground else None
 
 
 def parser_with(

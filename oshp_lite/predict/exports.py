@@ -19,6 +19,11 @@ from oshp_lite.files import encode_png, read_image, read_json, read_mask
 LABELME = "5.4.1"
 """The version of labelme's format that is written: its shapes of type "mask" keep every pixel."""
 
+PAINTED = ("RGB", "RGBA", "LA", "PA", "1", "I", "I;16")
+WHITE = 128
+MOST_IDS = 24
+"""A mask of more values from 0 to 255 is white on black with soft edges: no checkpoint tells so many classes apart."""
+
 
 def read_photo(path: Path | str) -> np.ndarray:
     """A user's photo, uint8 [H,W,3] RGB, turned upright as its camera noted; see-through parts lie on white.
@@ -32,6 +37,39 @@ def read_photo(path: Path | str) -> np.ndarray:
             white = Image.new("RGBA", layered.size, "white")
             return np.array(Image.alpha_composite(white, layered).convert("RGB"))
     return image
+
+
+def read_painted(path: Path) -> np.ndarray:
+    """A mask uint8 [H,W] of ids as `files.read_mask` has it, or as a paint program saves it: then 0 and 255 alone.
+
+    That is white on black in RGB, 1 or 16 bits, with soft edges or without (white from 128 on), or a cut-out, whose
+    opaque part counts. Raises UserError as `read_mask`, and for a mask in colours.
+    """
+    try:
+        mask = read_mask(path)
+    except UserError:
+        if path.suffix.lower() != ".png" or not path.is_file():
+            raise
+        bands = read_image(path)  # refuses what cannot be read
+        with Image.open(path, formats=["PNG", "JPEG"]) as picture:
+            if picture.mode not in PAINTED:
+                raise
+            mode = picture.mode
+            if mode.startswith("I") and (ids := np.array(picture)).max() <= IGNORE:
+                return ids.astype(np.uint8)
+            alpha = np.array(picture.convert("RGBA"))[..., 3]
+        if (alpha < IGNORE).any():
+            return np.where(alpha >= WHITE, 255, 0).astype(np.uint8)
+        if (bands != bands[..., :1]).any():
+            raise UserError(
+                f"mask {path} has colour mode {mode} and colours in it; paint the class white on black, or save an "
+                "indexed or greyscale PNG whose values are the ids"
+            ) from None
+        mask = np.ascontiguousarray(bands[..., 0])
+    values = np.unique(mask)
+    if len(values) > MOST_IDS and values[0] == 0 and values[-1] == IGNORE:
+        return np.where(mask >= WHITE, 255, 0).astype(np.uint8)
+    return mask
 
 
 def cutout(photo: np.ndarray, alpha: np.ndarray) -> bytes:
@@ -222,10 +260,10 @@ def read_support_mask(
     """The mask uint8 [H,W] of a support photo and its classes' names: a PNG of ids, COCO JSON or labelme JSON.
 
     size: the photo's height and width; known: names of earlier supports, whose ids a JSON's equal names take. A PNG
-    names nothing. Raises UserError for a file that is none of them or does not fit the photo.
+    (`read_painted`) names nothing. Raises UserError for a file that is none of them or does not fit the photo.
     """
     if path.suffix.lower() != ".json":
-        return read_mask(path), {}
+        return read_painted(path), {}
     content = read_json(path)
     try:
         if "shapes" in content:

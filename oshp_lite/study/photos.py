@@ -152,7 +152,8 @@ def measure(
     share     a dict kept between calls on one checkpoint, so that its photos are encoded once
     foreground  give the supports' whole person too
 
-    iou: mean over 5 x 10 pairs; pooled: one IoU over all their pixels; false_marks: mean share of the photo that is
+    iou: mean over 5 x 10 pairs; by_support: the mean over the ten photos of each support, without the threshold;
+    pooled: one IoU over all their pixels; false_marks: mean share of the photo that is
     marked where the class is absent. The first two numbers of each are without the threshold and with it (pixels of
     unlikely classes left out). lost, warned: share of the pairs with and without the class that are called unlikely.
     """
@@ -187,6 +188,7 @@ def measure(
             "part": part,
             "training": knowledge(record, CLASSES[name]),
             "iou": [float(np.mean(both / either)), float(after.mean())],
+            "by_support": (both / either).reshape(SUPPORTS, -1).mean(1).round(4).tolist(),
             "pooled": [
                 float(both.sum() / either.sum()),
                 float((both * kept).sum() / np.where(kept, either, wanted).sum()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any
@@ -37,8 +38,9 @@ def follow(
     label     says below the picture what it is
     """
     widgets = import_module("ipywidgets")
-    # its own size at most: a picture that is stretched is blurred
-    look = {"max_width": "100%", "width": "auto", "height": "auto", "object_fit": "contain"}
+    # its own size at most, since a stretched picture is blurred; on a phone it scrolls, since a tiny one is unreadable
+    look = {"max_width": "100%", "min_width": "40em", "width": "auto", "height": "auto", "object_fit": "contain"}
+    look |= {"align_self": "flex-start"}
     picture = widgets.Image(value=draw(), format=format, layout=look)  # which cannot carry a text alternative itself
 
     busy: list[bool] = []
@@ -67,10 +69,10 @@ def follow(
     for name, control in controls.items():
         if hasattr(control.style, "description_width"):
             control.style.description_width = "initial"
+        control.layout.width = "auto"  # that of its column; the usual width of controls overlaps the next one
         control.observe(moved(name), names="value")
     settle()
-    grid = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "grid_gap": "2px 12px", "width": "100%"}
-    return widgets.VBox(
-        [widgets.GridBox(list(controls.values()), layout=grid), picture, widgets.Label(label)],
-        layout={"align_items": "stretch"},
-    )
+    columns = {"grid_template_columns": "repeat(auto-fill, minmax(min(24em, 100%), 1fr))", "grid_gap": "2px 24px"}
+    tools = widgets.GridBox(list(controls.values()), layout={**columns, "width": "100%"})
+    below = widgets.HTML(html.escape(label))
+    return widgets.VBox([tools, picture, below], layout={"align_items": "stretch", "overflow": "auto hidden"})

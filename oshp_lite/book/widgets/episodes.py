@@ -173,7 +173,7 @@ def _controls(state: EpisodeState) -> Mapping[str, Any]:
         ),
         "query": number(value=state.query, description="query photo"),
         "support": number(value=state.support, description="support photo"),
-        "lot": number(value=state.lot, description="random pair number (0: as chosen)"),
+        "lot": number(value=state.lot, description="random pair (0: as chosen)"),
         "opacity": widgets.FloatSlider(min=0, max=1, step=0.05, value=state.opacity, description="opacity"),
         "hatched": widgets.Checkbox(value=state.hatched, description="hatching", indent=False),
     }

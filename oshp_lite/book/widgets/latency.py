@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 
+from oshp_lite.assets import checkpoint
 from oshp_lite.book.widgets.canvas import encoded
 from oshp_lite.book.widgets.comparison import ComparisonState, Contender
 from oshp_lite.book.widgets.episodes import EpisodeState
 from oshp_lite.book.widgets.feature_space import FeatureState
 from oshp_lite.book.widgets.lens import LensState
+from oshp_lite.book.widgets.replay import Moment, ReplayState
 from oshp_lite.book.widgets.source import PEOPLE, open_source
 from oshp_lite.book.widgets.stability import StabilityState
 
@@ -57,10 +59,22 @@ def measure_latency(size: int = 512, repeats: int = REPEATS) -> dict[str, tuple[
             episodes.opacity = turn / 10
             encoded(episodes.draw())
 
+        # two networks alike stand for those of a training
+        kept = [Moment(epoch, 1 - epoch / 2, checkpoint()) for epoch in range(2)]
+        replay = ReplayState(source, kept, query=0, support=1)
+
+        def network(turn: int) -> None:
+            replay.step = turn % 2
+            encoded(replay.draw())
+
+        for step in range(2):
+            network(step)
+
         interactions = {
             "prototype lens: pin, momentum": pin,
             "prototype lens: another support": browser(lens),
             "feature space: another support": browser(space),
+            "DML stage: another network": network,
             "method comparison: another support": browser(methods),
             "stability: another rank": rank,
             "episodes: opacity": opacity,

@@ -373,7 +373,7 @@ def painter_view(state: PaintState, folder: Path | str = "own_class", width: int
 
     def saved(_: Any) -> None:
         files = state.save(folder)
-        text.value = f"{state.summary()}<p>Saved: {html.escape(', '.join(path.name for path in files))}</p>"
+        text.value = f"{state.summary()}<p>Saved: {html.escape(', '.join(str(path) for path in files))}</p>"
 
     for name, board in boards.items():
         board.observe(lambda change, name=name: painted(name, change), names="stroke")

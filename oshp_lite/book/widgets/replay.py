@@ -16,12 +16,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oshp_lite.book.widgets.canvas import fixed_figure, photo_axes, ringed
-from oshp_lite.book.widgets.colours import laid_over
+from oshp_lite.book.widgets.canvas import DPI, Place, fixed_figure, photo_axes, ringed
+from oshp_lite.book.widgets.colours import laid_over, safe_colours
 from oshp_lite.book.widgets.explorer import Explorer, drawn_explorer
 from oshp_lite.book.widgets.source import Source, open_source
 from oshp_lite.data.dataset import OneShotDataset
@@ -37,6 +41,11 @@ from oshp_lite.viz import INK, style
 
 MOMENTS = "moments"
 """The folder of the networks kept on the way, one file per epoch."""
+BELOW = 2.8
+"""Inches below the photos, for the colours' names and the curves."""
+KEYS: dict[str, Any] = {"loc": "upper left", "fontsize": 8, "borderaxespad": 0, "handlelength": 1.0, "frameon": False}
+Plots = tuple[NDArray[np.uint8], list[tuple[Bbox, tuple[float, float]]]]
+"""A picture of curves, and for each its box in inches and the epochs at its left and right."""
 Logits = Literal["agm", "npm"]
 MODULES: tuple[Logits, ...] = ("agm", "npm")
 
@@ -114,6 +123,7 @@ class ReplayState:
     screening: bool = True
     hatched: bool = False
     _parses: dict[tuple[int, int, int, str], tuple[Tensor, Tensor | None]] = field(default_factory=dict, repr=False)
+    _plots: dict[tuple[int, int, int, bool], Plots] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Begin with the last network and the support's largest class that the query shows."""
@@ -174,7 +184,7 @@ class ReplayState:
         self.settle()
         source, space, moment = self.source, self.source.dataset.space, self.moments[self.step]
         photo = source.photo(self.query)
-        figure, places = fixed_figure(4, 1, photo.shape[:2], right=0.0, width=2.05, below=2.5)
+        figure, places = fixed_figure(4, 1, photo.shape[:2], right=0.0, width=2.05, below=BELOW)
         wanted = source.framed(self.query).mask == self.class_id
         look: dict[str, Any] = {"space": space, "opacity": 0.65, "hatched": self.hatched}
         marked = source.framed(self.support).mask
@@ -185,19 +195,31 @@ class ReplayState:
             parse = ringed(laid_over(photo, self.parse(self.step, module), **look), wanted)
             title = f"{module.upper()}, weight {weight:.2f}, IoU {self.iou(self.step, module):.2f}"
             photo_axes(place, parse, title)
-        self._curves(figure)
+        key = self.query, self.support, self.class_id, self.screening
+        if key not in self._plots:
+            self._plots[key] = self._curves(figure.get_figwidth())
+        curves, axes = self._plots[key]
+        photo_axes(Place(figure, (0.0, 0.0, figure.get_figwidth(), BELOW)), curves)
+        for box, (first, last) in axes:
+            x = box.x0 + box.width * (moment.epoch - first) / (last - first)
+            line = Line2D([x, x], [box.y0, box.y1], transform=figure.dpi_scale_trans, color="0.4", linewidth=1)
+            figure.add_artist(line)
         return figure
 
-    def _curves(self, figure: Figure) -> None:
-        wide, high = figure.get_size_inches()
-        epochs, name = [moment.epoch for moment in self.moments], self.source.names.get(self.class_id, "no class")
+    def _curves(self, wide: float) -> Plots:
+        """Draw the colours' names and what does not depend on the step, `wide` inches: most of the time goes here."""
+        epochs, source = [moment.epoch for moment in self.moments], self.source
+        name, high = source.names.get(self.class_id, "no class"), BELOW
+        figure = Figure(figsize=(wide, high), dpi=DPI)
+        canvas = FigureCanvasAgg(figure)
+        colours = safe_colours(source.dataset.space)
+        keys = [Patch(facecolor=colours[c], edgecolor="black", label=source.names[c]) for c in self.classes()]
         panels = [(f"IoU of {name} on this query", self.iou), ("share of the classes called background", self.lost)]
         width = (wide - 1.5) / 3
+        boxes = [Bbox.from_bounds(0.45 + k * (width + 0.45), 0.45, width, 1.55) for k in range(3)]
         with style():
-            places = [
-                figure.add_axes(((0.45 + k * (width + 0.45)) / wide, 0.45 / high, width / wide, 1.55 / high))
-                for k in range(3)
-            ]
+            figure.legend(handles=keys, bbox_to_anchor=(0.05 / wide, 1 - 0.06 / high), ncols=max(1, len(keys)), **KEYS)
+            places = [figure.add_axes((b.x0 / wide, b.y0 / high, b.width / wide, b.height / high)) for b in boxes]
             for place, (title, measure) in zip(places, panels, strict=False):
                 for module, colour, line in zip(MODULES, (INK[1], INK[2]), ("-", "--"), strict=True):
                     values = [measure(step, module) for step in range(len(epochs))]
@@ -213,12 +235,16 @@ class ReplayState:
             if betas:
                 places[2].plot(*zip(*betas, strict=True), ":", color="black", label="β")
             places[2].set_title("recorded losses, and β", fontsize=9)
-            places[2].legend(loc="best")
+            if places[2].lines:
+                places[2].legend(loc="best")
             for place in places:
-                place.axvline(self.moments[self.step].epoch, color="0.4", linewidth=1)
+                place.set_xlim(epochs[0] - 0.3, epochs[-1] + 0.3)
                 place.set_xlabel("epoch", fontsize=8)
             kept = "one network kept: the last one" if len(epochs) < 2 else f"{len(epochs)} networks kept on the way"
             figure.text(0.45 / wide, 2.28 / high, kept, fontsize=8, style="italic")
+            canvas.draw()
+        picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        return picture, [(box, place.get_xlim()) for box, place in zip(boxes, places, strict=True)]
 
 
 def dml_replay(

@@ -220,10 +220,15 @@ def _view(state: RunBrowserState) -> Any:
         "sort": widgets.Dropdown(options=COLUMNS, value=state.sort, description="sort by", **initial),
         "descending": widgets.Checkbox(value=state.descending, description="largest first", indent=False),
         "words": widgets.Text(value=state.words, description="only runs with", continuous_update=False, **initial),
-        "chosen": widgets.SelectMultiple(options=options, value=state.chosen, description="compare", **initial),
+        "chosen": widgets.SelectMultiple(
+            options=options, value=state.chosen, description="compare (Ctrl: several)", **initial
+        ),
     }
     table, details = widgets.HTML(state.table()), widgets.HTML(state.details())
-    curves = widgets.Image(value=encoded(state.draw()), format="jpeg", layout={"max_width": "100%"})
+    for tables in (table, details):
+        tables.add_class("jp-RenderedHTMLCommon")  # the notebook's own look of tables
+    look = {"max_width": "100%", "min_width": "40em", "align_self": "flex-start"}
+    curves = widgets.Image(value=encoded(state.draw()), format="jpeg", layout=look)
 
     def moved(change: Any) -> None:
         for name, control in controls.items():
@@ -234,6 +239,6 @@ def _view(state: RunBrowserState) -> Any:
 
     for control in controls.values():
         control.observe(moved, names="value")
-    controls["chosen"].layout.width = "100%"
+    controls["chosen"].layout.width = "auto"
     above = widgets.HBox([controls[name] for name in ("sort", "descending", "words")], layout={"flex_flow": "row wrap"})
-    return widgets.VBox([above, table, controls["chosen"], curves, details])
+    return widgets.VBox([above, table, controls["chosen"], curves, details], layout={"overflow": "auto hidden"})

@@ -8,10 +8,13 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from oshp_lite.book.widgets.canvas import TITLE, fixed_figure, photo_axes, ringed
+from oshp_lite.book.widgets.canvas import DPI, TITLE, Place, fixed_figure, photo_axes, ringed
 from oshp_lite.book.widgets.colours import laid_over, safe_colours
 from oshp_lite.book.widgets.explorer import Explorer, drawn_explorer
 from oshp_lite.book.widgets.source import Source, open_source
@@ -21,6 +24,10 @@ from oshp_lite.viz import style
 
 MOST = 24
 """Supports that are tried, unless more are named."""
+SPREAD = 3.4
+"""Width in inches of the chart of all IoUs."""
+Spread = tuple[NDArray[np.uint8], list[Bbox]]
+"""The chart as a picture, and its bars in inches."""
 
 
 @dataclass
@@ -39,8 +46,8 @@ class StabilityState:
     most: int = MOST
     options: PredictOptions | None = None
     _parses: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict, repr=False)
-
     _ious: dict[tuple[int, int, int], float] = field(default_factory=dict, repr=False)
+    _spreads: dict[tuple[int, int], Spread] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Begin with the query's largest class, and with the middle support."""
@@ -95,7 +102,7 @@ class StabilityState:
         self.settle()
         source, space, ranked = self.source, self.source.dataset.space, self.ranked()
         photo = source.photo(self.query)
-        figure, places = fixed_figure(4, 2, photo.shape[:2], right=3.4, width=1.75, below=0.1)
+        figure, places = fixed_figure(4, 2, photo.shape[:2], right=SPREAD, width=1.75, below=0.1)
         name = source.names[self.class_id]
         true = source.framed(self.query).mask == self.class_id
         photo_axes(places[0], photo, f"query {self.query}")
@@ -109,18 +116,29 @@ class StabilityState:
             ids = np.where(self.parse(support) == self.class_id, self.class_id, 0)
             made = ringed(laid_over(photo, ids, space, 0.65, hatched=self.hatched), true)
             photo_axes(places[4 + column], made, f"IoU {iou:.2f}")
-        self._spread(figure, ranked, name)
+        wide, high = figure.get_size_inches()
+        key = self.query, self.class_id
+        if key not in self._spreads:
+            self._spreads[key] = self._spread(high, ranked, name)
+        spread, bars = self._spreads[key]
+        photo_axes(Place(figure, (wide - SPREAD, 0.0, SPREAD, high)), spread)
+        if ranked:
+            look: dict[str, Any] = {"fill": False, "edgecolor": "black", "linewidth": 2.2}
+            box = bars[self.rank]
+            corner = (wide - SPREAD + box.x0, box.y0)
+            figure.add_artist(Rectangle(corner, box.width, box.height, transform=figure.dpi_scale_trans, **look))
         return figure
 
-    def _spread(self, figure: Figure, ranked: list[tuple[float, int]], name: str) -> None:
-        wide, high = figure.get_size_inches()
+    def _spread(self, high: float, ranked: list[tuple[float, int]], name: str) -> Spread:
+        """Draw all IoUs, `high` inches: what does not depend on the rank takes most of the time, and is kept."""
+        figure = Figure(figsize=(SPREAD, high), dpi=DPI)
+        canvas = FigureCanvasAgg(figure)
         values, rows = [iou for iou, _ in ranked], range(len(ranked))
         colour = safe_colours(self.source.dataset.space).get(self.class_id, "#888888")
         with style():
-            place = figure.add_axes(((wide - 2.75) / wide, 0.45 / high, 2.6 / wide, (high - TITLE - 0.45) / high))
+            place = figure.add_axes((0.65 / SPREAD, 0.45 / high, 2.6 / SPREAD, (high - TITLE - 0.45) / high))
             bars = place.barh(rows, values, color=colour, edgecolor="black", linewidth=0.4)
             if ranked:
-                bars[self.rank].set_linewidth(2.2)
                 quartiles = np.percentile(values, [25, 50, 75])
                 place.axvspan(quartiles[0], quartiles[2], color="0.5", alpha=0.18, linewidth=0)
                 place.axvline(quartiles[1], color="black", linestyle="--", linewidth=1.2)
@@ -130,6 +148,9 @@ class StabilityState:
             place.tick_params(labelsize=6 if len(ranked) > 16 else 7, length=0)
             place.set_xlim(0, 1)
             place.set_title(f"IoU of {name} by support", fontsize=9, loc="right", pad=3)
+            canvas.draw()
+        inches = [Bbox(bar.get_window_extent().get_points() / DPI) for bar in bars]
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy(), inches
 
 
 def stability_view(source: Source | Any = None, query: int = 0, **setting: Any) -> Explorer:
@@ -147,8 +168,6 @@ def _controls(state: StabilityState) -> Mapping[str, Any]:
     return {
         "query": widgets.BoundedIntText(min=0, max=last, value=state.query, description="query photo"),
         "class_id": widgets.Dropdown(options=state.offers()["class_id"], value=state.class_id, description="class"),
-        "rank": widgets.IntSlider(
-            min=0, max=max(1, last), value=state.rank, description="chosen support, worst to best"
-        ),
+        "rank": widgets.IntSlider(min=0, max=max(1, last), value=state.rank, description="support, worst to best"),
         "hatched": widgets.Checkbox(value=state.hatched, description="hatching", indent=False),
     }

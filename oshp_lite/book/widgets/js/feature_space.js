@@ -19,7 +19,7 @@ function explore(root, data, model) {
     background: tick("background too", give("background")),
   };
   const first = photos[data.query];
-  const panels = ["query; arrow keys move", "query: 3 components", "support", "support: 3 components"].map((words) => panel(words, first.rows / first.columns, 256));
+  const panels = ["query: point, or arrow keys", "query: 3 components", "support", "support: 3 components"].map((words) => panel(words, first.rows / first.columns, 256));
   for (const one of panels) one.figure.style.maxWidth = "205px";
   const scatter = panel("cells", 1, 480);
   scatter.figure.style.maxWidth = "480px";

@@ -46,8 +46,11 @@ div.oshp.explorer{background:none;container-type:normal;overflow:visible;padding
 .oshp .key canvas{width:15px;height:15px;border:1px solid rgba(128,128,128,.8)}
 `;
 
+const KEYED = /^(input|select|button|canvas)$/;
+
 function make(tag, settings = {}, ...inside) {
   const node = document.createElement(tag);
+  if (KEYED.test(tag)) node.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take their keys for its own
   for (const [name, value] of Object.entries(settings)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name in node && name !== "list" && name !== "style") node[name] = value;

@@ -63,7 +63,7 @@ function explore(root, data, model) {
   }
 
   const photo = picture(data.photo, () => draw()), support = picture(data.support, () => draw());
-  const query = panel("query photo; arrow keys move the pin", rows / columns);
+  const query = panel("query: point at it; a click or the arrow keys pin a cell", rows / columns);
   const map = panel("map of the chosen class", rows / columns);
   const source = panel("support photo with the prototype's cells", tall / broad);
   const scale = colourBar(colours, "colour scale of the map");
