@@ -139,7 +139,7 @@ def matches(truth: PeopleTruth, result: PeopleResult, n_classes: int, threshold:
     taken, made = set[int](), []
     for one in sorted(result.people or (), key=lambda person: -person.score):
         said = whole_map(one, truth.size)
-        ious = [_ious(other, said, n_classes) for other in true]
+        ious = [class_ious(other, said, n_classes) for other in true]
         means = [float(np.nanmean(row)) for row in ious]
         best = int(np.argmax(means)) if means else -1
         good = best >= 0 and means[best] > threshold
@@ -152,7 +152,7 @@ def matches(truth: PeopleTruth, result: PeopleResult, n_classes: int, threshold:
     return made
 
 
-def _ious(truth: Array, said: Array, n_classes: int) -> Array:
+def class_ious(truth: Array, said: Array, n_classes: int) -> Array:
     """IoU float64 [K] of every class of two label maps [H,W]; nan for a class of neither; 255 does not count."""
     counted = truth < n_classes
     rows = []
@@ -181,27 +181,6 @@ def connected_people(truth: PeopleTruth) -> PeopleResult:
         regions.append(Pasted(one.labels, np.ones(one.labels.shape, np.float32), one.top, one.left, one.score))
     rules = RegionRules(least=0.0, people_least=0.0)
     return assemble(regions[:254], truth.size, rules, 256)
-
-
-class Faults(NamedTuple):
-    """What went wrong with a photo's people at 0.5: true ones without a right prediction, duplicates, wrong ones."""
-
-    missed: int
-    duplicate: int
-    wrong: int
-
-    def __str__(self) -> str:
-        """Say it in a few words."""
-        words = [f"{count} {name}" for name, count in zip(self._fields, self, strict=True) if count]
-        return ", ".join(words) or "nothing"
-
-
-def faults(truth: PeopleTruth, result: PeopleResult, n_classes: int, least: float = 0.3) -> Faults:
-    """Count the faults among the people who score at least `least`."""
-    people = tuple(one for one in result.people or () if one.score >= least)
-    verdicts = [one.verdict for one in matches(truth, PeopleResult(None, people), n_classes)]
-    true = sum(bool((truth.person(index) % 255 > 0).any()) for index in truth.ids)
-    return Faults(true - verdicts.count("right"), verdicts.count("duplicate"), verdicts.count("wrong"))
 
 
 def metric_table(truth: PeopleTruth, results: Mapping[str, PeopleResult], n_classes: int) -> str:
