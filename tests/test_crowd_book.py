@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from test_explorers import check_page
+from torch import Tensor
 
 from oshp_lite.book import crowd, crowd_pairs
 from oshp_lite.book.crowd_faults import diagnose, fault_table
@@ -25,6 +26,7 @@ from oshp_lite.engine.presets import load_profile
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_json
 from oshp_lite.labels import fold
+from oshp_lite.models.instance.boxes import suppress
 from oshp_lite.models.instance.network import InstanceNet
 
 SMALL: dict[str, Any] = {"n_ids": 7, "lite_channels": (8, 12, 16, 16), "lite_depth": 1, "pyramid": 16, "width": 8}
@@ -97,7 +99,7 @@ def test_pixels_have_a_wrong_owner_where_a_neighbour_paints_them() -> None:
 
 def test_tiny_parts_are_counted_apart() -> None:
     classes = np.zeros((64, 64), np.uint8)
-    classes[4:60, 10:40], classes[4:5, 10:13] = 2, 1  # a head of three pixels: tiny is below four
+    classes[4:60, 10:40], classes[4:5, 10:13] = 2, 1  # a head of three pixels: tiny is below sixteen
     truth = PeopleTruth(classes, (classes > 0).astype(np.uint8))
     wrong = crowd.cut_out(np.where(classes > 0, 3, 0).astype(np.uint8), 0.9)
     made = diagnose(truth, PeopleResult(None, (wrong,)), 4)
@@ -230,7 +232,23 @@ def test_pairs_share_a_novel_class_and_every_way_is_scored() -> None:
         "human_miou": 0.2,
         "ap_p_vol": 0.3,
         "pcp_50": 0.4,
-        "by_height": {"0-0.25": {"human_miou": None}},
+        "by_height": {"0-0.25": {"human_miou": None, "novel_miou": 0.5}},
     }
     table = crowd_pairs.way_table({"whole": row}).splitlines()
-    assert table[-1] == "| the whole photo | 10.0 | 20.0 | 30.0 | 40.0 | - |"
+    assert table[-1] == "| the whole photo | 10.0 | 20.0 | 30.0 | 40.0 | 50.0 | - |"
+
+
+def test_other_scores_can_take_the_place_of_suppression(photos: list[crowd.CrowdPhoto]) -> None:
+    net = people.kept_network()
+    seen: list[int] = []
+
+    def hard(boxes: Tensor, scores: Tensor) -> Tensor:
+        seen.append(len(boxes))
+        kept = torch.zeros_like(scores)
+        kept[suppress(boxes, scores, 0.5)] = 1.0
+        return scores * kept
+
+    usual, own = crowd.parse(net, photos[0]), crowd.parse(net, photos[0], rescore=hard)
+    assert usual.classes is not None
+    assert np.array_equal(usual.classes, own.classes)
+    assert seen[0] > len(crowd.detect(net, photos[0]).boxes), "suppression is on again"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -18,15 +21,16 @@ from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.instance_metrics import PeopleMeter, PeopleScores
 from oshp_lite.labels.whole import WholeSpace, whole_space
 from oshp_lite.models.instance.core import ParsedBoxes, RegionNet, put_together
-from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble
+from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble, paste
 from oshp_lite.models.instance.rivals import group
 from oshp_lite.predict.parser import frame_of
 from oshp_lite.predict.photos import picture
-from oshp_lite.viz import INK, new_figure, overlay, show_image
+from oshp_lite.viz import INK, add_legend, heat_on_photo, new_figure, overlay, show_image
 from oshp_lite.viz.images import outlines
 
 Array = NDArray[Any]
 RGB = NDArray[np.uint8]
+Rescore = Callable[[Tensor, Tensor], Tensor] | None
 SEED = 1000
 """The seed of the book's crowds; networks of the book are trained on scenes of seed 0."""
 SPACE = "pascal"
@@ -102,9 +106,23 @@ def detect(net: RegionNet, photo: CrowdPhoto, *, true_boxes: bool = False) -> Pa
     return net.detect(seen, given)[0]
 
 
-def parse(net: RegionNet, photo: CrowdPhoto, rules: RegionRules | None = None) -> PeopleResult:
-    """A crowd parsed person by person, at the photo's own size."""
-    found, seen = detect(net, photo), seen_by(net, photo.image)
+def parse(net: RegionNet, photo: CrowdPhoto, rules: RegionRules | None = None, rescore: Rescore = None) -> PeopleResult:
+    """A crowd parsed person by person, at the photo's own size.
+
+    rescore  in the place of the last suppression: makes new scores float [N] of all boxes float [N,4] and their scores
+    """
+    own = net.detector.config
+    if rescore is not None:
+        net.detector.config = replace(own, nms=1.0)
+    try:
+        found, seen = detect(net, photo), seen_by(net, photo.image)
+    finally:
+        net.detector.config = own
+    if rescore is not None:
+        scores = rescore(found.boxes, found.scores)
+        best = scores.argsort(descending=True, stable=True)
+        maps = None if found.attention is None else found.attention[best]
+        found = ParsedBoxes(found.boxes[best], scores[best], found.probabilities[best], maps)
     size = (int(seen.shape[-2]), int(seen.shape[-1]))
     return put_together(found, size, photo.truth.size, rules, net.n_ids)
 
@@ -240,10 +258,30 @@ def in_box(square: Array, box: Array, size: Sequence[int]) -> Array:
     return made
 
 
+def attention_figure(photo: CrowdPhoto, parsed: ParsedBoxes, boxes: Array, chosen: Sequence[int]) -> Figure:
+    """Attention of some detections, from 0 (dark) to 1 (bright), above the parts in their boxes float [N,4]."""
+    assert parsed.attention is not None
+    size = photo.truth.size
+    figure, axes = new_figure(2, len(chosen), width=2.0, height=2.35)
+    for (above, below), i in zip(axes.T, chosen, strict=True):
+        heat = np.nan_to_num(in_box(parsed.attention[i, 0].numpy(), boxes[i], size))
+        warm = boxed(heat_on_photo(photo.image, heat, low=0, high=1), boxes[i : i + 1], colours=["white"])
+        show_image(above, warm, f"attention, score {parsed.scores[i]:.2f}")
+        own = paste(parsed.probabilities[i], boxes[i].tolist(), size)
+        labels_there = np.zeros(size, np.uint8)
+        high, wide = own.labels.shape
+        labels_there[own.top : own.top + high, own.left : own.left + wide] = own.labels
+        show_image(below, painted(photo, classes=labels_there), "parts in this box")
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "magma"), ax=list(axes[0]), shrink=0.8, pad=0.01)
+    bar.ax.set_yticks([0, 0.5, 1])
+    add_legend(figure, labels(), range(1, labels().n_raw))
+    return figure
+
+
 def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles: Sequence[str], columns: int) -> Figure:
     """Photos under their parts, true and parsed side by side; every person is outlined in a colour of its own."""
     rows = -(-len(photos) // columns)
-    figure, axes = new_figure(rows, 2 * columns, width=1.75, height=2.05)
+    figure, axes = new_figure(rows, 2 * columns, width=2.0, height=2.3)
     for place in axes.flat:
         place.set_axis_off()
     for number, (photo, result, title) in enumerate(zip(photos, results, titles, strict=True)):

@@ -14,8 +14,8 @@ SEEN = 0.2
 """IoU of two silhouettes from which a prediction is of that person at all."""
 FITS = 0.5
 """IoU of two silhouettes above which a mask fits; the same threshold judges parts and people."""
-TINY = 1 / 1024
-"""Share of the photo below which a part is tiny: 8 x 8 of 256 x 256 pixels."""
+TINY = 1 / 256
+"""Share of the photo below which a part is tiny: 16 x 16 of 256 x 256 pixels, or 6 x 6 of 96 x 96."""
 FATES: Mapping[str, str] = {
     "right": "right",
     "missed": "missed",

@@ -26,7 +26,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.models.instance.core import RegionNet
 from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble, paste
 from oshp_lite.predict.people import load_detector
-from oshp_lite.viz import enlarge, heat_on_photo, legend_below, overlay, style
+from oshp_lite.viz import enlarge, heat_on_photo, legend_handles, overlay, style
 
 RGB = NDArray[np.uint8]
 METRICS = ("AP^p at 0.5", "PCP at 0.5", "AP^r at 0.5", "mIoU")
@@ -153,7 +153,10 @@ class PeopleState:
                 f"person {self.person + 1}, score {self.scores[self.person]:.2f}: {self.matched[self.person].verdict}"
             )
             photo_axes(places[2], overlay(photo.image, own, crowd.labels().class_palette), title)
-            legend_below(places[2], crowd.labels(), range(1, len(crowd.labels().names)), columns=3)
+            handles = legend_handles(crowd.labels(), range(1, len(crowd.labels().names)))
+            look: dict[str, Any] = {"fontsize": 6, "handlelength": 1.0, "columnspacing": 0.7, "frameon": False}
+            right = (places[2].box[0] + places[2].box[2]) / figure.get_figwidth()
+            figure.legend(handles=handles, loc="lower right", bbox_to_anchor=(right, 0), ncols=3, **look)
         wide, high = figure.get_size_inches()
         with style():
             chart = figure.add_axes(((wide - 1.75) / wide, BELOW * 1.4 / high, 1.6 / wide, (high - TITLE - 0.5) / high))

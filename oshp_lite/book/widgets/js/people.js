@@ -93,10 +93,10 @@ function explore(root, data, model) {
     const one = people[at];
     lay(focus, photo, heat(at), { alpha: 0.75 });
     outline(focus, rows, columns, (cell) => one.labels[cell] > 0);
-    focus.say(`attention; outlined: parts of person ${at + 1}`);
+    focus.say("attention; outlined: these parts");
     lay(parts, photo, painted(one.labels, (id) => data.colours[id]), { alpha: 0.65 });
     if (one.match >= 0) outline(parts, rows, columns, (cell) => truth[one.match][cell] > 0 && truth[one.match][cell] < 255);
-    parts.say(`parts of person ${at + 1}; outlined: the true person`);
+    parts.say(`parts of person ${at + 1}; outlined: truth`);
     const gain = at < n ? data.added[n][at] : data.metrics.map(() => 0);
     groups.replaceChildren(
       bars(`the photo, ${n} people`, data.metrics.map((name, place) => [name, data.totals[n][place]])),
