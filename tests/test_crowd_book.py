@@ -252,3 +252,10 @@ def test_other_scores_can_take_the_place_of_suppression(photos: list[crowd.Crowd
     assert usual.classes is not None
     assert np.array_equal(usual.classes, own.classes)
     assert seen[0] > len(crowd.detect(net, photos[0]).boxes), "suppression is on again"
+
+
+def test_predicted_people_have_the_colours_of_those_they_cover() -> None:
+    true = np.array([[1, 1, 1, 2, 2, 0, 0]], np.uint8)
+    said = np.array([[3, 3, 3, 1, 2, 0, 4]], np.uint8)
+    np.testing.assert_array_equal(crowd.same_colours(true, said), [[1, 1, 1, 2, 3, 0, 4]])
+    assert not crowd.same_colours(true, np.zeros_like(true)).any()

@@ -279,7 +279,7 @@ def attention_figure(photo: CrowdPhoto, parsed: ParsedBoxes, boxes: Array, chose
 
 
 def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles: Sequence[str], columns: int) -> Figure:
-    """Photos under their parts, true and parsed side by side; every person is outlined in a colour of its own."""
+    """Photos under their parts, true and parsed side by side; people are outlined in matching colours."""
     rows = -(-len(photos) // columns)
     figure, axes = new_figure(rows, 2 * columns, width=2.0, height=2.3)
     for place in axes.flat:
@@ -288,11 +288,27 @@ def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles:
         row, column = divmod(number, columns)
         assert result.classes is not None
         assert result.persons is not None
-        pairs = ((photo.truth.classes, photo.truth.persons, "true"), (result.classes, result.persons, title))
+        own = same_colours(photo.truth.persons, result.persons)
+        pairs = ((photo.truth.classes, photo.truth.persons, "true"), (result.classes, own, title))
         for place, (classes, persons, words) in zip(axes[row, 2 * column : 2 * column + 2], pairs, strict=True):
             show_image(place, ringed_people(painted(photo, classes), persons))
             place.set_title(words, fontsize=7)
     return figure
+
+
+def same_colours(true: Array, said: Array) -> Array:
+    """Renumber predicted people [H,W]: each, the largest first, has the number of the true person that it covers most.
+
+    One that covers nobody, or whose number is taken, has a number behind all others.
+    """
+    made, taken = np.zeros_like(said), set[int]()
+    for index in sorted(np.unique(said[said > 0]), key=lambda one: -int((said == one).sum())):
+        counts = np.bincount(true[(said == index) & (true < 255)], minlength=2)[1:]
+        best = int(counts.argmax()) + 1 if counts.any() else 0
+        number = best if best and best not in taken else max({int(true[true < 255].max()), *taken}) + 1
+        taken.add(number)
+        made[said == index] = number
+    return made
 
 
 def ringed_people(image: RGB, persons: Array) -> RGB:
