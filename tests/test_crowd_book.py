@@ -250,6 +250,7 @@ def test_other_scores_can_take_the_place_of_suppression(photos: list[crowd.Crowd
 
     usual, own = crowd.parse(net, photos[0]), crowd.parse(net, photos[0], rescore=hard)
     assert usual.classes is not None
+    assert own.classes is not None
     assert np.array_equal(usual.classes, own.classes)
     assert seen[0] > len(crowd.detect(net, photos[0]).boxes), "suppression is on again"
 

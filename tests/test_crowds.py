@@ -24,12 +24,13 @@ from oshp_lite.errors import UserError
 from oshp_lite.labels import fold
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.instance.core import RegionNet
 from oshp_lite.models.instance.network import InstanceNet
 from oshp_lite.models.instance.one_shot import CELLS, attended, parse_people
 from oshp_lite.study import crowds
 from oshp_lite.study.experiments import matrix
 
-SMALL = {"n_ids": 20, "lite_channels": (8, 12, 16, 16), "lite_depth": 1, "pyramid": 16, "width": 8}
+SMALL: dict[str, Any] = {"n_ids": 20, "lite_channels": (8, 12, 16, 16), "lite_depth": 1, "pyramid": 16, "width": 8}
 SMALL |= {"rpn_before": (20, 20), "rpn_after": (20, 20), "box_hidden": 32, "detections": 4}
 N = fold("synth-crowd", 1).n_ids
 
@@ -40,7 +41,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> OneShotDataset:
 
 
 @pytest.fixture(scope="module")
-def nets() -> tuple[EOPNet, InstanceNet]:
+def nets() -> tuple[EOPNet, RegionNet]:
     net = tiny("lite", n_ids=N).float().eval()
     return net, InstanceNet(variant="lite", **SMALL).eval()
 
@@ -70,7 +71,7 @@ def test_a_square_of_the_whole_photo_is_the_whole_photo(crops: bool) -> None:
     torch.testing.assert_close(person, whole.coarse.float().softmax(1)[:, 1:], atol=1e-5, rtol=1e-4)
 
 
-def test_a_persons_prototypes_do_not_depend_on_how_small_it_is(nets: tuple[EOPNet, InstanceNet]) -> None:
+def test_a_persons_prototypes_do_not_depend_on_how_small_it_is(nets: tuple[EOPNet, RegionNet]) -> None:
     """Cut out of the photo, a support person seen at twice the size gives the same parse of the query."""
     net, pair = nets[0], one(episode(query=(64, 64)), 0)
     pair.query_image, small = pair.query_image.float(), torch.rand(1, 3, 112, 112) * 2 - 1
@@ -99,7 +100,7 @@ def test_a_one_way_network_is_refused() -> None:
         parse_people(tiny("lite", way="1").eval(), one(episode("1"), 0), torch.zeros(1, 4))
 
 
-def test_every_way_is_judged_on_the_same_pairs(dataset: OneShotDataset, nets: tuple[EOPNet, InstanceNet]) -> None:
+def test_every_way_is_judged_on_the_same_pairs(dataset: OneShotDataset, nets: tuple[EOPNet, RegionNet]) -> None:
     scores = judge_crowds(*nets, dataset, config(), most=3, progress=False)
     assert tuple(scores) == WAYS
     for one_way in scores.values():
@@ -110,7 +111,7 @@ def test_every_way_is_judged_on_the_same_pairs(dataset: OneShotDataset, nets: tu
 
 
 def test_given_boxes_are_all_people_and_others_fall_back(
-    dataset: OneShotDataset, nets: tuple[EOPNet, InstanceNet]
+    dataset: OneShotDataset, nets: tuple[EOPNet, RegionNet]
 ) -> None:
     episodes = test_set(config(), dataset, run_fold(config(), dataset))
     batch, pair = episodes[0].batched(), episodes.pairs()[0]
@@ -150,7 +151,7 @@ def test_a_perfect_crowd_scores_one(dataset: OneShotDataset) -> None:
 
 
 @pytest.fixture
-def kept(dataset: OneShotDataset, nets: tuple[EOPNet, InstanceNet], tmp_path: Path) -> dict[str, Path]:
+def kept(dataset: OneShotDataset, nets: tuple[EOPNet, RegionNet], tmp_path: Path) -> dict[str, Path]:
     """The weights of both networks by method, and the data beside them."""
     net = nets[0]
     place = tmp_path / "data" / "synth-crowd-8+8-48px-seed0"
@@ -199,7 +200,12 @@ def test_each_seed_s_runs_are_judged_once_and_kept(
     assert set(first["seeds"]) == {"0", "1"}, "what was judged is kept"
     assert crowds.verdict(first) == "undecided: 2 of 3 seeds"
     calls: list[Any] = []
-    monkeypatch.setattr(crowds, "judge_crowds", lambda *a, **k: calls.append(a) or first["seeds"]["0"]["scores"])
+
+    def judged(*given: Any, **options: Any) -> Any:
+        calls.append(given)
+        return first["seeds"]["0"]["scores"]
+
+    monkeypatch.setattr(crowds, "judge_crowds", judged)
     crowds.judge(store, tmp_path / "data", 2, record)
     assert len(calls) == 1, "only the missing seed is judged"
     whole = json.loads(record.read_text())
