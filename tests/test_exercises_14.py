@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from exercise_frame import checker_tests
+from torch import Tensor
 
 from oshp_lite.book.exercises import nb14
 from oshp_lite.models.instance.boxes import overlaps, suppress
 
-DROPS = {"merged": {"AP^p", "PCP", "AP^r"}, "leg": {"PCP", "AP^r", "mIoU"}, "twice": set()}
+DROPS: dict[str, set[str]] = {"merged": {"AP^p", "PCP", "AP^r"}, "leg": {"PCP", "AP^r", "mIoU"}, "twice": set()}
 
 
-def drops(damage):
+def drops(damage: str) -> set[str]:
     return DROPS[damage]
 
 
-def overcount(a, b):
+def overcount(a: str, b: str) -> list[tuple[str, float]]:
     return [(a, 0.9), (a, 0.8), (a, 0.7)]
 
 
-def soft(boxes, scores, threshold, *, again=True, factor=True, ordered=True):
+def soft(boxes: Tensor, scores: Tensor, threshold: float, *, again: bool = True, factor: bool = True) -> Tensor:
     left, table = scores.clone(), overlaps(boxes, boxes)
     remaining = list(range(len(scores)))
     while remaining:
-        best = max(remaining, key=lambda place: float(left[place])) if ordered else remaining[-1]
+        best = max(remaining, key=lambda place: float(left[place]))
         remaining.remove(best)
         for place in remaining:
             if table[best, place] > threshold:
@@ -33,20 +37,20 @@ def soft(boxes, scores, threshold, *, again=True, factor=True, ordered=True):
     return left
 
 
-def hard(boxes, scores, threshold):
+def hard(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     kept = torch.zeros_like(scores)
     stay = suppress(boxes, scores, threshold)
     kept[stay] = scores[stay]
     return kept
 
 
-SOLUTIONS = [
+SOLUTIONS: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
     (nb14.check_drops, drops),
     (nb14.check_drops, lambda damage: sorted(DROPS[damage])),
     (nb14.check_overcount, overcount),
     (nb14.check_soft, soft),
 ]
-MISTAKES = [
+MISTAKES: list[tuple[Callable[..., Any], Callable[..., Any], str]] = [
     (nb14.check_drops, lambda damage: {"AP^p", "PCP", "AP^r", "mIoU"}, "stays at one"),
     (nb14.check_drops, lambda damage: {"AP^p"}, "also drops"),
     (nb14.check_drops, lambda damage: DROPS[damage] | ({"AP^p"} if damage == "twice" else set()), "full recall"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -18,15 +21,16 @@ from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.instance_metrics import PeopleMeter, PeopleScores
 from oshp_lite.labels.whole import WholeSpace, whole_space
 from oshp_lite.models.instance.core import ParsedBoxes, RegionNet, put_together
-from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble
+from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble, paste
 from oshp_lite.models.instance.rivals import group
 from oshp_lite.predict.parser import frame_of
 from oshp_lite.predict.photos import picture
-from oshp_lite.viz import INK, new_figure, overlay, show_image
+from oshp_lite.viz import INK, add_legend, heat_on_photo, new_figure, overlay, show_image
 from oshp_lite.viz.images import outlines
 
 Array = NDArray[Any]
 RGB = NDArray[np.uint8]
+Rescore = Callable[[Tensor, Tensor], Tensor] | None
 SEED = 1000
 """The seed of the book's crowds; networks of the book are trained on scenes of seed 0."""
 SPACE = "pascal"
@@ -102,9 +106,23 @@ def detect(net: RegionNet, photo: CrowdPhoto, *, true_boxes: bool = False) -> Pa
     return net.detect(seen, given)[0]
 
 
-def parse(net: RegionNet, photo: CrowdPhoto, rules: RegionRules | None = None) -> PeopleResult:
-    """A crowd parsed person by person, at the photo's own size."""
-    found, seen = detect(net, photo), seen_by(net, photo.image)
+def parse(net: RegionNet, photo: CrowdPhoto, rules: RegionRules | None = None, rescore: Rescore = None) -> PeopleResult:
+    """A crowd parsed person by person, at the photo's own size.
+
+    rescore  in the place of the last suppression: makes new scores float [N] of all boxes float [N,4] and their scores
+    """
+    own = net.detector.config
+    if rescore is not None:
+        net.detector.config = replace(own, nms=1.0)
+    try:
+        found, seen = detect(net, photo), seen_by(net, photo.image)
+    finally:
+        net.detector.config = own
+    if rescore is not None:
+        scores = rescore(found.boxes, found.scores)
+        best = scores.argsort(descending=True, stable=True)
+        maps = None if found.attention is None else found.attention[best]
+        found = ParsedBoxes(found.boxes[best], scores[best], found.probabilities[best], maps)
     size = (int(seen.shape[-2]), int(seen.shape[-1]))
     return put_together(found, size, photo.truth.size, rules, net.n_ids)
 
@@ -139,7 +157,7 @@ def matches(truth: PeopleTruth, result: PeopleResult, n_classes: int, threshold:
     taken, made = set[int](), []
     for one in sorted(result.people or (), key=lambda person: -person.score):
         said = whole_map(one, truth.size)
-        ious = [_ious(other, said, n_classes) for other in true]
+        ious = [class_ious(other, said, n_classes) for other in true]
         means = [float(np.nanmean(row)) for row in ious]
         best = int(np.argmax(means)) if means else -1
         good = best >= 0 and means[best] > threshold
@@ -152,7 +170,7 @@ def matches(truth: PeopleTruth, result: PeopleResult, n_classes: int, threshold:
     return made
 
 
-def _ious(truth: Array, said: Array, n_classes: int) -> Array:
+def class_ious(truth: Array, said: Array, n_classes: int) -> Array:
     """IoU float64 [K] of every class of two label maps [H,W]; nan for a class of neither; 255 does not count."""
     counted = truth < n_classes
     rows = []
@@ -181,27 +199,6 @@ def connected_people(truth: PeopleTruth) -> PeopleResult:
         regions.append(Pasted(one.labels, np.ones(one.labels.shape, np.float32), one.top, one.left, one.score))
     rules = RegionRules(least=0.0, people_least=0.0)
     return assemble(regions[:254], truth.size, rules, 256)
-
-
-class Faults(NamedTuple):
-    """What went wrong with a photo's people at 0.5: true ones without a right prediction, duplicates, wrong ones."""
-
-    missed: int
-    duplicate: int
-    wrong: int
-
-    def __str__(self) -> str:
-        """Say it in a few words."""
-        words = [f"{count} {name}" for name, count in zip(self._fields, self, strict=True) if count]
-        return ", ".join(words) or "nothing"
-
-
-def faults(truth: PeopleTruth, result: PeopleResult, n_classes: int, least: float = 0.3) -> Faults:
-    """Count the faults among the people who score at least `least`."""
-    people = tuple(one for one in result.people or () if one.score >= least)
-    verdicts = [one.verdict for one in matches(truth, PeopleResult(None, people), n_classes)]
-    true = sum(bool((truth.person(index) % 255 > 0).any()) for index in truth.ids)
-    return Faults(true - verdicts.count("right"), verdicts.count("duplicate"), verdicts.count("wrong"))
 
 
 def metric_table(truth: PeopleTruth, results: Mapping[str, PeopleResult], n_classes: int) -> str:
@@ -261,21 +258,57 @@ def in_box(square: Array, box: Array, size: Sequence[int]) -> Array:
     return made
 
 
+def attention_figure(photo: CrowdPhoto, parsed: ParsedBoxes, boxes: Array, chosen: Sequence[int]) -> Figure:
+    """Attention of some detections, from 0 (dark) to 1 (bright), above the parts in their boxes float [N,4]."""
+    assert parsed.attention is not None
+    size = photo.truth.size
+    figure, axes = new_figure(2, len(chosen), width=2.0, height=2.35)
+    for (above, below), i in zip(axes.T, chosen, strict=True):
+        heat = np.nan_to_num(in_box(parsed.attention[i, 0].numpy(), boxes[i], size))
+        warm = boxed(heat_on_photo(photo.image, heat, low=0, high=1), boxes[i : i + 1], colours=["white"])
+        show_image(above, warm, f"attention, score {parsed.scores[i]:.2f}")
+        own = paste(parsed.probabilities[i], boxes[i].tolist(), size)
+        labels_there = np.zeros(size, np.uint8)
+        high, wide = own.labels.shape
+        labels_there[own.top : own.top + high, own.left : own.left + wide] = own.labels
+        show_image(below, painted(photo, classes=labels_there), "parts in this box")
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "magma"), ax=list(axes[0]), shrink=0.8, pad=0.01)
+    bar.ax.set_yticks([0, 0.5, 1])
+    add_legend(figure, labels(), range(1, labels().n_raw))
+    return figure
+
+
 def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles: Sequence[str], columns: int) -> Figure:
-    """Photos under their parts, true and parsed side by side; every person is outlined in a colour of its own."""
+    """Photos under their parts, true and parsed side by side; people are outlined in matching colours."""
     rows = -(-len(photos) // columns)
-    figure, axes = new_figure(rows, 2 * columns, width=1.75, height=2.05)
+    figure, axes = new_figure(rows, 2 * columns, width=2.0, height=2.3)
     for place in axes.flat:
         place.set_axis_off()
     for number, (photo, result, title) in enumerate(zip(photos, results, titles, strict=True)):
         row, column = divmod(number, columns)
         assert result.classes is not None
         assert result.persons is not None
-        pairs = ((photo.truth.classes, photo.truth.persons, "true"), (result.classes, result.persons, title))
+        own = same_colours(photo.truth.persons, result.persons)
+        pairs = ((photo.truth.classes, photo.truth.persons, "true"), (result.classes, own, title))
         for place, (classes, persons, words) in zip(axes[row, 2 * column : 2 * column + 2], pairs, strict=True):
             show_image(place, ringed_people(painted(photo, classes), persons))
             place.set_title(words, fontsize=7)
     return figure
+
+
+def same_colours(true: Array, said: Array) -> Array:
+    """Renumber predicted people [H,W]: each, the largest first, has the number of the true person that it covers most.
+
+    One that covers nobody, or whose number is taken, has a number behind all others.
+    """
+    made, taken = np.zeros_like(said), set[int]()
+    for index in sorted(np.unique(said[said > 0]), key=lambda one: -int((said == one).sum())):
+        counts = np.bincount(true[(said == index) & (true < 255)], minlength=2)[1:]
+        best = int(counts.argmax()) + 1 if counts.any() else 0
+        number = best if best and best not in taken else max({int(true[true < 255].max()), *taken}) + 1
+        taken.add(number)
+        made[said == index] = number
+    return made
 
 
 def ringed_people(image: RGB, persons: Array) -> RGB:

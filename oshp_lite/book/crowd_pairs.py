@@ -64,13 +64,13 @@ def drawn_pairs(count: int, novel: Sequence[int], size: int = 128, seed: int = S
 
 
 def way_table(scores: dict[str, dict[str, Any]]) -> str:
-    """The scores of `compare_ways` in per cent, as a Markdown table."""
+    """The scores of `compare_ways` in per cent, as a Markdown table; novel and human mIoU also by people's height."""
     names = {"novel_miou": "novel mIoU", "human_miou": "human mIoU", "ap_p_vol": "AP^p mean", "pcp_50": "PCP .5"}
-    heights = list(scores["whole"]["by_height"])
-    columns = [*names.values(), *(f"human mIoU, height {one.replace('-10', ' on')}" for one in heights)]
+    heights = [(name, height) for name in ("novel_miou", "human_miou") for height in scores["whole"]["by_height"]]
+    columns = [*names.values(), *(f"{names[name]}, height {one.replace('-10', ' on')}" for name, one in heights)]
     lines = ["| parsed | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
     for way, own in scores.items():
-        values = [own[name] for name in names] + [own["by_height"][one]["human_miou"] for one in heights]
+        values = [own[name] for name in names] + [own["by_height"][one][name] for name, one in heights]
         cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
         lines.append(f"| {WORDS[way]} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -29,6 +29,7 @@ from oshp_lite.engine.config import RunConfig, as_plain
 from oshp_lite.engine.evaluate import truth_of
 from oshp_lite.engine.instance_metrics import PeopleMeter
 from oshp_lite.engine.instance_tally import BINS, bin_of
+from oshp_lite.engine.instance_train import resized
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import confusion, scores_from_kway_matrices
 from oshp_lite.errors import UserError
@@ -92,15 +93,18 @@ def parse_crowd(
         raise UserError(f"there is no way {way!r} to parse a crowd; there are {', '.join(WAYS)}")
     image = batch.batched().query_image
     size = (int(image.shape[-2]), int(image.shape[-1]))
-    found = detector.detect(image, None if way != "given" or boxes is None else [boxes])[0]
+    seen = resized(image, detector.record.size if detector.record else None)  # the side that it was trained with
+    scale = image.new_tensor([seen.shape[-1] / size[1], seen.shape[-2] / size[0]] * 2)
+    found = detector.detect(seen, None if way != "given" or boxes is None else [boxes.to(image) * scale])[0]
+    found = found._replace(boxes=found.boxes / scale)
     whole = net.predict(batch, PredictOptions(scores=True))
     maps = [] if found.attention is None else [found.attention]
     if way == "whole":
         assert whole.scores is not None
         chances = whole.scores.float().softmax(1)
         person = torch.ones_like(chances[:, :1]) if whole.person is None else whole.person[:, None].to(chances)
-        seen = attended(chances, person)[0]
-        own = torch.stack([_window(seen, box) for box in found.boxes]) if len(found.boxes) else seen.new_zeros(0)
+        alone = attended(chances, person)[0]
+        own = torch.stack([_window(alone, box) for box in found.boxes]) if len(found.boxes) else alone.new_zeros(0)
         squares = attended(own, *maps) if len(own) else own
     elif len(found.boxes):
         own, person = parse_people(net, batch, found.boxes, support, crops=way == "crops")

@@ -26,7 +26,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.models.instance.core import RegionNet
 from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble, paste
 from oshp_lite.predict.people import load_detector
-from oshp_lite.viz import enlarge, heat_on_photo, overlay, style
+from oshp_lite.viz import enlarge, heat_on_photo, legend_handles, overlay, style
 
 RGB = NDArray[np.uint8]
 METRICS = ("AP^p at 0.5", "PCP at 0.5", "AP^r at 0.5", "mIoU")
@@ -149,8 +149,14 @@ class PeopleState:
                 places[1], ringed(heat_on_photo(photo.image, heat, low=0, high=1), own > 0), "attention in the box"
             )
             colour_bar(places[1], 0.0, 1.0)
-            title = f"person {self.person + 1}, score {self.scores[self.person]:.2f}"
+            title = (
+                f"person {self.person + 1}, score {self.scores[self.person]:.2f}: {self.matched[self.person].verdict}"
+            )
             photo_axes(places[2], overlay(photo.image, own, crowd.labels().class_palette), title)
+            handles = legend_handles(crowd.labels(), range(1, len(crowd.labels().names)))
+            look: dict[str, Any] = {"fontsize": 6, "handlelength": 1.0, "columnspacing": 0.7, "frameon": False}
+            right = (places[2].box[0] + places[2].box[2]) / figure.get_figwidth()
+            figure.legend(handles=handles, loc="lower right", bbox_to_anchor=(right, 0), ncols=3, **look)
         wide, high = figure.get_size_inches()
         with style():
             chart = figure.add_axes(((wide - 1.75) / wide, BELOW * 1.4 / high, 1.6 / wide, (high - TITLE - 0.5) / high))
@@ -185,15 +191,17 @@ class PeopleState:
                 "#" + "".join(f"{part:02x}" for part in colour) for colour in crowd.labels().class_palette[: len(names)]
             ],
             "hues": list(crowd.HUES),
-            "true": [{"labels": runs(enlarge(truth.person(one), cells))} for one in truth.ids],
+            "true": [runs(enlarge(one, cells)) for one in map(truth.person, truth.ids) if (one % 255).any()],
             "people": [
                 {
                     "box": np.round(self.boxes[i] * scale, 2).tolist(),
                     "score": round(self.scores[i], 4),
                     "labels": runs(enlarge(self.labels_of(i), cells)),
                     "side": len(self.attention[i]) if self.attention else 0,
-                    "attention": packed(np.rint(255 * self.attention[i])) if self.attention else "",
+                    "attention": packed(np.rint(255 * self.attention[i]).astype(np.uint8)) if self.attention else "",
                     "says": self.verdict(i),
+                    "verdict": self.matched[i].verdict,
+                    "match": self.matched[i].person,
                     "parts": [[names[c], round(value, 3)] for c, value in self.matched[i].parts.items()],
                 }
                 for i in range(len(self.regions))

@@ -3,7 +3,7 @@
 function explore(root, data, model) {
   const [rows, columns] = data.cells, size = rows * columns, colours = bytes(data.ramp);
   const people = data.people.map((one) => ({ ...one, labels: unrolled(one.labels, size), attention: bytes(one.attention) }));
-  const truth = data.true.map((one) => unrolled(one.labels, size));
+  const truth = data.true.map((one) => unrolled(one, size));
   const hue = (at) => data.hues[at % data.hues.length];
   const get = (name) => model.get(name);
   const key = `people${Math.random().toString(36).slice(2)}`; // of the buttons, whose focus outlives a drawing
@@ -21,7 +21,7 @@ function explore(root, data, model) {
     map: choice("map of all", [["parts", "parts"], ["people", "people"], ["true", "true parts"], ["who", "true people"]], (value) => { map = value; draw(); }),
   };
   const photo = picture(data.photo, () => draw());
-  const first = panel("photo: click a person, or use the arrow keys", rows / columns);
+  const first = panel("photo: click a person", rows / columns);
   const all = panel("map of all people", rows / columns);
   const focus = panel("attention in the box", rows / columns), parts = panel("parts of this person", rows / columns);
   const bar = colourBar(colours, "colour scale of the attention");
@@ -30,8 +30,9 @@ function explore(root, data, model) {
   const list = make("div", { className: "key", role: "group", "aria-label": "people, best score first" });
   const groups = make("div", { className: "row" }), say = make("p", { className: "say", "aria-live": "polite" });
   root.append(make("div", { className: "tools" }, ...Object.values(tools)), list,
-    make("div", { className: "row" }, first.figure, focus.figure, parts.figure, all.figure),
-    legend("parts", data.names.slice(1).map((name, at) => [data.colours[at + 1], name, at])), groups, say);
+    say,
+    make("div", { className: "row" }, first.figure, parts.figure, focus.figure, all.figure),
+    legend("parts", data.names.slice(1).map((name, at) => [data.colours[at + 1], name, at])), groups);
 
   function box(place, at, thick) {
     const [left, top, right, bottom] = people[at].box, { pen, canvas } = place;
@@ -76,7 +77,7 @@ function explore(root, data, model) {
       type: "button", "aria-pressed": String(place === at), onclick: () => give({ person: place }), id: `${key}-${place}`,
       style: `${place === at ? "font-weight:bold;" : ""}${place < n ? "" : "opacity:.5;"}border-left:.6em solid ${hue(place)}`,
       title: place < n ? "" : "below the threshold: does not count",
-    }, `${place + 1}: ${one.score.toFixed(2)}`)));
+    }, `${place + 1}: ${one.score.toFixed(2)}${place < n ? ` ${one.verdict}` : ""}`)));
     lay(first, photo, null, { grey: false });
     for (let place = n - 1; place >= 0; place--) box(first, place, place === at ? 4 : 2);
     first.say(`photo: click a person; ${n} of ${people.length} count`);
@@ -92,10 +93,10 @@ function explore(root, data, model) {
     const one = people[at];
     lay(focus, photo, heat(at), { alpha: 0.75 });
     outline(focus, rows, columns, (cell) => one.labels[cell] > 0);
-    focus.say(`attention of person ${at + 1}; outlined: its parts`);
+    focus.say("attention; outlined: these parts");
     lay(parts, photo, painted(one.labels, (id) => data.colours[id]), { alpha: 0.65 });
-    box(parts, at, 2);
-    parts.say(`parts of person ${at + 1}, score ${one.score.toFixed(2)}`);
+    if (one.match >= 0) outline(parts, rows, columns, (cell) => truth[one.match][cell] > 0 && truth[one.match][cell] < 255);
+    parts.say(`parts of person ${at + 1}; outlined: truth`);
     const gain = at < n ? data.added[n][at] : data.metrics.map(() => 0);
     groups.replaceChildren(
       bars(`the photo, ${n} people`, data.metrics.map((name, place) => [name, data.totals[n][place]])),
