@@ -43,7 +43,8 @@ def compared(
     """Return "A minus B, novel mIoU: +2.9 [0.9, 5.0] points on synth-atr; ..." of two methods (k-way, fold 1)."""
     said = []
     for data in datasets:
-        one = _difference(*(results.seeds(RunKey(name, data, 1, "k")) for name in (first, second)), measure)
+        runs = [results.seeds(RunKey(name, data, 1, "k")) for name in (first, second)]
+        one = _difference(runs[0], runs[1], measure)
         said.append(f"not run on {data}" if one is None else f"{_points(one)} points on {data}")
     return f"{METHODS[first].label} minus {METHODS[second].label}, {measure} mIoU: {'; '.join(said)}."
 
@@ -102,7 +103,7 @@ def steps(results: Results, names: Sequence[str] = TABLE5, data: str = "synth-at
     lines = []
     for above, below in pairwise(names):
         runs = [results.seeds(RunKey("eopnet", data, 1, "k", 0, name)) for name in (below, above)]
-        parts = [(measure, _difference(*runs, measure)) for measure in MAIN]
+        parts = [(measure, _difference(runs[0], runs[1], measure)) for measure in MAIN]
         said = [f"{measure} {_points(one)}" for measure, one in parts if one is not None]
         heads = " minus ".join(label("eopnet", name) for name in (below, above))
         lines.append(f"* {heads}: {', '.join(said) or 'not run'}")

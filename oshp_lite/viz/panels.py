@@ -64,13 +64,14 @@ def name_regions(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.008
             continue
         # The pixel of the class that lies nearest to the class's median: inside the region even when it is bent.
         best = int(((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2).argmin())
-        spot, look = (columns[best], rows[best]), {"va": "center", "fontsize": 6, "bbox": frame}
+        spot, name = (float(columns[best]), float(rows[best])), name_of(space, class_id)
+        look: dict[str, Any] = {"va": "center", "fontsize": 6, "bbox": frame}
         if rows.size >= _COVERED * ids.size:
-            axes.text(*spot, name_of(space, class_id), ha="center", **look)
+            axes.text(*spot, name, ha="center", **look)
             continue
         right = spot[0] < width / 2
-        place = {"xytext": ((0.99 if right else 0.01) * width, spot[1]), "ha": "right" if right else "left"}
-        axes.annotate(name_of(space, class_id), spot, arrowprops=thin, **place, **look)
+        look |= {"xytext": ((0.99 if right else 0.01) * width, spot[1]), "ha": "right" if right else "left"}
+        axes.annotate(name, spot, arrowprops=thin, **look)
 
 
 def name_beside(axes: Axes, mask: Pixels, space: Space, smallest: float = 0.002) -> None:

@@ -161,7 +161,7 @@ def _over_supports(pairs: Sequence[PredictedPair]) -> list[Row]:
         scores = [
             100 * p.mean_iou(m, novel=True) for p, m in zip(pairs, masks, strict=True) if not isinstance(m, NotRun)
         ]
-        spread = f"novel IoU {min(scores):.0f} to {max(scores):.0f}, mean {np.mean(scores):.0f}"
+        spread = f"novel {min(scores):.0f} to {max(scores):.0f}, mean {np.mean(scores):.0f}"
         row: Row = [_Panel(first, first.query, first.truth, "true parts") if number == 0 else None]
         row += [_Panel(pair, pair.query, method, head=f"{method}: {spread}" if pair is first else "") for pair in pairs]
         rows.append(row)
@@ -207,5 +207,5 @@ def _panel(axes: Axes, panel: _Panel) -> None:
         axes.set_title(panel.title or " " * bool(panel.head), fontsize=8)
         if panel.head:  # the layout does not see it, so it moves no column
             place = {"xytext": (0, 16 if panel.title else 4), "textcoords": "offset points", "va": "bottom"}
-            head = axes.annotate(panel.head, (0, 1), xycoords="axes fraction", fontsize=8, **place)  # type: ignore[arg-type]
+            head = axes.annotate(panel.head, (0, 1), xycoords="axes fraction", fontsize=7, **place)  # type: ignore[arg-type]
             head.set(fontweight="bold", in_layout=False)

@@ -92,8 +92,8 @@ def not_run(title: str, reason: str) -> Figure:
     axes[0, 0].set_axis_off()
     with style():
         why = reason.removeprefix("not run: ")
-        said = "No run is at hand." if why in PLAIN else why[0].upper() + why[1:] + "."
-        said = said if why in PLAIN or why.startswith("no run") else f"Not run: {why}."
+        said = "No run is at hand." if why in PLAIN else f"Not run: {why}."
+        said = said.replace("Not run: no run", "No run")
         text = textwrap.fill(said.replace("..", "."), 88)
         axes[0, 0].set_title(title)
         axes[0, 0].text(0.0, 0.75, text, va="top", transform=axes[0, 0].transAxes)
