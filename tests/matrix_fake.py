@@ -72,7 +72,8 @@ def pretend() -> None:
 def row(method: str, seed: int, ticks: int, needs: tuple[str, ...] = ()) -> Row:
     """One row; the name is method-seed."""
     config = RunConfig(model=ModelConfig(method=method))
-    config = replace(config, train=replace(config.train, seed=seed, epochs=ticks))
+    # a named device: to choose one means to import torch, which takes longer than all else here
+    config = replace(config, train=replace(config.train, seed=seed, epochs=ticks, device="cpu"))
     key = None if method == "init" else RunKey(method, "synth-atr", 1, "k", seed)
     return Row(f"{method}-{seed}", config, key, needs)
 

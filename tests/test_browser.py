@@ -56,7 +56,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[str]:
+def lab(tmp_path: Path, drawn_people: Path) -> Iterator[str]:
     """Address of a JupyterLab whose root holds copies of the notebooks; it knows nothing of the user's settings."""
     pytest.importorskip("jupyterlab")
     place = tmp_path / "notebooks"
@@ -72,7 +72,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_PLATFORM_DIRS": "0",
         "PYTHONPATH": str(ROOT),
-        "OSHP_DATA": str(tmp_path / "data"),
+        "OSHP_DATA": str(drawn_people),
         "OSHP_RUNS": str(tmp_path / "runs"),
         "OMP_NUM_THREADS": "1",
     }

@@ -174,7 +174,7 @@ def test_every_notebook_is_valid() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("path", BOOK + SOLUTIONS, ids=lambda path: path.stem)
-def test_runs_under_papermill(path: Path, tmp_path: Path) -> None:
+def test_runs_under_papermill(path: Path, tmp_path: Path, drawn_people: Path) -> None:
     pytest.importorskip("papermill")
     known = default_parameters(load_notebook(path), path.name)
     job = Job(
@@ -183,7 +183,7 @@ def test_runs_under_papermill(path: Path, tmp_path: Path) -> None:
         parameters={"profile": "smoke"} if "profile" in known else {},
         timeout=900,
         environment={
-            "OSHP_DATA": str(tmp_path / "data"),
+            "OSHP_DATA": str(drawn_people),
             "OSHP_RUNS": str(tmp_path / "runs"),
             "OMP_NUM_THREADS": "1",
         },

@@ -21,7 +21,7 @@ from oshp_lite.cli import main
 from oshp_lite.data.registry import dataset_folder
 from oshp_lite.engine.runs import RunStore
 from oshp_lite.errors import UserError
-from oshp_lite.study import notebooks, plan, references, reproduce
+from oshp_lite.study import notebooks, plan, references, report, reproduce
 from oshp_lite.study.execute import Executor, Outcome, Task, run_tasks
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.notebooks import load_notebook, save_notebook
@@ -100,6 +100,8 @@ def test_a_profile_from_end_to_end(
     ]
     monkeypatch.setattr(reproduce, "matrix", lambda profile, steps: few)
     monkeypatch.setenv("OSHP_SAM_WEIGHTS", str(book / "none"))
+    make_exhibits, exhibits = report.make_exhibits, []
+    monkeypatch.setattr(report, "make_exhibits", lambda *given: exhibits.append(make_exhibits(*given)) or exhibits[-1])
     assert main(["reproduce", "--profile", "smoke", "--jobs", "2"]) == 1, "one notebook fails"
     told = capsys.readouterr().out
     assert "RuntimeError: no luck" in told
@@ -135,6 +137,8 @@ def test_a_profile_from_end_to_end(
     assert len(runs) == 2, "the table's EOP-Net row is the run of notebook 07"
     assert all((run / "notebook.ipynb").is_file() for run in runs)
 
+    # tables, figures and claims stay the same until the last call, which makes them once more
+    monkeypatch.setattr(report, "make_exhibits", lambda *_: exhibits[0])
     # a second call skips what is finished and runs the failed one again; a mended notebook is not stale for long
     save_notebook(book / "notebooks/03_broken.ipynb", load_notebook(book / "notebooks/00_tour.ipynb"))
     assert main(["reproduce", "--profile", "smoke"]) == 0
@@ -144,6 +148,7 @@ def test_a_profile_from_end_to_end(
     manifest = json.loads((folder / "manifest.json").read_text())
     assert len(manifest["entries"]) == 4, "entries of the other notebooks stay"
     assert "trivial: copy" in (folder / "runs.html").read_text(), "and so do the scores"
+    monkeypatch.setattr(report, "make_exhibits", make_exhibits)
     assert main(["report", "--profile", "smoke"]) == 0
 
 
@@ -222,7 +227,7 @@ def test_given_folders_reach_the_processes_and_leave_the_environment_alone(
     words = ["--only", "00", "07", "--data", str(book / "here"), "--runs", str(book / "there")]
     assert main(["reproduce", "--profile", "smoke", *words]) == 1
     works = {order["work"] for order in orders}
-    assert works == {"papermill:execute_notebook", "oshp_lite.study.references:make"}
+    assert works == {"oshp_lite.study.notebooks:papermill_here", "oshp_lite.study.references:make"}
     assert {(order["data"], order["runs"]) for order in orders} == {(str(book / "here"), str(book / "there"))}
     assert dict(os.environ) == before
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -234,7 +236,7 @@ def run_job(job: Job) -> str:
         given, made = Path(scratch) / "given.ipynb", Path(scratch) / "made.ipynb"
         save_notebook(given, source)
         order: dict[str, Any] = {
-            "work": "papermill:execute_notebook",
+            "work": "oshp_lite.study.notebooks:papermill_here",
             "input_path": str(given),
             "output_path": str(made),
         }
@@ -263,3 +265,13 @@ def run_job(job: Job) -> str:
     position, error = errors[0]
     first = next((line for line in source_of(executed["cells"][position]).splitlines() if line.strip()), "")
     return f"cell {position} ({first.strip()[:60]}): {error[:300]}"
+
+
+def papermill_here(**order: Any) -> None:
+    """Call `papermill.execute_notebook` in this process, which is that of one notebook (`run_job` starts it).
+
+    jsonschema, which papermill checks notebooks with, compiles a grammar of web addresses on import, where it is
+    installed. Their schema has no address, and it takes twice as long as all else that papermill imports.
+    """
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    import_module("papermill").execute_notebook(**order)

@@ -61,12 +61,12 @@ def blurred(a: np.ndarray, radius: float) -> np.ndarray:
     """A float32 array smoothed by three box means along either axis (edges repeat)."""
     r = max(round(radius), 1)
     for axis in (0, 1):
+        n = a.shape[axis]
+        low, high = ((slice(None),) * axis + (slice(start, start + n),) for start in (0, 2 * r + 1))
         for _ in range(3):
-            pad = [(r + 1, r) if axis == k else (0, 0) for k in (0, 1)]
-            total = np.pad(a, pad, mode="edge").cumsum(axis, dtype=np.float64)
-            n = a.shape[axis]
-            high, low = np.take(total, range(2 * r + 1, 2 * r + 1 + n), axis), np.take(total, range(n), axis)
-            a = ((high - low) / (2 * r + 1)).astype(np.float32)
+            first, last = (np.take(a, [end] * count, axis) for end, count in ((0, r + 1), (-1, r)))
+            total = np.concatenate((first, a, last), axis).cumsum(axis, dtype=np.float64)
+            a = ((total[high] - total[low]) / (2 * r + 1)).astype(np.float32)
     return a
 
 
@@ -179,8 +179,8 @@ class Easel:
         height = blurred(full, r * 0.5) * np.float32(depth * r)
         if folds:
             height = height + self._creases(folds, box, r)
-        gy, gx = (np.asarray(g) for g in np.gradient(np.pad(height, 1, mode="edge")))
-        nx, ny = -gx[1:-1, 1:-1], -gy[1:-1, 1:-1]
+        wide = np.pad(height, 1, mode="edge")
+        nx, ny = (wide[1:-1, :-2] - wide[1:-1, 2:]) / 2, (wide[:-2, 1:-1] - wide[2:, 1:-1]) / 2
         lx, ly, lz = self.light.towards
         length = np.sqrt(1 + nx * nx + ny * ny)
         lit = (nx * lx + ny * ly + lz) / (length * lz)
