@@ -26,8 +26,8 @@ CEILINGS = {"library": 20_300, "study": 10_950, "package": 51_600}
 The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it, and at
 11,347, 6,697 and 24,429 before semantic transfer and instance-level parsing; at 15,455, 6,700 and 28,645 before the
 explorers, parsing of one's own photos and the book; at 17,450, 10,100 and 41,800 before version 5 of the drawn people,
-crowds, the parser of street photos and the benchmark of paths; at 19,600, 10,800 and 49,350 before notebook 14, exported
-parsers, large photos and the benchmark of all paths. The goals are still those without all of them.
+crowds, the parser of street photos and the benchmark of paths; at 19,600, 10,800 and 49,350 before notebook 14,
+exported parsers, large photos and the benchmark of all paths. The goals are still those without all of them.
 """
 WORD = re.compile(r"[A-Za-z_]\w*")
 FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b")
