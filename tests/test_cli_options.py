@@ -76,6 +76,10 @@ CALLS: dict[str, tuple[str, dict[str, str | None]]] = {
         "bench",
         {"--what": "infer", "--rounds": "2", "--size": "paper"},
     ),
+    "oshp_lite.study.cost:measure_costs": (
+        "bench methods",
+        {"--variant": "paper", "--size": "64", "--device": "cuda", "--seconds": "1"},
+    ),
     "oshp_lite.engine.instance_plain:measure_speed": ("bench instances", {"--size": "64"}),
     "oshp_lite.engine.domain_speed:measure_modules": ("bench transfer", {"--batch": "3", "--seconds": "1"}),
     "oshp_lite.study.speed:gpu_check": (
