@@ -172,7 +172,9 @@ def starts(results: Results, first: str = "eopnet", second: str = "panet") -> st
         said = []
         for name, (words, *_) in STARTS.items():
             keys = [
-                key for method in (first, second) for key in runs_of("starts")
+                key
+                for method in (first, second)
+                for key in runs_of("starts")
                 if (key.dataset, key.method, key.ablation) == (data, method, name)
             ]
             one = _difference(*(results.seeds(key) for key in keys), "novel") if len(keys) == 2 else None

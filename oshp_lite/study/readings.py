@@ -121,7 +121,9 @@ def by_size(results: Results, data: str = "synth-atr", reference: str = "eopnet"
         ahead = [METHODS[name].label for name, curve in curves.items() if curve[place] > mine]
         said.append(f"{place + 1}. {', '.join(ahead) or 'no method'}")
     gap, name, place = max((curve[n] - own[n], name, n) for name, curve in curves.items() for n in range(len(own)))
-    text = f"Ahead of {METHODS[reference].label}, from the smallest sixth of the parts to the largest: {'; '.join(said)}."
+    text = (
+        f"Ahead of {METHODS[reference].label}, from the smallest sixth of the parts to the largest: {'; '.join(said)}."
+    )
     if gap <= 0:
         return text
     far = f"{own[place]:.0f} % against {own[place] + gap:.0f} % of {METHODS[name].label}"

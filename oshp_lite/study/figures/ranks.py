@@ -69,7 +69,9 @@ def rankings(results: Results) -> list[Ranking]:
     return [_ranking(measure, frames, results) for measure in MAIN]
 
 
-def _ties(levels: Mapping[str, float], measure: str, data: str, fold: str, results: Results) -> Iterator[tuple[str, str]]:
+def _ties(
+    levels: Mapping[str, float], measure: str, data: str, fold: str, results: Results
+) -> Iterator[tuple[str, str]]:
     """Yield the neighbours in rank whose paired difference has an interval that holds zero."""
     for pair in pairwise(sorted(levels, key=lambda name: -levels[name])):
         runs = [
@@ -149,7 +151,11 @@ def _bumps(place: Axes, one: Ranking) -> None:
     heads = ["paper\nATR-OS"]
     for data, value in zip(one.datasets, one.correlations, strict=True):
         title, _, what = data_name(data).partition(" (")
-        same = "too few methods\nto correlate" if value is None else f"rank correlation with\nprint {value:z.1f} (n = {len(places)})"
+        same = (
+            "too few methods\nto correlate"
+            if value is None
+            else f"rank correlation with\nprint {value:z.1f} (n = {len(places)})"
+        )
         heads.append(f"{what.rstrip(')') or title}\n{same}")
     place.set_xticks(range(last + 1), heads, fontsize=8)
     place.tick_params(length=0)
