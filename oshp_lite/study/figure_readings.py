@@ -59,7 +59,7 @@ def kinds(verdicts: Sequence[Verdict]) -> str:
 
 def against_trivial(results: Results, data: str = "ccp-os", names: Sequence[str] = ("copy", "mean map")) -> str:
     """Return which methods are not above the trivial predictions by novel mIoU (means, k-way, fold 1)."""
-    known = {name: novel for name, novel, _ in trivial(data) if name in names}
+    known = {name: round(novel, 1) for name, novel, _ in trivial(data) if name in names}
     scores = {name: _scores(results.seeds(RunKey(name, data, 1, "k")), "novel") for name in METHODS}
     scores = {name: value for name, value in scores.items() if value is not None}
     if not known or not scores:
