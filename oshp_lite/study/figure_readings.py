@@ -87,8 +87,8 @@ def spreads(results: Results, data: str = "ccp-os", method: str = "eopnet") -> s
     if own != own:
         return f"{METHODS[method].label} has no two trainings on {data}."
     runs = results.seeds(RunKey(method, data, 1, "k"))
-    blocks = ", each tested on another block" * (runs[0].key.protocol == "blocks")
-    said = f"{METHODS[method].label}'s {len(runs)} trainings{blocks}, spread by ±{own:.1f} points of novel mIoU"
+    blocks = ", each tested on another block," * (runs[0].key.protocol == "blocks")
+    said = f"{METHODS[method].label}'s {len(runs)} trainings{blocks} spread by ±{own:.1f} points of novel mIoU"
     if others:
         low, high = min(others, key=others.__getitem__), max(others, key=others.__getitem__)
         said += f"; those of the other methods by {others[low]:.1f} ({low}) to {others[high]:.1f} ({high})"
@@ -119,9 +119,9 @@ def _row(name: str) -> str:
 
 
 def _beside(one: Sequence[Measured], two: Sequence[Measured], measure: str) -> str:
-    """Return the paired difference in brackets, "" without common seeds."""
+    """Return the paired difference as an insertion, "" without common seeds."""
     difference = _difference(one, two, measure)
-    return f" (paired difference {_points(difference)})" if difference else ""
+    return f", paired difference {_points(difference)}" if difference else ""
 
 
 def during_training(results: Results, data: str = "synth-atr") -> str:
