@@ -154,7 +154,7 @@ def _bumps(place: Axes, one: Ranking) -> None:
         same = (
             "too few methods\nto correlate"
             if value is None
-            else f"rank correlation with\nprint {value:z.1f} (n = {len(places)})"
+            else f"rank correlation\nwith print {value:z.1f},\nn = {len(places)}"
         )
         heads.append(f"{what.rstrip(')') or title}\n{same}")
     place.set_xticks(range(last + 1), heads, fontsize=8)
