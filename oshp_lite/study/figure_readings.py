@@ -177,7 +177,8 @@ def starts(results: Results, first: str = "eopnet", second: str = "panet") -> st
                 for key in runs_of("starts")
                 if (key.dataset, key.method, key.ablation) == (data, method, name)
             ]
-            one = _difference(*(results.seeds(key) for key in keys), "novel") if len(keys) == 2 else None
+            own, other = map(results.seeds, keys)
+            one = _difference(own, other, "novel")
             said.append(f"{words} {'*not run*' if one is None else _points(one)}")
         lines.append(f"* {data}: {'; '.join(said)}")
     heads = " minus ".join(METHODS[name].label for name in (first, second))

@@ -74,12 +74,16 @@ def _ties(
 ) -> Iterator[tuple[str, str]]:
     """Yield the neighbours in rank whose paired difference has an interval that holds zero."""
     for pair in pairwise(sorted(levels, key=lambda name: -levels[name])):
-        runs = [
-            [run for one in ((1, 2) if fold == "mean" else (1,)) for run in results.seeds(RunKey(name, data, one, "k"))]
+        one, two = (
+            [
+                run
+                for number in ((1, 2) if fold == "mean" else (1,))
+                for run in results.seeds(RunKey(name, data, number, "k"))
+            ]
             for name in pair
-        ]
+        )
         try:
-            difference = paired_difference(*runs, measure)
+            difference = paired_difference(one, two, measure)
         except UserError:  # no seed in common
             continue
         if difference.low <= 0 <= difference.high:
