@@ -216,7 +216,7 @@ def test_each_seed_s_runs_are_judged_once_and_kept(
         crowds.judge(store, tmp_path / "data", 3, record)
 
 
-def test_boxes_are_worth_their_name_by_the_rule_alone() -> None:
+def test_boxes_pay_off_by_the_rule_alone() -> None:
     def seed(gain: float) -> dict[str, Any]:
         return {
             "scores": {
@@ -227,10 +227,11 @@ def test_boxes_are_worth_their_name_by_the_rule_alone() -> None:
     def said(*gained: float) -> str:
         return crowds.verdict({"seeds": {str(n): seed(one) for n, one in enumerate(gained)}})
 
-    assert said(0.05, 0.06, 0.07).startswith("worth its name: +6.0 points")
-    assert said(0.2, 0.2, -0.01).startswith("not worth"), "a seed stands against it"
-    assert said(0.04, 0.04, 0.04).startswith("not worth"), "less than the margin"
-    assert crowds.verdict(None) == "undecided: 0 of 3 seeds"
+    assert said(0.05, 0.06, 0.07).startswith("boxes pay off: +6.0 points")
+    assert said(0.2, 0.2, -0.01).startswith("boxes do not pay off"), "a seed stands against it"
+    assert said(0.04, 0.04, 0.04).startswith("boxes do not pay off"), "less than the margin"
+    assert said(0.2) == "undecided: 1 of 3 seeds"
+    assert crowds.verdict(None) == "not run: 0 of 3 seeds"
     assert crowds.table(None).startswith("*not run*")
 
 

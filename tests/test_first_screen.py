@@ -94,6 +94,17 @@ def test_ranks_and_their_correlation(whole: Results) -> None:
     assert drawn.count("EOP-Net") == 4  # at both ends of both panels
 
 
+def test_neighbours_with_an_open_difference_are_joined() -> None:
+    runs = [
+        run(RunKey(method, "synth-atr", 1, "k", seed), flat(skill), noise=0.2)
+        for method, skill in (("eopnet", 0.7), ("popnet", 0.4), ("panet", 0.4))
+        for seed in range(3)
+    ]
+    novel, _ = rankings(Results(runs))
+    assert [set(pair) for pair in novel.ties[0]] == [{"popnet", "panet"}]
+    assert re.search(r"open sign: (PANet and POPNet|POPNet and PANet) on synth-atr", novel.words())
+
+
 def test_a_dataset_that_was_not_run_has_no_column() -> None:
     few = Results(
         [run(RunKey(method, "synth-atr", 1, "k"), flat(SKILLS[method])) for method in ("eopnet", "popnet", "sgone")]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 
+from oshp_lite.files import project_root
 from oshp_lite.study.claims import CLAIMS, FINDINGS, UNTESTABLE, ledger, with_numbers
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import families
@@ -35,3 +38,14 @@ def test_no_committed_failure_goes_without_a_finding() -> None:
     """Whoever commits results that contradict a paper says what was tried and what it may mean."""
     failed = [one for one in ledger(RESULTS, "lite", costs=load_costs()) if one.word == "not reproduced"]
     assert [f"{one.claim.id} on {one.dataset}" for one in failed if not one.finding] == []
+
+
+def test_notebook_10_prints_the_claims_of_today() -> None:
+    """Its ledger was made from the present `claims.yaml`: no statement, place or part of an older one."""
+    notebook = json.loads((project_root() / "notebooks" / "10_eopnet_tables.ipynb").read_text(encoding="utf-8"))
+    outputs = [one for cell in notebook["cells"] for one in cell.get("outputs", ())]
+    pages = ["".join(one.get("data", {}).get("text/html", "")) for one in outputs]
+    page = re.sub(r"\s+", " ", html.unescape(" ".join(pages)))
+    parts = {(claim.id, part.label) for claim in CLAIMS for part in claim.parts}
+    texts = {(claim.id, text) for claim in CLAIMS for text in (claim.statement, claim.where)} | parts
+    assert sorted((claim, text) for claim, text in texts if re.sub(r"\s+", " ", text) not in page) == []

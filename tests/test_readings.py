@@ -38,9 +38,11 @@ def test_each_row_of_table_5_is_set_against_the_one_before() -> None:
 
 def test_sizes_are_compared_with_the_reference() -> None:
     said = readings.by_size(kway(eopnet=0.5, panet=0.8, sgone=0.2))
-    assert said.startswith("Ahead of EOP-Net: ")
-    assert said.count("PANet") == 2
+    assert said.startswith("Ahead of EOP-Net, from the smallest sixth of the parts to the largest: 1. PANet; 2. PANet;")
+    assert said.count("PANet") == 7, "in all six groups, and where it is farthest ahead"
     assert "SG-One" not in said
+    alone = readings.by_size(kway(eopnet=0.5))
+    assert alone.endswith("6. no method.")
     assert readings.by_size(kway(panet=0.5)) == "EOP-Net was not run on synth-atr."
 
 

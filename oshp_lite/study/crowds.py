@@ -31,7 +31,7 @@ from oshp_lite.study.plan import config_of
 
 STEP, DATASET, SMALL = "q", "synth-crowd", "0-0.25"
 WORTH = 0.05
-"""Gain in novel mIoU of small people, below a quarter of the photo's height, from which boxes are worth their name."""
+"""Gain in novel mIoU of small people, below a quarter of the photo's height, from which boxes pay off."""
 MEASURES = {
     "novel_miou": "novel mIoU",
     "human_miou": "human mIoU",
@@ -138,14 +138,14 @@ def gains(record: Mapping[str, Any], way: str = "regions") -> list[float]:
 
 
 def verdict(record: Mapping[str, Any] | None) -> str:
-    """Whether detected boxes are worth their name: `WORTH` in the mean, and no seed against it, over three seeds."""
+    """Whether detected boxes pay off: `WORTH` in the mean, and no seed against it, over three seeds."""
     made = gains(record) if record else []
     if len(made) < len(seeds()):
-        return f"undecided: {len(made)} of {len(seeds())} seeds"
+        return f"{'undecided' if made else 'not run'}: {len(made)} of {len(seeds())} seeds"
     text = (
         f"{100 * mean(made):+.1f} points of novel mIoU for small people ({', '.join(f'{100 * x:+.1f}' for x in made)})"
     )
-    return f"{'worth its name' if mean(made) >= WORTH and min(made) > 0 else 'not worth its name'}: {text}"
+    return f"{'boxes pay off' if mean(made) >= WORTH and min(made) > 0 else 'boxes do not pay off'}: {text}"
 
 
 def main(words: list[str] | None = None) -> int:

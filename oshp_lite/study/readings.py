@@ -111,16 +111,23 @@ def steps(results: Results, names: Sequence[str] = TABLE5, data: str = "synth-at
 
 
 def by_size(results: Results, data: str = "synth-atr", reference: str = "eopnet") -> str:
-    """Return which methods are ahead of a reference among the smallest and among the largest sixth of the parts."""
+    """Return which methods are ahead of a reference in each sixth of the parts by size, and by how much at most."""
     runs = {name: results.seeds(RunKey(name, data, 1, "k")) for name in METHODS}
     curves = {name: size_curve(own)[1] for name, own in runs.items() if own}
     if reference not in curves:
         return f"{METHODS[reference].label} was not run on {data}."
-    said = []
-    for place, words in ((0, "smallest"), (-1, "largest")):
-        ahead = [METHODS[name].label for name, curve in curves.items() if curve[place] > curves[reference][place]]
-        said.append(f"among the {words} sixth of the parts {', '.join(ahead) or 'no method'}")
-    return f"Ahead of {METHODS[reference].label}: {'; '.join(said)}."
+    own, said = curves[reference], []
+    for place, mine in enumerate(own):
+        ahead = [METHODS[name].label for name, curve in curves.items() if curve[place] > mine]
+        said.append(f"{place + 1}. {', '.join(ahead) or 'no method'}")
+    gap, name, place = max((curve[n] - own[n], name, n) for name, curve in curves.items() for n in range(len(own)))
+    text = (
+        f"Ahead of {METHODS[reference].label}, from the smallest sixth of the parts to the largest: {'; '.join(said)}."
+    )
+    if gap <= 0:
+        return text
+    far = f"{own[place]:.0f} % against {own[place] + gap:.0f} % of {METHODS[name].label}"
+    return f"{text} Farthest behind in group {place + 1}: {far}."
 
 
 def lost_base(results: Results, data: str = "synth-atr", methods: Sequence[str] = ("popnet", "eopnet")) -> str:

@@ -16,8 +16,11 @@ SAFE = (
 
 Chosen by search over the RGB cube; the test measures the distance under Machado's simulations (2009) at full severity.
 """
-ERRORS = {"missed": "#cc3311", "false": "#33bbee", "confused": "#ffee00"}
-"""Kinds of error of a parse: a class taken for background, background for a class, one class for another."""
+ERRORS = {"missed": "#cc3311", "false": "#33bbee", "confused": "#000000"}
+"""Kinds of error of a parse: a class taken for background, background for a class, one class for another.
+
+None is the colour of a class (`SAFE`).
+"""
 
 Mask = NDArray[np.integer]
 

@@ -144,8 +144,10 @@ class FeatureState:
         for c, star in self.stars().items():
             look = {"marker": MARKS[order.index(c) % len(MARKS)], "markersize": 10, "markeredgecolor": "black"}
             place.plot(star[across], star[up], linestyle="", color=colours[c], label=names[c], **look)
-        for star in self.stars(bank=True).values():
-            place.plot(star[across], star[up], marker="s", markersize=15, color="none", markeredgecolor="black")
+        for c, star in self.stars(bank=True).items():
+            for colour, edge in (("black", 3.4), (colours[c], 2.0)):
+                look = {"markersize": 15, "markerfacecolor": "none", "markeredgewidth": edge}
+                place.plot(star[across], star[up], marker="s", markeredgecolor=colour, linestyle="", **look)
         for axis, part in ((place.set_xlabel, across), (place.set_ylabel, up)):
             axis(f"component {part + 1} ({self.explained[part]:.0%} of the variance)")
         place.set_title("cells: · query, + support; square: remembered", fontsize=9)

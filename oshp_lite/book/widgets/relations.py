@@ -46,6 +46,8 @@ STRIDES = (16, 8, 4)
 """Pixels of a cell at the three scales."""
 LISTED = 5
 """Relatives that are listed."""
+POSITIVE, NEGATIVE = "#5b7fa6", "#c77d3b"
+"""Colours of the bars, in the browser (`js/relations.js`) and in the picture."""
 SYNCED = ("of", "into", "class_id", "relative", "level")
 
 
@@ -199,7 +201,11 @@ class RelationState:
                 left, bottom = wide - 3.45 + 2.05 * column, high - (row + 1) * (tall + TITLE) - row * 0.5 * BELOW
                 chart = figure.add_axes((left / wide, bottom / high, 1.15 / wide, tall / high))
                 found = self.strongest(measure)
-                chart.barh([names[self.into][c] for c in found], list(found.values()), color="#5b7fa6")
+                chart.barh(
+                    [names[self.into][c] for c in found],
+                    list(found.values()),
+                    color=[NEGATIVE if one < 0 else POSITIVE for one in found.values()],
+                )
                 chart.invert_yaxis()
                 chart.tick_params(labelsize=7, length=0)
                 chart.set_title(title, fontsize=8, loc="left", pad=3)

@@ -166,9 +166,8 @@ class ReplayState:
         return int((mine & true).sum()) / union if union else math.nan
 
     def lost(self, step: int, module: Logits) -> float:
-        """The share of the person's pixels, of the support's classes, that a module calls background; nan if none."""
-        truth = self.source.truth(self.query, self.support).numpy()
-        worn = (truth > 0) & (truth != IGNORE)
+        """The share of the class's pixels that a module calls background; nan without any."""
+        worn = self.source.truth(self.query, self.support).numpy() == self.class_id
         return float((self.parse(step, module)[worn] == 0).mean()) if worn.any() else math.nan
 
     def idle(self) -> set[str]:
@@ -180,7 +179,7 @@ class ReplayState:
         return {"class_id": [(self.source.names[c], c) for c in self.classes()]}
 
     def draw(self) -> Figure:
-        """Draw truth, AGM and NPM of the present network, and beta, IoU and the pull of the background over epochs."""
+        """Draw truth, AGM and NPM of the present network; over epochs IoU, share called background, losses and beta."""
         self.settle()
         source, space, moment = self.source, self.source.dataset.space, self.moments[self.step]
         photo = source.photo(self.query)
@@ -214,7 +213,7 @@ class ReplayState:
         canvas = FigureCanvasAgg(figure)
         colours = safe_colours(source.dataset.space)
         keys = [Patch(facecolor=colours[c], edgecolor="black", label=source.names[c]) for c in self.classes()]
-        panels = [(f"IoU of {name} on this query", self.iou), ("share of the classes called background", self.lost)]
+        panels = [(f"IoU of {name} on this query", self.iou), (f"share of {name} called background", self.lost)]
         width = (wide - 1.5) / 3
         boxes = [Bbox.from_bounds(0.45 + k * (width + 0.45), 0.45, width, 1.55) for k in range(3)]
         with style():

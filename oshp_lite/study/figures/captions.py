@@ -11,7 +11,7 @@ TITLES = {
     "eopnet6f": "EOP-Net's Fig. 6: methods side by side, k-way",
     "eopnet7f": "EOP-Net's Fig. 7: one query, several supports",
     "eopnet8f": "EOP-Net's Fig. 8: scores during training, with and without momentum prototypes",
-    "bias": "Testing bias: where the pixels of novel classes go",
+    "bias": "Where the pixels of novel classes go",
     "per_class": "IoU of every class and method",
     "confusion": "Which parts are taken for which",
     "size_iou": "IoU against the size of a part",

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -161,7 +160,7 @@ def _over_supports(pairs: Sequence[PredictedPair]) -> list[Row]:
         scores = [
             100 * p.mean_iou(m, novel=True) for p, m in zip(pairs, masks, strict=True) if not isinstance(m, NotRun)
         ]
-        spread = f"novel {min(scores):.0f} to {max(scores):.0f}, mean {np.mean(scores):.0f}"
+        spread = f"novel {min(scores):.0f} to {max(scores):.0f}"  # a mean behind it would be cut off
         row: Row = [_Panel(first, first.query, first.truth, "true parts") if number == 0 else None]
         row += [_Panel(pair, pair.query, method, head=f"{method}: {spread}" if pair is first else "") for pair in pairs]
         rows.append(row)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
-from oshp_lite.study.records import Results
+from oshp_lite.study.records import Results, RunKey
+from oshp_lite.study.statistics import paired_difference
 from oshp_lite.study.tables import declared
 from oshp_lite.study.tables.comparison import FOLDS, MAIN, Frame, frame_of, ranks
 from oshp_lite.study.tables.measure import HEADS, data_name
@@ -31,6 +34,7 @@ class Ranking:
 
     levels        {method: (printed, measured on each of `datasets`)}, of the methods that have all of them
     correlations  Spearman's rank correlation of each dataset with the paper, None with too few methods
+    ties          of each dataset the neighbours in rank whose paired difference has an interval that holds zero
     """
 
     measure: str
@@ -39,6 +43,7 @@ class Ranking:
     levels: dict[str, tuple[float, ...]]
     correlations: tuple[float | None, ...]
     waiting: tuple[str, ...]
+    ties: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     def words(self) -> str:
         """Say the correlations and the ranks in one paragraph, for readers who do not see the figure."""
@@ -47,7 +52,13 @@ class Ranking:
         places = ranks(self.levels)
         said = "; ".join(f"{METHODS[name].label} {', '.join(map(str, each))}" for name, each in places.items())
         heads = ", ".join(data_name(data) for data in self.datasets)
-        return f"By {HEADS[self.measure]}, ranks in the paper and on {heads}: {said}."
+        alike = [
+            f"{' and '.join(METHODS[name].label for name in pair)} on {data_name(data)}"
+            for data, pairs in zip(self.datasets, self.ties, strict=False)
+            for pair in pairs
+        ]
+        open_signs = f" Neighbours whose difference has an open sign: {'; '.join(alike)}." if alike else ""
+        return f"By {HEADS[self.measure]}, ranks in the paper and on {heads}: {said}.{open_signs}"
 
 
 def rankings(results: Results) -> list[Ranking]:
@@ -55,10 +66,31 @@ def rankings(results: Results) -> list[Ranking]:
     frames = [frame_of(name, declared()[name], results) for name in TABLES]
     if any(frame.fold != "mean" for frame in frames):
         frames = [replace(frame, fold="1") for frame in frames]
-    return [_ranking(measure, frames) for measure in MAIN]
+    return [_ranking(measure, frames, results) for measure in MAIN]
 
 
-def _ranking(measure: str, frames: Sequence[Frame]) -> Ranking:
+def _ties(
+    levels: Mapping[str, float], measure: str, data: str, fold: str, results: Results
+) -> Iterator[tuple[str, str]]:
+    """Yield the neighbours in rank whose paired difference has an interval that holds zero."""
+    for pair in pairwise(sorted(levels, key=lambda name: -levels[name])):
+        one, two = (
+            [
+                run
+                for number in ((1, 2) if fold == "mean" else (1,))
+                for run in results.seeds(RunKey(name, data, number, "k"))
+            ]
+            for name in pair
+        )
+        try:
+            difference = paired_difference(one, two, measure)
+        except UserError:  # no seed in common
+            continue
+        if difference.low <= 0 <= difference.high:
+            yield pair
+
+
+def _ranking(measure: str, frames: Sequence[Frame], results: Results) -> Ranking:
     found = {data: frame.levels(measure, data) for frame in frames for data in frame.datasets}
     waiting = tuple(data for data, levels in found.items() if not levels)
     found = {data: levels for data, levels in found.items() if levels}
@@ -71,7 +103,11 @@ def _ranking(measure: str, frames: Sequence[Frame]) -> Ranking:
     columns = list(zip(*levels.values(), strict=True))
     enough = len(common) >= FEWEST
     correlations = tuple(float(spearmanr(columns[0], one).statistic) if enough else None for one in columns[1:])
-    return Ranking(measure, FOLDS[frames[0].fold], tuple(found), levels, correlations, waiting)
+    ties = tuple(
+        tuple(_ties({name: levels[name][place] for name in levels}, measure, data, frames[0].fold, results))
+        for place, data in enumerate(found, 1)
+    )
+    return Ranking(measure, FOLDS[frames[0].fold], tuple(found), levels, correlations, waiting, ties)
 
 
 def ranks_figure(results: Results) -> Figure:
@@ -96,6 +132,10 @@ def _bumps(place: Axes, one: Ranking) -> None:
         place.text(0.0, 0.9, "Not run yet: no dataset has two methods to rank.", va="top", transform=place.transAxes)
         return
     places, last = ranks(one.levels), len(one.datasets)
+    for x, pairs in enumerate(one.ties, 1):
+        for pair in pairs:
+            ends = [places[name][x] for name in pair]
+            place.plot([x, x], ends, "-", color="0.82", linewidth=15, solid_capstyle="round", zorder=2.5)
     for name, each in places.items():
         colour, width = _LOOKS.get(name, _OTHER)
         front = 3 if name in _LOOKS else 2
@@ -115,7 +155,11 @@ def _bumps(place: Axes, one: Ranking) -> None:
     heads = ["paper\nATR-OS"]
     for data, value in zip(one.datasets, one.correlations, strict=True):
         title, _, what = data_name(data).partition(" (")
-        same = "too few methods\nto correlate" if value is None else f"rank correlation\nwith print {value:z.1f}"
+        same = (
+            "too few methods\nto correlate"
+            if value is None
+            else f"rank correlation\nwith print {value:z.1f},\nn = {len(places)}"
+        )
         heads.append(f"{what.rstrip(')') or title}\n{same}")
     place.set_xticks(range(last + 1), heads, fontsize=8)
     place.tick_params(length=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -159,12 +160,14 @@ def budget(results: Results, *datasets: str) -> Figure:
         return not_run(TITLES["budget"], _why(results, runs_of("budget")))
     figure, axes = new_figure(len(SCORES), len(drawn), width=max(3.5, 5.0 / len(drawn)), height=2.7, sharex="col")
     seeds = set[int]()
+    lines = [line for panel in drawn for line in panel.lines.values()]
+    budgets = sorted({factor for line in lines for factor, runs in line.items() if runs})
     for places, (measure, words) in zip(axes, SCORES.items(), strict=True):
         for place, panel in zip(places, drawn, strict=True):
             estimates = panel.estimates(measure)
             seeds |= {len(s) for line in estimates.values() for one in line.values() for s in one.by_fold.values()}
             with style():
-                _budget_lines(place, panel, estimates)
+                _budget_lines(place, panel, estimates, budgets)
                 if place is places[0]:
                     place.set_ylabel(words)
                 if measure == "novel":
@@ -173,13 +176,15 @@ def budget(results: Results, *datasets: str) -> Figure:
         for place in axes[-1]:
             place.set_xlabel("training budget")
     absent = {panel.title: "" for panel in panels if panel not in drawn}
+    absent |= {f"x{factor} of any line": "" for factor in sorted({*chain(*lines)} - {*budgets})}
     blocks = any(run.key.protocol == "blocks" for panel in drawn for run in panel.runs)
     words = READINGS["budget"].format(seeds=_counted(seeds, "seed") + " (of real photos: a block)" * blocks)
     return headed(figure, TITLES["budget"], f"{words} {missing_note(absent)}".strip())
 
 
-def _budget_lines(place: Axes, panel: Panel, estimates: Mapping[str, Mapping[int, Estimate]]) -> None:
-    budgets = sorted({budget for line in panel.lines.values() for budget in line})
+def _budget_lines(
+    place: Axes, panel: Panel, estimates: Mapping[str, Mapping[int, Estimate]], budgets: Sequence[int]
+) -> None:
     ranks = {
         budget: sorted(
             (name for name, line in estimates.items() if budget in line), key=lambda n: -estimates[n][budget].mean
@@ -201,7 +206,7 @@ def _budget_lines(place: Axes, panel: Panel, estimates: Mapping[str, Mapping[int
             form = {"ha": "center", "va": "center", "fontsize": 7, "color": "white", "zorder": 4}
             if len(ranks[budget]) == len(panel.lines):  # a rank among some would look like one among all
                 place.text(budget, y, str(1 + ranks[budget].index(name)), **form)  # type: ignore[arg-type]
-        lacking = [f"x{budget}" for budget in panel.lines[name] if budget not in line]
+        lacking = [f"x{budget}" for budget in panel.lines[name] if budget not in line and budget in budgets]
         ends.append((name + (f" ({', '.join(lacking)} not run)" if lacking else ""), x[-1], float(mean[-1]), colour))
     place.set(xscale="log", xlim=(budgets[0] / 1.3, budgets[-1] * 1.3))
     place.set_xticks(budgets, [f"x{budget}" for budget in budgets])

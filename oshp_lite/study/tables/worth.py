@@ -36,7 +36,7 @@ _BIAS = {
     "base classes": {"base_present": "mIoU where present", "base_alarm": "area claimed where absent"},
 }
 _BIAS_NOTES = (
-    "All in per cent, k-way. Testing bias is the share of the pixels of novel classes that is predicted as background.",
+    "All in per cent, k-way. Testing bias: the share of novel pixels called background minus that of base pixels.",
     "mIoU where present: over the test pairs whose query has the class. Area claimed where absent: share of the photo "
     "that is predicted as a class which the query lacks (false alarms), mean over classes. All are measures of ours, "
     "from the same confusion matrices as the official scores.",

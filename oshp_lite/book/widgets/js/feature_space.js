@@ -90,7 +90,8 @@ function explore(root, data, model) {
       const [x, y] = spot(star, axes), old = data.bank[chosen][id];
       if (old) {
         const [bx, by] = spot(old, axes);
-        pen.lineWidth = 1.4; pen.strokeStyle = "black"; pen.strokeRect(bx - 9, by - 9, 18, 18);
+        for (const [wide, colour] of [[3.4, "black"], [1.8, data.colours[id]]]) { pen.lineWidth = wide; pen.strokeStyle = colour; pen.strokeRect(bx - 9, by - 9, 18, 18); }
+        pen.lineWidth = 1.4; pen.strokeStyle = "black";
         pen.setLineDash([3, 3]); pen.beginPath(); pen.moveTo(x, y); pen.lineTo(bx, by); pen.stroke(); pen.setLineDash([]);
       }
       words.push([nameOf(id), x, y]);
