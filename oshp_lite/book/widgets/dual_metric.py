@@ -61,7 +61,7 @@ class DualMetricState:
         return int((predicted & true).sum()) / union if union else float("nan")
 
     def panels(self, step: int) -> list[Panel]:
-        """Return a moment's three panels: the query with the class's outline, AGM's and NPM's probability in each cell."""
+        """Return a moment's three panels: the query with the class's outline, AGM's and NPM's probability per cell."""
         moment, name = self.moments[step], self.names[self.class_id]
         true = viz.enlarge((self.truth == self.class_id).numpy(), self.photo.shape[:2])
         sharp = true if self.target is None else self.target == self.class_id
