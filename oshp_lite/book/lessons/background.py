@@ -15,7 +15,7 @@ BEFORE = ", before training"
 
 
 def measure(bench: Bench, *, steps: int, seeds: int, whole: Any = None) -> dict[str, Any]:
-    """Return the rows of both designs, before training and trained with novel classes hidden or shown, and differences.
+    """Return both designs before training, and trained with novel classes hidden and with all labels; and differences.
 
     whole  the run's own confusion matrices int64 [P,C,C] on the same pairs, for comparison
     """
