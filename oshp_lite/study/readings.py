@@ -50,7 +50,7 @@ def compared(
 
 
 def settled(one: Estimate) -> str:
-    """Return "higher", "lower" or "undecided" of a difference of scores, by the ledger's rule (`quantities.verdict`)."""
+    """Return "higher", "lower" or "undecided" of a difference, by the ledger's rule (`quantities.verdict`)."""
     mean, low, high = (100 * value for value in one)
     word = verdict(Outcome(mean, low, high, seeds=min(map(len, one.by_fold.values()))))
     return {"reproduced": "higher", "not reproduced": "lower"}.get(word, "undecided")

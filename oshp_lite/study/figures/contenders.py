@@ -1,7 +1,8 @@
 """A few test pairs under every method, photos included: notebook 08 draws them without a run, a network or a dataset.
 
 The pairs are a typical and a poor one of the leading run, by `pairs.typical_pairs` over the scores of all parts, since
-every method and every part is looked at; `oshp-lite matrix record` keeps them, with every method's predictions and the run behind each, in `notebooks/results/predictions/contenders.npz`.
+all parts are looked at; `oshp-lite matrix record` keeps them, with every method's predictions and the run behind each,
+in `notebooks/results/predictions/contenders.npz`.
 """
 
 from __future__ import annotations
