@@ -143,6 +143,7 @@ def test_one_query_in_both_ways(tmp_path: Path, people: Any, results: Results) -
     words = " ".join(text.get_text() for text in figure.findobj(Text))  # type: ignore[attr-defined]
     assert "Fig. 4: k-way alone" in words
     assert "Not run: 1-way." in " ".join(words.split())
+    assert "or IoU of the one class" not in " ".join(words.split())
     both = Results([*map(results.get, results.keys()), result("eopnet", people, "1")])  # type: ignore[list-item]
     chosen = choose("eopnet4f", panels, both, store)  # type: ignore[arg-type]
     assert isinstance(chosen, Chosen)

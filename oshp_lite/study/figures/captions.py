@@ -58,3 +58,9 @@ READINGS = {
     "play their role (pseudo-novel). Lines: 95 % intervals.",
 }
 """How to read each figure; names in braces are filled in by its maker."""
+
+
+def reading_of(name: str, ways: Collection[str]) -> str:
+    """Return how to read a figure of predictions that are at hand in some of its ways ("k", "1")."""
+    (way, *others) = ways
+    return READINGS[name] if others else READINGS[name].replace(_BOTH, _BELOW if way == "k" else _ONE_CLASS)
