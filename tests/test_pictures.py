@@ -140,7 +140,7 @@ def test_one_query_in_both_ways(tmp_path: Path, people: Any, results: Results) -
     assert drawn_picture("eopnet4f", Results(), "smoke", finder=store) is None  # type: ignore[arg-type]
     figure = drawn_picture("eopnet4f", results, "smoke", finder=store, kept=tmp_path)  # type: ignore[arg-type]
     assert figure is not None
-    words = " ".join(text.get_text() for text in figure.findobj(Text))  # type: ignore[attr-defined]
+    words = " ".join(text.get_text() for text in figure.findobj(Text))
     assert "Fig. 4: k-way alone" in words
     assert "Not run: 1-way." in " ".join(words.split())
     assert "or IoU of the one class" not in " ".join(words.split())
