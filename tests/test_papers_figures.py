@@ -153,9 +153,10 @@ def test_size_curve_finds_that_small_is_hard() -> None:
 def test_typical_pairs_follow_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     run = made_up(RunKey("eopnet", ATR, 1, "k"), 0.7)
     chosen = typical_pairs(run, (0.9, 0.5, 0.1))
-    scores = pair_scores(run)
-    assert len(set(chosen)) == 3
-    assert scores[chosen[0]] > scores[chosen[1]] > scores[chosen[2]]
+    for novel, some in ((True, chosen), (False, typical_pairs(run, novel=False))):
+        scores = pair_scores(run, novel=novel)
+        assert len(set(some)) == 3
+        assert scores[some[0]] > scores[some[1]] > scores[some[2]]
     assert run.queries is not None
     assert len({int(run.queries[one]) for one in chosen}) == 3
     assert set(typical_pairs(run, (0.9, 0.5), among=chosen[1:])) == set(chosen[1:])
@@ -255,6 +256,7 @@ def test_the_share_below_an_answer_is_what_chooses_the_pairs() -> None:
     counted = measured_of(RunKey("eopnet", ATR, 1, "k"), "lite", matrix[None], [6])
     assert set(np.unique(truth)) - {0} <= set(counted.classes)
     assert pair_scores(counted)[0] == pytest.approx(pair.mean_iou(answer))
+    assert pair_scores(counted, novel=True)[0] == pytest.approx(pair.mean_iou(answer, novel=True))
 
 
 def test_novel_regions_alone_carry_their_names() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from oshp_lite.data.synthetic.generate import generate
 from oshp_lite.engine.config import DataConfig, RunConfig
@@ -17,7 +18,7 @@ from oshp_lite.engine.evaluate import Evaluation, save_predictions
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import Scores
 from oshp_lite.errors import UserError
-from oshp_lite.study.figures import PICTURES, keep_predictions, panels_of, picture, real_picture
+from oshp_lite.study.figures import PICTURES, drawn_picture, keep_predictions, panels_of, picture, real_picture
 from oshp_lite.study.figures.pictures import Chosen, choose
 from oshp_lite.study.plan import config_of
 from oshp_lite.study.records import Measured, Results, RunKey, measured_of
@@ -50,13 +51,14 @@ class Store:
         return self.people
 
 
-def result(method: str, people: Any) -> Measured:
-    key = RunKey(method, "synth-atr", 1, "k")
+def result(method: str, people: Any, way: Literal["k", "1"] = "k") -> Measured:
+    key = RunKey(method, "synth-atr", 1, way)
     config = config_of(key, "smoke")
     chosen = run_fold(config, people)
     pairs = test_set(config, people, chosen).pairs()
     rng = np.random.default_rng(len(method))
-    matrices = rng.integers(20, 90, (len(pairs), chosen.n_ids, chosen.n_ids))
+    size = chosen.n_ids if way == "k" else 2
+    matrices = rng.integers(20, 90, (len(pairs), size, size))
     queries = np.unique([pair.query for pair in pairs], return_inverse=True)[1]
     return measured_of(key, "smoke", matrices, [pair.class_id for pair in pairs], queries=queries)
 
@@ -131,8 +133,19 @@ def test_a_run_with_damaged_predictions_does_not_stop_a_picture(tmp_path: Path, 
 
 
 def test_one_query_in_both_ways(tmp_path: Path, people: Any, results: Results) -> None:
-    store = Store(tmp_path, people)
-    chosen = choose("eopnet4f", panels_of("eopnet4f", "smoke"), results, store)  # type: ignore[arg-type]
+    store, panels = Store(tmp_path, people), panels_of("eopnet4f", "smoke")
+    alone = choose("eopnet4f", panels, results, store)  # type: ignore[arg-type]
+    assert isinstance(alone, Chosen)
+    assert {way: len(places) for way, places in alone.positions.items()} == {"k": 3}
+    assert drawn_picture("eopnet4f", Results(), "smoke", finder=store) is None  # type: ignore[arg-type]
+    figure = drawn_picture("eopnet4f", results, "smoke", finder=store, kept=tmp_path)  # type: ignore[arg-type]
+    assert figure is not None
+    words = " ".join(text.get_text() for text in figure.findobj(Text))
+    assert "Fig. 4: k-way alone" in words
+    assert "Not run: 1-way." in " ".join(words.split())
+    assert "or IoU of the one class" not in " ".join(words.split())
+    both = Results([*map(results.get, results.keys()), result("eopnet", people, "1")])  # type: ignore[list-item]
+    chosen = choose("eopnet4f", panels, both, store)  # type: ignore[arg-type]
     assert isinstance(chosen, Chosen)
     assert len(chosen.positions["k"]) == len(chosen.positions["1"]) == 2
     lists = {}

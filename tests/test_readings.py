@@ -60,3 +60,40 @@ def test_print_is_that_of_the_folds_measured() -> None:
     lead = above("eopnet", "popnet", "novel")
     assert lead.printed("atr", (1,)) == pytest.approx(2.1)
     assert lead.printed("atr", (1, 2)) == pytest.approx(3.7)
+
+
+def test_few_trainings_must_stay_clear_of_zero_and_three_need_not() -> None:
+    skills = {"label_transfer": 0.5, "panet": 0.52, "popnet": 0.9}
+    many = {
+        name: [run(RunKey(name, ATR, 1, "k", seed), flat(skill), noise=0.01) for seed in range(3)]
+        for name, skill in skills.items()
+    }
+    runs = {name: own[:1] for name, own in many.items()}
+    small = paired_difference(runs["panet"], runs["label_transfer"], "novel")
+    assert 0 < small.low < 0.03, "an interval that decides by itself, closer to zero than trainings differ"
+    assert readings.settled(small) == "undecided"
+    said = readings.standing(runs, "label_transfer")
+    assert said.startswith("against **Nearest-patch label transfer**, mIoU novel: *higher*: POPNet; *lower*: none; ")
+    assert said.endswith("*undecided*: PANet")
+    assert readings.standing(many, "label_transfer").endswith(
+        "*higher*: PANet, POPNet; *lower*: none; *undecided*: none"
+    )
+
+
+def test_a_longer_training_is_set_beside_the_budget_on_common_seeds() -> None:
+    keys = [RunKey("popnet", ATR, 1, "k", seed) for seed in (0, 1)] + [RunKey("popnet", ATR, 1, "k", 0, "x4")]
+    made = [run(key, flat(skill)) for key, skill in zip(keys, (0.5, 0.9, 0.7), strict=True)]
+    said = readings.longer(Results(made))
+    ends = [f"{100 * one.score('base'):.1f}" for one in (made[0], made[2])]
+    assert f"POPNet base {' to '.join(ends)}, novel " in said
+    assert said.endswith("(1 seed).")
+    assert "PANet" not in said
+    assert readings.longer(Results(made[:2])).startswith("Nothing was run with 4 times the epochs")
+
+
+def test_what_is_at_hand_of_the_papers_own_experiments() -> None:
+    assert "None of the paper's own experiments has been run" in readings.own_experiments(Results())
+    key = RunKey("popnet", ATR, 1, "k", 2, "three-stage", "aaai")
+    results = Results([run(key, flat(0.5))])
+    assert readings.at_hand(results, "popnet1") == (1, 8)
+    assert "Table 1: 1 of 8; Table 2: 0 of 10; Table 3: 1 of 6" in readings.own_experiments(results)

@@ -58,7 +58,7 @@ def _words(value: Any) -> str:
 
 def difference_table(dataset: str = "atr-os") -> str:
     """Return all rows as a Markdown table, the switches' values read from both presets."""
-    lines = ["| | | papers | released code | `official` | `paper` |", "|---|---|---|---|---|---|"]
+    lines = ["| | | journal (AAAI: POPNet) | released code | `official` | `paper` |", "|---|---|---|---|---|---|"]
     for entry in DIFFERENCES:
         columns = [entry.stance, ""]
         if entry.fields:

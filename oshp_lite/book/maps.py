@@ -48,6 +48,8 @@ class Scale(NamedTuple):
 SCALES = {
     "cosine": Scale(SIGNED, -1.0, 1.0, "cosine"),
     "share": Scale(matplotlib.colormaps["magma"], 0.0, 1.0, "probability"),
+    "score": Scale(matplotlib.colormaps["magma"], 0.0, 1.0, "score"),
+    "change": Scale(SIGNED, -0.3, 0.3, "difference of cosines"),
 }
 
 
@@ -56,7 +58,7 @@ class Panel(NamedTuple):
 
     picture: Pixels
     title: str = ""
-    kind: Literal["photo", "cosine", "share"] = "photo"
+    kind: Literal["photo", "cosine", "share", "score", "change"] = "photo"
     outline: Array | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
@@ -12,9 +12,9 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_json
 from oshp_lite.study.claims import between
 from oshp_lite.study.collapse import collapsed
-from oshp_lite.study.experiments import METHODS, TABLE5, label
+from oshp_lite.study.experiments import METHODS, TABLE5, label, runs_of
 from oshp_lite.study.figures.charts import size_curve
-from oshp_lite.study.quantities import FIRM_SEEDS, Outcome, Quantity, Side
+from oshp_lite.study.quantities import FIRM_SEEDS, Outcome, Quantity, Side, verdict
 from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import Estimate, bootstrap, paired_difference
 
@@ -47,6 +47,59 @@ def compared(
         one = _difference(runs[0], runs[1], measure)
         said.append(f"not run on {data}" if one is None else f"{_points(one)} points on {data}")
     return f"{METHODS[first].label} minus {METHODS[second].label}, {measure} mIoU: {'; '.join(said)}."
+
+
+def settled(one: Estimate) -> str:
+    """Return "higher", "lower" or "undecided" of a difference, by the ledger's rule (`quantities.verdict`)."""
+    mean, low, high = (100 * value for value in one)
+    word = verdict(Outcome(mean, low, high, seeds=min(map(len, one.by_fold.values()))))
+    return {"reproduced": "higher", "not reproduced": "lower"}.get(word, "undecided")
+
+
+def standing(runs: Mapping[str, Sequence[Measured]], rival: str, measure: str = "novel") -> str:
+    """Return which methods score higher or lower than a rival, pair by pair, or cannot be told from it (`settled`).
+
+    runs  method -> its runs under all seeds; UserError where one shares no seed with the rival
+    """
+    groups: dict[str, list[str]] = {"higher": [], "lower": [], "undecided": []}
+    for name, own in runs.items():
+        if name != rival:
+            groups[settled(paired_difference(own, runs[rival], measure))].append(METHODS[name].label)
+    said = "; ".join(f"*{word}*: {', '.join(names) or 'none'}" for word, names in groups.items())
+    return f"against **{METHODS[rival].label}**, mIoU {measure}: {said}"
+
+
+def longer(
+    results: Results, methods: Sequence[str] = ("popnet", "panet", "eopnet"), data: str = "synth-atr", more: str = "x4"
+) -> str:
+    """Return each method's base and novel mIoU under the study's budget and a larger one, on common seeds (fold 1)."""
+    said = []
+    for name in methods:
+        runs = [results.seeds(RunKey(name, data, 1, "k", 0, ablation)) for ablation in ("", more)]
+        both = {measure: _difference(runs[0], runs[1], measure) for measure in ("base", "novel")}
+        levels = [f"{of} {' to '.join(f'{100 * x:.1f}' for x in one.levels)}" for of, one in both.items() if one]
+        fewest = min((len(seeds) for one in both.values() if one for seeds in one.by_fold.values()), default=0)
+        said += [f"{METHODS[name].label} {', '.join(levels)} ({fewest} seed{'s' * (fewest > 1)})"] if levels else []
+    words = label(methods[0], more)
+    return f"With {words}, mIoU on {data}: {'; '.join(said)}." if said else f"Nothing was run with {words} on {data}."
+
+
+def at_hand(results: Results, exhibit: str, profile: str = "lite") -> tuple[int, int]:
+    """Return how many of the runs that a table or figure needs are at hand (first seeds), and how many there are."""
+    keys = runs_of(exhibit, profile)
+    return sum(bool(results.seeds(key)) for key in keys), len(keys)
+
+
+def own_experiments(results: Results, profile: str = "lite") -> str:
+    """Return what is at hand of the experiments of POPNet's own paper, Tables 1 to 3, by that paper's protocol."""
+    counts = {number: at_hand(results, f"popnet{number}", profile) for number in (1, 2, 3)}
+    if not any(there for there, _ in counts.values()):
+        return (
+            "**None of the paper's own experiments has been run here yet** (they stand late in the study's plan): the "
+            "tables below hold the printed numbers and empty cells."
+        )
+    said = (f"Table {number}: {there} of {of}" for number, (there, of) in counts.items())
+    return f"Rows of the paper's own experiments that have a run here: {'; '.join(said)}. The other cells are empty."
 
 
 def best_on(results: Results, data: str = "ccp-os", reference: str = "eopnet") -> str:

@@ -7,7 +7,14 @@ from matplotlib.figure import Figure
 from oshp_lite.study.figures.captions import TITLES
 from oshp_lite.study.figures.charts import bias, confusion, per_class, size_iou
 from oshp_lite.study.figures.panels import not_run, save_figure
-from oshp_lite.study.figures.pictures import PICTURES, keep_predictions, panels_of, picture, real_picture
+from oshp_lite.study.figures.pictures import (
+    PICTURES,
+    drawn_picture,
+    keep_predictions,
+    panels_of,
+    picture,
+    real_picture,
+)
 from oshp_lite.study.figures.ranks import rankings, ranks_figure
 from oshp_lite.study.figures.training import budget, eopnet8f, starts
 
@@ -26,5 +33,6 @@ SIDE_BY_SIDE = ("bias", "budget", "starts")
 
 __all__ = [
     "CHARTS", "PICTURES", "SIDE_BY_SIDE", "TITLES",
-    "keep_predictions", "not_run", "panels_of", "picture", "rankings", "ranks_figure", "real_picture", "save_figure",
+    "drawn_picture", "keep_predictions", "not_run", "panels_of", "picture",
+    "rankings", "ranks_figure", "real_picture", "save_figure",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 TITLES = {
     "ranks": "Rank of each method in the paper and here",
     "popnet3f": "POPNet's Fig. 3: one query in k-way and in 1-way",
@@ -20,7 +22,14 @@ TITLES = {
 }
 """Titles of all figures."""
 
-_CHOSEN = "Test pairs were chosen by {lead}'s own scores. "
+
+def title_of(name: str, ways: Collection[str]) -> str:
+    """Return the title of a figure of predictions that are at hand in some of its ways ("k", "1")."""
+    (way, *others) = ways
+    return TITLES[name] if others else TITLES[name].replace("one query in k-way and in 1-way", f"{way}-way alone")
+
+
+_CHOSEN = "Test pairs were chosen by {lead}'s own IoU of the novel parts. "
 _BELOW = "Below a prediction: mean IoU of all parts and of novel ones, %. "
 _ONE_CLASS = "Below a prediction: IoU of the class, %. "
 _BOTH = "Below a prediction: mean IoU of all parts and of novel ones, or IoU of the one class, %. "
@@ -49,3 +58,9 @@ READINGS = {
     "play their role (pseudo-novel). Lines: 95 % intervals.",
 }
 """How to read each figure; names in braces are filled in by its maker."""
+
+
+def reading_of(name: str, ways: Collection[str]) -> str:
+    """Return how to read a figure of predictions that are at hand in some of its ways ("k", "1")."""
+    (way, *others) = ways
+    return READINGS[name] if others else READINGS[name].replace(_BOTH, _BELOW if way == "k" else _ONE_CLASS)

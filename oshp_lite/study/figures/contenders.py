@@ -1,7 +1,8 @@
 """A few test pairs under every method, photos included: notebook 08 draws them without a run, a network or a dataset.
 
-The pairs are a typical and a poor one of the leading run, by `pairs.typical_pairs`; `oshp-lite matrix record` keeps
-them, with every method's predictions and the run behind each, in `notebooks/results/predictions/contenders.npz`.
+The pairs are a typical and a poor one of the leading run, by `pairs.typical_pairs` over the scores of all parts, since
+all parts are looked at; `oshp-lite matrix record` keeps them, with every method's predictions and the run behind each,
+in `notebooks/results/predictions/contenders.npz`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def keep_pairs(results: Results, *, finder: Finder | None = None, folder: Path |
     dataset = None if isinstance(lead, NotRun) else finder.dataset(config_of(LEAD, lead.profile).data)
     if isinstance(lead, NotRun) or dataset is None:
         return None
-    positions, config = typical_pairs(lead, SHARES), config_of(LEAD, lead.profile)
+    positions, config = typical_pairs(lead, SHARES, novel=False), config_of(LEAD, lead.profile)
     made, arrays = dict[str, dict[str, Any]](), dict[str, Array]()
     for name in METHODS:
         key = RunKey(name, LEAD.dataset, LEAD.fold, LEAD.way, LEAD.seed, condition=LEAD.condition)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oshp_lite.study.figures.boxes import Box, difference_boxes
-from oshp_lite.study.figures.captions import BOXES, READINGS, TITLES
+from oshp_lite.study.figures.captions import BOXES, TITLES, reading_of, title_of
 from oshp_lite.study.figures.pairs import Array, PredictedPair
 from oshp_lite.study.figures.panels import (
     box_panel,
@@ -75,10 +75,10 @@ def draw(name: str, pairs: Mapping[str, Pairs], lead: str = "the leading method"
         shown = [pair.cropped() for pair in some]
         rows = [_row(pair, word, number == 0) for number, (pair, word) in enumerate(zip(shown, _words(), strict=False))]
     boxed = any(panel and panel.boxes for row in rows for panel in row)
-    words = READINGS[name].format(lead=lead, boxes=BOXES * boxed)
+    words = reading_of(name, given).format(lead=lead, boxes=BOXES * boxed)
     figure = headed(
         _sheet(rows, " ".join(filter(None, (words, missing_note(missing))))),
-        f"{TITLES[name]}{f', {dataset}' * bool(dataset)}\n",
+        f"{title_of(name, given)}{f', {dataset}' * bool(dataset)}\n",
     )
     legend_below(figure, shown)
     return figure
@@ -107,7 +107,8 @@ def _present(pairs: Mapping[str, Pairs]) -> tuple[dict[str, list[PredictedPair]]
 def _words() -> list[str]:
     """Return what is said of the pairs that the ranks choose."""
     return [
-        f"A {word} pair: scores " + ("in the middle" if share == 0.5 else f"better than {100 * share:.0f} % of all")
+        f"A {word} pair: novel parts "
+        + ("in the middle" if share == 0.5 else f"better than in {100 * share:.0f} % of all")
         for share, word in RANKS
     ]
 

@@ -144,9 +144,13 @@ def read_pairs(
 # ----------------------------------------------------------------------------------------------- which pairs
 
 
-def pair_scores(run: Measured) -> Array:
-    """Return float64 [N]: each pair's mean IoU over the foreground classes its truth holds (1-way: the class's IoU)."""
-    counts = run.counts[:, 1:] if run.key.way == "1" else run.counts[:, [c != 0 for c in run.classes]]
+def pair_scores(run: Measured, *, novel: bool = False) -> Array:
+    """Return float64 [N]: each pair's mean IoU over the foreground classes its truth holds (1-way: the class's IoU).
+
+    novel  over the novel classes alone; nan where the truth holds none
+    """
+    ids = run.novel if novel else [c for c in run.classes if c != 0]
+    counts = run.counts[:, [1] if run.key.way == "1" else [run.classes.index(c) for c in ids]]
     there = counts[..., 0] + counts[..., 2] > 0
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(there, iou_of_counts(counts), 0.0).sum(1) / there.sum(1))
@@ -161,18 +165,22 @@ def _of_novel(run: Measured) -> Array:
 
 
 def typical_pairs(
-    run: Measured, shares: Sequence[float] = (0.9, 0.5, 0.1), among: Collection[int] | None = None
+    run: Measured,
+    shares: Sequence[float] = (0.9, 0.5, 0.1),
+    among: Collection[int] | None = None,
+    *,
+    novel: bool = True,
 ) -> list[int]:
     """Return pairs at given places in the order of a run's scores: 0.9 a good one, 0.5 the middle, 0.1 a poor one.
 
-    Only pairs with a novel class take part (1-way: pairs of a novel class), of those in `among`; no query is shown
-    twice.
+    The order is that of the mean IoU of the novel parts, or with `novel` False of all parts. Only pairs with a novel
+    class take part (1-way: pairs of a novel class), of those in `among`; no query is shown twice.
     """
     fits = _of_novel(run)
     if among is not None:
         fits &= np.isin(np.arange(len(fits)), list(among))
     ranked = np.flatnonzero(fits)
-    ranked = ranked[np.argsort(pair_scores(run)[ranked], kind="stable")]
+    ranked = ranked[np.argsort(pair_scores(run, novel=novel)[ranked], kind="stable")]
     queries = np.arange(len(run.counts)) if run.queries is None else run.queries
     chosen: list[int] = []
     for share in shares:

@@ -79,7 +79,7 @@ def choose(name: str, panels: Mapping[str, Sequence[RunKey]], results: Results, 
     lead, shares = leads[way], [share for share, _ in RANKS]
     if name == ONE_QUERY:
         return Chosen(lead, {way: one_query(lead)})
-    if name not in BOTH_WAYS:
+    if name not in BOTH_WAYS or len(leads) == 1:  # one way alone has room for all ranks
         return Chosen(lead, {way: typical_pairs(lead, shares)})
     lists = {each: _test_pairs(keys[-1], lead.profile, finder) for each, keys in panels.items()}
     kway, oneway = lists["k"], lists["1"]
@@ -131,15 +131,26 @@ def picture(
     return draw(name, *_shown(panels_of(name, profile, protocol), name, results, finder or Finder(), kept))
 
 
+def drawn_picture(
+    name: str,
+    results: Results,
+    profile: str,
+    *,
+    protocol: str | None = None,
+    data: str = "atr",
+    finder: Finder | None = None,
+    kept: Path | None = None,
+) -> Figure | None:
+    """Draw one of `PICTURES` as `picture` does; None where the photos, or all predictions, are missing."""
+    shown = _shown(panels_of(name, profile, protocol, data), name, results, finder or Finder(), kept)
+    return draw(name, *shown) if drawable(shown[0]) else None
+
+
 def real_picture(
     name: str, results: Results, profile: str, *, finder: Finder | None = None, kept: Path | None = None
 ) -> Figure | None:
-    """Draw one of `PICTURES` on real photos (CCP), for this machine alone: nothing that shows them is committed.
-
-    None where the photos, or all predictions, are missing.
-    """
-    shown = _shown(panels_of(name, profile, data="ccp"), name, results, finder or Finder(), kept)
-    return draw(name, *shown) if drawable(shown[0]) else None
+    """Draw one of `PICTURES` on real photos (CCP), for this machine alone: nothing that shows them is committed."""
+    return drawn_picture(name, results, profile, data="ccp", finder=finder, kept=kept)
 
 
 def _shown(
@@ -152,8 +163,9 @@ def _shown(
     lead, positions = chosen
     pairs = {
         way: _pairs(keys, positions[way], lead.profile, results, finder, kept)
-        for way, keys in panels.items()
         if way in positions
+        else NotRun(getattr(_lead(keys, results), "reason", "not run yet"))
+        for way, keys in panels.items()
     }
     beside = ", by the journal's protocol" if name.startswith("popnet") and lead.key.protocol != "aaai" else ""
     return pairs, _label(lead.key), lead.key.dataset + beside

@@ -110,8 +110,9 @@ def comparison_table(name: str, spec: Mapping[str, Any], results: Results) -> Ta
         f"{HOW} The best of each column in bold, ceilings and screened rows left out.",
         f"Verdict: is {frame.reference.name} better (or worse) than this method here, as in {frame.order.label}? It "
         "rests on the paired difference over all folds and seeds that both have: reproduced where the whole 95 % "
-        "interval lies on the paper's side of zero, not reproduced on the other side, undecided between. A method with "
-        "one training is compared with the same run of the other: that need not be the difference of the means shown.",
+        "interval lies on the paper's side of zero, not reproduced on the other side, undecided between; with fewer "
+        "than three trainings it must keep 3 points from zero. A method with one training is compared with the "
+        "same run of the other: that need not be the difference of the means shown.",
         "Ranks are among the methods that have both numbers. A measured number belongs to the data and the profile of "
         "its row; it is not the paper's experiment repeated.",
         *spec.get("notes", ()),
