@@ -285,18 +285,25 @@ def ledger(
     ranks = [(one.get("variant") == "official", int(one.get("size", 0))) for one in costs]
     known = {row["method"]: row for row in costs[ranks.index(max(ranks))]["rows"]} if costs else {}
     return [
-        judge(claim, results, name, family, known, with_numbers(findings.get((claim.id, name), ""), results))
+        judge(claim, results, name, family, known, _finding(claim, name, findings, results))
         for claim in claims
         for family, name in (families(profile) | label_domains(profile)).items()
         if family in claim.families
     ]
 
 
-def with_numbers(text: str, results: Results) -> str:
-    """Fill the numbers of a finding: "{sgone novel synth-atr}" is fold 1's mean over seeds or blocks, in points."""
+def _finding(claim: Claim, dataset: str, findings: Mapping[tuple[str, str], str], results: Results) -> str:
+    return with_numbers(findings.get((claim.id, dataset), ""), results, _PROTOCOLS[claim.paper])
+
+
+def with_numbers(text: str, results: Results, protocol: str = "") -> str:
+    """Fill the numbers of a finding: "{sgone novel synth-atr}" is fold 1's mean over seeds or blocks, in points.
+
+    protocol: that of the claim's runs ("aaai"), where it is not the journal's.
+    """
 
     def number(match: re.Match[str]) -> str:
-        run = side(match[1])
+        run = side(match[1], protocol)
         measured = [one.score(run.measure) for one in results.seeds(run.key(match[2]))]
         return format(100 * fmean(measured), match[3] or ".1f") if measured else "not run"
 
