@@ -229,7 +229,7 @@ def read_record() -> dict[str, Any]:
 def table(record: Mapping[str, Any]) -> str:
     """Return the record as a Markdown table, in percent; behind each probe stands what guessing scores."""
     rows = [
-        "| people | colour | texture | outline | network on CCP, mIoU | mean map on CCP, mIoU |",
+        "| people | colour | texture | outline | network on CCP, mIoU | majority map on CCP, mIoU |",
         "|---|---|---|---|---|---|",
     ]
     for name, probed in record["probes"].items():

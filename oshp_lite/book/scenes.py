@@ -41,12 +41,16 @@ def shot_from(drawn: Scene, space: str) -> Shot:
     return Shot(drawn.image, labels.merge(raw), labels.foreground(raw))
 
 
+def scene_index(stem: str) -> int:
+    """Return which scene a procedural dataset's photo shows: "train_000012" is scene 12, "test_000012" 1,000,012."""
+    phase, _, number = stem.partition("_")
+    return int(number) + (TEST_FROM if phase == "test" else 0)
+
+
 def redrawn(dataset: OneShotDataset, stem: str, size: int = LARGE) -> Shot:
     """Draw the scene of a procedural dataset's photo once more, larger: the same person in the same place."""
-    phase, _, number = stem.partition("_")
-    index = int(number) + (TEST_FROM if phase == "test" else 0)
     seed = dataset.description["generator"]["seed"]
-    return shot(index, size, name=dataset.name, space=dataset.description["label_space"], seed=seed)
+    return shot(scene_index(stem), size, name=dataset.name, space=dataset.description["label_space"], seed=seed)
 
 
 def large(dataset: OneShotDataset, stem: str) -> Shot:

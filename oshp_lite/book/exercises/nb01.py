@@ -173,11 +173,13 @@ def _copied_iou(number_on_sheet: int) -> float:
 
 def sheet() -> Figure:
     """Draw the query and the twenty numbered supports of exercise 3, trousers painted."""
-    query, supports = _scenes()
+    people = [shot(index) for index in (QUERY, *SUPPORTS)]
     look = Colours(SPACE.class_palette, {TROUSERS: "trousers"})
-    figure, axes = new_figure(3, 7, width=1.05, height=1.2)
-    titles = ["query", *map(str, range(1, len(supports) + 1))]
-    for place, title, drawn in zip(axes.flat, titles, (query, *supports), strict=True):
+    figure, axes = new_figure(5, 5, width=1.5, height=1.6)
+    for place in axes.flat:
+        place.set_axis_off()
+    titles = ["query", *map(str, range(1, len(people)))]
+    for place, title, drawn in zip(axes.flat, titles, people, strict=False):
         show_image(place, overlay(drawn.image, np.where(drawn.mask == TROUSERS, TROUSERS, 0), look), title)
     add_legend(figure, look, [TROUSERS])
     return figure

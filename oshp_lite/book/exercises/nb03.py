@@ -223,7 +223,7 @@ def show_gallery() -> Figure:
     people = _gallery().people
     titles = [f"{place}, the query" if place == QUERY else str(place) for place in range(len(people))]
     pictures = [overlay(one.photo, one.mask, FOLD.space) for one in people]
-    figure = photo_grid(pictures, titles, columns=8, cell=1.0)
+    figure = photo_grid(pictures, titles, columns=5, cell=1.5)
     add_legend(figure, FOLD.space, ids_in(*(one.mask for one in people)), columns=6)
     return figure
 

@@ -8,17 +8,20 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oshp_lite.book.lessons.background import COPY, WHOLE
 from oshp_lite.book.lessons.heads import Bench, Head, Moment, copy_matrices, matrices_of, train_head, truths_of
 from oshp_lite.book.lessons.record import Lesson, Row, compared, kway_scores, pair_weights
+from oshp_lite.book.scenes import scene_index, shot
 from oshp_lite.book.widgets.dual_metric import DualMetricState
 from oshp_lite.book.widgets.dual_metric import Moment as Shown
 from oshp_lite.labels import Fold
-from oshp_lite.models.modules.losses import shift_weights
+from oshp_lite.models.modules.losses import restrict_target, shift_weights
 from oshp_lite.models.modules.prototypes import shrink_mask
 
+Array = NDArray[Any]
 SCHEDULES = {
     "AGM alone": lambda progress: 1.0,
     "NPM alone": lambda progress: 0.0,
@@ -67,7 +70,8 @@ def measure(bench: Bench, *, steps: int, seeds: int, every: int = 4, whole: Any 
     for name, (place, _) in examples.items():
         arrays |= {f"{name}_{key}": value for key, value in _pictures(bench, place, *shifting).items()}
     shares = _shares(npm, bench.fold)
-    content |= {"course": course, "examples": {n: {"pair": p, "class": c} for n, (p, c) in examples.items()}}
+    chosen = {n: {"pair": p, "class": c, **_photos(bench, p)} for n, (p, c) in examples.items()}
+    content |= {"course": course, "examples": chosen}
     return Lesson(content | {"shares": shares, "learned": _learned(shifting[0])}, arrays)
 
 
@@ -172,13 +176,37 @@ def _pictures(bench: Bench, place: int, head: Head, moments: Sequence[Moment]) -
     }
 
 
+def _photos(bench: Bench, place: int) -> dict[str, str]:
+    """Return the names of a pair's photos in the dataset, where the bench knows them."""
+    names = (bench.stems[line] for line in bench.pairs[place].tolist()) if bench.stems else ()
+    return dict(zip(("query", "support"), names, strict=False))
+
+
+def pair_of(lesson: Lesson, name: str, fold: Fold) -> tuple[Array, Array, Array, Array]:
+    """Return an example's support, its mask, its query and the restricted target; drawn people anew at 256 pixels.
+
+    photos uint8 [H,W,3], masks integer [H,W]
+    """
+    keys = ("support", "support_mask", "query", "truth")
+    support, seen, query, truth = (lesson.arrays[f"{name}_{key}"] for key in keys)
+    example, run = lesson.content["examples"][name], lesson.content.get("run", {})
+    if run.get("scene_seed") is None or "query" not in example:
+        return support, seen, query, truth
+    kind = {"name": run["dataset"], "space": fold.space.name, "seed": run["scene_seed"]}
+    large = {key: shot(scene_index(example[key]), **kind) for key in ("support", "query")}
+    visible = shrink_mask(torch.from_numpy(seen).long()[None], lesson.arrays[f"{name}_npm"].shape[-2:])
+    target = restrict_target(torch.from_numpy(large["query"].mask).long()[None], visible, fold.n_ids)[0].numpy()
+    return large["support"].image, large["support"].mask, large["query"].image, target
+
+
 def state_of(lesson: Lesson, name: str, fold: Fold) -> DualMetricState:
     """Return the explorer's state of an example ("works" or "fails"): its novel class, every second moment."""
     array = {key.removeprefix(f"{name}_"): lesson.arrays[key] for key in lesson.arrays if key.startswith(f"{name}_")}
+    photo, target = pair_of(lesson, name, fold)[2:]
     maps = [torch.from_numpy(array[module]).float() / 255 for module in ("agm", "npm")]
     cells = shrink_mask(torch.from_numpy(array["truth"]).long()[None], maps[0].shape[-2:])[0]
     ids = [c for c in fold.foreground if (array["support_mask"] == c).any()]
     names = {c: fold.space.class_name(c) + (" (novel)" if c in fold.novel else "") for c in ids}
     moments = [Shown(float(beta), *each) for beta, *each in zip(array["beta"], *maps, strict=True)]
     shown = lesson.content["examples"][name]["class"]
-    return DualMetricState(array["query"], cells, moments[::2], names, step=1, class_id=shown)
+    return DualMetricState(photo, cells, moments[::2], names, step=1, class_id=shown, target=target)

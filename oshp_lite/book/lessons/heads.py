@@ -7,7 +7,7 @@ papers' modules on top. Novel classes are hidden in training, as the run's own t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -50,6 +50,7 @@ class Bench:
     train, test  photos; pairs int64 [P,2]: query and support, places in `test`
     queries      the query photo of each pair, as intervals are drawn over it
     numbers      the pairs' places in the run's own list of test pairs
+    stems        the names of the photos of `test`
     """
 
     fold: Fold
@@ -58,13 +59,12 @@ class Bench:
     pairs: Tensor
     queries: list[int]
     numbers: list[int]
+    stems: tuple[str, ...] = ()
 
     def some(self, every: int) -> Bench:
         """Return the same with every n-th pair only."""
         chosen = slice(None, None, every)
-        return Bench(
-            self.fold, self.train, self.test, self.pairs[chosen], self.queries[chosen], self.numbers[chosen]
-        )  # fmt: skip
+        return replace(self, pairs=self.pairs[chosen], queries=self.queries[chosen], numbers=self.numbers[chosen])
 
 
 def bench_of(parser: Any, dataset: OneShotDataset, config: RunConfig, n_train: int, n_pairs: int | None) -> Bench:
@@ -79,11 +79,12 @@ def bench_of(parser: Any, dataset: OneShotDataset, config: RunConfig, n_train: i
     listed = [exam.pairs()[number] for number in numbers]
     lines = sorted({line for pair in listed for line in (pair.query, pair.support)})
     stems = dataset.stems("test")
-    test = _encoded(parser, dataset, config, [stems[line] for line in lines])
+    seen = tuple(stems[line] for line in lines)
+    test = _encoded(parser, dataset, config, seen)
     train = _encoded(parser, dataset, config, dataset.stems("train")[:n_train])
     place = {line: number for number, line in enumerate(lines)}
     pairs = torch.tensor([[place[pair.query], place[pair.support]] for pair in listed])
-    return Bench(chosen, train, test, pairs, [pair.query for pair in listed], numbers)
+    return Bench(chosen, train, test, pairs, [pair.query for pair in listed], numbers, seen)
 
 
 def first_pairs(pairs: Sequence[Pair], count: int | None) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from oshp_lite.engine.config import as_plain
@@ -67,9 +68,9 @@ class Lesson:
         )
 
     def chart(self, measures: Sequence[str] = ("novel", "human", "missed")) -> Figure:
-        """Draw every row's score as a dot with its 95 % interval, one panel a measure, in percent."""
+        """Draw every row's score as a dot with its 95 % interval, one panel a measure, in percent from 0 on."""
         rows = self.content["rows"]
-        figure, axes = new_figure(1, len(measures), width=2.6, height=0.5 + 0.27 * len(rows), sharey=True)
+        figure, axes = new_figure(1, len(measures), width=2.6, height=0.7 + 0.27 * len(rows), sharey=True)
         for place, measure in zip(axes[0], measures, strict=True):
             for height, row in enumerate(reversed(rows)):
                 mean, low, high = (100 * value for value in row["scores"][measure])
@@ -78,6 +79,12 @@ class Lesson:
                 place.plot([mean], [height], marker="o", color=colour)
             place.set_title(f"{MEASURES[measure].removeprefix('novel pixels ')}, %")
             place.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
+            place.set_xlim(0, None)
+        marks = [
+            Line2D([], [], color=colour, marker="o", linestyle="-", label=words)
+            for colour, words in ((INK[0], "network or head"), (INK[1], "trivial parser"))
+        ]
+        figure.legend(handles=marks, loc="outside lower center", ncols=2)
         return figure
 
     def difference(self, name: str, measure: str = "novel") -> tuple[float, float, float]:
@@ -156,6 +163,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "condition": config.data.condition,
         "epochs": config.train.epochs,
         "options": dict(config.model.options),
+        "scene_seed": config.data.synthetic.seed if config.data.dataset.startswith("synth-") else None,
         **{name: run.provenance[name] for name in kept if name in run.provenance},
         "scores": {name: run.scores[name] for name in ("novel_miou", "base_miou", "human_miou", "n_pairs")},
     }

@@ -42,6 +42,7 @@ class DualMetricState:
     moments   the training's moments, in order (beta falls from 1 to about 0)
     names     class id -> name for the classes of the support
     step      index of the present moment; class_id the present class
+    target    integer [H,W], the query's classes at the photo's size, for the outline on the photo; None: from truth
     """
 
     photo: NDArray[np.uint8]
@@ -50,6 +51,7 @@ class DualMetricState:
     names: Mapping[int, str]
     step: int = 0
     class_id: int = 0
+    target: NDArray[Any] | None = None
 
     def iou(self, probabilities: Tensor) -> float:
         """Return the class's IoU on this query when every cell goes to its most probable class; nan if absent."""
@@ -59,10 +61,11 @@ class DualMetricState:
         return int((predicted & true).sum()) / union if union else float("nan")
 
     def panels(self, step: int) -> list[Panel]:
-        """Return three panels of a moment: the query with the class's true outline, AGM's and NPM's probability."""
+        """Return a moment's three panels: the query with the class's outline, AGM's and NPM's probability per cell."""
         moment, name = self.moments[step], self.names[self.class_id]
         true = viz.enlarge((self.truth == self.class_id).numpy(), self.photo.shape[:2])
-        made = [Panel(self.photo, f"β = {moment.beta:.2f}: {name}", outline=true)]
+        sharp = true if self.target is None else self.target == self.class_id
+        made = [Panel(self.photo, f"β = {moment.beta:.2f}: {name}", outline=sharp)]
         for label, scores in (("AGM", moment.agm), ("NPM", moment.npm)):
             made.append(Panel(scores[self.class_id], f"{label}, IoU {self.iou(scores):.2f}", "share", true))
         return made
