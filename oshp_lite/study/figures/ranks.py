@@ -151,7 +151,9 @@ def _bumps(place: Axes, one: Ranking) -> None:
             look: Any = {"fontsize": 8, "color": colour if name in _LOOKS else "0.3", "fontweight": bold}
             place.text(x + shift, each[x], words, ha=align, va="center", **look)
         for x in range(1, last):
-            place.text(x + 0.14, each[x] - 0.3, f"{one.levels[name][x]:.1f}", fontsize=7, color="0.4")
+            beneath = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # lines pass under the number
+            score = f"{one.levels[name][x]:.1f}"
+            place.text(x + 0.14, each[x] - 0.3, score, fontsize=7, color="0.4", bbox=beneath, zorder=3.5)
     heads = ["paper\nATR-OS"]
     for data, value in zip(one.datasets, one.correlations, strict=True):
         title, _, what = data_name(data).partition(" (")
