@@ -19,6 +19,8 @@ ARGS ?=
 LAB ?= $(CURDIR)/my-notebooks
 
 BIN := $(VENV)/bin
+# nbval reads no test of ours, and each process that loads it compiles a grammar of web addresses
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:nbval -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.oshp-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -28,10 +30,10 @@ reproduce: $(STAMP)
 	$(BIN)/oshp-lite reproduce --profile $(PROFILE) --jobs $(JOBS) $(ARGS)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not notebook and not browser" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not notebook and not browser" $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -149,6 +149,26 @@ def test_png_bytes_are_a_picture_of_the_figures_size(photo):
         assert picture.mode == "RGBA"
 
 
+def test_one_layout_serves_all_formats_and_is_the_one_that_savefig_computes(photo):
+    def drawn() -> tuple[Figure, io.BytesIO]:
+        figure, axes = viz.new_figure(1, 2)
+        viz.show_image(axes[0, 0], photo, "a photo")
+        axes[0, 1].set(xlabel="step", ylabel="loss", title="losses")
+        return figure, io.BytesIO()
+
+    plain, expected = drawn()
+    plain.savefig(expected, format="png", dpi=60)
+    figure, made = drawn()
+    engine, before = figure.get_layout_engine(), figure.dpi
+    with viz.laid_out(figure, 60):
+        places = [axes.get_position().bounds for axes in figure.axes]
+        figure.savefig(io.BytesIO(), format="svg")
+        figure.savefig(made, format="png", dpi=60)
+        assert [axes.get_position().bounds for axes in figure.axes] == places
+    assert made.getvalue() == expected.getvalue()
+    assert (figure.get_layout_engine(), figure.dpi) == (engine, before)
+
+
 def test_figures_need_no_pyplot_and_leave_the_settings_alone(photo, mask):
     before = dict(matplotlib.rcParams)
     loaded = "matplotlib.pyplot" in sys.modules

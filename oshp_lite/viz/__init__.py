@@ -30,6 +30,8 @@ from oshp_lite.viz.style import (
     Picture,
     fig_to_jpeg,
     fig_to_png,
+    holds_photos,
+    laid_out,
     new_figure,
     picture_of,
     show,

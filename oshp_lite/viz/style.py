@@ -82,6 +82,25 @@ def show_image(axes: Axes, picture: Any, title: str | None = None, **options: An
     return drawn
 
 
+@contextmanager
+def laid_out(figure: Figure, dpi: float) -> Iterator[None]:
+    """Compute a figure's layout once, as at `dpi`, and keep it for all that is saved within the `with` block.
+
+    Each `savefig` would compute it again, and draw the whole figure once more for that.
+    """
+    engine, before = figure.get_layout_engine(), figure.dpi
+    figure.dpi = dpi
+    try:
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine(None)
+        yield
+    finally:
+        figure.dpi = before
+        if engine is not None:
+            figure.set_layout_engine(engine)
+
+
 def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> bytes:
     """Draw a figure into PNG bytes, at `dpi` pixels an inch.
 
@@ -90,7 +109,8 @@ def fig_to_png(figure: Figure, dpi: int = 84, colours: int | None = 256) -> byte
     if not isinstance(figure.canvas, FigureCanvasAgg):
         FigureCanvasAgg(figure)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    with laid_out(figure, dpi):
+        figure.savefig(buffer, format="png", dpi=dpi)
     if colours is None:
         return buffer.getvalue()
     buffer.seek(0)

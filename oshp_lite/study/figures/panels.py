@@ -26,8 +26,10 @@ from oshp_lite.viz import (
     add_legend,
     enlarge,
     fig_to_png,
+    holds_photos,
     ids_in,
     kept,
+    laid_out,
     name_regions,
     new_figure,
     overlay,
@@ -39,6 +41,8 @@ PLAIN = ("not run yet", "not run", "")
 """Reasons that say no more than that there is no run."""
 FINE = 384
 """Rows that a photo has at least before it is drawn: the papers' small photos would show their pixels."""
+DPI = 150
+"""Pixels an inch of a figure's PNG."""
 
 METHOD_INK = {"eopnet": INK[0], "popnet": INK[1], "panet": INK[2], "sgone": INK[3], "amp": INK[4]}
 GREY = "#85858f"
@@ -187,14 +191,17 @@ def legend_below(figure: Figure, pairs: Sequence[PredictedPair]) -> None:
 
 
 def save_figure(figure: Figure, folder: Path | str, name: str) -> list[Path]:
-    """Write a figure as `name`.svg, .pdf (vector) and .png; returns the paths. Equal figures give equal files."""
+    """Write a figure as `name`.svg, .pdf (vector) and .png, all of one layout; returns the paths.
+
+    Equal figures give equal files.
+    """
     content = {}
-    with matplotlib.rc_context({"svg.hashsalt": "oshp-lite", "svg.fonttype": "path"}):
+    with matplotlib.rc_context({"svg.hashsalt": "oshp-lite", "svg.fonttype": "path"}), laid_out(figure, DPI):
         for kind, date in (("svg", "Date"), ("pdf", "CreationDate")):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata={date: None})
             content[Path(folder) / f"{name}.{kind}"] = buffer.getvalue()
-    photos = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)  # type: ignore[union-attr]
-    content[Path(folder) / f"{name}.png"] = fig_to_png(figure, dpi=150, colours=None if photos else 256)
+        colours = None if holds_photos(figure) else 256
+        content[Path(folder) / f"{name}.png"] = fig_to_png(figure, dpi=DPI, colours=colours)
     write_together(content)
     return list(content)
