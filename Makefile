@@ -19,12 +19,12 @@ ARGS ?=
 LAB ?= $(CURDIR)/my-notebooks
 
 BIN := $(VENV)/bin
-# nbval reads no test of ours, and each process that loads it compiles a grammar of web addresses
+# tests/ has no use for nbval's plugin, and each process that loads it compiles a grammar of web addresses
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:nbval -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.oshp-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: reproduce test test-fast lint env notebooks book gpu-check doctor lab clean
+.PHONY: reproduce test test-fast lint env notebooks solutions book gpu-check doctor lab clean
 
 reproduce: $(STAMP)
 	$(BIN)/oshp-lite reproduce --profile $(PROFILE) --jobs $(JOBS) $(ARGS)
@@ -55,6 +55,11 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 # run every notebook again and keep its outputs; commit notebooks only as this leaves them
 notebooks: $(STAMP)
 	$(BIN)/python -m oshp_lite.study.execute --in-place notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb
+
+# run the solutions cell by cell; each must print what is committed
+solutions: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env \
+	    --nbval-cell-timeout 600 notebooks/solutions $(PYTEST_ARGS)
 
 # static pages from the notebooks as they are, under reports/book
 book: $(STAMP)

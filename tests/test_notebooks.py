@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,3 +228,21 @@ def test_runs_under_papermill(path: Path, tmp_path: Path, drawn_people: Path) ->
 @pytest.mark.timeout(1800)
 def test_all_solutions_run_under_papermill(tmp_path: Path, drawn_people: Path) -> None:
     assert executed(Joined, SOLUTIONS[0], tmp_path, drawn_people) == ""
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_nbval_finds_what_a_solution_no_longer_prints(tmp_path: Path) -> None:
+    pytest.importorskip("nbval")
+    committed = ROOT / "notebooks/solutions/11_inspect.ipynb"
+    altered = load_notebook(committed)
+    *_, last = [cell for cell in altered["cells"] if cell["cell_type"] == "code"]
+    (output,) = last["outputs"]
+    output["text"] = "something else"
+    other = tmp_path / "altered.ipynb"
+    other.write_text(json.dumps(altered))
+    options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300", "-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, "-m", "pytest", *options, str(committed), str(other)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stdout.startswith("...F"), ended.stdout  # of two cells each, the last one alone
