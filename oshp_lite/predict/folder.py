@@ -34,6 +34,7 @@ from oshp_lite.files import (
     write_together,
 )
 from oshp_lite.predict.exports import coco, cutout, json_bytes, labelme, read_photo, soft_mask
+from oshp_lite.predict.naming import file_words
 from oshp_lite.predict.parser import Parser, PhotoParsing
 
 PICTURES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".avif"}
@@ -75,8 +76,7 @@ def photos_in(folder: Path) -> tuple[dict[str, Path], int]:
 def pictures_of(photo: np.ndarray, parsing: PhotoParsing, exports: Sequence[str], file: str) -> dict[str, bytes]:
     """What is written of a parse beside mask and overlay: "cutout_CLASS.png", "soft_CLASS.png", "labelme.json"."""
     made: dict[str, bytes] = {}
-    for place, (index, name) in enumerate(parsing.names.items()):
-        word = "".join(sign if sign.isalnum() else "-" for sign in name)
+    for place, (index, word) in enumerate(file_words(parsing.names).items()):
         own = parsing.mask == index
         if "cutout" in exports and own.any():
             made[f"cutout_{word}.png"] = cutout(photo, own)
