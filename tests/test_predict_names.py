@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from oshp_lite.assets import checkpoint
 from oshp_lite.cli import main
 from oshp_lite.data.synthetic import scene
 from oshp_lite.errors import UserError
-from oshp_lite.files import encode_jpeg, encode_png, read_json
+from oshp_lite.files import encode_jpeg, encode_png, read_json, read_mask
 from oshp_lite.labels import label_space
-from oshp_lite.predict import Parser, load_network
+from oshp_lite.predict import Parser, PhotoParsing, load_network
 from oshp_lite.predict.exports import json_bytes, labelme
 from oshp_lite.predict.naming import file_words, names_by_id
 
@@ -73,6 +74,9 @@ def test_names_reach_the_lines_the_page_and_every_export(place: Path) -> None:
     assert told.returncode == 0, told.stderr
     page = (place / "out" / "index.html").read_text()
     assert page.count("<span>my &lt;top&gt;</span>") == 2
+    with Image.open(place / "out" / "masks" / "b.png") as mask:
+        red, green, blue = (mask.getpalette() or [])[3:6]
+    assert page.count(f'<i style="background:rgb({red},{green},{blue})"></i><span>my &lt;top&gt;</span>') == 2
     assert "<span>class 1</span>" not in page
     names = [one["name"] for one in json.loads((place / "out" / "coco.json").read_text())["categories"]]
     assert names == ["my <top>", "hair"]
@@ -118,15 +122,67 @@ def test_a_json_names_its_classes_and_names_may_say_otherwise(place: Path, capsy
     assert "classes 1 and 2 are both named 'top'" in capsys.readouterr().err
 
 
-def test_a_folder_of_other_names_is_other_results(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words(place, "--names", "top", "hair", query="photos", out="out")) == 0
-    assert main(words(place, "--names", "1=top,2=hair", query="photos", out="out")) == 0
-    assert "2 were done already" in capsys.readouterr().out
-    kept = (place / "out" / "records" / "b.json").read_bytes()
-    assert read_json(place / "out" / "setup.json")["names"] == {"1": "top", "2": "hair"}
-    assert main(words(place, "--names", "top", "wig", query="photos", out="out")) == 2
+def test_names_and_exports_come_to_a_finished_folder_without_a_parse(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, folder = place / "out", {"query": "photos", "out": "out"}
+    assert main(words(place, "--export", "cutout", "--no-screening", **folder)) == 0
+    masks = {path.name: read_mask(path) for path in (out / "masks").iterdir()}
+    cut = {path.name for path in (out / "cutouts").iterdir()}
+    assert any("_class-1" in name for name in cut)
+    capsys.readouterr()
+    with monkeypatch.context() as without:
+        without.setattr(Parser, "parse", lambda self, photo: pytest.fail("parsed again"))
+        more = ["--export", "cutout,coco,labelme", "--no-screening"]
+        assert main(words(place, "--names", "top,hair", *more, **folder)) == 0
+        assert "0 photos parsed, 2 written anew from their masks" in capsys.readouterr().out
+        assert main(words(place, "--names", "2=hair,1=top", *more, **folder)) == 0
+        assert "0 photos parsed, 2 were done already" in capsys.readouterr().out
+    assert {path.name: read_mask(path).tolist() for path in (out / "masks").iterdir()} == {
+        name: mask.tolist() for name, mask in masks.items()
+    }
+    renamed = {name.replace("class-1", "top").replace("class-2", "hair") for name in cut}
+    assert {path.name for path in (out / "cutouts").iterdir()} == renamed
+    assert "<span>top</span>" in (out / "index.html").read_text()
+    assert [one["name"] for one in read_json(out / "coco.json")["categories"]] == ["top", "hair"]
+    labels = {shape["label"] for path in (out / "labelme").iterdir() for shape in read_json(path)["shapes"]}
+    assert labels
+    assert labels <= {"top", "hair"}
+    remarks = [remark for path in (out / "records").iterdir() for remark in read_json(path)["remarks"]]
+    assert not any(remark.startswith(("class 1: ", "class 2: ")) for remark in remarks)
+    # what needs other probabilities is refused as before, and nothing changes
+    before = (out / "records" / "b.json").read_bytes()
+    assert main(words(place, "--names", "top,hair", "--no-screening", "--scores", **folder)) == 2
     assert "other supports or options" in capsys.readouterr().err
-    assert (place / "out" / "records" / "b.json").read_bytes() == kept
+    assert (out / "records" / "b.json").read_bytes() == before
+
+
+def test_a_fresh_call_that_was_interrupted_goes_on_under_its_own_options(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = {"query": "photos", "out": "out"}
+    assert main(words(place, **folder)) == 0
+    parse, done = Parser.parse, list[int]()
+
+    def stops(self: Parser, photo: np.ndarray) -> PhotoParsing:
+        done.append(1)
+        if len(done) > 1:
+            raise KeyboardInterrupt
+        return parse(self, photo)
+
+    with monkeypatch.context() as once:
+        once.setattr(Parser, "parse", stops)
+        assert main(words(place, "--no-mirror", "--fresh", **folder)) == 130
+    capsys.readouterr()
+    assert main(words(place, "--no-mirror", **folder)) == 0
+    assert "1 photos parsed, 1 were done already" in capsys.readouterr().out
+
+
+def test_of_several_supports_the_wrong_one_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "half.png").write_bytes(encode_png(person(1)[1][::2, ::2].copy()))
+    assert main(words(place, "--support", place / "b.jpg", "--support-mask", place / "half.png")) == 2
+    told = capsys.readouterr().err
+    assert f"--support {place / 'b.jpg'}: the support mask is 48x48 pixels but the support photo is 96x96" in told
 
 
 def test_a_parser_takes_names_in_both_forms(place: Path) -> None:

@@ -123,7 +123,7 @@ def parse(
     if people is not None:
         return _people(parser, people, image, out, device or "cpu")
     if many:
-        setup = _setup(photos, weights, method, known, parser.names if called else {}, chosen, precision)
+        setup = _setup(photos, weights, method, known, chosen, precision)
         return _folder(parser, query, out, setup, exports, scores, fresh, quiet)
     from oshp_lite.files import encode_png, write_together
     from oshp_lite.predict.exports import coco, json_bytes
@@ -188,8 +188,9 @@ def _beside(out: Path, kind: str) -> Path:
 
 
 class Support(NamedTuple):
-    """A support's photo uint8 [H,W,3], mask uint8 [H,W], names by id, and foreground uint8 [H,W] or None."""
+    """A support's file, photo uint8 [H,W,3], mask uint8 [H,W], names by id, and foreground uint8 [H,W] or None."""
 
+    path: Path
     photo: Any
     mask: Any
     names: dict[int, str]
@@ -238,7 +239,7 @@ def _read_support(photo: Path, mask: Path, foreground: Path | None, known: Mappi
 
     image = read_photo(photo)
     ids, names = read_support_mask(mask, photo, image.shape[:2], known)
-    return Support(image, ids, names, read_painted(foreground) if foreground else None)
+    return Support(photo, image, ids, names, read_painted(foreground) if foreground else None)
 
 
 def parser_with(
@@ -251,8 +252,11 @@ def parser_with(
 
     finder = None if can_find_people(network) else load_network(checkpoint("photos"))
     parser = Parser(network, chosen, finder=finder)
-    for image, ids, names, foreground in given:
-        parser.support(image, ids, foreground=foreground, classes=classes, names=names)
+    for path, image, ids, names, foreground in given:
+        try:
+            parser.support(image, ids, foreground=foreground, classes=classes, names=names)
+        except UserError as error:
+            raise error if len(given) == 1 else UserError(f"--support {path}: {error}") from None
     return parser
 
 
@@ -282,7 +286,6 @@ def _setup(
     weights: Path | None,
     method: str | None,
     known: dict[int, str],
-    names: dict[int, str],
     chosen: Any,
     precision: Precision,
 ) -> dict[str, Any]:
@@ -296,7 +299,6 @@ def _setup(
         "supports": files,
         "network": network,
         "classes": {str(i): n for i, n in known.items()},
-        **({"names": {str(i): names[i] for i in sorted(names)}} if names else {}),
         "options": vars(chosen) | ({} if precision == "float32" else {"precision": precision}),
     }
 
@@ -316,6 +318,7 @@ def _folder(
     how: dict[str, Any] = {"exports": exports, "scores": scores, "fresh": fresh, "progress": not quiet}
     report = parse_folder(parser, query, out, setup=setup, **how)
     skipped = f", {report.skipped} were done already" if report.skipped else ""
+    skipped += f", {report.renewed} written anew from their masks" if report.renewed else ""
     others = f"; {report.left_alone} files that are not pictures were left alone" if report.left_alone else ""
     print(f"{report.parsed} photos parsed{skipped}{others}; look at {report.page}")
     if report.failed:

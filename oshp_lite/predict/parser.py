@@ -352,8 +352,7 @@ class Parser:
             mask[np.isin(mask, unlikely)] = 0
         how = {"screening": options.screening}
         scores = probabilities(maps, slots, box, (photo.shape[0], photo.shape[1]), **how) if options.scores else None
-        palette = self._palette(list(names))
-        return PhotoParsing(mask, palette, names, tuple(remarks), confidence, unlikely, box, scores, proofs)
+        return PhotoParsing(mask, self.palette, names, tuple(remarks), confidence, unlikely, box, scores, proofs)
 
     def _confidence(self, maps: Maps, slots: list[int]) -> tuple[dict[int, float], dict[int, np.ndarray]]:
         """Confidence and evidence of every id by maps of pixels; an id without one has confidence 0 and no evidence."""
@@ -370,10 +369,12 @@ class Parser:
         judge = calibration(self.record.method)
         return {i: judge(proofs[i]) if i in proofs else 0.0 for i in slots if i > 0}, proofs
 
-    def _palette(self, ids: list[int]) -> np.ndarray:
+    @property
+    def palette(self) -> np.ndarray:
+        """The colours of the ids in results, uint8 [256,3]."""
         palette = np.full((256, 3), 128, np.uint8)
         palette[0], palette[IGNORE] = 0, 236
-        for number, index in enumerate(index for index in ids if index not in self.classes):
+        for number, index in enumerate(index for index in self.ids if index not in self.classes):
             palette[index] = COLOURS[number % len(COLOURS)]
         for index in self.classes:
             palette[index] = self.space.class_palette[self.head.slots[index]]
