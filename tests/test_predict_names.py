@@ -73,6 +73,8 @@ def test_names_reach_the_lines_the_page_and_every_export(place: Path) -> None:
     told = process(words(place, "--names", "2=hair", "1=my <top>", "--export", "coco", query="photos", out="out"))
     assert told.returncode == 0, told.stderr
     page = (place / "out" / "index.html").read_text()
+    lacking = sum("probably not there" in card for card in page.split("<figure>"))
+    assert f"in {lacking} of them a class is probably missing" in page
     assert page.count("<span>my &lt;top&gt;</span>") == 2
     with Image.open(place / "out" / "masks" / "b.png") as mask:
         red, green, blue = (mask.getpalette() or [])[3:6]

@@ -265,12 +265,17 @@ def summarise(
     body = Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(out.resolve().name),
         count=len(order),
-        unlikely=sum(bool(record["unlikely"]) for record in records.values()),
+        unlikely=sum(any(_is_low(record, index) for index in record["names"]) for record in records.values()),
         failed=f"<h2>Not parsed</h2><ul>{bad}</ul>" if bad else "",
         cards=cards,
     )
     write_atomic(out / "index.html", body.encode("utf-8"))
     return out / "index.html"
+
+
+def _is_low(record: Mapping[str, Any], index: str) -> bool:
+    """Whether a class is probably not in a photo: its confidence is below the threshold, or no pixel is its own."""
+    return int(index) in record["unlikely"] or not record["share"][index]
 
 
 def _card(out: Path, name: str, record: Mapping[str, Any], palette: np.ndarray) -> str:
@@ -279,7 +284,7 @@ def _card(out: Path, name: str, record: Mapping[str, Any], palette: np.ndarray) 
     lines = []
     for index, label in record["names"].items():
         confidence, share = record["confidence"].get(index, 0.0), record["share"][index]
-        low = int(index) in record["unlikely"] or not share
+        low = _is_low(record, index)
         says = "probably not there" if low else f"{share:.1%}"
         colour = "rgb({},{},{})".format(*palette[int(index)])
         lines.append(
