@@ -16,8 +16,8 @@ LONG_FILES = {
     "tests/test_engine_train.py": "one training loop, killed and resumed in every way",
 }
 """Files above the limit, each with its reason."""
-LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "assets", "labels", "data", "viz", "models", "engine")
-LIBRARY += ("predict",)
+LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "script.py", "assets", "labels", "data", "viz")
+LIBRARY += ("models", "engine", "predict")
 GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
 CEILINGS = {"library": 20_300, "study": 11_400, "package": 52_200}

@@ -23,6 +23,7 @@ ROOMS = (
         ("files",),
         ("fields",),
         ("lock",),
+        ("script",),
         ("assets",),
         ("labels",),
         ("data",),

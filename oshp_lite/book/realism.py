@@ -30,6 +30,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import project_root, read_image, read_json, write_json_atomic
 from oshp_lite.labels import CCP_CLASSES, label_space
 from oshp_lite.models.encoders.lite import LiteEncoder
+from oshp_lite.script import exit_code
 
 Array = NDArray[Any]
 SIZE = (80, 40)
@@ -244,6 +245,7 @@ def table(record: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
+@exit_code
 def main(words: list[str] | None = None) -> int:
     """Measure and keep the record."""
     parser = argparse.ArgumentParser(prog="python -m oshp_lite.book.realism", description=__doc__)
@@ -252,16 +254,12 @@ def main(words: list[str] | None = None) -> int:
     for name, value in (("scenes", 240), ("photos", 240), ("tests", 150), ("steps", 250), ("seeds", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
     given = parser.parse_args(words)
-    try:
-        root = given.ccp or os.environ.get("OSHP_CCP_ROOT")
-        if not root:
-            raise UserError("photos of CCP are needed; clone it and give --ccp or set OSHP_CCP_ROOT")
-        made = measure(Path(root), given.scenes, given.photos, given.tests, given.steps, given.seeds)
-        write_json_atomic(given.out or record_file(), made)
-        print(table(made))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    root = given.ccp or os.environ.get("OSHP_CCP_ROOT")
+    if not root:
+        raise UserError("photos of CCP are needed; clone it and give --ccp or set OSHP_CCP_ROOT")
+    made = measure(Path(root), given.scenes, given.photos, given.tests, given.steps, given.seeds)
+    write_json_atomic(given.out or record_file(), made)
+    print(table(made))
     return 0
 
 

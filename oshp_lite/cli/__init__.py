@@ -14,7 +14,7 @@ from oshp_lite import __version__
 from oshp_lite.cli import bench, book, data, doctor, evaluate, export, instance, parse, study, train
 from oshp_lite.errors import UserError
 
-LISTS = ("--only", "--datasets", "--classes")
+LISTS = ("--only", "--datasets", "--classes", "--names")
 """Options that take every word up to the next option; typer itself knows only one word an option."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)

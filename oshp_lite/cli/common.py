@@ -87,11 +87,13 @@ def run_store(runs: str | None) -> RunStore:
     return RunStore(runs_root(runs))
 
 
-def finder(data: str | None, runs: str | None) -> Finder:
-    """The study's finder of runs in the folders that --data and --runs name."""
+def finder(data: str | None, runs: str | None, *, looks_only: bool = False) -> Finder:
+    """The study's finder of runs in the folders that --data and --runs name; for a look alone it opens each once."""
+    from oshp_lite.engine.opened import OpenedOnce
     from oshp_lite.study.plan import Finder
 
-    return Finder(run_store(runs), data)
+    store = run_store(runs)
+    return Finder(OpenedOnce(store.root) if looks_only else store, data)
 
 
 def takes_only(context: typer.Context, names: str, why: str) -> None:

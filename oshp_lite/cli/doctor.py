@@ -17,6 +17,7 @@ from oshp_lite.data.registry import DATASETS
 from oshp_lite.errors import UserError
 
 if TYPE_CHECKING:
+    from oshp_lite.engine.runs import RunStore
     from oshp_lite.study.plan import Finder, Row
 
 CORE = ("torch", "numpy", "pillow", "matplotlib", "tqdm", "safetensors", "pyyaml", "filelock", "typer", "rich")
@@ -34,12 +35,13 @@ def doctor(
     """Report what is installed, which data are present and what can run here."""
     missing = _installed()
     _data(data)
-    if not missing:
+    finder = None if missing else options.finder(data, runs, looks_only=True)
+    if finder is not None:
         _weights()
-        _runs(runs)
+        _runs(finder.store)
     device = _machine()
-    if not missing:
-        _times(device, options.finder(data, runs))
+    if finder is not None:
+        _times(device, finder)
     if missing:
         extras = "notebooks,ccp,study,book,test"
         print(f"\nmissing: {', '.join(missing)}; install the package with pip install -e '.[{extras}]'")
@@ -109,8 +111,7 @@ def _state(folder: Path) -> str:
         return f"NOT VALID: {error}"
 
 
-def _runs(given: str | None) -> None:
-    store = options.run_store(given)
+def _runs(store: RunStore) -> None:
     finished, damaged = store.runs(), store.damaged()
     older = sum(run.older_code for run in finished)
     note = f", {older} of them made by older code" if older else ""

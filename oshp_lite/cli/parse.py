@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -25,6 +25,10 @@ FOREGROUND = (
     "(whole photos, no crop to the person)"
 )
 CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
+NAMES = (
+    "what to call your classes, in the order of their ids (skirt,bag) or by id (1=skirt,2=bag); COCO and labelme JSON "
+    "bring names with them"
+)
 MASKS = (
     "its mask, one per support and as large: a PNG with the class in white on black, or of ids 1..K for several "
     "classes; COCO or labelme JSON"
@@ -54,6 +58,7 @@ def parse(
     support_mask: Annotated[list[Path], words("MASK", MASKS)],
     query: Annotated[Path, typer.Option(metavar="PHOTO|FOLDER", help="the photo to be parsed, or a folder of them")],
     out: Annotated[Path, typer.Option(metavar="PNG|FOLDER", help="indexed PNG with an overlay beside it; or a folder")],
+    names: Annotated[list[str], words("[ID=]NAME ...", NAMES)],
     classes: Annotated[list[str], words("ID=NAME ...", CLASSES)],
     support_foreground: Annotated[list[Path], words("PNG", FOREGROUND)],
     export: Annotated[list[str], words("KIND", EXPORT)],
@@ -85,7 +90,7 @@ def parse(
     if universal:
         options.takes_only(context, "universal query out weights device quiet", "--universal needs no support")
         return _universal(weights, query, out, device or "cpu", quiet)
-    named, exports = read_classes(classes), _exports(export)
+    known, called, exports = read_classes(classes), read_names(names), _exports(export)
     check_supports(support, support_mask, support_foreground)
     many = query.is_dir()
     if many and out.suffix.lower() == ".png":
@@ -108,19 +113,18 @@ def parse(
     for path in (*support, *support_mask, *support_foreground, query, weights, people):
         if path is not None and any(_same(path, result) for result in results):
             raise UserError(f"--out {out} and its overlay would overwrite the input {path}; choose another name")
-    photos, given = supports_of(support, support_mask, support_foreground)
+    photos, given = supports_of(support, support_mask, support_foreground, called)
     if not many:
         from oshp_lite.predict.exports import read_photo
 
         image = read_photo(query)
     network = read_network(weights, method, device or "cpu", labels, precision)
-    parser = parser_with(network, chosen, given, photos, named)
+    parser = parser_with(network, chosen, given, known)
     if people is not None:
         return _people(parser, people, image, out, device or "cpu")
     if many:
-        return _folder(
-            parser, query, out, _setup(photos, weights, method, named, chosen, precision), exports, scores, fresh, quiet
-        )
+        setup = _setup(photos, weights, method, known, chosen, precision)
+        return _folder(parser, query, out, setup, exports, scores, fresh, quiet)
     from oshp_lite.files import encode_png, write_together
     from oshp_lite.predict.exports import coco, json_bytes
     from oshp_lite.predict.folder import pictures_of, scores_bytes
@@ -183,6 +187,16 @@ def _beside(out: Path, kind: str) -> Path:
     return out.with_name(f"{out.stem}_{kind}")
 
 
+class Support(NamedTuple):
+    """A support's file, photo uint8 [H,W,3], mask uint8 [H,W], names by id, and foreground uint8 [H,W] or None."""
+
+    path: Path
+    photo: Any
+    mask: Any
+    names: dict[int, str]
+    foreground: Any
+
+
 def check_supports(support: Sequence[Path], masks: Sequence[Path], foregrounds: Sequence[Path]) -> None:
     """UserError where supports are missing, or do not have a mask each."""
     if not support:
@@ -194,44 +208,55 @@ def check_supports(support: Sequence[Path], masks: Sequence[Path], foregrounds: 
 
 
 def supports_of(
-    support: Sequence[Path], masks: Sequence[Path], foregrounds: Sequence[Path]
-) -> tuple[list[Any], list[tuple[Any, ...]]]:
-    """The files of each support, and what is in them: photo, mask, names and foreground. UserError as they may be."""
+    support: Sequence[Path],
+    masks: Sequence[Path],
+    foregrounds: Sequence[Path],
+    called: Mapping[int, str] | Sequence[str],
+) -> tuple[list[Any], list[Support]]:
+    """The files of each support, and what is in them. `called` is what --names says. UserError as they may be."""
+    from oshp_lite.predict.naming import check_names, names_by_id
+    from oshp_lite.predict.photos import marked_ids
+
     check_supports(support, masks, foregrounds)
-    photos = [*zip_longest(support, masks, foregrounds)]
-    return photos, [_read_support(*photo) for photo in photos]
+    photos, given, known = [*zip_longest(support, masks, foregrounds)], list[Support](), dict[int, str]()
+    for photo in photos:
+        given.append(_read_support(*photo, known))
+        known |= given[-1].names
+    ids = {index for one in given for index in marked_ids(one.mask)}
+    if not called or not ids:
+        return photos, given
+    try:
+        chosen = names_by_id(called, ids)
+        check_names(known | chosen, ids)
+    except UserError as error:
+        raise UserError(f"--names: {error}") from None
+    return photos, [one._replace(names=one.names | chosen) for one in given]
 
 
-def _read_support(photo: Path, mask: Path, foreground: Path | None) -> tuple[Any, ...]:
-    """Photo, mask, names (None until all masks are read) and foreground of a support."""
+def _read_support(photo: Path, mask: Path, foreground: Path | None, known: Mapping[int, str]) -> Support:
+    """A support's files; a name that an earlier support has keeps that one's id."""
     from oshp_lite.predict.exports import read_painted, read_photo, read_support_mask
 
     image = read_photo(photo)
-    ids, names = read_support_mask(mask, photo, image.shape[:2])
-    return image, ids, names, read_painted(foreground) if foreground else None
+    ids, names = read_support_mask(mask, photo, image.shape[:2], known)
+    return Support(photo, image, ids, names, read_painted(foreground) if foreground else None)
 
 
 def parser_with(
-    network: OneShotModel,
-    chosen: ParseOptions,
-    given: Sequence[tuple[Any, ...]],
-    photos: Sequence[Any],
-    named: dict[int, str],
+    network: OneShotModel, chosen: ParseOptions, given: Sequence[Support], classes: dict[int, str]
 ) -> Parser:
     """The network with its supports; a person finder stands by for networks that know no person."""
     from oshp_lite.assets import checkpoint
     from oshp_lite.predict import Parser, load_network
-    from oshp_lite.predict.exports import read_support_mask
     from oshp_lite.predict.heads import can_find_people
 
     finder = None if can_find_people(network) else load_network(checkpoint("photos"))
     parser = Parser(network, chosen, finder=finder)
-    known: dict[int, str] = {}
-    for (image, ids, names, foreground), (photo, mask, _) in zip(given, photos, strict=True):
-        if names and known:  # a name that an earlier support has keeps that one's id
-            ids, names = read_support_mask(mask, photo, image.shape[:2], known)
-        known |= names
-        parser.support(image, ids, foreground=foreground, classes=named, names=names)
+    for path, image, ids, names, foreground in given:
+        try:
+            parser.support(image, ids, foreground=foreground, classes=classes, names=names)
+        except UserError as error:
+            raise error if len(given) == 1 else UserError(f"--support {path}: {error}") from None
     return parser
 
 
@@ -260,7 +285,7 @@ def _setup(
     photos: Sequence[Any],
     weights: Path | None,
     method: str | None,
-    named: dict[int, str],
+    known: dict[int, str],
     chosen: Any,
     precision: Precision,
 ) -> dict[str, Any]:
@@ -273,7 +298,7 @@ def _setup(
     return {
         "supports": files,
         "network": network,
-        "classes": {str(i): n for i, n in named.items()},
+        "classes": {str(i): n for i, n in known.items()},
         "options": vars(chosen) | ({} if precision == "float32" else {"precision": precision}),
     }
 
@@ -293,6 +318,7 @@ def _folder(
     how: dict[str, Any] = {"exports": exports, "scores": scores, "fresh": fresh, "progress": not quiet}
     report = parse_folder(parser, query, out, setup=setup, **how)
     skipped = f", {report.skipped} were done already" if report.skipped else ""
+    skipped += f", {report.renewed} written anew from their masks" if report.renewed else ""
     others = f"; {report.left_alone} files that are not pictures were left alone" if report.left_alone else ""
     print(f"{report.parsed} photos parsed{skipped}{others}; look at {report.page}")
     if report.failed:
@@ -331,3 +357,22 @@ def read_classes(entries: list[str]) -> dict[int, str]:
             raise UserError(f"--classes names id {int(index)} twice, {classes[int(index)]} and {name}; keep one")
         classes[int(index)] = name
     return classes
+
+
+def read_names(entries: list[str]) -> dict[int, str] | list[str]:
+    """The words of --names: names by id where they say ID=NAME, else in the order of the ids."""
+    said = [part.strip() for entry in entries for part in entry.split(",") if part.strip()]
+    pairs = [(index.strip(), name.strip()) for index, equals, name in (part.partition("=") for part in said) if equals]
+    if not pairs:
+        return said
+    names: dict[int, str] = {}
+    for index, name in pairs:
+        if len(pairs) < len(said) or not index.isdecimal() or not 1 <= int(index) <= 254 or not name:
+            raise UserError(
+                f"--names takes names alone (skirt,bag) or each with an id of 1..254 (1=skirt,2=bag); got "
+                f"{','.join(said)!r}"
+            )
+        if int(index) in names:
+            raise UserError(f"--names names id {int(index)} twice, {names[int(index)]} and {name}; keep one")
+        names[int(index)] = name
+    return names

@@ -127,7 +127,7 @@ def _executor(params: Mapping[str, Any]) -> Executor:
     return Executor(
         folder=reports_root(params["out"]) / profile / "matrix",
         profile=profile,
-        finder=options.finder(params["data"], params["runs"]),
+        finder=options.finder(params["data"], params["runs"], looks_only=params["dry_run"]),
         notebook=None if params["no_notebooks"] else find_notebooks(["07"])[0],
         limit=60 * limit,
         threads=params["threads"] or threads or max(1, cores() // params["jobs"]),

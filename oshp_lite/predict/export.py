@@ -116,7 +116,6 @@ def export(parser: Parser, out: Path, forms: Sequence[Form] = FORMS, say: Callab
             )
         checks[form] = most * TOLERANCE
         say(f"parser.{form}: differs from the network by at most {checks[form]:.1e}, {len(TRIED)} sizes tried")
-    names = {index: parser.names.get(index) or parser.classes.get(index, f"class {index}") for index in parser.ids}
     about = {
         "package": __version__,
         "method": record.method,
@@ -124,7 +123,7 @@ def export(parser: Parser, out: Path, forms: Sequence[Form] = FORMS, say: Callab
         "frame": list(frame_of(record)),
         "sides": {"multiple_of": STEP, "least": LEAST, "most": MOST},
         "ids": [None if index is None else max(0, index) for index in ids],
-        "names": {str(index): name for index, name in names.items()},
+        "names": {str(index): name for index, name in parser.called.items()},
         "inputs": list(INPUTS),
         "outputs": list(OUTPUTS),
         "checked_to": checks,

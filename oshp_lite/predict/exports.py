@@ -243,7 +243,7 @@ def _labelme_mask(content: Mapping[str, Any], size: tuple[int, int]) -> tuple[np
         else:
             raise UserError(f"has a shape of type {kind!r}; polygon, rectangle and mask are read")
         mask[filled] = ids.setdefault(str(shape["label"]), len(ids) + 1)
-    return mask, {index: name for name, index in ids.items()}
+    return mask, {index: name for name, index in ids.items() if (mask == index).any()}
 
 
 def _polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:

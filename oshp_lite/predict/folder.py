@@ -29,11 +29,13 @@ from oshp_lite.files import (
     read_bytes,
     read_json,
     read_mask,
+    sha256_json,
     write_atomic,
     write_json_atomic,
     write_together,
 )
 from oshp_lite.predict.exports import coco, cutout, json_bytes, labelme, read_photo, soft_mask
+from oshp_lite.predict.naming import file_words
 from oshp_lite.predict.parser import Parser, PhotoParsing
 
 PICTURES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".avif"}
@@ -47,10 +49,14 @@ PAGE = Path(__file__).with_name("page.html")
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What a run over a folder did: photos parsed now, skipped because they were done, and failed with the reason."""
+    """What a run over a folder did: photos parsed now, skipped because they were done, and failed with the reason.
+
+    `renewed` are those whose kept masks got other names or further exports.
+    """
 
     parsed: int
     skipped: int
+    renewed: int
     failed: dict[str, str]
     left_alone: int
     page: Path
@@ -75,8 +81,7 @@ def photos_in(folder: Path) -> tuple[dict[str, Path], int]:
 def pictures_of(photo: np.ndarray, parsing: PhotoParsing, exports: Sequence[str], file: str) -> dict[str, bytes]:
     """What is written of a parse beside mask and overlay: "cutout_CLASS.png", "soft_CLASS.png", "labelme.json"."""
     made: dict[str, bytes] = {}
-    for place, (index, name) in enumerate(parsing.names.items()):
-        word = "".join(sign if sign.isalnum() else "-" for sign in name)
+    for place, (index, word) in enumerate(file_words(parsing.names).items()):
         own = parsing.mask == index
         if "cutout" in exports and own.any():
             made[f"cutout_{word}.png"] = cutout(photo, own)
@@ -108,7 +113,9 @@ def parse_folder(
 ) -> FolderReport:
     """Parse every photo of a folder into `out`; photos that are done are skipped, bad ones listed.
 
-    setup    what the results depend on beside the photo (supports, weights, options), as JSON; a folder of another
+    Other names of the classes and further exports are made from the masks that are there, but "soft", which is not.
+
+    setup    what the masks depend on beside the photo (supports, weights, options), as JSON; a folder of another
              set-up is refused unless `fresh`
     exports  of EXPORTS;  scores  probabilities too (npz)
 
@@ -117,29 +124,36 @@ def parse_folder(
     names, others = photos_in(folder)
     if out.resolve() == folder.resolve():
         raise UserError(f"--out {out} is the folder of the photos itself; choose another one")
-    _ = parser.head  # what is wrong with the supports is said before anything is written
+    called = {str(index): name for index, name in parser.called.items()}  # wrong supports are refused here
     marker = out / SETUP
-    plain = {**setup, "exports": sorted(exports), "scores": scores}
-    if marker.is_file() and not fresh and read_json(marker) != plain:
+    plain, wanted = {**setup, "scores": scores}, sorted(exports)
+    before = read_json(marker) if marker.is_file() and not fresh else plain
+    if not isinstance(before, dict) or {**before, "exports": wanted} != {**plain, "exports": wanted}:
         raise UserError(f"{out} holds results of other supports or options; choose another folder or say --fresh")
     write_json_atomic(marker, plain)
     failed: dict[str, str] = {}
-    parsed = skipped = 0
+    parsed = skipped = renewed = 0
     for name, path in tqdm(names.items(), desc="photos", disable=not progress, leave=False):
-        stamp = _stamp(path)
-        if not fresh and _done(out, name, stamp):
+        stamp = {"stamp": _stamp(path), "setup": sha256_json(plain)}
+        record = None if fresh else _record(out, name, stamp)
+        if record is not None and record["names"] == called and record.get("exports") == wanted:
             skipped += 1
             continue
         try:
             photo = read_photo(path)
-            parsing = parser.parse(photo)
+            kept = None if record is None or "soft" in wanted else _kept(out, name, record, parser)
+            parsing = kept or parser.parse(photo)
         except UserError as error:
             failed[path.name] = str(error)
             continue
-        _write(out, name, path, photo, parsing, exports, scores=scores, stamp=stamp)
-        parsed += 1
-    page = summarise(out, [name for name in names if (out / "records" / f"{name}.json").is_file()], failed, exports)
-    return FolderReport(parsed, skipped, failed, others, page)
+        if record is not None and record["names"] != called:
+            _remove_named(out, name, record["names"])
+        _write(out, name, path, photo, parsing, exports, scores=scores and kept is None, stamp=stamp)
+        renewed += kept is not None
+        parsed += kept is None
+    done = [name for name in names if (out / "records" / f"{name}.json").is_file()]
+    page = summarise(out, done, failed, exports, parser.palette)
+    return FolderReport(parsed, skipped, renewed, failed, others, page)
 
 
 def _stamp(path: Path) -> list[int]:
@@ -151,14 +165,37 @@ def _stamp(path: Path) -> list[int]:
         return []
 
 
-def _done(out: Path, name: str, stamp: list[int]) -> bool:
-    record = out / "records" / f"{name}.json"
-    if not record.is_file():
-        return False
+def _record(out: Path, name: str, stamp: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of a photo that is done, or None; a --fresh that was interrupted leaves records of another set-up."""
+    path = out / "records" / f"{name}.json"
+    if not path.is_file():
+        return None
     try:
-        return bool(read_json(record)["stamp"] == stamp)
-    except (UserError, KeyError, TypeError):
-        return False
+        record: dict[str, Any] = read_json(path)
+        same = all(record.get(key, value) == value for key, value in stamp.items())
+        return record if same and isinstance(record["names"], dict) else None
+    except (UserError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def _kept(out: Path, name: str, record: Mapping[str, Any], parser: Parser) -> PhotoParsing | None:
+    """What a photo was parsed to, with the present names of the classes; None where that cannot be read any more."""
+    try:
+        before = {label: int(index) for index, label in record["names"].items()}
+        remarks = [remark.partition(": ") for remark in record["remarks"]]
+        says = tuple("".join([parser.called.get(before.get(a, 0), a), b, c]) for a, b, c in remarks)
+        sure = {int(index): float(value) for index, value in record["confidence"].items()}
+        mask = read_mask(out / "masks" / f"{name}.png")
+        return PhotoParsing(mask, parser.palette, parser.called, says, sure, tuple(record["unlikely"]))
+    except (UserError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _remove_named(out: Path, name: str, names: Mapping[str, str]) -> None:
+    """Remove a photo's pictures that carry former names of the classes."""
+    for word in file_words({int(index): label for index, label in names.items()}).values():
+        for sort in ("cutouts", "softs"):
+            (out / sort / f"{name}_{word}.png").unlink(missing_ok=True)
 
 
 def _thumb(picture: np.ndarray) -> np.ndarray:
@@ -176,7 +213,7 @@ def _write(
     exports: Sequence[str],
     *,
     scores: bool,
-    stamp: list[int],
+    stamp: Mapping[str, Any],
 ) -> None:
     over = viz.overlay(photo, parsing.mask, parsing.palette)
     files = {
@@ -192,7 +229,8 @@ def _write(
         files[out / "scores" / f"{name}.npz"] = scores_bytes(parsing)
     record = {
         "photo": path.name,
-        "stamp": stamp,
+        **stamp,
+        "exports": sorted(exports),
         "names": {str(index): label for index, label in parsing.names.items()},
         "share": {str(index): round(float((parsing.mask == index).mean()), 5) for index in parsing.names},
         "confidence": {str(index): round(value, 4) for index, value in parsing.confidence.items()},
@@ -203,7 +241,9 @@ def _write(
     write_together({**files, out / "records" / f"{name}.json": json_bytes(record)})
 
 
-def summarise(out: Path, names: Sequence[str], failed: Mapping[str, str], exports: Sequence[str]) -> Path:
+def summarise(
+    out: Path, names: Sequence[str], failed: Mapping[str, str], exports: Sequence[str], palette: np.ndarray
+) -> Path:
     """Write contact sheet, page and COCO file of all photos that are done; returns the page."""
     records = {name: read_json(out / "records" / f"{name}.json") for name in names}
     order = sorted(records, key=lambda name: (min(records[name]["confidence"].values(), default=0.0), name))
@@ -220,12 +260,12 @@ def summarise(out: Path, names: Sequence[str], failed: Mapping[str, str], export
         write_atomic(out / "coco.json", json_bytes(coco(items, labels)))
     if order:
         write_atomic(out / "contact.png", contact_sheet(out, {name: records[name] for name in order}))
-    cards = "\n".join(_card(out, name, records[name]) for name in order)
+    cards = "\n".join(_card(out, name, records[name], palette) for name in order)
     bad = "".join(f"<li><b>{html.escape(name)}</b>: {html.escape(why)}</li>" for name, why in failed.items())
     body = Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(out.resolve().name),
         count=len(order),
-        unlikely=sum(bool(record["unlikely"]) for record in records.values()),
+        unlikely=sum(any(_is_low(record, index) for index in record["names"]) for record in records.values()),
         failed=f"<h2>Not parsed</h2><ul>{bad}</ul>" if bad else "",
         cards=cards,
     )
@@ -233,16 +273,22 @@ def summarise(out: Path, names: Sequence[str], failed: Mapping[str, str], export
     return out / "index.html"
 
 
-def _card(out: Path, name: str, record: Mapping[str, Any]) -> str:
+def _is_low(record: Mapping[str, Any], index: str) -> bool:
+    """Whether a class is probably not in a photo: its confidence is below the threshold, or no pixel is its own."""
+    return int(index) in record["unlikely"] or not record["share"][index]
+
+
+def _card(out: Path, name: str, record: Mapping[str, Any], palette: np.ndarray) -> str:
     picture = base64.b64encode(read_bytes(out / "thumbs" / f"{name}.jpg")).decode("ascii")
     photo = html.escape(str(record["photo"]))
     lines = []
     for index, label in record["names"].items():
         confidence, share = record["confidence"].get(index, 0.0), record["share"][index]
-        low = int(index) in record["unlikely"] or not share
+        low = _is_low(record, index)
         says = "probably not there" if low else f"{share:.1%}"
+        colour = "rgb({},{},{})".format(*palette[int(index)])
         lines.append(
-            f'<li class="{"low" if low else ""}"><span>{html.escape(label)}</span>'
+            f'<li class="{"low" if low else ""}"><i style="background:{colour}"></i><span>{html.escape(label)}</span>'
             f'<meter min="0" max="1" value="{confidence:.3f}">{confidence:.2f}</meter>'
             f"<span>{confidence:.2f}, {says}</span></li>"
         )

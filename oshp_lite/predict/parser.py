@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -23,6 +23,7 @@ from oshp_lite.predict.decide import chances_of, decide, probabilities
 from oshp_lite.predict.heads import REST, Encoded, Head, View, can_find_people, find_person
 from oshp_lite.predict.maps import Maps
 from oshp_lite.predict.matching import MatchedHead, ParsedPhotos
+from oshp_lite.predict.naming import check_names, named, names_by_id
 from oshp_lite.predict.network import is_one_shot
 from oshp_lite.predict.photos import (
     CELL,
@@ -33,6 +34,7 @@ from oshp_lite.predict.photos import (
     check_support,
     framed,
     inside,
+    marked_ids,
     person_box,
     read_ids,
     resized,
@@ -161,7 +163,7 @@ class Parser:
         *,
         foreground: np.ndarray | None = None,
         classes: Mapping[int, str] | None = None,
-        names: Mapping[int, str] | None = None,
+        names: Mapping[int, str] | Sequence[str] | None = None,
     ) -> Parser:
         """Add a marked photo; returns the parser. Supports that show one id pool their pixels into one prototype.
 
@@ -170,17 +172,20 @@ class Parser:
                     is black and white, and its white is class 1
         foreground  uint8 [H,W] in {0,1,255}, the whole person (or 0 and 255 alone); None: the network looks for it
         classes     id -> class name of the checkpoint's label space; ids not named are novel
-        names       id -> what to call it in results
+        names       id -> what to call it in results, or the names of this mask's ids in ascending order; the others are
+                    called "class ID"
 
-        Raises UserError for masks that are empty, do not fit, hold too many ids or too small regions.
+        Raises UserError for masks that are empty, do not fit, hold too many ids or too small regions, and for names
+        that are too many or too few; `head` raises it for names of ids that no support holds and for equal names.
         """
         mask, flat = read_ids(mask)
         if foreground is not None:
             foreground, _ = read_ids(foreground)
         check_support(image, mask, foreground)
         marked = (mask != 0) & (mask != IGNORE)
-        wanted = {int(value) for value in np.unique(mask[marked])}
-        known = wanted | {index for view in self.views for index in view.marked.unique().tolist() if 0 < index < IGNORE}
+        wanted = set(marked_ids(mask))
+        called = names_by_id(names or {}, wanted)
+        known = wanted | self._marked()
         if len(known) >= self.network.n_ids:
             most = self.network.n_ids - 1
             raise UserError(
@@ -198,8 +203,9 @@ class Parser:
         lost = sorted(wanted - set(cells(ids).unique().tolist()))
         if lost:
             raise UserError(
-                f"class {lost[0]} of the support mask is smaller than one feature cell ({CELL}x{CELL} pixels of the "
-                f"{ids.shape[1]}x{ids.shape[0]} the network sees); mark more of it or crop the photo to the person"
+                f"{named(lost[0], called)} of the support mask is smaller than one feature cell ({CELL}x{CELL} pixels "
+                f"of the {ids.shape[1]}x{ids.shape[0]} the network sees); mark more of it or crop the photo to the "
+                "person"
             )
         body = ((ids != 0) & (ids != IGNORE)).long()
         place_on = body.bool().numpy()
@@ -211,7 +217,7 @@ class Parser:
                 everyone = self._on_person(box.of(image), seen, inner).long()
         if everyone is not None:
             place_on = place_on | (everyone == 1).numpy()
-            self._say_off_person(ids, everyone, wanted)
+            self._say_off_person(ids, everyone, {index: named(index, called) for index in sorted(wanted)})
             if options.rest:
                 ids = torch.where((ids == 0) & (everyone == 1), REST, ids)
             if given:
@@ -222,7 +228,7 @@ class Parser:
             place = place_of((ids == index).numpy(), place_on)
             self._places.setdefault(index, []).extend([place] if place is not None else [])
         self.classes |= dict(classes or {})
-        self.names |= dict(names or {})
+        self.names |= called
         if flat:
             self._say("the support mask holds only 0 and 255: its white is class 1")
         if not given and options.screening and self.network.coarse_prototypes() is not None:
@@ -230,11 +236,11 @@ class Parser:
         self._head = None
         return self
 
-    def _say_off_person(self, ids: Tensor, everyone: Tensor, wanted: set[int]) -> None:
+    def _say_off_person(self, ids: Tensor, everyone: Tensor, wanted: Mapping[int, str]) -> None:
         """Remark on classes whose marked pixels hardly touch the person."""
-        for index in sorted(wanted):
+        for index, name in wanted.items():
             if float((everyone[ids == index] == 1).float().mean()) < OFF_PERSON:
-                self._say(f"class {index} of the support hardly touches the person; screening may remove it")
+                self._say(f"{name} of the support hardly touches the person; screening may remove it")
 
     def _say(self, remark: str) -> None:
         if remark not in self._remarks:
@@ -273,11 +279,25 @@ class Parser:
         return [index for index in self.head.slots if index > 0]
 
     @property
+    def called(self) -> dict[int, str]:
+        """What each id is called in results, in their order: by `names`, else by `classes`, else "class ID"."""
+        return self._called(self.ids)
+
+    def _called(self, ids: Iterable[int]) -> dict[int, str]:
+        return {index: self.names.get(index) or self.classes.get(index, f"class {index}") for index in ids}
+
+    def _marked(self) -> set[int]:
+        """The user's ids that the supports hold."""
+        return {index for view in self.views for index in view.marked.unique().tolist() if 0 < index < IGNORE}
+
+    @property
     def head(self) -> Head | MatchedHead:
         """The network set up for the supports. Raises UserError where there is none, or where names do not fit."""
         if not self.views:
             raise UserError("there is no support yet; give a photo and its mask")
         if self._head is None:
+            marked = self._marked()
+            check_names(self.names | self._called(marked), marked)
             if isinstance(self.encoded, ParsedPhotos):
                 self._head = MatchedHead(self.encoded, self.views, self.classes, self.space)
             else:
@@ -312,7 +332,7 @@ class Parser:
 
     def _decided(self, photo: np.ndarray, box: Box, maps: Maps) -> PhotoParsing:
         options, slots = self.options, list(self.head.slots)
-        names = {index: self.names.get(index) or self.classes.get(index, f"class {index}") for index in self.ids}
+        names = self.called
         part = decide(maps, slots, box.shape, screening=options.screening)
         mask = np.zeros(photo.shape[:2], np.uint8)
         box.of(mask)[...] = part
@@ -332,8 +352,7 @@ class Parser:
             mask[np.isin(mask, unlikely)] = 0
         how = {"screening": options.screening}
         scores = probabilities(maps, slots, box, (photo.shape[0], photo.shape[1]), **how) if options.scores else None
-        palette = self._palette(list(names))
-        return PhotoParsing(mask, palette, names, tuple(remarks), confidence, unlikely, box, scores, proofs)
+        return PhotoParsing(mask, self.palette, names, tuple(remarks), confidence, unlikely, box, scores, proofs)
 
     def _confidence(self, maps: Maps, slots: list[int]) -> tuple[dict[int, float], dict[int, np.ndarray]]:
         """Confidence and evidence of every id by maps of pixels; an id without one has confidence 0 and no evidence."""
@@ -350,10 +369,12 @@ class Parser:
         judge = calibration(self.record.method)
         return {i: judge(proofs[i]) if i in proofs else 0.0 for i in slots if i > 0}, proofs
 
-    def _palette(self, ids: list[int]) -> np.ndarray:
+    @property
+    def palette(self) -> np.ndarray:
+        """The colours of the ids in results, uint8 [256,3]."""
         palette = np.full((256, 3), 128, np.uint8)
         palette[0], palette[IGNORE] = 0, 236
-        for number, index in enumerate(index for index in ids if index not in self.classes):
+        for number, index in enumerate(index for index in self.ids if index not in self.classes):
             palette[index] = COLOURS[number % len(COLOURS)]
         for index in self.classes:
             palette[index] = self.space.class_palette[self.head.slots[index]]

@@ -147,6 +147,11 @@ def read_ids(mask: np.ndarray) -> tuple[np.ndarray, bool]:
     return mask, False
 
 
+def marked_ids(mask: np.ndarray) -> list[int]:
+    """The ids of the classes that a support mask uint8 [H,W] shows, black and white ones included."""
+    return [int(index) for index in np.unique(read_ids(mask)[0]) if index not in (0, IGNORE)]
+
+
 def check_support(image: np.ndarray, mask: np.ndarray, foreground: np.ndarray | None) -> None:
     """Raise UserError for masks that are empty, of another size than the photo, or hold values they may not."""
     for name, given in (("support mask", mask), ("support foreground", foreground)):

@@ -26,6 +26,7 @@ from oshp_lite.files import project_root, read_json, runs_root, write_json_atomi
 from oshp_lite.models.eopnet import EOPNet
 from oshp_lite.predict import load_network
 from oshp_lite.predict.people import load_detector
+from oshp_lite.script import exit_code
 from oshp_lite.study.experiments import matrix
 from oshp_lite.study.plan import config_of
 
@@ -148,6 +149,7 @@ def verdict(record: Mapping[str, Any] | None) -> str:
     return f"{'boxes pay off' if mean(made) >= WORTH and min(made) > 0 else 'boxes do not pay off'}: {text}"
 
 
+@exit_code
 def main(words: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m oshp_lite.study.crowds", description=judge.__doc__)
@@ -156,11 +158,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, help="the first N test pairs only (default: all)")
     parser.add_argument("--out", type=Path, help="the record (default: notebooks/results/crowds.json)")
     given = parser.parse_args(words)
-    try:
-        path = judge(RunStore(runs_root(given.runs)), given.data, given.pairs, given.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    path = judge(RunStore(runs_root(given.runs)), given.data, given.pairs, given.out)
     record = read_json(path)
     print(f"{table(record)}\n\n{verdict(record)}\nkept {path}")
     return 0

@@ -28,6 +28,7 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import data_root, read_bytes, read_json, write_atomic, write_json_atomic
 from oshp_lite.lock import Busy, locked
 from oshp_lite.models.registry import method
+from oshp_lite.script import exit_code
 from oshp_lite.study.experiments import overrides_of
 from oshp_lite.study.notebooks import CELL_TIMEOUT, Job, check_parameters, load_notebook, run_job
 from oshp_lite.study.plan import Finder, Row
@@ -295,6 +296,7 @@ def run_jobs(
     return run_tasks([notebook_task(job, force=force) for job in jobs], workers, tell)
 
 
+@exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module; returns 0, or 1 when a notebook failed, or 2 for bad input."""
     raw = argparse.RawDescriptionHelpFormatter
@@ -311,9 +313,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         targets = [path if options.in_place else options.out / path.name for path in options.notebooks]
         jobs = [Job(*pair, timeout=options.timeout) for pair in zip(options.notebooks, targets, strict=True)]
         outcomes = run_jobs(jobs, workers=options.jobs, force=options.force)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped; notebooks that were finished stay finished", file=sys.stderr)
         return 130

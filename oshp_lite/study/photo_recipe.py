@@ -33,6 +33,7 @@ from oshp_lite.files import file_sha256, parse_yaml, read_json, write_json_atomi
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.predict import ParseOptions
 from oshp_lite.predict.confidence import calibration
+from oshp_lite.script import exit_code
 from oshp_lite.study.photos import CLASSES, LIST, Ccp, as_plain, knowledge, measure, part_for
 
 PARTS = ("all", "fold1", "fold2", "tuning")
@@ -134,6 +135,7 @@ def _card(record: CheckpointRecord, made: dict[str, Any], scores: dict[str, Any]
     }
 
 
+@exit_code
 def main(words: Sequence[str] | None = None) -> int:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(prog="python -m oshp_lite.study.photo_recipe", description=__doc__)
@@ -148,15 +150,11 @@ def main(words: Sequence[str] | None = None) -> int:
         two.add_argument(f"--{part}", type=Path, required=True, help="folder of a finished training")
     two.add_argument("--ccp", help="a clone of CCP (default: OSHP_CCP_ROOT)")
     given = parser.parse_args(words)
-    try:
-        if given.what == "train":
-            print(train(given.part, given.out, given.data, given.set))
-        else:
-            ship({part: cast(Path, getattr(given, part)) for part in ("all", "fold1", "fold2")}, Ccp(given.ccp))
-            print(PHOTOS_CARD)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if given.what == "train":
+        print(train(given.part, given.out, given.data, given.set))
+    else:
+        ship({part: cast(Path, getattr(given, part)) for part in ("all", "fold1", "fold2")}, Ccp(given.ccp))
+        print(PHOTOS_CARD)
     return 0
 
 

@@ -30,6 +30,7 @@ from oshp_lite.labels import fold, label_space
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.predict import ParseOptions, Parser, load_network
 from oshp_lite.predict.confidence import EVIDENCE, SIGNS, calibration_file
+from oshp_lite.script import exit_code
 
 LIST = Path(__file__).with_name("photos.json")
 KEPT_IN = Path("notebooks", "results", "photos.json")
@@ -353,6 +354,7 @@ def read_options(settings: Sequence[str]) -> ParseOptions:
     return replace(ParseOptions(), **given)
 
 
+@exit_code
 def main(words: Sequence[str] | None = None) -> int:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(prog="python -m oshp_lite.study.photos", description=__doc__)
@@ -364,29 +366,25 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--supports", type=int, default=1, help="marked photos at a time")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of ParseOptions")
     given = parser.parse_args(words)
-    try:
-        ccp = Ccp(given.ccp)
-        weights, options = given.weights or checkpoint("photos"), read_options(given.set)
-        if given.what == "list":
-            write_json_atomic(LIST, make_list(ccp))
-        elif given.what == "calibrate":
-            rows, about = gather(weights, ccp, options)
-            if given.rows:
-                np.savez(given.rows, **cast(Any, rows))
-            place = calibration_file(cast(CheckpointRecord, load_network(weights).record).method)
-            write_json_atomic(place, calibration_of(rows, about))
-            print(place.read_text(encoding="utf-8"))
-        else:
-            began = time.monotonic()
-            found = measure(weights, ccp, options, supports=given.supports)
-            for name, row in found.items():
-                print(f"{name}: {json.dumps(row, default=str)}")
-            if given.keep:
-                keep(project_root() / KEPT_IN, weights, options, given.supports, found)
-            print(f"{time.monotonic() - began:.0f} s")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    ccp = Ccp(given.ccp)
+    weights, options = given.weights or checkpoint("photos"), read_options(given.set)
+    if given.what == "list":
+        write_json_atomic(LIST, make_list(ccp))
+    elif given.what == "calibrate":
+        rows, about = gather(weights, ccp, options)
+        if given.rows:
+            np.savez(given.rows, **cast(Any, rows))
+        place = calibration_file(cast(CheckpointRecord, load_network(weights).record).method)
+        write_json_atomic(place, calibration_of(rows, about))
+        print(place.read_text(encoding="utf-8"))
+    else:
+        began = time.monotonic()
+        found = measure(weights, ccp, options, supports=given.supports)
+        for name, row in found.items():
+            print(f"{name}: {json.dumps(row, default=str)}")
+        if given.keep:
+            keep(project_root() / KEPT_IN, weights, options, given.supports, found)
+        print(f"{time.monotonic() - began:.0f} s")
     return 0
 
 

@@ -14,8 +14,8 @@ import torch
 from oshp_lite.assets import CHECKPOINT, PROVENANCE
 from oshp_lite.engine import outcome
 from oshp_lite.engine.checkpoint import read_record, read_weights, save_weights
-from oshp_lite.errors import UserError
 from oshp_lite.files import read_json, write_json_atomic
+from oshp_lite.script import exit_code
 
 
 def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE) -> None:
@@ -33,15 +33,12 @@ def publish(run: Path, weights: Path = CHECKPOINT, provenance: Path = PROVENANCE
     write_json_atomic(provenance, {"purpose": purpose, "config": record.config, "scores": kept, "run": made})
 
 
+@exit_code
 def main(words: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m oshp_lite.study.publish", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_FOLDER")
-    try:
-        publish(parser.parse_args(words).run)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    publish(parser.parse_args(words).run)
     return 0
 
 

@@ -19,6 +19,7 @@ from oshp_lite.engine.outcome import CONFIG, PAIRS, PROVENANCE, SCORES
 from oshp_lite.engine.runs import Run
 from oshp_lite.errors import UserError
 from oshp_lite.files import parse_yaml, read_json
+from oshp_lite.script import exit_code
 
 LESSONS = ("background", "dual-metric", "stages", relations.NAME)
 
@@ -46,6 +47,7 @@ def _run(folder: Path) -> Run:
         raise UserError(f"{folder} holds no finished run; name the folder of one") from None
 
 
+@exit_code
 def main(words: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m oshp_lite.book.lessons", description=__doc__)
@@ -59,23 +61,19 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args(words)
     began = time.monotonic()
-    try:
-        run = _run(given.run)
-        if given.lesson == relations.NAME:
-            print(f"kept {relations.keep(run, given.out)}")
-            return 0
-        settings = {name: getattr(given, name) for name in ("photos", "steps", "seeds")}
-        lesson = make(given.lesson, run, given.data, given.photos, given.pairs, given.steps, given.seeds)
-        facts = {
-            "lesson": given.lesson,
-            "run": run_facts(run),
-            "settings": {} if given.lesson == "stages" else settings,
-        }
-        content = facts | dict(lesson.content) | {"seconds": round(time.monotonic() - began)}
-        print(f"kept {write_lesson(given.lesson, Lesson(content, lesson.arrays), given.out)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run = _run(given.run)
+    if given.lesson == relations.NAME:
+        print(f"kept {relations.keep(run, given.out)}")
+        return 0
+    settings = {name: getattr(given, name) for name in ("photos", "steps", "seeds")}
+    lesson = make(given.lesson, run, given.data, given.photos, given.pairs, given.steps, given.seeds)
+    facts = {
+        "lesson": given.lesson,
+        "run": run_facts(run),
+        "settings": {} if given.lesson == "stages" else settings,
+    }
+    content = facts | dict(lesson.content) | {"seconds": round(time.monotonic() - began)}
+    print(f"kept {write_lesson(given.lesson, Lesson(content, lesson.arrays), given.out)}")
     return 0
 
 

@@ -33,9 +33,9 @@ from oshp_lite.engine.checkpoint import put_weights, read_weights, save_weights
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.engine.instance_train import by_crowdedness, judge_people, judged_data
 from oshp_lite.engine.presets import load_profile
-from oshp_lite.errors import UserError
 from oshp_lite.models.base import CheckpointRecord
 from oshp_lite.models.instance.network import InstanceNet
+from oshp_lite.script import exit_code
 
 NAME = "people"
 SIDE = 96
@@ -170,6 +170,7 @@ def _brief(scores: Any) -> dict[str, Any]:
     return {name: values[name] for name in SCORES}
 
 
+@exit_code
 def main(words: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m oshp_lite.book.lessons.people", description=main.__doc__)
@@ -177,11 +178,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the records (default: notebooks/results/lessons)")
     parser.add_argument("--behind", type=int, default=0, help="stages that the kept network has behind it (default: 0)")
     given = parser.parse_args(words)
-    try:
-        print(f"kept {make(given.data, given.out, behind=given.behind)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(f"kept {make(given.data, given.out, behind=given.behind)}")
     return 0
 
 

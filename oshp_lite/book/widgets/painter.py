@@ -201,7 +201,9 @@ class PaintState:
                 parser = Parser(self.network, self.options)
                 parser.encoded = self._encoded = self._encoded or parser.encoded  # photos are encoded once
                 for photo, mask in supports:
-                    parser.support(photo, mask, names=dict(enumerate(self.names, 1)))
+                    painted = (index for index in range(1, len(self.names) + 1) if (mask == index).any())
+                    names = {index: self.names[index - 1] for index in painted if self.names[index - 1].strip()}
+                    parser.support(photo, mask, names=names)
                 self.parsing = parser.parse(self.query.photo)
             except UserError as error:
                 self.problem = str(error)

@@ -18,10 +18,12 @@ from oshp_lite.data.verify import verify
 from oshp_lite.errors import UserError
 from oshp_lite.files import write_atomic
 from oshp_lite.labels import one_shot_space
+from oshp_lite.script import exit_code
 
 PAIR_OPTIONS = ("rule", "queries", "repeats", "per_class")
 
 
+@exit_code
 def main(name: str | None = None, argv: Sequence[str] | None = None) -> int:
     """Run the command for the raw dataset `name` ("atr"), or for the one that the first word names.
 
@@ -36,9 +38,6 @@ def main(name: str | None = None, argv: Sequence[str] | None = None) -> int:
         name = name or words.pop(0)
         command = words.pop(0) if words and words[0] in commands else "tailor"
         commands[command](name, words)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
