@@ -70,7 +70,7 @@ def test_doctor_opens_each_run_once(
     rows = rows_of([RunKey("panet", "synth-atr", 1, "k")], "smoke")
     monkeypatch.setattr("oshp_lite.cli.doctor._rows", lambda profile, finder: rows)  # those of all profiles take long
     main(["doctor"])
-    assert "2 finished runs" in capsys.readouterr().out
+    assert "3 finished runs" in capsys.readouterr().out
     assert all(opened[folder] == 1 for folder in made)
 
 
