@@ -41,11 +41,11 @@ def test_no_committed_failure_goes_without_a_finding() -> None:
 
 
 def test_notebook_10_prints_the_claims_of_today() -> None:
-    """Its ledger was made from the present `claims.yaml`: no statement, place or part of an older one."""
+    """Its ledger was made from the present `claims.yaml`: no statement, place or deciding quantity of an older one."""
     notebook = json.loads((project_root() / "notebooks" / "10_eopnet_tables.ipynb").read_text(encoding="utf-8"))
     outputs = [one for cell in notebook["cells"] for one in cell.get("outputs", ())]
     pages = ["".join(one.get("data", {}).get("text/html", "")) for one in outputs]
     page = re.sub(r"\s+", " ", html.unescape(" ".join(pages)))
-    parts = {(claim.id, part.label) for claim in CLAIMS for part in claim.parts}
-    texts = {(claim.id, text) for claim in CLAIMS for text in (claim.statement, claim.where)} | parts
+    decides = {one.id: [one.decides] if one.decides else [part.label for part in one.parts] for one in CLAIMS}
+    texts = {(one.id, text) for one in CLAIMS for text in (one.statement, one.where, *decides[one.id])}
     assert sorted((claim, text) for claim, text in texts if re.sub(r"\s+", " ", text) not in page) == []
