@@ -9,14 +9,13 @@ from typing import Any
 
 from oshp_lite.data.prepare import raw
 from oshp_lite.study import forecast
+from oshp_lite.study.cluster import SPARE
 from oshp_lite.study.experiments import METHODS, runs_of
 from oshp_lite.study.plan import Finder, Row, blockers, config_of, rows_of
 from oshp_lite.study.records import RunKey
 from oshp_lite.study.weights import COCO, external_weights
 
 PROFILE, TABLE = "paper", "eopnet2"
-SPARE = 1.5
-"""Limit of a row on a cluster, in times of its estimate."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ def guide(finder: Finder) -> dict[str, Any]:
         "unknown": unknown,
         "memory": max(fit, default=0.0),
         "limit": math.ceil(SPARE * longest),
-        "last": len(rows) - 1,
         "pace": pace,
         "classes": forecast.CLASSES,
         "lacking": {reason: _listed(names, len(rows)) for reason, names in lacking.items()},
