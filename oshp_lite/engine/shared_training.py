@@ -146,7 +146,7 @@ class _Norm(BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        made, mean, square, count = _Normalised.apply(input, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        made, mean, square, count = _Normalised.apply(input, self.weight, self.bias, self.eps)
         for running, value in ((self.running_mean, mean), (self.running_var, square / (count - 1))):
             if running is not None:
                 running.lerp_(value, self.momentum or 0.0)

@@ -131,7 +131,7 @@ def _training(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
 
 def encoder_works(plan: Plan, device: str) -> dict[str, Work]:
     """The encoder of a training step in bf16, forward and backward, and a bf16 product of large matrices."""
-    encoder = _network(plan, "official").encoder.to(device).to(memory_format=torch.channels_last)
+    encoder = cast(Any, _network(plan, "official").encoder).to(device, memory_format=torch.channels_last)
     photos = made_up_episode(plan.trained, plan.batch).query_image.to(device)
     square = torch.ones(16 * plan.trained, 16 * plan.trained, device=device, dtype=torch.bfloat16)
 
