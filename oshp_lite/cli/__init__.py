@@ -56,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     usage_error: Any = typer.BadParameter.__mro__[1]  # from typer's own copy of click, or the installed one
     command, words = typer.main.get_command(app), _spread(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _company(words) as leads, command.make_context("oshp-lite", words) as context:
-            return int(command.invoke(context) or 0) if leads else 0
+        with _company(words) as leads:
+            if not leads:
+                return 0
+            with command.make_context("oshp-lite", words) as context:
+                return int(command.invoke(context) or 0)
     except typer.Exit as leave:  # --help, --version
         return leave.exit_code
     except UserError as error:

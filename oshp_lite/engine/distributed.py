@@ -1,4 +1,4 @@
-"""One training or evaluation by several processes, each on a device of its own: `torchrun ... -m oshp_lite train`.
+"""One training or evaluation by several processes, each on a device of its own: `torchrun ... -m -- oshp_lite train`.
 
 The first process leads: it owns the run store and writes every file. `company` joins the processes; whatever the lead
 then calls of the functions marked `together`, the others call too. Alone, nothing in here does anything. How a training

@@ -12,6 +12,10 @@ from oshp_lite.files import read_bytes, read_json, write_atomic
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 HEADS = ("path", "form", "ms [quartiles]", "over reference", "of floor", "GMAC", "GMAC/s", "MiB added", "mIoU off")
 TARGET_HEADS = ("path", "target", "measured", "reached", "record")
+NOTE = (
+    "Ratios within one run. Reference: the released code's loops on the same weights. Floor: the encoder alone, on the "
+    "photos that must be encoded."
+)
 NOT_MEASURED, NO_GPU = "*not measured*", "*not run: needs a GPU*"
 
 Figures = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -38,7 +42,7 @@ class Aim(NamedTuple):
     def words(self, value: float) -> str:
         """A value of the number."""
         if self.entry == "points":
-            return f"{value:.2f} mIoU"
+            return f"{value:.2f} points of mIoU"
         if self.entry == "rate" or self.means.endswith("time"):
             return f"{100 * value:.3g} %"
         return f"{value:.1f}x" if self.least else f"{value:.2f}x"
@@ -210,7 +214,7 @@ def tables(records: Mapping[str, Mapping[str, Any]]) -> str:
         except (KeyError, TypeError):
             raise UserError(f"{file} is no record of `oshp-lite bench --json`; measure anew or move it away") from None
     targets = _table(TARGET_HEADS, [_met(target, records) for target in TARGETS])
-    return "\n\n".join(["## Targets", targets, *parts])
+    return "\n\n".join(["## Targets", NOTE, targets, *parts])
 
 
 def write_page(kept: Path) -> Path:
