@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,8 @@ from oshp_lite.cli import main
 from oshp_lite.study import cluster, forecast
 from oshp_lite.study.cluster import Need, limit, need_of
 from oshp_lite.study.experiments import matrix, runs_of
-from oshp_lite.study.plan import Estimates, Row, rows_of
+from oshp_lite.study.plan import Estimates, Row, config_of, rows_of
+from oshp_lite.study.records import RunKey
 
 PAGE = Path(pages.__file__).with_name("pages") / "cluster.md"
 CHOICE = ["--profile", "smoke", "--only", "panet", "--no-notebooks"]
@@ -130,6 +132,17 @@ def test_a_gpu_is_requested_where_the_profile_needs_one(tmp_path: Path) -> None:
     needs = [need_of(row, Estimates(SimpleNamespace(runs=list)), "cuda") for row in rows]  # type: ignore[arg-type]
     assert f"--time={limit(needs)}:00:00" in script
     assert "oshp-first" not in script, "the papers' rows start from a file"
+
+
+def test_gib_of_a_gpu_follow_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = forecast.work_of(config_of(RunKey("eopnet", "atr-os", 1, "k"), "paper"))
+    assert work is not None
+    assert cluster.gpu_memory(work) == work.memory, "counted"
+    pace = forecast.Pace(1e12, 1e12, "measured", measured=True, memory=9.5)
+    monkeypatch.setattr(forecast, "pace", lambda *_: pace)
+    assert cluster.gpu_memory(work) == pytest.approx(9.5)
+    assert cluster.gpu_memory(replace(work, memory=work.memory / 2)) == pytest.approx(9.5 / 2)  # type: ignore[operator]
+    assert cluster.gpu_memory(replace(work, memory=None)) is None
 
 
 def test_limits_and_spans() -> None:

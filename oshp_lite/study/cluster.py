@@ -14,7 +14,8 @@ from typing import Literal
 from oshp_lite.engine.config import RunConfig
 from oshp_lite.errors import UserError
 from oshp_lite.study import forecast
-from oshp_lite.study.plan import SIGNS, Estimates, Finder, Known, Row
+from oshp_lite.study.plan import SIGNS, Estimates, Finder, Known, Row, config_of
+from oshp_lite.study.records import RunKey
 
 Scheduler = Literal["slurm", "kubernetes"]
 SPARE = 1.5
@@ -47,8 +48,17 @@ def need_of(row: Row, estimates: Estimates, device: Literal["cuda", "cpu"]) -> N
     work, data = forecast.work_of(row.config), row.config.data
     trained = (work.memory if work else None) or 0.0
     host = (1 + data.workers) * (PROCESS + data.cache_mb / 1024) + (trained if device == "cpu" else 0)
-    gpu = trained if device == "cuda" and trained else None
+    gpu = gpu_memory(work) if device == "cuda" else None
     return Need(row.name, row.index, None if seconds is None else seconds / 3600, known, host, gpu)
+
+
+def gpu_memory(work: forecast.Work | None) -> float | None:
+    """Return a training's GiB on a GPU: counted, and in proportion to the benchmark's peak where there is one."""
+    pace = forecast.pace("cuda")
+    if work is None or not work.memory or pace is None or not pace.memory:
+        return work.memory if work else None
+    timed = forecast.work_of(config_of(RunKey("eopnet", "atr-os", 1, "k"), "paper"))  # what the benchmark trains
+    return work.memory * pace.memory / timed.memory if timed and timed.memory else work.memory
 
 
 def limit(needs: Sequence[Need]) -> int:
