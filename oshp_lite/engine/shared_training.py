@@ -73,7 +73,7 @@ def why_alone(config: Any, network: nn.Module, device: torch.device, batch: int,
     if any(isinstance(part, nn.modules.dropout._DropoutNd) and part.p for part in network.modules()):
         return f"{alone}: it drops features at random over the whole batch"
     if config.data.way == "1" and hasattr(network, "seen"):
-        return f"{alone}: its softmax depends on the ids that earlier samples of the batch have shown"
+        return f"{alone}: its softmax depends on the ids of earlier samples in the batch"
     return ""
 
 
