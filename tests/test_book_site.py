@@ -195,7 +195,8 @@ def test_a_docstring_becomes_markdown_that_means_the_same() -> None:
 
 
 def test_the_recipes_use_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    recipes = (ROOT / "oshp_lite/book/site/pages/howto.md").read_text(encoding="utf-8")
+    pages = ROOT / "oshp_lite/book/site/pages"
+    recipes = "".join((pages / name).read_text(encoding="utf-8") for name in ("howto.md", "cluster.md"))
     lines = re.findall(r"^    oshp-lite (.+)$", recipes, re.M)
     assert len(lines) > 8
     for line in lines:
@@ -301,7 +302,7 @@ def test_a_page_for_each_notebook_in_reading_order(site: Site, chapters: list[Ch
         name = re.sub(r"[^/]+/\.\./", "", name)
     wanted = [f"{chapter.page}.html" for chapter in chapters]
     assert [name for name in walk if name in wanted] == wanted
-    assert {"howto.html", "commands.html", "glossary.html", "equations.html", "cite.html"} <= set(walk)
+    assert {"howto.html", "cluster.html", "commands.html", "glossary.html", "equations.html", "cite.html"} <= set(walk)
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ CALLS: dict[str, tuple[str, dict[str, str | None]]] = {
     ),
 }
 ELSEWHERE = {
-    "matrix": {"--dry-run", "--list", "--snakefile"},  # tests/test_matrix.py
+    "matrix": {"--dry-run", "--list", "--script", "--snakefile"},  # tests/test_matrix.py, test_cluster.py
     "tune": {"--dry-run"},
     "bench": {"--json"},
     "report": {"--readme"},

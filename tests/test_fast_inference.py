@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from contenders_tiny import small
+from engine_fixtures import tiny_config, tiny_dataset
 from nn_tiny import episode, tiny
 from torch import nn
 
 from oshp_lite.data.episode import Episode
+from oshp_lite.engine.evaluate import run_evaluation
+from oshp_lite.engine.loading import run_fold
+from oshp_lite.engine.models import build_parser
 from oshp_lite.engine.performance.clock import in_turn, multiply_accumulates, peak_memory
-from oshp_lite.engine.performance.paths import Plan, measure_paths
+from oshp_lite.engine.performance.paths import Plan, encoder_works, measure_paths, training_step
 from oshp_lite.engine.performance.plain import plain_forward
+from oshp_lite.engine.performance.scores import JUDGED, judge
 from oshp_lite.models.base import OneShotModel, PredictOptions
-from oshp_lite.models.inference import encode_once, for_inference
+from oshp_lite.models.eopnet import EOPNet
+from oshp_lite.models.inference import Precision, encode_once, for_inference
 from oshp_lite.models.registry import METHODS
 
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
 SCORED = PredictOptions(screening=False, scores=True)
 NETWORKS = sorted(name for name, spec in METHODS.items() if spec.one_shot and spec.trainable)
 
@@ -61,6 +70,27 @@ def test_the_copy_gives_the_same_logits_and_leaves_the_original_alone(method: st
     assert torch.equal(theirs.ids, ours.ids)
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("variant", ["official", "paper"])
+def test_channels_last_trains_the_same_network(variant: str) -> None:
+    """Losses, every gradient, banks and statistics in float64."""
+    network, batch = with_statistics(tiny(variant)).train(), episode()
+    other = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = (batch.query_image, batch.support_image)
+    query, support = (image.contiguous(memory_format=torch.channels_last) for image in images)
+    losses = network.losses(network(batch, progress=0.6), batch, 0.6)
+    laid = replace(batch, query_image=query, support_image=support)
+    theirs = other.losses(other(laid, progress=0.6), laid, 0.6)
+    for name, value in losses.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-9, atol=1e-9, msg=name)
+    losses["total"].backward()
+    theirs["total"].backward()
+    for (name, mine), same in zip(network.named_parameters(), other.parameters(), strict=True):
+        if mine.grad is not None:
+            torch.testing.assert_close(same.grad, mine.grad, rtol=1e-8, atol=1e-10, msg=name)
+    for (name, mine), same in zip(network.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(same, mine, rtol=1e-10, atol=1e-12, msg=name)
 
 
 def test_the_papers_encoder_loses_every_normalisation() -> None:
@@ -193,6 +223,31 @@ def test_every_path_has_its_reference_and_its_floor(monkeypatch: pytest.MonkeyPa
     steps = [figures["training step", form] for form in ("reference", "official", "lite")]
     assert steps[0].gmac > steps[1].gmac > steps[2].gmac, "equal batches are computed once; absent ids left out"
     assert all(step.memory == 1.0 for step in steps)
+
+
+def test_steps_and_encoder_have_a_form_in_bf16() -> None:
+    """What a GPU is measured with: the step of variant official, and the encoder beside a matrix product."""
+    plan = Plan("lite", 48, 32, 2)
+    training_step(plan, "bf16", "cpu")()
+    works = encoder_works(plan, "cpu")
+    assert multiply_accumulates(works["matrix product"]) == (16 * 32) ** 3
+    works["bf16"]()
+    encoder = EOPNet(variant="official", encoder="lite", width=64).encoder
+    forward = multiply_accumulates(partial(encoder, torch.zeros(2, 3, 32, 32)))
+    assert 2 * forward < multiply_accumulates(works["bf16"]) < 3.2 * forward
+
+
+def test_the_cost_of_precision_is_that_of_the_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oshp_lite.engine.performance.scores.has_bf16", lambda device: True)
+    dataset, config = tiny_dataset(tmp_path / "bars"), tiny_config(eval={"bootstrap": 0})
+    network = build_parser(config, run_fold(config, dataset)).eval()
+    figures = {(one.path, one.name): one for one in judge(network, dataset, config, "cpu")}
+    exact, half = (run_evaluation(for_inference(network, form), dataset, config, progress=False) for form in PRECISIONS)
+    off = [abs(getattr(exact.scores, name) - getattr(half.scores, name)) for name in JUDGED]
+    assert figures["test pair, shipped", "float32"].points == 0
+    assert figures["test pair, shipped", "bf16"].points == pytest.approx(100 * max(off))
+    rest, pair = figures["evaluation", "around the network"], figures["test pair, shipped", "float32"]
+    assert rest.above_floor == pytest.approx(rest.seconds / pair.seconds)
 
 
 def stopping() -> object:

@@ -151,7 +151,7 @@ def test_the_page_for_a_gpu_names_every_row_its_hours_and_what_is_missing(
     monkeypatch.setenv("OSHP_SAM_WEIGHTS", str(places / "none"))
     found = guide(Finder(RunStore(places / "runs"), places / "data"))
     rows = sorted(row for item in found["items"] for row in item.rows)
-    assert rows == list(range(4 * len(METHODS))) == list(range(found["last"] + 1)), "two ways, two folds"
+    assert rows == list(range(4 * len(METHODS))) == list(range(found["rows"])), "two ways, two folds"
     known = [hours for item in found["items"] for hours in item.hours if hours is not None]
     assert found["hours"] == pytest.approx(sum(known))
     assert found["unknown"] + len(known) == len(rows)

@@ -185,7 +185,7 @@ def test_heads_agree_with_the_literal_reference(
 
 @pytest.mark.parametrize(
     ("way", "level", "training", "epoch"),
-    [("k", "mid", True, 0), ("k", "high", True, 3), ("1", "mid", True, 30)],
+    [("k", "mid", True, 0), ("k", "high", True, 3), ("1", "mid", True, 30), ("1", "high", False, 49)],
 )
 @pytest.mark.slow
 def test_whole_network_agrees_with_the_literal_reference(way: str, level: Any, training: bool, epoch: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Annotated, Any, cast
 
@@ -53,10 +54,13 @@ for function in (*COMMANDS, book.book, instance.score_instances, instance.score_
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0; 1 when something failed that the output names; 2 for bad input; 130 for Ctrl-C."""
     usage_error: Any = typer.BadParameter.__mro__[1]  # from typer's own copy of click, or the installed one
-    command = typer.main.get_command(app)
+    command, words = typer.main.get_command(app), _spread(sys.argv[1:] if arguments is None else arguments)
     try:
-        with command.make_context("oshp-lite", _spread(sys.argv[1:] if arguments is None else arguments)) as context:
-            return int(command.invoke(context) or 0)
+        with _company(words) as leads:
+            if not leads:
+                return 0
+            with command.make_context("oshp-lite", words) as context:
+                return int(command.invoke(context) or 0)
     except typer.Exit as leave:  # --help, --version
         return leave.exit_code
     except UserError as error:
@@ -78,6 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
         print(f"error: {sentence}; see {where} --help", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _company(words: Sequence[str]) -> Iterator[bool]:
+    """Share the command with the processes that torchrun has started, if it has; yields whether this one leads."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield True
+        return
+    from oshp_lite.engine.distributed import company
+
+    if [*words[:1]] not in (["train"], ["evaluate"]):
+        raise UserError("torchrun starts several processes, which only the commands train and evaluate share")
+    with company() as leads:
+        yield leads
 
 
 def _spread(words: Sequence[str]) -> list[str]:

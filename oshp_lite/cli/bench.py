@@ -39,7 +39,7 @@ def bench(
     ] = None,
     *,
     what: Annotated[
-        Literal["train", "infer", "data", "metrics", "generator", "scaling", "widgets", "all"],
+        Literal["train", "infer", "data", "metrics", "scores", "generator", "scaling", "widgets", "all"],
         typer.Option(help="which paths are compared with reference and floor in one run; scaling: cost against size"),
     ] = "all",
     device: options.Device = None,
@@ -110,8 +110,9 @@ def _paths(device: str, what: str, size: str, rounds: int, kept: Path | None) ->
     from dataclasses import asdict
 
     from oshp_lite.engine.checkpoint import pick_device
+    from oshp_lite.engine.performance.clock import Figure
     from oshp_lite.engine.performance.page import HEADS, as_rows, write_page
-    from oshp_lite.engine.performance.paths import KINDS, PLANS, Figure, measure_paths
+    from oshp_lite.engine.performance.paths import KINDS, PLANS, measure_paths
     from oshp_lite.engine.provenance import provenance
     from oshp_lite.files import write_json_atomic
 

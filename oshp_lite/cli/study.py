@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from oshp_lite.study.plan import Finder, Row
 
 CHOICE = "profile steps exhibits only datasets set"
+PASSED = f"{CHOICE} threads limit no_notebooks out data runs"
+"""What a row on a cluster is called with, besides its number."""
 
 
 def matrix(
@@ -46,6 +49,9 @@ def matrix(
     fresh: options.Fresh = False,
     dry_run: options.DryRun = False,
     list: Annotated[Literal["text", "json"] | None, typer.Option(help="list the rows, as text or JSON")] = None,
+    script: Annotated[
+        Literal["slurm", "kubernetes"] | None, typer.Option(help="print a script that submits the rows to a cluster")
+    ] = None,
     snakefile: Annotated[bool, typer.Option("--snakefile", help="print where the matrix's Snakefile lies")] = False,
     set: options.Settings,
     out: options.Reports = None,
@@ -62,14 +68,20 @@ def matrix(
         return _record(profile, options.finder(data, runs))
     if sum((index is not None, row is not None, inits)) > 1:
         raise UserError("--index, --row and --inits each choose rows; say one of them")
-    if list is not None or dry_run:
+    if list is not None or dry_run or script is not None:
         taken = f"list dry_run jobs threads limit no_notebooks out data runs {CHOICE}"
         what = "--dry-run makes nothing" if list is None else "--list names all rows"
-        takes_only(context, taken if list is not None else f"{taken} index row inits", what)
+        if script is not None:
+            taken, what = f"script {PASSED}", "--script hands every row of the choice to a cluster"
+        takes_only(context, f"{taken} index row inits" if dry_run else taken, what)
     from oshp_lite.study.plan import plan_text
 
     rows, executor = _rows(context.params), _executor(context.params)
-    if list == "json":
+    if script is not None:
+        from oshp_lite.study.cluster import script as submission
+
+        print(submission(script, _call(context), profile, rows, executor.finder), end="")
+    elif list == "json":
         print(json.dumps([_listed(row, executor) for row in rows], indent=1))
     elif list == "text":
         print_table([[row.index, row.name] for row in rows], ("row", "name"))
@@ -112,6 +124,18 @@ def _rows(params: Mapping[str, Any]) -> list[Row]:
         needed = dict.fromkeys(key for name in params["exhibits"] for key in runs_of(name, profile))
         keys = [key for key in needed if key.dataset in (params["datasets"] or families(profile).values())]
     return rows_of([key for key in keys if not only or key.method in only], profile, params["set"], params["data"])
+
+
+def _call(context: typer.Context) -> str:
+    """The call of `matrix` with the options given, those that a row on a cluster takes."""
+    words = ["oshp-lite", "matrix"]
+    for name in PASSED.split():
+        value, source = context.params[name], context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option, many = f"--{name.replace('_', '-')}", isinstance(value, Sequence) and not isinstance(value, str)
+            given = [",".join(value)] if name == "steps" else value if many else [value]
+            words += [option] if value is True else [word for one in given for word in (option, str(one))]
+    return shlex.join(words)
 
 
 def _executor(params: Mapping[str, Any]) -> Executor:

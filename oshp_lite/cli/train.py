@@ -35,8 +35,10 @@ def train(
     """Train and evaluate one configuration, or find its finished run."""
     from oshp_lite.cli.evaluate import print_scores
     from oshp_lite.cli.instance import print_people
+    from oshp_lite.engine.distributed import check_shared
 
     config, store = chosen_config(context.params), options.run_store(runs)
+    check_shared(config.model.method)
     if minutes:
         from oshp_lite.study.plan import before_training
 

@@ -21,6 +21,7 @@ from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode, collate
 from oshp_lite.data.loading import EpisodeDataset
 from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.distributed import added, leads, merged, own_batches, processes, together
 from oshp_lite.engine.loading import run_fold, test_set
 from oshp_lite.engine.metrics import (
     Scores,
@@ -69,6 +70,7 @@ def evaluate(parser: Predictor, dataset: OneShotDataset, config: RunConfig, *, p
     return run_evaluation(parser, dataset, config, progress=progress).scores
 
 
+@together
 def run_evaluation(
     parser: Predictor,
     dataset: OneShotDataset,
@@ -91,11 +93,13 @@ def run_evaluation(
     # sample pictures are spread evenly over the list, so that all classes have a chance to be seen
     sampled = {index * len(pairs) // choice.samples for index in range(min(choice.samples, len(pairs)))}
     samples: list[tuple[Episode, Tensor, Tensor]] = []
-    matrices, predictions, persons = [], [], []
+    order, matrices, predictions, persons = list[int](), list[Tensor](), list[Tensor](), list[Tensor]()
     coarse = torch.zeros(2, 2, dtype=torch.int64)
     began = time.monotonic()
-    with torch.inference_mode(), tqdm(total=len(pairs), desc="meta-test", disable=not progress, leave=False) as bar:
-        for positions, batch in batches(episodes, config):
+    quiet = not (progress and leads())
+    with torch.inference_mode(), tqdm(total=len(pairs), desc="meta-test", disable=quiet, leave=False) as bar:
+        for positions, batch in own_batches(batches, episodes, config):
+            order += positions
             prediction = parser.predict(batch.to(device), options)
             ids, person = prediction.ids.cpu(), None if prediction.person is None else prediction.person.cpu()
             truth = truth_of(batch, n_ids, config) if kway else batch.query_mask
@@ -109,6 +113,10 @@ def run_evaluation(
                     coarse += confusion(person[rows].long(), batch.query_foreground[rows], 2)
             samples += [(episodes[at], truth[row], ids[row]) for row, at in enumerate(positions) if at in sampled]
             bar.update(len(positions))
+    if processes() > 1:
+        matrices, coarse = merged(order, matrices), added(coarse)
+        samples = merged([at for at in order if at in sampled], samples)
+        predictions, persons = (merged(order[: len(one)], one, lead_only=True) for one in (predictions, persons))
     seconds = time.monotonic() - began
     stacked, class_ids = torch.stack(matrices), [pair.class_id for pair in pairs]
     queries = [pair.query for pair in pairs]

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import oshp_lite
+from oshp_lite.engine.distributed import processes
 from oshp_lite.models import registry
 
 PACKAGE = Path(oshp_lite.__file__).resolve().parent
@@ -139,9 +140,11 @@ def provenance(
 ) -> dict[str, Any]:
     """Return what a reader must know to trust a number: code, data, device, versions, threads, date (UTC), seed.
 
-    `code` is that of `method` when one is named, else that of all rooms a run can depend on.
+    `code` is that of `method` when one is named, else that of all rooms a run can depend on. `processes` is there
+    where several shared the work.
     """
     return {
+        **({"processes": processes()} if processes() > 1 else {}),
         "package": oshp_lite.__version__,
         "code": code_fingerprint() if method is None else code_of(method),
         "commit": _commit(),

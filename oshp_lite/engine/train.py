@@ -28,6 +28,7 @@ from oshp_lite.data.dataset import OneShotDataset
 from oshp_lite.data.episode import Episode
 from oshp_lite.engine.checkpoint import load_state, pick_device, read_record, save_state, save_weights
 from oshp_lite.engine.config import RunConfig, identity_of
+from oshp_lite.engine.distributed import anywhere, decided, leads, together
 from oshp_lite.engine.evaluate import run_evaluation
 from oshp_lite.engine.loading import TrainingBatches, run_fold, training_set
 from oshp_lite.engine.metrics import mean_accuracy
@@ -35,6 +36,7 @@ from oshp_lite.engine.models import build_parser, initialise, run_record
 from oshp_lite.engine.outcome import CONFIG, HISTORY, WEIGHTS
 from oshp_lite.engine.provenance import code_of
 from oshp_lite.engine.schedule import make_optimizer, rate, renews_optimizer
+from oshp_lite.engine.shared_training import spread
 from oshp_lite.errors import UserError
 from oshp_lite.fields import check_fields
 from oshp_lite.files import file_sha256, write_atomic
@@ -96,6 +98,7 @@ def _stop_wanted() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+@together
 def train(
     config: RunConfig,
     dataset: OneShotDataset,
@@ -163,17 +166,19 @@ class Training:
 
     def run(self, progress: bool) -> None:
         """Train to the end of the budget, then write the weights."""
-        if self._finished():
+        if decided(self._finished):
             return
-        self._restore()
-        write_atomic(self.folder / CONFIG, self.config.to_yaml().encode())
+        decided(self._restore)
+        if leads():
+            write_atomic(self.folder / CONFIG, self.config.to_yaml().encode())
+        spread(self)
         if not self.parser.trainable:
             self._save()
         bar = tqdm(
             total=None if self.config.train.minutes else self.config.train.epochs * len(self.batches),
             initial=self.position.step,
             desc=f"{self.config.model.method} {self.config.data.dataset} fold {self.config.data.fold}",
-            disable=not progress,
+            disable=not (progress and leads()),
             mininterval=0.5,
             leave=False,
         )
@@ -183,6 +188,8 @@ class Training:
                 self._epoch(bar, stop)
         self._save()
         self._write_history()
+        if not leads():
+            return
         record = run_record(
             self.config,
             self.fold,
@@ -208,7 +215,7 @@ class Training:
             if not bar.disable and (here.batch == 1 or here.step % 5 == 0):
                 terms = {name: f"{value.item():.3f}" for name, value in losses.items()}
                 bar.set_postfix({"epoch": here.epoch + 1, "beta": f"{1 - self.progress():.2f}", **terms})
-            if stop.is_set():
+            if anywhere(stop.is_set()):
                 self._save()
                 self._stop(f"at step {here.step} (epoch {here.epoch + 1} of {self.config.train.epochs})")
             if self._due():
@@ -216,7 +223,7 @@ class Training:
             if not self._time_left():
                 break
         self._end_epoch()
-        if stop.is_set():
+        if anywhere(stop.is_set()):
             self._stop(f"after epoch {here.epoch} of {self.config.train.epochs}")
 
     def _stop(self, where: str) -> None:
@@ -237,8 +244,7 @@ class Training:
             group["lr"] = self.rate(here.step, progress) * group["factor"]
         half = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
         with half:
-            parsing = self.parser(batch, progress=progress)
-            losses: dict[str, Tensor] = self.parser.losses(parsing, batch, progress)
+            losses = self.compute(batch, progress)
         total = losses["total"]
         if self.device.type == "cpu" and not math.isfinite(total.item()):
             raise UserError(f"the loss became {total.item()} in step {here.step + 1}; lower train.lr or set train.clip")
@@ -250,6 +256,11 @@ class Training:
         for name, value in losses.items():
             value = value.detach().double()
             here.sums[name] = here.sums[name] + value if name in here.sums else value
+        return losses
+
+    def compute(self, batch: Episode, progress: float) -> dict[str, Tensor]:
+        """Return the losses of a batch; where several processes train, `spread` puts that of all of them here."""
+        losses: dict[str, Tensor] = self.parser.losses(self.parser(batch, progress=progress), batch, progress)
         return losses
 
     def _end_epoch(self) -> None:
@@ -321,6 +332,8 @@ class Training:
         return bool(enough) or time.monotonic() - self._saved > train.save_seconds
 
     def _save(self) -> None:
+        if not leads():
+            return
         state = {
             "key": self.key,
             "code": self.code,
@@ -376,6 +389,8 @@ class Training:
             raise UserError(f"{self.folder} holds a run of {other}; choose another folder or remove this one")
 
     def _write_history(self) -> None:
+        if not leads():
+            return
         rows = self.position.rows
         names = list(dict.fromkeys(name for row in rows for name in row))
         lines = [names, *([repr(row[name]) if name in row else "" for name in names] for row in rows)]

@@ -9,14 +9,12 @@ from typing import Any
 
 from oshp_lite.data.prepare import raw
 from oshp_lite.study import forecast
+from oshp_lite.study.cluster import SPARE, gpu_memory
 from oshp_lite.study.experiments import METHODS, runs_of
-from oshp_lite.study.plan import Finder, Row, blockers, config_of, rows_of
-from oshp_lite.study.records import RunKey
+from oshp_lite.study.plan import Finder, Row, blockers, rows_of
 from oshp_lite.study.weights import COCO, external_weights
 
 PROFILE, TABLE = "paper", "eopnet2"
-SPARE = 1.5
-"""Limit of a row on a cluster, in times of its estimate."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ def guide(finder: Finder) -> dict[str, Any]:
         "unknown": unknown,
         "memory": max(fit, default=0.0),
         "limit": math.ceil(SPARE * longest),
-        "last": len(rows) - 1,
         "pace": pace,
         "classes": forecast.CLASSES,
         "lacking": {reason: _listed(names, len(rows)) for reason, names in lacking.items()},
@@ -74,18 +71,9 @@ def _item(rows: Sequence[Row], pace: forecast.Pace | None, finder: Finder) -> It
     key, works = rows[0].key, [forecast.work_of(row.config) for row in rows]
     assert key is not None
     hours = [work.seconds(pace) / 3600 if work and pace else None for work in works]
-    memory, own = works[0].memory if works[0] else None, _reference(rows[0])
-    if memory and own and pace and pace.memory:  # the benchmark's peak, and the others in proportion
-        memory *= pace.memory / own
+    memory = gpu_memory(works[0])
     done = sum(finder.find(row.config) is not None for row in rows)
     return Item(METHODS[key.method].label, key.way, [row.index for row in rows], hours, memory, done)
-
-
-def _reference(row: Row) -> float | None:
-    """GiB counted for what the benchmark trains: EOP-Net, k-way, at the row's size."""
-    assert row.key is not None
-    work = forecast.work_of(config_of(RunKey("eopnet", row.key.dataset, 1, "k"), PROFILE))
-    return work.memory if work else None
 
 
 def _listed(names: Sequence[str], rows: int) -> str:

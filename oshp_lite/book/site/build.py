@@ -91,7 +91,7 @@ def gather(source: Path, chapters: Sequence[Chapter], notebooks: Path, commands:
     if any(chapter.folder == "solutions" for chapter in chapters):
         written["solutions/index"] = pages.solutions_page(chapters)
     here = resources.files("oshp_lite.book.site")
-    written["howto"] = here.joinpath("pages", "howto.md").read_text("utf-8")
+    written |= {name: here.joinpath("pages", f"{name}.md").read_text("utf-8") for name in ("howto", "cluster")}
     alternatives: dict[str, str] = {}
     for chapter in chapters:
         written[f"{chapter.page}.ipynb"] = json.dumps(prepare(chapter, alternatives))

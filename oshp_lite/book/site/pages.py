@@ -156,7 +156,10 @@ def front_page(chapters: Sequence[Chapter]) -> str:
     trees = [
         (name, [f"{one.short} <{one.page}>" for one in book if int(one.number) in numbers]) for name, numbers in PARTS
     ]
-    trees += [("Use it", ["howto", "commands"]), ("Look it up", ["glossary", "equations", "reference/index", "cite"])]
+    trees += [
+        ("Use it", ["howto", "cluster", "commands"]),
+        ("Look it up", ["glossary", "equations", "reference/index", "cite"]),
+    ]
     if len(book) < len(chapters):
         trees += [("Exercises", ["solutions/index"])]
     for name, pages in trees:

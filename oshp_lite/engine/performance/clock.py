@@ -38,6 +38,26 @@ class Timing:
         return low, high
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A row of the benchmark. Seconds per call with quartiles; ratios within the run; billions of multiply-accumulates.
+
+    `speedup` over the path's reference, `above_floor` the multiple of the floor's time, `gmac` for networks, `memory`
+    MiB, `points` how far scores are from those of float32, in points of mIoU; None where the path has no such thing.
+    """
+
+    path: str
+    name: str
+    seconds: float
+    low: float
+    high: float
+    speedup: float | None = None
+    above_floor: float | None = None
+    gmac: float | None = None
+    memory: float | None = None
+    points: float | None = None
+
+
 def in_turn(works: Mapping[str, Work], *, rounds: int = 5, device: str = "cpu") -> dict[str, Timing]:
     """Run every work once to warm up, then all of them one after another, `rounds` times.
 

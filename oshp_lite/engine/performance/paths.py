@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -25,8 +25,9 @@ from oshp_lite.data.loading import EpisodeDataset, SegmentDataset
 from oshp_lite.data.synthetic import bench, generate
 from oshp_lite.engine.loading import run_fold, training_set
 from oshp_lite.engine.metrics import confusion
-from oshp_lite.engine.performance.clock import Work, in_turn, multiply_accumulates, peak_memory
+from oshp_lite.engine.performance.clock import Figure, Work, in_turn, multiply_accumulates, peak_memory
 from oshp_lite.engine.performance.plain import plain_forward
+from oshp_lite.engine.performance.scores import judge_shipped
 from oshp_lite.engine.presets import load_profile
 from oshp_lite.models.eopnet import EOPNet
 from oshp_lite.models.inference import Precision, encode_once, for_inference, has_bf16
@@ -49,25 +50,6 @@ CLASSES = (1, 5, 11, 19)
 """Classes of the support, the background apart, that scaling is measured at."""
 PROGRESS = 0.6
 """Where in the training a step is taken: behind the warm-up, both metric modules weighing in."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A row of the benchmark. Seconds per call with quartiles; ratios within the run; billions of multiply-accumulates.
-
-    `speedup` over the path's reference, `above_floor` the multiple of the floor's time, `gmac` for networks, `memory`
-    MiB; None where the path has no such thing.
-    """
-
-    path: str
-    name: str
-    seconds: float
-    low: float
-    high: float
-    speedup: float | None = None
-    above_floor: float | None = None
-    gmac: float | None = None
-    memory: float | None = None
 
 
 def made_up_episode(size: int, batch: int, n_ids: int = 18, *, shown: int | None = None, seed: int = 0) -> Episode:
@@ -137,22 +119,47 @@ def _encode(encoder: torch.nn.Module, pair: Episode, photos: int) -> None:
 
 
 def _training(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
-    forms = ("reference", "official", "lite" if plan.encoder == "lite" else "paper")
+    gpu = device.startswith("cuda")
+    forms = ("reference", "official", "lite" if plan.encoder == "lite" else "paper", *(["bf16"] if gpu else []))
     works = {form: training_step(plan, form, device) for form in forms}
     memory = {form: peak_memory(training_step, plan, form, device, device=device) for form in forms}
     for figure in _figures("training step", works, rounds, device):
         yield replace(figure, memory=memory[figure.name])
+    if gpu:
+        yield from _figures("encoder in training", encoder_works(plan, device), rounds, device)
+
+
+def encoder_works(plan: Plan, device: str) -> dict[str, Work]:
+    """The encoder of a training step in bf16, forward and backward, and a bf16 product of large matrices."""
+    encoder = cast(Any, _network(plan, "official").encoder).to(device, memory_format=torch.channels_last)
+    photos = made_up_episode(plan.trained, plan.batch).query_image.to(device)
+    square = torch.ones(16 * plan.trained, 16 * plan.trained, device=device, dtype=torch.bfloat16)
+
+    def step() -> None:
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            features = encoder(photos.contiguous(memory_format=torch.channels_last))
+        features.float().sum().backward()
+
+    return {"bf16": step, "matrix product": lambda: square @ square}
 
 
 def training_step(plan: Plan, form: str, device: str) -> Work:
-    """A work that takes one training step of a batch: `reference` is the plain form of variant `official`."""
-    network = _network(plan, "official" if form == "reference" else form).to(device).train()
+    """A work that takes one training step of a batch: `reference` is the plain form of variant `official`.
+
+    `bf16` is that variant under autocast, channels last.
+    """
+    half, kind = form == "bf16", torch.device(device).type
+    network = _network(plan, "official" if half or form == "reference" else form).to(device).train()
+    if half:
+        cast(Any, network).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-6)
     batch = made_up_episode(plan.trained, plan.batch, network.n_ids, shown=SHOWN).to(device)
 
     def work() -> None:
-        parsing = plain_forward(network, batch) if form == "reference" else network(batch, progress=PROGRESS)
-        network.losses(parsing, batch, PROGRESS)["total"].backward()
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
+            parsing = plain_forward(network, batch) if form == "reference" else network(batch, progress=PROGRESS)
+            total = network.losses(parsing, batch, PROGRESS)["total"]
+        total.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -227,6 +234,11 @@ def _drawing(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
         yield Figure("drawing a scene", name, 1 / rate, 1 / rate, 1 / rate)
 
 
+def _judging(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
+    """The shipped network's scores in float32 and bf16, whatever the plan's size."""
+    yield from judge_shipped(device)
+
+
 def _scaling(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
     """The fast form's cost against classes in the support, side of the photos and pairs at a time; then loaders."""
     network = for_inference(_network(plan, "official", n_ids=20).to(device).eval())
@@ -250,6 +262,6 @@ def _scaling(plan: Plan, rounds: int, device: str) -> Iterator[Figure]:
 
 
 KINDS: dict[str, Callable[[Plan, int, str], Iterator[Figure]]] = {
-    "infer": _parsing, "train": _training, "data": _loading, "metrics": _scoring, "generator": _drawing,
-    "scaling": _scaling,
+    "infer": _parsing, "train": _training, "data": _loading, "metrics": _scoring, "scores": _judging,
+    "generator": _drawing, "scaling": _scaling,
 }  # fmt: skip
