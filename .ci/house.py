@@ -20,7 +20,7 @@ LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "script.py", "assets
 LIBRARY += ("models", "engine", "predict")
 GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
-CEILINGS = {"library": 20_500, "study": 11_400, "package": 52_400}
+CEILINGS = {"library": 21_200, "study": 11_550, "package": 53_300}
 """What they may not exceed meanwhile: lower these with every step towards the goals; only new features raise them.
 
 The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it, and at
