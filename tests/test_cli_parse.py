@@ -450,7 +450,7 @@ def with_code(pair: dict[str, Path]) -> list[str]:
         (lambda pair: ["--classes", "hat"], "ID=NAME"),
         (lambda pair: ["--classes", "1=cloak"], "no class named 'cloak'"),
         (lambda pair: ["--classes", "9=hat"], "does not hold"),
-        (lambda pair: ["--classes", "1=hat", "2=hat"], "named twice"),
+        (lambda pair: ["--classes", "1=hat", "2=hat"], "are both named 'hat'"),
         (lambda pair: ["--classes", "1=hat", "1=bag"], "names id 1 twice"),
         (jpeg_mask, "is a JPEG"),
         (lambda pair: ["--query", "x" * 300 + ".jpg"], "too long"),
