@@ -52,7 +52,9 @@ def test_the_spread_stands_beside_that_of_the_others() -> None:
     runs = [row("", skill, seed) for seed, skill in enumerate((0.3, 0.5, 0.7))]
     runs += [run(RunKey("panet", ATR, 1, "k", seed), flat(0.5)) for seed in range(3)]
     text = said.spreads(Results(runs), ATR)
-    assert re.match(r"EOP-Net's 3 trainings spread by ±\d+\.\d points of novel mIoU; those of the other", text)
+    assert re.match(
+        r"EOP-Net's 3 trainings spread by ±\d+\.\d points of novel mIoU \(fold 1\); those of the other", text
+    )
     assert "(PANet)" in text
     assert "more than the 3 points" in text
     assert "no two trainings" in said.spreads(kway(eopnet=0.5), ATR)

@@ -103,7 +103,7 @@ def side(text: str, protocol: str = "") -> Side:
 
     UserError for an unknown method.
     """
-    named = re.fullmatch(r"(?:([+-]) )?([a-z_0-9]+)(?::([\w.+-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([\w-]+))?", text)
+    named = re.fullmatch(r"(?:([+-]) )?([a-z_0-9]+)(?::([\w.+-]+))?(?:/([a-z-]+))?(?:@([k1]))?(?: ([\w:-]+))?", text)
     if named is None or named[2] not in REGISTERED:
         raise UserError(f"{text!r} in claims.yaml names no runs; write method:ablation/condition@way")
     sign, method, ablation, condition, way, measure = named.groups("")
@@ -297,17 +297,22 @@ def _finding(claim: Claim, dataset: str, findings: Mapping[tuple[str, str], str]
 
 
 def with_numbers(text: str, results: Results, protocol: str = "") -> str:
-    """Fill the numbers of a finding: "{sgone novel synth-atr}" is fold 1's mean over seeds or blocks, in points.
+    """Fill the numbers of a finding: "{sgone novel synth-atr}" is a mean over seeds or blocks and folds, in points.
 
+    All numbers of a text are of the folds that all of its runs have; it says so where that is fold 1 alone.
     protocol: that of the claim's runs ("aaai"), where it is not the journal's.
     """
+    form = re.compile(r"\{([^{}]+?) ([\w-]+)(?::(\.\df))?\}")
+    runs = [side(match[1], protocol).key(match[2]) for match in form.finditer(text)]
+    both = [bool(results.seeds(replace(key, fold=2))) for key in runs]
 
     def number(match: re.Match[str]) -> str:
         run = side(match[1], protocol)
-        measured = [one.score(run.measure) for one in results.seeds(run.key(match[2]))]
-        return format(100 * fmean(measured), match[3] or ".1f") if measured else "not run"
+        seeds = [results.seeds(replace(run.key(match[2]), fold=fold)) for fold in (1, 2)[: 1 + all(both)]]
+        scores = [fmean(one.score(run.measure) for one in own) for own in seeds if own]
+        return format(100 * fmean(scores), match[3] or ".1f") if scores else "not run"
 
-    return re.sub(r"\{([^{}]+?) ([\w-]+)(?::(\.\df))?\}", number, text)
+    return form.sub(number, text) + " Figures: fold 1." * (any(both) and not all(both))
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, int]:

@@ -118,7 +118,11 @@ def measured(one: Headline) -> str:
     unit = "block" if one.blocks else "seed"
     runs = f"{one.seeds} {unit}{'' if one.seeds == '1' else 's'}"
     runs += f", {FIRM_SEEDS} trainings decide" if one.trainings < FIRM_SEEDS else ""
-    return f"{one.effect:+z.1f} points {between(one.low, one.high)} of {one.measure}, against {one.against}; {runs}"
+    effect = f"{one.effect:+z.1f} points {between(one.low, one.high)} of {one.measure}"
+    (claim,) = [claim for claim in DECLARED["claims"] if claim["id"] == one.id]
+    if "below" in claim:  # less is better: the sign needs both names
+        return f"{one.against} minus {METHODS[claim['first']].label}: {effect}; {runs}"
+    return f"{effect}, against {one.against}; {runs}"
 
 
 def to_csv(verdicts: Sequence[Headline]) -> str:

@@ -40,13 +40,24 @@ def _difference(one: Sequence[Measured], two: Sequence[Measured], measure: str) 
 def compared(
     results: Results, first: str, second: str, measure: str = "novel", datasets: Iterable[str] = DATASETS
 ) -> str:
-    """Return "A minus B, novel mIoU: +2.9 [0.9, 5.0] points on synth-atr; ..." of two methods (k-way, fold 1)."""
-    said = []
+    """Return "A minus B, novel mIoU: +2.9 [0.9, 5.0] points on synth-atr; ..." of two methods (k-way, all folds).
+
+    first, second  methods, or ablations as "eopnet:npm"
+    """
+    said, names = [], [name.partition(":")[::2] for name in (first, second)]
     for data in datasets:
-        runs = [results.seeds(RunKey(name, data, 1, "k")) for name in (first, second)]
+        runs = [_of_all_folds(results, method, data, ablation) for method, ablation in names]
         one = _difference(runs[0], runs[1], measure)
-        said.append(f"not run on {data}" if one is None else f"{_points(one)} points on {data}")
-    return f"{METHODS[first].label} minus {METHODS[second].label}, {measure} mIoU: {'; '.join(said)}."
+        said.append(f"not run on {data}" if one is None else f"{_points(one)} points on {data}, {_folds(one)}")
+    return f"{' minus '.join(label(*name) for name in names)}, {measure} mIoU: {'; '.join(said)}."
+
+
+def _of_all_folds(results: Results, method: str, data: str, ablation: str = "") -> list[Measured]:
+    return [run for fold in (1, 2) for run in results.seeds(RunKey(method, data, fold, "k", 0, ablation))]
+
+
+def _folds(one: Estimate) -> str:
+    return "folds 1 and 2" if len(one.by_fold) > 1 else f"fold {min(one.by_fold)}"
 
 
 def settled(one: Estimate) -> str:
@@ -103,16 +114,17 @@ def own_experiments(results: Results, profile: str = "lite") -> str:
 
 
 def best_on(results: Results, data: str = "ccp-os", reference: str = "eopnet") -> str:
-    """Return who leads by novel and by human mIoU on a dataset (k-way, fold 1), and by how much over a reference."""
+    """Return who leads by novel and by human mIoU on a dataset (k-way, all folds), and by how much over a reference."""
     said = []
     for measure in MAIN:
-        runs = {name: results.seeds(RunKey(name, data, 1, "k")) for name in METHODS}
+        runs = {name: _of_all_folds(results, name, data) for name in METHODS}
         runs = {name: own for name, own in runs.items() if own and not collapsed(own)}
         if not runs:
             return f"No method was run on {data}."
         scores = {name: bootstrap(own, measure).mean for name, own in runs.items()}
         lead = max(scores, key=lambda name: scores[name])
-        words = f"By {measure} mIoU {METHODS[lead].label} is first with {100 * scores[lead]:.1f}"
+        folds = _folds(bootstrap(runs[lead], measure))
+        words = f"By {measure} mIoU {METHODS[lead].label} is first with {100 * scores[lead]:.1f} ({folds})"
         one = _difference(runs[lead], runs.get(reference, []), measure) if lead != reference else None
         said.append(f"{words}, {_points(one)} points from {METHODS[reference].label}." if one else f"{words}.")
     return " ".join(said)
