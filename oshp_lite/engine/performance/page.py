@@ -145,11 +145,14 @@ def as_rows(figures: list[dict[str, Any]]) -> list[list[str]]:
     def cell(value: float | None, form: str) -> str:
         return "-" if value is None else form.format(value)
 
+    def milliseconds(seconds: float) -> str:
+        return f"{1000 * seconds:,.0f}" if seconds >= 0.1 else f"{1000 * seconds:.3g}"
+
     return [
         [
             one["path"],
             one["name"],
-            f"{1000 * one['seconds']:.3g} [{1000 * one['low']:.3g}, {1000 * one['high']:.3g}]",
+            f"{milliseconds(one['seconds'])} [{milliseconds(one['low'])}, {milliseconds(one['high'])}]",
             cell(one["speedup"], "{:.1f}x"),
             cell(one["above_floor"], "{:.2f}x"),
             cell(one["gmac"], "{:.1f}"),
