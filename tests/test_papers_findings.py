@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import json
 import re
+from statistics import fmean
 
 from oshp_lite.files import project_root
 from oshp_lite.study.claims import CLAIMS, FINDINGS, UNTESTABLE, ledger, with_numbers
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import families
-from oshp_lite.study.records import Results
+from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import read_committed
 
 RESULTS = Results(read_committed("lite")[0].values())
@@ -49,3 +50,12 @@ def test_notebook_10_prints_the_claims_of_today() -> None:
     decides = {one.id: [one.decides] if one.decides else [part.label for part in one.parts] for one in CLAIMS}
     texts = {(one.id, text) for one in CLAIMS for text in (one.statement, one.where, *decides[one.id])}
     assert sorted((claim, text) for claim, text in texts if re.sub(r"\s+", " ", text) not in page) == []
+
+
+def test_numbers_of_a_finding_are_of_the_folds_that_all_its_runs_have() -> None:
+    own = [RESULTS.seeds(RunKey("eopnet", "synth-atr", fold, "k")) for fold in (1, 2)]
+    first, second = (100 * fmean(run.score("novel") for run in runs) for runs in own)
+    assert with_numbers("{eopnet novel synth-atr}", RESULTS) == f"{(first + second) / 2:.1f}"
+    mixed = with_numbers("{eopnet novel synth-atr} and {eopnet:x4 novel synth-atr}.", RESULTS)
+    assert mixed.startswith(f"{first:.1f} and ")
+    assert mixed.endswith(". Figures: fold 1.")

@@ -8,7 +8,7 @@ from oshp_lite.study.claims import Verdict
 from oshp_lite.study.experiments import FIGURE8, METHODS, label, runs_of
 from oshp_lite.study.figures.training import SCORES, STARTS, budget_panels, training_score
 from oshp_lite.study.quantities import FIRM_SEEDS, TRAINING_NOISE
-from oshp_lite.study.readings import DATASETS, MAIN, _difference, _points, spread_of, trivial
+from oshp_lite.study.readings import DATASETS, MAIN, difference_of, in_points, spread_of, trivial
 from oshp_lite.study.records import Measured, Results, RunKey
 from oshp_lite.study.statistics import bootstrap
 
@@ -64,7 +64,7 @@ def _failed(verdicts: Sequence[Verdict]) -> str:
     part = sum(any(part.verdict == "reproduced" for part in one.parts) for one in rows)
     return (
         f" Of the {len(rows)} rows that are not reproduced {few} rest on fewer than {FIRM_SEEDS} seeds, and in {part} "
-        "some of the claim's differences hold and another fails. Several rows fail by the same runs."
+        "some of the claim's differences hold and another fails."
     ) * bool(rows)
 
 
@@ -131,8 +131,8 @@ def _row(name: str) -> str:
 
 def _beside(one: Sequence[Measured], two: Sequence[Measured], measure: str) -> str:
     """Return the paired difference as an insertion, "" without common seeds."""
-    difference = _difference(one, two, measure)
-    return f", paired difference {_points(difference)}" if difference else ""
+    difference = difference_of(one, two, measure)
+    return f", paired difference {in_points(difference)}" if difference else ""
 
 
 def during_training(results: Results, data: str = "synth-atr") -> str:
@@ -189,8 +189,8 @@ def starts(results: Results, first: str = "eopnet", second: str = "panet") -> st
                 if (key.dataset, key.method, key.ablation) == (data, method, name)
             ]
             own, other = map(results.seeds, keys)
-            one = _difference(own, other, "novel")
-            said.append(f"{words} {'*not run*' if one is None else _points(one)}")
+            one = difference_of(own, other, "novel")
+            said.append(f"{words} {'*not run*' if one is None else in_points(one)}")
         lines.append(f"* {data}: {'; '.join(said)}")
     heads = " minus ".join(METHODS[name].label for name in (first, second))
     return "\n".join([f"{heads}, pseudo-novel mIoU in points, by start:", "", *lines])

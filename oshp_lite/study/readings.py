@@ -21,7 +21,7 @@ from oshp_lite.study.statistics import Estimate, bootstrap, paired_difference
 DATASETS, MAIN = ("synth-atr", "ccp-os"), ("novel", "human")
 
 
-def _points(one: Estimate) -> str:
+def in_points(one: Estimate) -> str:
     """Return a difference with its interval, in points, and whether that leaves its sign open or rests on few seeds."""
     mean, low, high = (100 * value for value in one)
     fewest = min(map(len, one.by_fold.values()))
@@ -30,7 +30,8 @@ def _points(one: Estimate) -> str:
     return f"{mean:+z.1f} {between(low, high)}" + (f" ({', '.join(said)})" if said else "")
 
 
-def _difference(one: Sequence[Measured], two: Sequence[Measured], measure: str) -> Estimate | None:
+def difference_of(one: Sequence[Measured], two: Sequence[Measured], measure: str) -> Estimate | None:
+    """Return the paired difference of two methods' runs, None where they have no fold and seed in common."""
     try:
         return paired_difference(one, two, measure)
     except UserError:
@@ -47,8 +48,8 @@ def compared(
     said, names = [], [name.partition(":")[::2] for name in (first, second)]
     for data in datasets:
         runs = [_of_all_folds(results, method, data, ablation) for method, ablation in names]
-        one = _difference(runs[0], runs[1], measure)
-        said.append(f"not run on {data}" if one is None else f"{_points(one)} points on {data}, {_folds(one)}")
+        one = difference_of(runs[0], runs[1], measure)
+        said.append(f"not run on {data}" if one is None else f"{in_points(one)} points on {data}, {_folds(one)}")
     return f"{' minus '.join(label(*name) for name in names)}, {measure} mIoU: {'; '.join(said)}."
 
 
@@ -87,7 +88,7 @@ def longer(
     said = []
     for name in methods:
         runs = [results.seeds(RunKey(name, data, 1, "k", 0, ablation)) for ablation in ("", more)]
-        both = {measure: _difference(runs[0], runs[1], measure) for measure in ("base", "novel")}
+        both = {measure: difference_of(runs[0], runs[1], measure) for measure in ("base", "novel")}
         levels = [f"{of} {' to '.join(f'{100 * x:.1f}' for x in one.levels)}" for of, one in both.items() if one]
         fewest = min((len(seeds) for one in both.values() if one for seeds in one.by_fold.values()), default=0)
         said += [f"{METHODS[name].label} {', '.join(levels)} ({fewest} seed{'s' * (fewest > 1)})"] if levels else []
@@ -125,8 +126,8 @@ def best_on(results: Results, data: str = "ccp-os", reference: str = "eopnet") -
         lead = max(scores, key=lambda name: scores[name])
         folds = _folds(bootstrap(runs[lead], measure))
         words = f"By {measure} mIoU {METHODS[lead].label} is first with {100 * scores[lead]:.1f} ({folds})"
-        one = _difference(runs[lead], runs.get(reference, []), measure) if lead != reference else None
-        said.append(f"{words}, {_points(one)} points from {METHODS[reference].label}." if one else f"{words}.")
+        one = difference_of(runs[lead], runs.get(reference, []), measure) if lead != reference else None
+        said.append(f"{words}, {in_points(one)} points from {METHODS[reference].label}." if one else f"{words}.")
     return " ".join(said)
 
 
@@ -168,8 +169,8 @@ def steps(results: Results, names: Sequence[str] = TABLE5, data: str = "synth-at
     lines = []
     for above, below in pairwise(names):
         runs = [results.seeds(RunKey("eopnet", data, 1, "k", 0, name)) for name in (below, above)]
-        parts = [(measure, _difference(runs[0], runs[1], measure)) for measure in MAIN]
-        said = [f"{measure} {_points(one)}" for measure, one in parts if one is not None]
+        parts = [(measure, difference_of(runs[0], runs[1], measure)) for measure in MAIN]
+        said = [f"{measure} {in_points(one)}" for measure, one in parts if one is not None]
         heads = " minus ".join(label("eopnet", name) for name in (below, above))
         lines.append(f"* {heads}: {', '.join(said) or 'not run'}")
     return "\n".join(lines)
