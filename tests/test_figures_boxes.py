@@ -42,6 +42,20 @@ def test_the_largest_difference_comes_first_and_seams_get_none() -> None:
     assert difference_boxes(TRUTH, [TRUTH, poor], margin=2) == [Box(34, 10, 48, 24), Box(10, 4, 20, 14)]
 
 
+def test_a_rim_around_the_person_is_cut_into_pieces() -> None:
+    truth = np.zeros((120, 80), np.uint8)
+    truth[20:110, 25:55] = 4
+    rim = truth.copy()
+    rim[10:120, 15:65] = 4  # the person is taken for wider than it is
+    rim[60:80, 5:75] = 4
+    boxes = difference_boxes(truth, [truth, rim], margin=0)
+    assert len(boxes) == 2
+    assert all((box.bottom - box.top) * (box.right - box.left) < 0.25 * truth.size for box in boxes)
+    solid = truth.copy()
+    solid[20:110, 25:55] = 0  # one thick part stays whole, however large
+    assert difference_boxes(truth, [truth, solid], margin=0) == [Box(20, 25, 110, 55)]
+
+
 def test_equal_errors_and_padding_get_none() -> None:
     poor, ignored = TRUTH.copy(), TRUTH.copy()
     poor[36:46, 12:22], ignored[36:46, 12:22] = 0, 255

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from oshp_lite.data.registry import DataConfig, SyntheticConfig, domain_data
+from oshp_lite.data.registry import DataConfig, SyntheticConfig, domain_data, find_dataset
 from oshp_lite.engine.config import RunConfig, from_dict, identity_dict
 from oshp_lite.engine.presets import init_config
 from oshp_lite.engine.runs import RunStore
@@ -152,6 +153,21 @@ def test_a_universal_run_is_a_result_on_every_domain(trained: tuple[Finder, Path
         assert isinstance(measured, Measured)
         assert measured.score("human") == pytest.approx(domains[one.dataset]["human_miou"])
         assert measured.score("mean_accuracy") == pytest.approx(domains[one.dataset]["mean_accuracy"])
+
+
+def test_looking_a_row_up_draws_no_other_domain(trained: tuple[Finder, Path], tmp_path: Path) -> None:
+    finder, root = trained
+    own, begun = (
+        config("synth-pascal", profile="smoke"),
+        config_of(RunKey("eopnet", "synth-atr", 1, "k", 0, "start-domains"), "smoke"),
+    )
+    for wanted in (own, begun):
+        there = find_dataset(wanted.data, root / "data", progress=False).root.name
+        data = tmp_path / there
+        shutil.copytree(root / "data" / there, data / there)
+        assert Finder(finder.store, data).find(wanted) is None
+        assert [path.name for path in data.iterdir()] == [there]
+    assert finder.find(own) is not None
 
 
 def test_a_row_says_what_it_lacks(trained: tuple[Finder, Path]) -> None:

@@ -22,7 +22,7 @@ from oshp_lite.data.domains import DomainPhotos
 from oshp_lite.data.registry import dataset_spec, domain_data, find_dataset
 from oshp_lite.data.transforms import Recipe, as_size
 from oshp_lite.engine.checkpoint import load_state, put_weights, read_record, read_weights
-from oshp_lite.engine.config import RunConfig
+from oshp_lite.engine.config import DataConfig, RunConfig
 from oshp_lite.engine.loading import run_fold
 from oshp_lite.engine.models import load_encoder
 from oshp_lite.errors import UserError
@@ -76,12 +76,17 @@ class DomainSet:
         return sha256_json([[name, dataset.fingerprint] for name, dataset in self.members.items()])
 
 
-def open_domains(config: RunConfig, data: str | Path | None = None, *, progress: bool = True) -> DomainSet:
-    """Open the datasets of a domain run; procedural people are drawn first. UserError for real ones not there."""
+def members_of(config: RunConfig) -> dict[str, DataConfig]:
+    """What the datasets of a domain run are, by name. UserError as `network_config`."""
     options = network_config(config)
     names = (*options.domains, *(options.source if options.source_image == "source" else ()))
-    members = {name: find_dataset(domain_data(config.data, name), data, progress=progress) for name in names}
-    return DomainSet(members[options.target], members)
+    return {name: domain_data(config.data, name) for name in names}
+
+
+def open_domains(config: RunConfig, data: str | Path | None = None, *, progress: bool = True) -> DomainSet:
+    """Open the datasets of a domain run; procedural people are drawn first. UserError for real ones not there."""
+    members = {name: find_dataset(one, data, progress=progress) for name, one in members_of(config).items()}
+    return DomainSet(members[network_config(config).target], members)
 
 
 def training_photos(config: RunConfig, domains: DomainSet) -> list[DomainPhotos]:

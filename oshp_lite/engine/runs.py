@@ -145,6 +145,16 @@ def run_data(config: RunConfig, data: str | Path | None = None, *, progress: boo
     return find_dataset(config.data, data, progress=progress)
 
 
+def _there(config: RunConfig, data: str | Path | None) -> bool:
+    """Whether all that `run_data` opens is on disk."""
+    places = [config.data]
+    if method(config.model.method).domains:
+        from oshp_lite.engine.domains import members_of
+
+        places = [*members_of(config).values()]
+    return all((dataset_folder(one, data) / "dataset.json").is_file() for one in places)
+
+
 def present_code(method: str = "segment") -> str:
     """Return the digest of the code that decides the numbers of a method's runs: see `provenance.code_of`."""
     from oshp_lite.engine.provenance import code_of
@@ -241,7 +251,11 @@ class RunStore:
 
         With its dataset open already (`dataset`) nothing is drawn either.
         """
-        if dataset is None or method(config.model.method).domains:
+        if dataset is None:
+            dataset = run_data(config, data, progress=False)
+        elif method(config.model.method).domains:
+            if not _there(config, data):
+                return None
             dataset = run_data(config, data, progress=False)
         for folder in self._folders(config, dataset, data, draw=False):
             with suppress(UserError):
@@ -338,11 +352,11 @@ def _identity(config: RunConfig, dataset: OneShotDataset, kind: str, data: str |
     """Return `identity_of` with that of the initialisation; None when its dataset is not there and may not be drawn."""
     first, origin = init_config(config), ""
     if first is not None:
-        place, of_first = dataset_folder(first.data, data), dataset
-        if place != dataset_folder(config.data, data):
-            if not draw and not (place / "dataset.json").is_file():
+        of_first, domains = dataset, method(first.model.method).domains
+        if domains or dataset_folder(first.data, data) != dataset_folder(config.data, data):
+            if not draw and not _there(first, data):
                 return None
-            of_first = find_dataset(first.data, data, progress=draw)
+            of_first = run_data(first, data, progress=draw)
         origin = _identity(first, of_first, kind, data, draw) or ""
         if not origin:
             return None
