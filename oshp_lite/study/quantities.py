@@ -341,12 +341,10 @@ def _averaged(quantity: Quantity, runs: Sequence[Sequence[Measured]]) -> Outcome
     seeds, folds = (sorted({getattr(row[0].key, name) for row in rows}) for name in ("seed", "fold"))
     total, words = np.zeros(1), []
     for side, own in zip(quantity.sides, zip(*rows, strict=True), strict=True):
-        kept = np.array([values for values in map(form.of, own) if not np.isnan(values[0, 0])])
-        if not len(kept):
+        kept = [values for values in map(form.of, own) if not np.isnan(values[0, 0])]
+        if not kept:
             raise UserError(f"{side.name}: undefined on these pairs")
-        values = np.full(kept.shape[1:], np.nan)  # stays where a redraw has none: np.nanmean would warn of it
-        defined = ~np.isnan(kept)
-        np.divide(np.where(defined, kept, 0).sum(0), defined.sum(0), out=values, where=defined.any(0))
+        values = np.ma.masked_invalid(kept).mean(0).filled(np.nan)  # a redraw may have none: np.nanmean would warn
         total = total + side.weight * (form.weights @ values)
         words.append(form.words.format(*values[:, 0], name=side.name, seeds=", ".join(map(str, seeds))))
     return Outcome(float(total[0]), *bounds(total[1:]), form.unit, len(seeds), tuple(folds), "; ".join(words))

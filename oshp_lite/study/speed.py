@@ -67,9 +67,6 @@ def measure(
     return Speed(trained, parsed, torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None)
 
 
-# -------------------------------------------------------------------------------------------- the GPU check
-
-
 @dataclass(frozen=True)
 class Check:
     """How large the check is. The defaults are the real one; tests take a small network and seconds."""

@@ -141,9 +141,6 @@ def read_pairs(
     return made
 
 
-# ----------------------------------------------------------------------------------------------- which pairs
-
-
 def pair_scores(run: Measured, *, novel: bool = False) -> Array:
     """Return float64 [N]: each pair's mean IoU over the foreground classes its truth holds (1-way: the class's IoU).
 

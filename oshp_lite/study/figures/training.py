@@ -35,9 +35,6 @@ STARTS = {
 SCORES = {"novel": "novel mIoU, %", "human": "human mIoU, %"}
 
 
-# ----------------------------------------------------------------------------------------------- during training
-
-
 def training_score(runs: Sequence[Measured], part: str) -> tuple[Array, Array, str]:
     """Return epochs [E], scores in % of all runs [S,E] and what they are ("accuracy", "miou"); [S] is 0 without any.
 
@@ -98,9 +95,6 @@ def _why(results: Results, keys: Sequence[RunKey]) -> str:
 
 def _counted(counts: set[int], word: str) -> str:
     return " or ".join(f"{count} {word}{'s' * (count != 1)}" for count in sorted(counts))
-
-
-# ------------------------------------------------------------------------------------------------------- budget
 
 
 @dataclass
@@ -218,9 +212,6 @@ def _budget_lines(
             0.99, 0.02, words, ha="right", va="bottom", fontsize=7, color="0.4", transform=place.transAxes
         )
         said.set_in_layout(False)
-
-
-# ------------------------------------------------------------------------------------------------------- starts
 
 
 def starts(results: Results, *datasets: str) -> Figure:

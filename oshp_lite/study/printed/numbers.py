@@ -125,9 +125,6 @@ def column_name(column: str) -> str:
     raise ValueError(f"no column of a printed table is called {column!r}")
 
 
-# ---------------------------------------------------------------------------------------------- what does not add up
-
-
 def average_flag(one: float, two: float, printed: float) -> str:
     """Say what is wrong with a printed average of two printed folds, or "".
 
@@ -171,9 +168,6 @@ def _implied_flags() -> Iterator[Flag]:
         if abs(expected - said.value) > ROUNDING * (12 + 3) / 9 + ROUNDING:
             says = f"printed {said.value:g}, but novel {novel:g} and human {human:g} imply {expected:.1f}"
             yield Flag("implied", said.source, says, said.value, expected)
-
-
-# ----------------------------------------------------------------------------------------------------------- reading
 
 
 @cache

@@ -86,8 +86,6 @@ def runs_cell(cells: Iterable[Cell]) -> Cell:
     return Cell(names or "–", mono=bool(names))
 
 
-# ------------------------------------------------------------------------------------------------ notes on settings
-
 _WITHOUT_TRAINING = ("size", "init", "init_epochs", "variant")
 """Settings that also concern a method without a training of its own: the photos, and what its encoder learned first."""
 
@@ -138,9 +136,6 @@ def tuning_notes(results: Results, methods: Iterable[str]) -> list[str]:
     """How much each measured method was tuned, where that is known."""
     known = "; ".join(f"{METHODS[name].label}: {results.tuned[name]}" for name in methods if name in results.tuned)
     return [f"Settings tried on base classes held out of training photos. {known}."] if known else []
-
-
-# ---------------------------------------------------------------------------------------------- finishing touches
 
 
 def finished(

@@ -124,9 +124,6 @@ def lead_table(name: str, spec: Mapping[str, Any], results: Results) -> Table:
     return finished(name, spec["title"], [*columns, *BEHIND], rows, _LEAD_NOTES, best=False)
 
 
-# ------------------------------------------------------------------------------------------------------- their cells
-
-
 def _datasets(keys: Sequence[RunKey], results: Results) -> list[str]:
     """Return the datasets with results, or the first of all."""
     every = dict.fromkeys(key.dataset for key in keys)
