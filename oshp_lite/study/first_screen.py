@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
@@ -27,9 +27,12 @@ class FirstScreen:
     figure  the bump chart alone; headlines: what the block says of them
     """
 
-    html: str = field(repr=False)
-    figure: Figure = field(repr=False)
+    html: str
+    figure: Figure
     headlines: Sequence[Headline]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{one.id} on {one.dataset}: {one.verdict}" for one in self.headlines)
 
     def _repr_html_(self) -> str:
         """The block as a notebook shows it."""

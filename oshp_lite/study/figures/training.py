@@ -152,7 +152,7 @@ def budget(results: Results, *datasets: str) -> Figure:
     drawn = [panel for panel in panels if sum(any(line.values()) for line in panel.lines.values()) > 1]
     if not drawn:
         return not_run(TITLES["budget"], _why(results, runs_of("budget")))
-    figure, axes = new_figure(len(SCORES), len(drawn), width=max(3.5, 5.0 / len(drawn)), height=2.7, sharex="col")
+    figure, axes = new_figure(len(SCORES), len(drawn), width=max(3.3, 5.0 / len(drawn)), height=2.4, sharex="col")
     seeds = set[int]()
     lines = [line for panel in drawn for line in panel.lines.values()]
     budgets = sorted({factor for line in lines for factor, runs in line.items() if runs})
