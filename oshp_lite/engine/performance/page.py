@@ -120,7 +120,7 @@ TARGETS = (
     Target(
         "lite: a training step, an evaluation pair, an initialisation step (the day's code: `.ci/first_edition.py`)",
         tuple(
-            _speed(f"lite, {what}", "ours", 1.5, f"the code of the day the target was set, {what}")
+            _speed(f"lite, {what}", "ours", 1.5, f"the day's code, {what}")
             for what in ("training step", "evaluation pair", "initialisation step")
         ),
         size="lite",
