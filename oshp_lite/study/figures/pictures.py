@@ -33,9 +33,6 @@ PICTURES = ("popnet3f", "popnet4f", "eopnet4f", "eopnet5f", "eopnet6f", "eopnet7
 """Figures that show predictions."""
 
 
-# ------------------------------------------------------------------------------------------ what a figure shows
-
-
 def panels_of(name: str, profile: str, protocol: str | None = None, data: str = "atr") -> dict[str, list[RunKey]]:
     """Return a figure's runs by way, in the order of its columns; the scores of the last one at hand choose the pairs.
 
@@ -215,9 +212,6 @@ def _of_run(config: RunConfig, finder: Finder) -> Sequence[Array] | None:
         return None if run is None else list(load_predictions(run.folder))
     except UserError:  # it kept none
         return None
-
-
-# ------------------------------------------------------------------------------------------- kept predictions
 
 
 def predictions_folder() -> Path:
