@@ -1,4 +1,4 @@
-"""The lite network against the code of the day its targets were set: `python .ci/first_edition.py`, about five minutes.
+"""The lite network against the code of the day its targets were set: `python .ci/first_edition.py`, about two minutes.
 
 A commit of that day is checked out beside this one, and both trees take the same steps on the same numbers, in turn,
 each in processes of its own. Losses and counts must be equal. The record goes to
@@ -28,7 +28,7 @@ TURNS = (0, 1, 1, 0, 0, 1, 1, 0)
 """Which tree comes next: a machine that slows down over the minutes slows both."""
 ROUNDS = 9
 BATCH, SIDE, IDS, SHOWN = 16, 128, 18, 7
-PLACES = ("training step", "evaluation pair", "initialisation step")
+WORKS = ("training step", "evaluation pair", "initialisation step")
 
 
 def measure() -> dict[str, list[Any]]:
@@ -70,7 +70,7 @@ def measure() -> dict[str, list[Any]]:
             ids = made if torch.is_tensor(made) else made.ids
             return int(sum(confusion(own, true, IDS).trace() for own, true in zip(ids, query, strict=True)))
 
-    works = dict(zip(PLACES, (stepping(net), judge, stepping(segmenter(n_ids=IDS))), strict=True))
+    works = dict(zip(WORKS, (stepping(net), judge, stepping(segmenter(n_ids=IDS))), strict=True))
     results: dict[str, list[Any]] = {name: [work()] for name, work in works.items()}
     for _ in range(ROUNDS):
         for name, work in works.items():
@@ -101,15 +101,15 @@ def main() -> int:
         finally:
             subprocess.run([*git, "remove", "--force", str(trees[0])], check=True)
     figures = []
-    for place in PLACES:
-        found = {run[place][0] for runs in made for run in runs}
+    for work in WORKS:
+        found = {run[work][0] for runs in made for run in runs}
         if max(found) - min(found) > 1e-6 * max(found):
-            print(f"error: the trees differ in the {place}: {sorted(found)}", file=sys.stderr)
+            print(f"error: the trees differ in the {work}: {sorted(found)}", file=sys.stderr)
             return 1
-        times = [Timing(tuple(second for run in runs for second in run[place][1:])) for runs in made]
+        times = [Timing(tuple(second for run in runs for second in run[work][1:])) for runs in made]
         for name, one in zip(("reference", "ours"), times, strict=True):
             speedup = times[0].middle / one.middle
-            figures.append(asdict(Figure(f"lite, {place}", name, one.middle, *one.spread, speedup=speedup)))
+            figures.append(asdict(Figure(f"lite, {work}", name, one.middle, *one.spread, speedup=speedup)))
     print("\n".join("  ".join(cells) for cells in (HEADS, *as_rows(figures))))
     kept = ROOT / "notebooks/results/performance-first-edition.json"
     record = {"provenance": provenance(), "place": "cpu", "size": "lite", "rounds": ROUNDS * len(TURNS) // 2}
