@@ -43,7 +43,8 @@ def place(tmp_path: Path, people: list[tuple[np.ndarray, np.ndarray]]) -> Path:
 
 def run(place: Path, *more: object, query: str = "photos", out: str = "out") -> int:
     words = ["parse", "--support", place / "a.png", "--support-mask", place / "m.png"]
-    words += ["--query", place / query, "--out", place / out, "--quiet", *more]
+    own = [] if {"--weights", "--method"} & set(more) else ["--method", "eopnet"]  # these photos are of drawn people
+    words += ["--query", place / query, "--out", place / out, "--quiet", *own, *more]
     return main([str(word) for word in words])
 
 

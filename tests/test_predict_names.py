@@ -45,7 +45,7 @@ def place(tmp_path: Path) -> Path:
 
 def words(place: Path, *more: object, query: str = "b.jpg", out: str = "o.png", mask: str = "m.png") -> list[str]:
     given = ["parse", "--support", place / "a.png", "--support-mask", place / mask, "--query", place / query]
-    return [str(word) for word in [*given, "--out", place / out, "--quiet", *more]]
+    return [str(word) for word in [*given, "--out", place / out, "--quiet", "--method", "eopnet", *more]]
 
 
 def process(words: list[str]) -> subprocess.CompletedProcess[str]:

@@ -98,7 +98,7 @@ def shape_maps(shapes: Array, names: Sequence[str]) -> Figure:
         place.set_title(name, fontsize=6.5, loc="center")
     with style():
         bar = figure.colorbar(drawn, ax=list(axes[0]), shrink=0.8, pad=0.01, ticks=[0, 0.5, 1])
-        bar.set_label("share of the people", fontsize=7)
+        bar.set_label("share of the people who show it", fontsize=7)
     return figure
 
 

@@ -294,7 +294,8 @@ def _setup(
     from oshp_lite.files import file_sha256
 
     files = [[None if path is None else file_sha256(path) for path in photo] for photo in photos]
-    network = method if method is not None and weights is None else file_sha256(weights or checkpoint("photos"))
+    foreign = weights is None and method is not None and method not in SHIPPED
+    network = method if foreign else file_sha256(weights or checkpoint(SHIPPED.get(method or "", "photos")))
     return {
         "supports": files,
         "network": network,

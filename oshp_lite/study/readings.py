@@ -110,8 +110,9 @@ def own_experiments(results: Results, profile: str = "lite") -> str:
             "**None of the paper's own experiments has been run here yet** (they stand late in the study's plan): the "
             "tables below hold the printed numbers and empty cells."
         )
-    said = (f"Table {number}: {there} of {of}" for number, (there, of) in counts.items())
-    return f"Rows of the paper's own experiments that have a run here: {'; '.join(said)}. The other cells are empty."
+    said = "; ".join(f"Table {number}: {there} of {of}" for number, (there, of) in counts.items())
+    empty = " The other cells are empty." if any(there < of for there, of in counts.values()) else ""
+    return f"Runs of the paper's own experiments, a method on a fold: {said}.{empty}"
 
 
 def best_on(results: Results, data: str = "ccp-os", reference: str = "eopnet") -> str:

@@ -28,9 +28,6 @@ SUPPORTS = (2, 4, 7, 8, 9, 11, 17, 20, 21, 23, 25, 27, 29, 30, 31, 36, 37, 38, 4
 """Scenes of exercise 3, at 64 pixels: the query, and the supports in the order of the sheet."""
 
 
-# ------------------------------------------------------------------------------------- exercise 1: a better copy
-
-
 def _fitted(mask: Array, person: Array, target: Array, *, last: int = 1, clear: bool = True) -> Array:
     """Stretch what lies in the box around `person` to the box around `target`; `last` and `clear` make mistakes."""
     result = np.zeros(target.shape, mask.dtype)
@@ -105,9 +102,6 @@ def check_fitted_copy(attempt: Any) -> str:
     return "the parts follow the person, which a coarse prediction can find even in unknown clothes"
 
 
-# ------------------------------------------------------------------------- exercise 2: base without background
-
-
 @cache
 def _rankings() -> tuple[dict[str, float], dict[str, float]]:
     """Base mIoU of three parsers without training on small scenes: with background in the mean, and without it."""
@@ -154,9 +148,6 @@ def check_ranking(attempt: Any) -> str:
     require(names[-1] == "background", "who predicts background only has an IoU of 0 on every other class")
     require(names == bare, f"the measured ranking is {', '.join(bare)}: a mask at about the right place beats colour")
     return "an empty prediction scores only where background is a class of the mean"
-
-
-# ---------------------------------------------------------------------------- exercise 3: a support that breaks copy
 
 
 @cache

@@ -24,9 +24,6 @@ PER_CLASS = 6
 """The small dataset of exercise 1: line numbers of the photos that show each class."""
 
 
-# --------------------------------------------------------------------------------------- exercise 1: a pair rule
-
-
 def _pairs(value: Any) -> list[tuple[int, int, int]]:
     try:
         pairs = [tuple(int(part) for part in pair) for pair in value]
@@ -80,9 +77,6 @@ def check_pair_rule(attempt: Any) -> str:
     return "every pair is new, every photo weighs the same, and nobody needs a seed to repeat the test"
 
 
-# ------------------------------------------------------------------------------------------ exercise 2: blind flips
-
-
 @cache
 def _flip_errors() -> dict[str, float]:
     """Share of the person's pixels that a mere flip mislabels, by masks: raw ones, and ATR's after the merge."""
@@ -123,9 +117,6 @@ def check_blind_flips(attempt: Any) -> str:
     missing = ", ".join(sorted(harmed - chosen))
     require(chosen == harmed, f"not all yet: {missing} has left and right ids as well")
     return "only masks with left and right ids need the exchange"
-
-
-# ----------------------------------------------------------------------------- exercise 3: colours that give away
 
 
 @cache
@@ -170,9 +161,6 @@ def check_giveaway(attempt: Any) -> str:
     weak = f"colour alone is right in {share:.0f} % of the garment pixels (drawn: {_given_away(images):.0f} %)"
     require(share >= 60, f"{weak}. Make it 60 % or more: one colour for all garments gives nothing away")
     return f"{weak}. A parser trained on these photos would learn colours and know no garments"
-
-
-# ------------------------------------------------------------------------------ exercise 4: a fold of one's own
 
 
 def _hidden() -> dict[str, float]:

@@ -30,8 +30,6 @@ from oshp_lite.viz.images import overlay
 from oshp_lite.viz.panels import add_legend, ids_in, photo_grid
 from oshp_lite.viz.style import INK, new_figure
 
-# ------------------------------------------------------------------------------------- 1: several supports (code)
-
 
 def _shots() -> tuple[Tensor, Tensor]:
     """Three supports of two features: class 7 fills 12 cells, 2 cells and none; some cells are ignored."""
@@ -84,8 +82,6 @@ def check_shots(attempt: Any) -> str:
     return "all cells of all supports count alike, and a support without the class changes nothing"
 
 
-# ------------------------------------------------------------------------------------- 2: a wrong label (predict)
-
 AFTER = 100
 
 
@@ -137,8 +133,6 @@ def check_wrong_label(attempt: Any) -> str:
         )
     return "a short memory is hurt badly and heals soon; a long one is hardly hurt and carries the error for long"
 
-
-# ------------------------------------------------------------------------------------- 3: a bad support (break)
 
 QUERY = 10
 """The query of the break-it exercise: a place in the gallery."""
@@ -228,8 +222,6 @@ def show_gallery() -> Figure:
     return figure
 
 
-# ------------------------------------------------------------------------------------- 4: a short training (defend)
-
 UPDATES, GROWING = 300, 100
 
 
@@ -282,9 +274,6 @@ def check_momentum(attempt: Any) -> str:
     cause = early if weight > 0.05 else noisy
     require(mine <= 1.25 * best, f"the distance is {mine:.3f}, the best is {best:.3f}: {cause}")
     return f"the distance is {mine:.3f}, the best is {best:.3f}. {weight:.1%} of the row stems from the poor start"
-
-
-# ------------------------------------------------------------------------------------- 5: another pooling (open)
 
 
 def compare_pooling(pooling: Callable[[Tensor, Tensor, int], Tensor]) -> str:

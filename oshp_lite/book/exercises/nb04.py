@@ -23,8 +23,6 @@ from oshp_lite.models.modules.metric import attend, cosine_maps
 from oshp_lite.models.modules.prototypes import masked_average, shrink_mask
 from oshp_lite.viz.style import INK, new_figure
 
-# ------------------------------------------------------------------------------------- 1: absent ids (code)
-
 
 def _present_maps() -> Tensor:
     """Three classes' maps on 24 x 24 cells: smooth bumps at different places, in [-1,1]."""
@@ -66,8 +64,6 @@ def check_absent_ids(attempt: Any) -> str:
     require(is_close(one, 1 - maps[0]), "with a single id, which is present, A_0 is 1 - A")
     return "absent ids lift the background towards 1 and flatten it, however many maps you never computed"
 
-
-# ------------------------------------------------------------------------------------- 2: the weights (predict)
 
 EPOCHS = 50
 
@@ -117,8 +113,6 @@ def check_weights(attempt: Any) -> str:
         f"NPM gets {early:.0f} %, then {late:.0f} %, and {total:.0f} % in all: AGM shapes the features for most of it"
     )
 
-
-# ------------------------------------------------------------------------------------- 3: a misleading map (break)
 
 PAIR = (10, 6)
 """Query and support of the break-it exercise."""
@@ -190,9 +184,6 @@ def _id(name: str) -> int:
     return next(c for c in FOLD.foreground if FOLD.space.class_name(c) == name)
 
 
-# ------------------------------------------------------------------------------------- 4: the scale (defend)
-
-
 @cache
 def _scored() -> tuple[Tensor, Tensor]:
     """Unscaled NPM scores float [N,C] and truths int64 [N] of the cells of 23 pairs, absent ids at -inf."""
@@ -255,9 +246,6 @@ def check_scale(attempt: Any) -> str:
     side = "The probabilities are too flat: raise the scale" if sure < right else "NPM is too sure: lower the scale"
     require(mine <= 1.05 * best, f"{facts}. {side}")
     return f"{facts}. Compare with the scale that the network has learned"
-
-
-# ------------------------------------------------------------------------------------- 5: another schedule (open)
 
 
 def compare_schedules(
