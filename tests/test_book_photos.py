@@ -14,6 +14,7 @@ from oshp_lite.data.prepare.ccp import MARGIN, foreground_box, read_annotation, 
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_image, read_mask
 from oshp_lite.labels import fold, label_space
+from oshp_lite.study.photos import parts
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +44,11 @@ def test_source_and_licence_are_named() -> None:
 def test_an_unknown_name_is_one_sentence() -> None:
     with pytest.raises(UserError, match="no photo '0001'; it has 0702"):
         photos.photo("0001")
+
+
+def test_some_are_in_no_training_of_the_checkpoint_for_street_photos() -> None:
+    assert set(photos.unseen()) == set(photos.names()) & set(parts()["test"])
+    assert len(photos.unseen()) >= 5
 
 
 def test_the_script_makes_them_and_hides_faces(ccp_root: Path, tmp_path: Path) -> None:

@@ -121,17 +121,35 @@ def parsed(seed: int, rows: int = 19) -> Parsed:
     return Parsed(*(torch.from_numpy(part) for part in parts))
 
 
-def test_a_marks_shares_are_those_of_the_marked_pixels() -> None:
-    network, support = small(claim=0.1, prior=0.05), parsed(1)
+@pytest.mark.parametrize("least_fit", [0.0, 1.0])
+def test_a_marks_shares_are_those_of_the_marked_pixels(least_fit: float) -> None:
+    network, support = small(claim=0.1, prior=0.05, least_fit=least_fit), parsed(1)
     mark = torch.from_numpy(np.random.default_rng(2).random((1, 6, 5)))
     rows, cover, person = support.rows[0].numpy(), mark[0].numpy(), support.person[0].numpy()
-    expected = np.zeros(19)
-    for k in range(1, 18):
+    expected, fits = np.zeros(19), np.zeros(19)
+    for k in range(1, 19):
         own = sum(rows[k, i, j] * cover[i, j] for i in range(6) for j in range(5))
-        if own / cover.sum() >= 0.1:
+        fits[k] = own / (rows[k].sum() + cover.sum() - own)
+        if k < 18 and own / cover.sum() >= 0.1:
             share = own / (rows[k].sum() + 0.05 * person.sum())
             expected[k] = share**2 / (share**2 + (1 - share) ** 2)
+    meant = max((1, 2, 4, 18), key=lambda k: fits[k])  # of the classes that the training labelled, and the unnamed
+    assert meant != 18
+    if least_fit == 0:
+        expected[meant] = 1
     np.testing.assert_allclose(network.shares(support, mark)[0].numpy(), expected, atol=1e-6)
+
+
+def test_a_mark_on_what_has_no_name_means_no_known_class() -> None:
+    network, support = small(), parsed(1)
+    for row, some in ((18, 0), (4, 1)):
+        rows = torch.full_like(support.rows, 0.01)
+        rows[:, row, 2:4] = 0.9  # an unnamed thing, or class 4
+        mark = torch.zeros(1, 6, 5, dtype=torch.float64)
+        mark[:, 2:4, :3] = 1  # more than half of it
+        shares = network.shares(support._replace(rows=rows), mark)[0]
+        assert (shares == 1).nonzero()[:, 0].tolist() == [4] * some
+        assert shares[18] == 0
 
 
 def test_margins_weigh_a_class_against_the_likeliest_other_thing() -> None:
@@ -144,7 +162,7 @@ def test_margins_weigh_a_class_against_the_likeliest_other_thing() -> None:
     for i in range(6):
         for j in range(5):
             u = rows[:, i, j]
-            chance = 1 / (1 + np.exp(-odds[:, i, j]))
+            chance = (1 - shares.max(1)) / (1 + np.exp(-odds[:, i, j]))
             best = int(chance.argmax())
             others = [u[k] * (1 - min(1, shares[:, k].sum())) for k in range(18)] + [u[18] * (1 - chance.max())]
             for c in range(2):
@@ -301,6 +319,24 @@ def test_two_equal_supports_are_as_good_as_one_and_a_named_class_is_the_parsers_
     assert named.shares[0].nonzero()[:, 0].tolist() == [label_space("atr").id_of("hair")]  # type: ignore[union-attr]
     with pytest.raises(UserError, match="names id 3"):
         _ = Parser(network, options).support(photo.image, mask, classes={3: "hair"}).head
+
+
+def test_a_parse_says_which_known_class_a_mark_was_taken_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, hair = scene("synth-atr", 3, 0, 96), label_space("atr").id_of("hair")
+
+    def taken(network: Matching, support: Parsed, mark: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor([hair]), 19) * (1.0 if mark[0, :4].sum() else 0.4)
+
+    monkeypatch.setattr(Matching, "shares", taken)
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:20], mask[60:] = 1, 2
+    parser = Parser(small(), ParseOptions(crop=False)).support(photo.image, mask, names={1: "wig", 2: "boots"})
+    said = [one for one in parser.parse(photo.image).remarks if "taken for" in one]
+    assert said == [
+        "wig is taken for what the network knows as hair; if that is wrong, name its class: --classes 1=NAME"
+    ]
+    named = Parser(small(), ParseOptions(crop=False)).support(photo.image, mask, classes={1: "hair", 2: "shoes"})
+    assert not any("taken for" in one for one in named.parse(photo.image).remarks)
 
 
 def test_damaged_weights_are_said_to_be_damaged() -> None:

@@ -13,11 +13,18 @@ from oshp_lite.errors import UserError
 from oshp_lite.files import read_image, read_mask
 
 FOLDER = Path(__file__).with_name("photos")
+FIRST_UNSEEN = "0804"
+"""From this one on a photo lies in CCP-OS's last block, which the checkpoint for street photos is tested on."""
 
 
 def names() -> list[str]:
     """The photos' names in CCP, in order."""
     return sorted(path.stem for path in FOLDER.glob("*.jpg"))
+
+
+def unseen() -> list[str]:
+    """Return the names of those that are in no training of the checkpoint for street photos."""
+    return [name for name in names() if name >= FIRST_UNSEEN]
 
 
 def photo(name: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,9 +82,9 @@ def overlap(predicted: NDArray[Any], true: NDArray[Any]) -> float:
     return float((predicted & true).sum() / max((predicted | true).sum(), 1))
 
 
-def street_pairs(network: Any) -> list[StreetPair]:
-    """Parse the trousers in every ordered pair of street photos that have some, the worst pair first."""
-    worn = [name for name in photos.names() if trousers(name).mean() > SMALLEST]
+def street_pairs(network: Any, names: Sequence[str] = ()) -> list[StreetPair]:
+    """Parse the trousers in every ordered pair of street photos (of `names`) that have some, the worst pair first."""
+    worn = [name for name in names or photos.names() if trousers(name).mean() > SMALLEST]
     pairs = []
     for support in worn:
         parser = Parser(network).support(photos.photo(support), trousers(support))
@@ -93,6 +93,21 @@ def street_pairs(network: Any) -> list[StreetPair]:
                 found = parser.parse(photos.photo(query)).mask == 1
                 pairs.append(StreetPair(overlap(found, trousers(query) == 1), support, query))
     return sorted(pairs)
+
+
+def networks_figure(networks: Mapping[str, Any], pair: StreetPair) -> Figure:
+    """Draw a pair of street photos: the marked support, the parse by each network (name -> network), the truth."""
+    shown, true = photos.photo(pair.query), trousers(pair.query)
+    panels = [("marked support", photos.photo(pair.support), trousers(pair.support))]
+    for name, network in networks.items():
+        parser = Parser(network).support(photos.photo(pair.support), trousers(pair.support))
+        parse = parser.parse(shown).mask
+        panels.append((f"trained on {name}:\nIoU {overlap(parse == 1, true == 1):.2f}", shown, parse))
+    colours = Colours(parser.palette, {1: GARMENT})
+    figure, axes = new_figure(1, len(panels) + 1, width=1.7, height=3.9)
+    for place, (title, photo, mask) in zip(axes[0], [*panels, ("truth", shown, true)], strict=True):
+        show_image(place, overlay(photo, mask, colours), title)
+    return figure
 
 
 def street_chart(pairs: Sequence[StreetPair], marked: Sequence[StreetPair] = ()) -> Figure:

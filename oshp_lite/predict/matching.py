@@ -52,7 +52,8 @@ class ParsedPhotos:
 class MatchedHead:
     """The network set up for the classes of some supports; called with a picture it gives its `Maps`.
 
-    A class's share of each known class and its log-odds are averaged over the supports that show it.
+    A class's share of each known class and its log-odds are averaged over the supports that show it. `taken_for` names
+    the known class that a mark without a name of `named` is taken to mean.
     Raises UserError for class names that do not fit.
     """
 
@@ -77,6 +78,10 @@ class MatchedHead:
             for index in ids
         }
         self.shares = torch.stack([self._shares(index, index in named) for index in ids])
+        best = {
+            index: row for index, row in zip(ids, self.shares, strict=True) if index not in named and row.max() > 0.5
+        }
+        self.taken_for = {index: space.class_name(int(row.argmax())) for index, row in best.items()}
 
     def _support(self, view: View) -> Parsed:
         """A support parsed, with the person that the user marked where there is one."""

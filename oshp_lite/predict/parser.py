@@ -49,6 +49,7 @@ OFF_PERSON = 0.1
 """A class is said to touch nothing where less than this share of its pixels is on the person."""
 JUDGED = 1024
 """Longer side, in pixels, of the largest maps that a confidence is made of."""
+TAKEN = "{} is taken for what the network knows as {}; if that is wrong, name its class: --classes {}=NAME"
 NOTHING = (
     "no pixel of the query was labelled: nothing there is closer to a marked class than to the background; "
     "mark more of the class, choose a clearer support photo or say --no-screening"
@@ -340,6 +341,8 @@ class Parser:
         if options.crop and box.shape != photo.shape[:2]:
             share = box.shape[0] * box.shape[1] / (photo.shape[0] * photo.shape[1])
             remarks.append(f"the photo was cut to the person ({share:.0%} of it) before it was parsed")
+        if isinstance(self.head, MatchedHead):
+            remarks += [TAKEN.format(names[index], known, index) for index, known in self.head.taken_for.items()]
         confidence, proofs = self._confidence(maps.pixels(most=JUDGED), slots)
         threshold = calibration(self.record.method).threshold
         unlikely = tuple(i for i in names if i in proofs and confidence[i] < threshold)

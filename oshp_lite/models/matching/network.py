@@ -46,6 +46,7 @@ class MatchingConfig(MethodConfig):
     doubt: float = bounded(0.02, 0, 10)  # share of the box that a support's other unnamed things must cover to count
     prior: float = bounded(0.005, 0, 10)  # of the person's area, added where a mark's share of a class is counted
     claim: float = bounded(0.2, 0, 1)  # share of a mark from which a known class is taken to be meant
+    least_fit: float = bounded(0.1, 0, 1)  # overlap (IoU) from which the class that fits a mark best is what it means
 
 
 class Parsed(NamedTuple):
@@ -90,14 +91,18 @@ class Matching(OneShotModel):
     def shares(self, support: Parsed, mark: Tensor) -> Tensor:
         """How much of each class of a support its mark means, float [B,rows] in [0,1]; the unnamed has 0.
 
-        mark float [B,h,w] in [0,1]. What it covers of a class, s, counts as s^2 / (s^2 + (1 - s)^2): who marks most of
-        a class means all of it. A class that makes up less than `claim` of the mark was hit by chance and has 0.
+        mark float [B,h,w] in [0,1]. The class that overlaps it most is meant as a whole, if it is a known one. What a
+        mark covers of another class, s, counts as s^2 / (s^2 + (1 - s)^2): who marks most of a class means all of it.
+        A class that makes up less than `claim` of the mark was hit by chance and has 0.
         """
-        own = (support.rows * mark[:, None]).sum((2, 3))
-        whole = support.rows.sum((2, 3)) + self.config.prior * support.person.sum((1, 2))[:, None]
-        meant = own / mark.sum((1, 2))[:, None].clamp(min=TINY) >= self.config.claim
-        share = own / whole.clamp(min=TINY)
-        share = share**2 / (share**2 + (1 - share) ** 2) * meant
+        own, area = (support.rows * mark[:, None]).sum((2, 3)), mark.sum((1, 2))[:, None]
+        whole = support.rows.sum((2, 3))
+        fit = (own / (whole + area - own).clamp(min=TINY)).masked_fill(~self.known, 0)
+        fit[:, 0] = 0
+        best = F.one_hot(fit.argmax(1), fit.shape[1]) * (fit.amax(1, keepdim=True) >= self.config.least_fit)
+        share = own / (whole + self.config.prior * support.person.sum((1, 2))[:, None]).clamp(min=TINY)
+        share = share**2 / (share**2 + (1 - share) ** 2) * (own / area.clamp(min=TINY) >= self.config.claim)
+        share = torch.maximum(share, best.to(share))
         share[:, 0] = 0
         share[:, -1] = 0
         return share
@@ -121,7 +126,9 @@ class Matching(OneShotModel):
         query of batch size 1, shares float [K,rows], odds float [K,h,w].
         """
         rows, unnamed = query.rows[0], query.rows[0, -1]
-        chance = torch.sigmoid(odds)
+        chance = (
+            torch.sigmoid(odds) * (1 - shares.amax(1).clamp(max=1))[:, None, None]
+        )  # what has a name is matched by it
         best = torch.zeros_like(chance)
         best.scatter_(0, chance.argmax(0, keepdim=True), 1.0)  # one of several marked classes has an unnamed cell
         own = torch.einsum("kr,rhw->khw", shares, rows) + unnamed * chance * best
