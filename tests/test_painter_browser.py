@@ -34,10 +34,10 @@ window.model = {
 """
 
 
-def wanted_mask(points: np.ndarray, side: int = 128) -> np.ndarray:
+def wanted_mask(points: np.ndarray, high: int = 128, wide: int = 128) -> np.ndarray:
     """The pixels whose centres a closed outline holds, by matplotlib."""
-    rows, columns = np.mgrid[:side, :side] + 0.5
-    return Outline(points).contains_points(np.stack([columns.ravel(), rows.ravel()], 1)).reshape(side, side)
+    rows, columns = np.mgrid[:high, :wide] + 0.5
+    return Outline(points).contains_points(np.stack([columns.ravel(), rows.ravel()], 1)).reshape(high, wide)
 
 
 def test_what_the_mouse_and_the_keys_do_on_a_plain_page(tmp_path: Path, page: Any) -> None:  # noqa: F811
@@ -126,11 +126,12 @@ def test_a_lasso_drawn_in_notebook_12_is_the_saved_mask(tmp_path: Path, lab: str
     board.get_by_role("button", name="Clear").click()  # the notebook has painted one stroke itself
     says.get_by_text("paint a class on the support").wait_for(timeout=600_000)
     canvas.scroll_into_view_if_needed()
-    box, side = canvas.bounding_box(), canvas.evaluate("one => one.width")
+    box, (wide, high) = canvas.bounding_box(), canvas.evaluate("one => [one.width, one.height]")
     assert box is not None
-    assert (box["width"], side) == (380, 256)
+    assert (wide, high) == (134, 384)
+    assert box["height"] == pytest.approx(1.5 * 380, abs=1), "a tall photo is scaled to fit a screen"
     cells = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
-    corners = [(round(box["x"] + 2.9 * x), round(box["y"] + 2.9 * y)) for x, y in CORNERS]
+    corners = [(round(box["x"] + 1.9 * x), round(box["y"] + 1.9 * y)) for x, y in CORNERS]
     page.mouse.move(*corners[0])
     page.mouse.down()
     for corner in corners[1:]:
@@ -145,9 +146,9 @@ def test_a_lasso_drawn_in_notebook_12_is_the_saved_mask(tmp_path: Path, lab: str
     page.get_by_role("button", name="Save masks").click()
     says.get_by_text("own_class/support_mask.png").wait_for()
     points = np.array(
-        [((x - box["x"]) * side / box["width"], (y - box["y"]) * side / box["height"]) for x, y in corners]
+        [((x - box["x"]) * wide / box["width"], (y - box["y"]) * high / box["height"]) for x, y in corners]
     )
-    wanted = wanted_mask(points.astype(np.float32), side)  # as strokes are sent
+    wanted = wanted_mask(points.astype(np.float32), high, wide)  # as strokes are sent
     mask = read_mask(tmp_path / "notebooks" / "own_class" / "support_mask.png")
     assert set(np.unique(mask)) == {0, 1}
     assert np.array_equal(mask == 1, wanted), f"{(wanted != (mask == 1)).sum()} pixels differ"

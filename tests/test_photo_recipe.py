@@ -13,10 +13,10 @@ import torch
 from oshp_lite import assets
 from oshp_lite.data.registry import BLOCKS
 from oshp_lite.engine.checkpoint import read_record, read_weights, save_weights
-from oshp_lite.engine.config import identity_dict
+from oshp_lite.engine.config import from_dict, identity_dict
 from oshp_lite.engine.models import model_options, run_record
 from oshp_lite.errors import UserError
-from oshp_lite.files import read_json, write_json_atomic
+from oshp_lite.files import file_sha256, project_root, read_json, write_json_atomic
 from oshp_lite.labels import fold
 from oshp_lite.models.matching.network import Matching
 from oshp_lite.predict import load_network
@@ -95,6 +95,20 @@ def test_what_is_shipped_is_small_says_where_it_comes_from_and_has_each_score(
     monkeypatch.setattr(photo_recipe, "MOST_BYTES", 100)
     with pytest.raises(UserError, match="smaller"):
         photo_recipe.ship(folders, None, weights, card)  # type: ignore[arg-type]
+
+
+def test_the_shipped_checkpoint_is_that_of_its_card_and_its_recipe() -> None:
+    card, record = read_json(assets.PHOTOS_CARD), read_record(assets.PHOTOS_CHECKPOINT)
+    assert card["sha256"] == file_sha256(assets.PHOTOS_CHECKPOINT)
+    assert assets.PHOTOS_CHECKPOINT.stat().st_size < photo_recipe.MOST_BYTES
+    assert record.config == card["config"]
+    assert identity_dict(from_dict(record.config)) == identity_dict(photo_recipe.recipe("all"))
+    kept = {one["weights"]: one["found"] for one in read_json(project_root() / photos.KEPT_IN)["measured"]}
+    for name, found in card["scores"]["every class known"].items():
+        assert found["training"] == "base"
+        assert kept[card["sha256"]][name]["by_support"] == found["by_support"]
+    for name in photo_recipe.NOVEL_IN:
+        assert {one["training"] for one in card["scores"][f"{name} held out of training"].values()} == {"novel"}
 
 
 def test_the_network_of_the_recipe_is_below_five_megabytes() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oshp_lite import assets
 from oshp_lite.cli import main
 from oshp_lite.engine.statistics import bounds, draw_pairs
 from oshp_lite.errors import UserError
@@ -76,18 +77,25 @@ def test_the_gain_of_a_given_foreground_is_that_of_the_record(capsys: pytest.Cap
     assert main(["parse", "--help"]) == 0
     shown = " ".join(re.sub("[^ -~]", " ", capsys.readouterr().out).split())
     assert f"{len(pairs)} pairs of CCP's test photos, IoU of one marked class without and with it:" in shown
-    assert f"{before:.0f} and {after:.0f} % by a network trained on CCP, 20 and 20 % by the shipped one" in shown
+    assert f"{before:.0f} and {after:.0f} % by an EOP-Net trained on CCP, 20 and 20 % by the shipped one" in shown
 
 
-def test_the_picture_at_the_top_is_what_the_shipped_network_does(tmp_path: Path) -> None:
+def test_the_picture_at_the_top_is_what_the_network_for_street_photos_does(tmp_path: Path) -> None:
     made = tmp_path / "cover.jpg"
     command = [sys.executable, README.parent / "data_scripts" / "cover.py", "--out", made]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    ious = re.findall(r"IoU (\d\.\d\d)", printed)
-    marks = sorted(map(int, re.findall(r"trousers, (\d+) %", printed)))
+    ious = dict(re.findall(r"(\d{4}, \w+): IoU (\d\.\d\d)", printed))
+    marks = max(float(share) for share in re.findall(r"no \w+: (\d+\.\d) %", printed))
     text = " ".join(README.read_text(encoding="utf-8").split())
-    assert f"IoU: {min(ious[:3])} to {max(ious[:3])} in these three, {min(ious)} to {max(ious)} in all" in text
-    assert f"it marks {marks[0]} to {marks[-1]} % of the photo" in text
+    in_sight = (ious.pop(name) for name in ("0862, pants", "0855, bag", "0806, bag"))
+    assert "IoU: {} for the trousers, {} and {} for the bags".format(*in_sight) in text
+    bag, tights = ious.pop("0929, bag"), ious.pop("0886, pants")
+    assert f"a bag with {bag} and no tights that CCP calls trousers ({tights})" in text
+    assert not ious
+    assert f"at most {marks:.0f} % of a photo that shows neither" in text
+    scores = read_json(assets.PHOTOS_CARD)["scores"]
+    held = [scores[f"{name} held out of training"]["1 support"]["iou"][0] for name in ("trousers", "bag")]
+    assert f"without their names it has {held[0]:.2f} and {held[1]:.2f}" in text
     shown = README.parent / re.search(r"!\[[^]]+\]\(([^)]+)\)", README.read_text(encoding="utf-8"))[1]  # type: ignore[index]
     np.testing.assert_allclose(read_image(made).astype(int), read_image(shown).astype(int), atol=40)
 

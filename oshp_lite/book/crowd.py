@@ -67,9 +67,6 @@ def labels() -> WholeSpace:
     return whole_space(SPACE)
 
 
-# ------------------------------------------------------------------------------------------------ the network's view
-
-
 def seen_by(net: RegionNet, image: RGB) -> Tensor:
     """A photo uint8 [H,W,3] as a trained network sees it: float [1,3,h,w] in [-1,1]."""
     assert net.record is not None
@@ -133,9 +130,6 @@ def score(pairs: Sequence[tuple[PeopleTruth, PeopleResult]], n_classes: int) -> 
     for number, pair in enumerate(pairs):
         meter.add(f"{number:06d}", *pair)
     return meter.scores()
-
-
-# ------------------------------------------------------------------------------------------- who is matched with whom
 
 
 class Match(NamedTuple):
@@ -210,9 +204,6 @@ def metric_table(truth: PeopleTruth, results: Mapping[str, PeopleResult], n_clas
         values += [made.volume("ap_r"), made.volume("ap_r_pgn"), made.miou]
         lines.append(f"| {name} | {' | '.join(f'{value:.4f}' for value in values)} |")
     return "\n".join(lines)
-
-
-# ---------------------------------------------------------------------------------------------------------- pictures
 
 
 def hue(number: int) -> tuple[int, int, int]:
@@ -320,8 +311,6 @@ def ringed_people(image: RGB, persons: Array) -> RGB:
         made[edge] = hue(int(index) - 1)
     return made
 
-
-# ---------------------------------------------------------------------------------------------- twelve pixels in a row
 
 LETTERS = {".": 0, "H": 1, "T": 2, "L": 3}
 """Background, head, torso and legs of people who are one pixel high."""

@@ -106,9 +106,6 @@ def _meanings(
     return alone, [(spaces[key], ids[key]) for key, own in columns.items() if len(own) > 1]
 
 
-# --------------------------------------------------------------------------------------------------- curves and bars
-
-
 class Curves(NamedTuple):
     """One panel of curves: its title, name -> (x, y), and what `Axes.set` takes (labels, limits, scales)."""
 
@@ -227,9 +224,6 @@ def named_areas(photo: Pixels, mask: Pixels, groups: Mapping[str, Sequence[int]]
     with style():
         figure.legend(handles=handles, loc="outside lower left")
     return figure
-
-
-# ------------------------------------------------------------------------------------- what EOP-Net sees and predicts
 
 
 def person_map(photo: Pixels, probability: Pixels) -> Figure:

@@ -102,7 +102,7 @@ def networks_figure(networks: Mapping[str, Any], pair: StreetPair) -> Figure:
     for name, network in networks.items():
         parser = Parser(network).support(photos.photo(pair.support), trousers(pair.support))
         parse = parser.parse(shown).mask
-        panels.append((f"trained on {name}:\nIoU {overlap(parse == 1, true == 1):.2f}", shown, parse))
+        panels.append((f"trained on\n{name}:\nIoU {overlap(parse == 1, true == 1):.2f}", shown, parse))
     colours = Colours(parser.palette, {1: GARMENT})
     figure, axes = new_figure(1, len(panels) + 1, width=1.7, height=3.9)
     for place, (title, photo, mask) in zip(axes[0], [*panels, ("truth", shown, true)], strict=True):

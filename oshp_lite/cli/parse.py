@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 FOREGROUND = (
     "mask of a support's whole person, 1 = person; one per support or none. Its unmarked pixels compete with your "
     "classes; without it the network looks for the person itself. Measured on 120 pairs of CCP's test photos, IoU of "
-    "one marked class without and with it: 30 and 39 % by a network trained on CCP, 20 and 20 % by the shipped one "
-    "(whole photos, no crop to the person)"
+    "one marked class without and with it: 30 and 39 % by an EOP-Net trained on CCP, 20 and 20 % by the shipped one of "
+    "drawn people (whole photos, no crop to the person)"
 )
-CLASSES = "ids the checkpoint knows, e.g. 1=hat: three quarters the stored prototype, one quarter the marked pixels"
+CLASSES = (
+    "ids that are classes the checkpoint knows, e.g. 1=hat: its own hat is meant (EOP-Net: three quarters the stored "
+    "prototype, one quarter the marked pixels)"
+)
 NAMES = (
     "what to call your classes, in the order of their ids (skirt,bag) or by id (1=skirt,2=bag); COCO and labelme JSON "
     "bring names with them"
@@ -37,7 +40,8 @@ SHIPPED: dict[str, Literal["lessons", "photos"]] = {"eopnet": "lessons", "matchi
 """Methods whose checkpoints the package ships, and which of them it is."""
 METHOD = (
     "the method of --weights, checked; or a training-free one on foreign features (label_transfer: DINO weights, "
-    "persam: SAM weights), which takes no --weights. Only EOP-Net's checkpoints were measured on photos"
+    "persam: SAM weights), which takes no --weights; matching or eopnet: the package's checkpoint for street photos "
+    "(default) or that of drawn people. Only these two methods were measured on photos"
 )
 UNIVERSAL = (
     "no support: parse into every label space of --weights, a network of method sst; a mask and an overlay for each "

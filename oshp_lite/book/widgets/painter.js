@@ -90,8 +90,9 @@ function render({ model, el }) {
   }
   function place() {
     const [height, width] = model.get("size");
-    const shown = model.get("width");
-    stage.style.width = root.style.maxWidth = `${shown}px`;
+    const shown = Math.min(model.get("width"), (1.5 * model.get("width") * width) / height); // tall photos fit a screen
+    root.style.maxWidth = `${model.get("width")}px`;
+    stage.style.width = `${shown}px`;
     stage.style.height = `${(shown * height) / width}px`;
     [canvas.width, canvas.height] = [width, height];
     photo.src = model.get("photo");
