@@ -50,6 +50,10 @@ OFF_PERSON = 0.1
 JUDGED = 1024
 """Longer side, in pixels, of the largest maps that a confidence is made of."""
 TAKEN = "{} is taken for what the network knows as {}; if that is wrong, name its class: --classes {}=NAME"
+NOT_THERE = (
+    "no pixel of the query was labelled: the class is probably not there; if it is, mark more of it, choose another "
+    "support photo or name it with --classes"
+)
 NOTHING = (
     "no pixel of the query was labelled: nothing there is closer to a marked class than to the background; "
     "mark more of the class, choose a clearer support photo or say --no-screening"
@@ -347,7 +351,7 @@ class Parser:
         threshold = calibration(self.record.method).threshold
         unlikely = tuple(i for i in names if i in proofs and confidence[i] < threshold)
         if not mask.any():
-            remarks.append(NOTHING)
+            remarks.append(NOTHING if isinstance(self.head, Head) else NOT_THERE)
         for index in unlikely:
             kept = "; its pixels were left out" if options.drop_unlikely else ""
             remarks.append(f"{names[index]}: probably not in this photo (confidence {confidence[index]:.2f}){kept}")

@@ -126,6 +126,7 @@ def _card(record: CheckpointRecord, made: dict[str, Any], scores: dict[str, Any]
         ),
         "commands": [f"python -m oshp_lite.study.photo_recipe train {part} --out FOLDER" for part in made],
         "measured by": "python -m oshp_lite.study.photos measure; pairs of numbers: without and with the threshold",
+        "matching chosen on": "other photos of the last block, after a first look at the scores of this list",
         "options": as_plain(replace(ParseOptions(), drop_unlikely=False)),
         "scores": scores,
         "threshold": calibration(record.method).threshold,
