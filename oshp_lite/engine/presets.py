@@ -59,6 +59,29 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **both}
 
 
+@cache
+def _stated(name: str, variant: str, dataset: str, way: str, task: str, method: str) -> RunConfig:
+    """Return what a profile's file says of such runs, before any override."""
+    content, config = _read(name), variant_config(variant, dataset)
+
+    def section(kind: str, key: Any, of: Mapping[str, Any] = content) -> dict[str, Any]:
+        return dict(of.get(kind, {}).get(key, {}))
+
+    own, place = section("datasets", dataset), content.get("tuned_as", {}).get(dataset, dataset)
+    layers = (
+        {**content["run"], "variant": variant},
+        {name: values for name, values in own.items() if name != "tasks"},
+        section("ways", way),
+        section("tasks", task),
+        section("tasks", task, own),
+        *(section(where, method, content.get("methods", {})) for where in ("any", f"{place} {way}") if task == "parse"),
+        {"data": {"dataset": dataset, "way": way}, "train": {"task": task}},
+    )
+    for layer in layers:
+        config = lay(config, layer, f"profile {name}")
+    return config
+
+
 def load_profile(
     name: str,
     overrides: Mapping[str, Any] | Sequence[str] = (),
@@ -79,28 +102,10 @@ def load_profile(
     if name not in PROFILES:
         raise UserError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     content, pairs = _read(name), parse_overrides(overrides)
-    run = dict(content["run"])
-    run["variant"] = pairs.get("variant") or run.get("variant", "lite")
-    dataset = dataset or pairs.get("data.dataset") or run["data"]["dataset"]
+    variant = pairs.get("variant") or content["run"].get("variant", "lite")
+    dataset = dataset or pairs.get("data.dataset") or content["run"]["data"]["dataset"]
     way, task = str(way or pairs.get("data.way") or "k"), task or pairs.get("train.task") or "parse"
-    method = pairs.get("model.method") or "eopnet"
-    config = variant_config(str(run["variant"]), str(dataset))
-
-    def section(kind: str, key: Any, of: Mapping[str, Any] = content) -> dict[str, Any]:
-        return dict(of.get(kind, {}).get(key, {}))
-
-    own, place = section("datasets", dataset), content.get("tuned_as", {}).get(dataset, dataset)
-    layers = (
-        run,
-        {name: values for name, values in own.items() if name != "tasks"},
-        section("ways", way),
-        section("tasks", task),
-        section("tasks", task, own),
-        *(section(where, method, content.get("methods", {})) for where in ("any", f"{place} {way}") if task == "parse"),
-        {"data": {"dataset": dataset, "way": way}, "train": {"task": task}},
-    )
-    for layer in layers:
-        config = lay(config, layer, f"profile {name}")
+    config = _stated(name, str(variant), str(dataset), way, str(task), str(pairs.get("model.method") or "eopnet"))
     config = lay(config, nest(pairs), "override")
     if config.train.task == "segment" and config.model.method != "segment":
         config = replace(config, model=ModelConfig("segment", encoder_options(config, config.variant)))

@@ -305,7 +305,10 @@ class Whole:
 def whole(rows: Sequence[Row], finder: Finder, estimates: Estimates, device: str = "") -> Whole:
     """Return what rows and trainings take with the initialisations that they need, each run once."""
     able = [row for row in rows if not row.reason]
-    configs = [config for row in able or rows for config in (*initialisations(row.config), row.config)]
+    listed = {row.name for row in able}
+    open_starts = [row for row in able or rows if not row.needs or not {*row.needs} <= listed]
+    before = [config for row in open_starts for config in initialisations(row.config)]
+    configs = [*before, *(row.config for row in able or rows)]
     once = {sha256_json(identity_dict(config)): config for config in configs}
     due = [config for config in once.values() if _undone(config, finder)]
     found = [estimates.of(config, device) for config in due]

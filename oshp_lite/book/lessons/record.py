@@ -169,9 +169,6 @@ def run_facts(run: Run) -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------------------------------------- scores with intervals
-
-
 def kway_scores(matrices: Array, weights: Array, fold: Fold) -> dict[str, Array]:
     """Return `MEASURES` float64 [R] of the pooled matrices when pair n counts weights[r,n] times."""
     totals = pooled(matrices, weights)

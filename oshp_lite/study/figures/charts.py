@@ -262,9 +262,6 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-# ------------------------------------------------------------------------------------------------ shared pieces
-
-
 def _kway_runs(results: Results, exhibit: str, dataset: str) -> tuple[dict[str, list[Measured]], str]:
     """Return {panel title: its k-way runs on fold 1} in the tables' order, and in words who has none and why."""
     measured, missing = dict[str, list[Measured]](), dict[str, str]()
