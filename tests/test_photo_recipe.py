@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from oshp_lite import assets
+from oshp_lite.assets import photos as street
+from oshp_lite.cli import parse
 from oshp_lite.data.registry import BLOCKS
 from oshp_lite.engine.checkpoint import read_record, read_weights, save_weights
 from oshp_lite.engine.config import from_dict, identity_dict
 from oshp_lite.engine.models import model_options, run_record
 from oshp_lite.errors import UserError
-from oshp_lite.files import file_sha256, project_root, read_json, write_json_atomic
-from oshp_lite.labels import fold
+from oshp_lite.files import (
+    encode_png,
+    file_sha256,
+    project_root,
+    read_json,
+    read_mask,
+    write_atomic,
+    write_json_atomic,
+)
+from oshp_lite.labels import fold, label_space
 from oshp_lite.models.matching.network import Matching
-from oshp_lite.predict import load_network
+from oshp_lite.predict import ParseOptions, load_network
 from oshp_lite.study import photo_recipe, photos
 
 
@@ -104,12 +117,38 @@ def test_the_shipped_checkpoint_is_that_of_its_card_and_its_recipe() -> None:
     assert record.config == card["config"]
     assert identity_dict(from_dict(record.config)) == identity_dict(photo_recipe.recipe("all"))
     measured = read_json(project_root() / photos.KEPT_IN)["measured"]
-    kept = {one["weights"]: one["found"] for one in measured if one["supports"] == 1}
+    kept = {
+        one["weights"]: one["found"] for one in measured if (one["supports"], one["options"]) == (1, card["options"])
+    }
     for name, found in card["scores"]["every class known"].items():
         assert found["training"] == "base"
         assert kept[card["sha256"]][name]["by_support"] == found["by_support"]
     for name in photo_recipe.NOVEL_IN:
         assert {one["training"] for one in card["scores"][f"{name} held out of training"].values()} == {"novel"}
+
+
+def test_parse_takes_the_shipped_checkpoint_and_says_what_a_mark_was_taken_for(tmp_path: Path) -> None:
+    """As a user starts it: no method, no weights, photos that the network has not seen."""
+    trousers = label_space("ccp-os").id_of("pants")
+    for name, content in (("a", street.photo("0845")), ("b", street.photo("0862"))):
+        write_atomic(tmp_path / f"{name}.png", encode_png(content))
+    mark = np.where(street.mask("0845") == trousers, 255, 0).astype(np.uint8)
+    write_atomic(tmp_path / "m.png", encode_png(mark))
+    words = ["--support", "a.png", "--support-mask", "m.png", "--query", "b.png", "--out", "o.png"]
+    command = [sys.executable, "-m", "oshp_lite", "parse", *words]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert "class 1 is taken for what the network knows as pants" in told
+    found, true = read_mask(tmp_path / "o.png") == 1, street.mask("0862") == trousers
+    assert (found & true).sum() / (found | true).sum() > 0.8
+
+
+def test_a_folder_remembers_the_weights_of_a_shipped_method() -> None:
+    def network(method: str | None) -> str:
+        return str(parse._setup([], None, method, {}, ParseOptions(), "float32")["network"])
+
+    assert network("eopnet") == file_sha256(assets.CHECKPOINT)
+    assert network(None) == network("matching") == file_sha256(assets.PHOTOS_CHECKPOINT)
+    assert network("persam") == "persam"
 
 
 def test_the_network_of_the_recipe_is_below_five_megabytes() -> None:

@@ -59,7 +59,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **both}
 
 
-@cache
+@cache  # a study asks hundreds of times for a few of them; configurations are replaced, never written into
 def _stated(name: str, variant: str, dataset: str, way: str, task: str, method: str) -> RunConfig:
     """Return what a profile's file says of such runs, before any override."""
     content, config = _read(name), variant_config(variant, dataset)

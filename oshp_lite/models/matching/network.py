@@ -126,9 +126,10 @@ class Matching(OneShotModel):
         query of batch size 1, shares float [K,rows], odds float [K,h,w].
         """
         rows, unnamed = query.rows[0], query.rows[0, -1]
-        chance = (
-            torch.sigmoid(odds) * (1 - shares.amax(1).clamp(max=1))[:, None, None]
-        )  # what has a name is matched by it
+        nameless = (1 - shares.amax(1).clamp(max=1))[
+            :, None, None
+        ]  # a mark that means a known class claims nothing else
+        chance = torch.sigmoid(odds) * nameless
         best = torch.zeros_like(chance)
         best.scatter_(0, chance.argmax(0, keepdim=True), 1.0)  # one of several marked classes has an unnamed cell
         own = torch.einsum("kr,rhw->khw", shares, rows) + unnamed * chance * best
