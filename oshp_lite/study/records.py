@@ -219,7 +219,9 @@ def _ratio(part: Array, whole: Array) -> Array:
         return np.asarray(np.asarray(part, np.float64) / np.asarray(whole, np.float64))
 
 
-def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool = False) -> Array:
+def scores_under(
+    run: Measured, weights: Array, measure: str, *, screened: bool = False, sums: dict[bool, Array] | None = None
+) -> Array:
     """Return a score in 0..1, float64 [R], of the summed counts when pair n counts weights[r,n] times.
 
     "novel", "base", "human" mean IoU; "novel_accuracy", "base_accuracy", "mean_accuracy" recall; "novel_precision";
@@ -231,6 +233,8 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
     share of the photo that is claimed for a class which it lacks, "novel_as_background", "novel_as_novel" and
     "novel_as_base" share of the foreground pixels that is predicted as background (the papers' testing bias), or as
     another class. UserError where the counts were not kept or not screened, KeyError for other names.
+
+    sums  keeps the summed counts, screened and not, from one measure to the next under the same weights
     """
     if asked := measure_of(measure):
         try:
@@ -238,20 +242,11 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
         except KeyError:
             raise UserError(f"{run.key.slug} was not judged for {measure}") from None
     if "-" in measure:
-        one, two = (scores_under(run, weights, name, screened=screened) for name in measure.split("-"))
+        one, two = (scores_under(run, weights, name, screened=screened, sums=sums) for name in measure.split("-"))
         return one - two
     counts, kway = run.screened if screened else run.counts, run.key.way == "k"
     if counts is None:
         raise UserError(f"{run.key.slug} was not screened with EOP-Net's person mask; run EOP-Net and read it again")
-    if not kway:  # [N,F,2,3]: every pair counts for its own class
-        counts = (run.class_ids[:, None] == np.array(run.classes[1:]))[..., None, None] * counts[:, None]
-    totals = (weights @ counts.reshape(len(counts), -1).astype(np.float64)).reshape(-1, *counts.shape[1:])
-    hits, wanted = totals[..., 0], totals[..., 0] + totals[..., 2]
-    if measure == "accuracy":
-        axes = -1 if kway else (-1, -2)
-        return _ratio(hits.sum(axes), wanted.sum(axes))
-    if measure == "bi_miou" and not kway:
-        return np.asarray(iou_of_counts(totals.sum(-3)).mean(-1))
     group, _, kind = measure.partition("_")
     if kind.startswith("as_"):
         return _ratio(*(weights @ pixels for pixels in _destined(run, group, kind[3:], screened)))
@@ -259,6 +254,19 @@ def scores_under(run: Measured, weights: Array, measure: str, *, screened: bool 
         if not kway:
             raise UserError(f"{run.key.slug}: {measure} is a measure of k-way")
         return _apart(run, counts, weights, group, kind)
+    sums = {} if sums is None else sums
+    if screened not in sums:
+        if not kway:  # [N,F,2,3]: every pair counts for its own class
+            counts = (run.class_ids[:, None] == np.array(run.classes[1:]))[..., None, None] * counts[:, None]
+        summed = weights @ counts.reshape(len(counts), -1).astype(np.float64)
+        sums[screened] = summed.reshape(-1, *counts.shape[1:])
+    totals = sums[screened]
+    hits, wanted = totals[..., 0], totals[..., 0] + totals[..., 2]
+    if measure == "accuracy":
+        axes = -1 if kway else (-1, -2)
+        return _ratio(hits.sum(axes), wanted.sum(axes))
+    if measure == "bi_miou" and not kway:
+        return np.asarray(iou_of_counts(totals.sum(-3)).mean(-1))
     whole = {"": totals.sum(-1), "accuracy": wanted, "precision": totals[..., 0] + totals[..., 1]}[kind]
     entries = _ratio(hits, whole)
     if not kway:

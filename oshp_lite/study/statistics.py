@@ -107,7 +107,8 @@ def _redrawn(run: Measured, measure: str, screened: bool, block: int) -> Array:
     """Return a run's score float64 [1+R], as it is and under pairs drawn anew."""
     name = (measure, screened, block)
     if name not in run.memo:
-        run.memo[name] = scores_under(run, pair_draws(run, block), measure, screened=screened)
+        sums = run.memo.setdefault(block, {})
+        run.memo[name] = scores_under(run, pair_draws(run, block), measure, screened=screened, sums=sums)
     return run.memo[name]
 
 
