@@ -20,7 +20,7 @@ LAB ?= $(CURDIR)/my-notebooks
 
 BIN := $(VENV)/bin
 # tests/ has no use for nbval's plugin, and each process that loads it compiles a grammar of web addresses
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:nbval -n $(WORKERS) --dist worksteal
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:nbval -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.oshp-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 

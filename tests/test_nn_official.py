@@ -137,7 +137,8 @@ def compare(net: EOPNet, epoch: int, names: dict[str, str], batch: dict[str, Ten
     `names` gives official -> our name of what the oracle holds; an encoder it does not cover is copied into it.
     """
     epochs, config = 50, net.config
-    truth = {theirs: net.state_dict()[ours].clone() for theirs, ours in names.items()}
+    state = net.state_dict()
+    truth = {theirs: state[ours].clone() for theirs, ours in names.items()}
     for name, value in truth.items():
         if value.is_floating_point() and "running" not in name and name not in ("prototype", "s1_prototype"):
             value.requires_grad_()

@@ -91,7 +91,8 @@ def compare(
     gradients: bool = True,
 ) -> None:
     """Answers, gradients and state afterwards against the oracle, from the same state."""
-    truth = {theirs: net.state_dict()[ours].clone() for theirs, ours in names.items()}
+    state = net.state_dict()
+    truth = {theirs: state[ours].clone() for theirs, ours in names.items()}
     learnt = [n for n, v in truth.items() if v.is_floating_point() and "running" not in n and n != "prototype"]
     for name in learnt:
         truth[name].requires_grad_()

@@ -16,6 +16,7 @@ from PIL import Image
 
 from oshp_lite import viz
 from oshp_lite.labels import label_space
+from oshp_lite.viz.style import with_palette
 
 SPACE = label_space("atr")
 
@@ -146,7 +147,23 @@ def test_png_bytes_are_a_picture_of_the_figures_size(photo):
         assert picture.size == (100, 75)
         assert picture.mode == "P"
     with Image.open(io.BytesIO(viz.fig_to_png(figure, dpi=50, colours=None))) as picture:
-        assert picture.mode == "RGBA"
+        assert picture.mode == "RGB"
+
+
+@pytest.mark.parametrize("colours", [2, 16, 256])
+@pytest.mark.parametrize("own", [2, 16, 5000])
+def test_a_palette_keeps_few_colours_and_the_most_frequent_ones_exactly(own: int, colours: int):
+    rng = np.random.default_rng(0)
+    shades = rng.integers(0, 256, (own, 3), dtype=np.uint8)
+    pixels = shades[rng.integers(0, own, (90, 120))]
+    pixels[:60] = (255, 255, 255)
+    reduced = np.asarray(with_palette(Image.fromarray(pixels), colours).convert("RGB"))
+    assert (reduced[:60] == 255).all(), "the page stays white"
+    assert len(np.unique(reduced.reshape(-1, 3), axis=0)) <= colours
+    if own < colours:
+        assert (reduced == pixels).all()
+    elif colours == 256:
+        assert np.abs(reduced.astype(int) - pixels).max(-1).mean() < 12
 
 
 def test_one_layout_serves_all_formats_and_is_the_one_that_savefig_computes(photo):

@@ -115,7 +115,7 @@ class Measured:
     people: dict[str, Array] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     origin: str = "run here"
-    memo: dict[Any, Array] = field(default_factory=dict, init=False, repr=False)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse counts that do not fit together, with a ValueError."""

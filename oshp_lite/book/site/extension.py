@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from html import escape
 from pathlib import PurePosixPath
 from typing import Any
@@ -126,6 +127,7 @@ def _inside(node: nodes.Node, kinds: tuple[type, ...]) -> bool:
     return False
 
 
+@lru_cache(maxsize=1)  # pages are written one after the other, when all names are known
 def _names(env: Any) -> dict[str, tuple[str, str]]:
     """Public name -> page and anchor: whole, without `oshp_lite`, and by its last parts where only one has them."""
     domain = env.domains["py"]
