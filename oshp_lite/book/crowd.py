@@ -19,6 +19,7 @@ from oshp_lite.data.people import PeopleResult, PeopleTruth, crowdedness, cut_ou
 from oshp_lite.data.people_batches import PeopleBatch
 from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.instance_metrics import PeopleMeter, PeopleScores
+from oshp_lite.labels import IGNORE
 from oshp_lite.labels.whole import WholeSpace, whole_space
 from oshp_lite.models.instance.core import ParsedBoxes, RegionNet, put_together
 from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble, paste
@@ -270,7 +271,10 @@ def attention_figure(photo: CrowdPhoto, parsed: ParsedBoxes, boxes: Array, chose
 
 
 def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles: Sequence[str], columns: int) -> Figure:
-    """Photos under their parts, true and parsed side by side; people are outlined in matching colours."""
+    """Photos under their parts, true and parsed side by side; people are outlined in matching colours.
+
+    A legend below names the parts.
+    """
     rows = -(-len(photos) // columns)
     figure, axes = new_figure(rows, 2 * columns, width=2.0, height=2.3)
     for place in axes.flat:
@@ -284,6 +288,8 @@ def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles:
         for place, (classes, persons, words) in zip(axes[row, 2 * column : 2 * column + 2], pairs, strict=True):
             show_image(place, ringed_people(painted(photo, classes), persons))
             place.set_title(words, fontsize=7)
+    shown = {int(index) for photo in photos for index in np.unique(photo.truth.classes)}
+    add_legend(figure, labels(), sorted(shown - {IGNORE}), columns=4 * columns)
     return figure
 
 
