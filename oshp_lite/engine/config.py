@@ -247,9 +247,6 @@ def check(config: RunConfig) -> None:
         raise UserError("init.kind is 'file' but init.path is empty; give the checkpoint's path")
 
 
-# ------------------------------------------------------------------------------------------------ identity
-
-
 def identity_dict(config: RunConfig) -> dict[str, Any]:
     """Return what of a configuration says what the run is: {group: {name: value}}, nothing that is at its default.
 

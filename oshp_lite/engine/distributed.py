@@ -163,9 +163,6 @@ def anywhere(flag: bool) -> bool:
     return flag if current() is None else bool(seen_anywhere(torch.tensor([[flag]])))
 
 
-# ----------------------------------------------------------------------------------------------- tensors
-
-
 def whole(value: Tensor) -> Tensor:
     """A tensor [b,...] of every process as [B,...], in rank order; only this process's part carries a gradient."""
     assert _company is not None
@@ -187,9 +184,6 @@ def seen_anywhere(present: Tensor) -> Tensor:
     seen = present.any(0).byte()
     dist.all_reduce(seen, dist.ReduceOp.MAX)
     return seen.bool()
-
-
-# -------------------------------------------------------------------------------------------- evaluation
 
 
 def own_batches(

@@ -173,9 +173,6 @@ def batches(episodes: EpisodeDataset, config: RunConfig) -> Iterator[tuple[list[
         yield list(range(start, start + len(held))), collate(held)
 
 
-# --------------------------------------------------------------------------------------------------- on disk
-
-
 def save_pairs(path: Path | str, evaluation: Evaluation) -> None:
     """Write the per-pair matrices compactly (npz: `matrices` uint32 [N,C,C], `class_ids`), atomically."""
     matrices = evaluation.matrices.numpy().astype(np.uint32)

@@ -214,9 +214,6 @@ class ResultFolder:
         return people
 
 
-# ------------------------------------------------------------------------------------------------ writing
-
-
 def one_part_map(parts: tuple[PartMap, ...], size: tuple[int, int]) -> PartMap:
     """Parts in one map without overlap, painted in ascending order of their scores; those covered wholly are dropped.
 

@@ -125,9 +125,6 @@ def _hits(predicted: list[tuple[str, float, list[float]]], threshold: float, onc
     return hits
 
 
-# ------------------------------------------------------------------------------------------------ the benchmark
-
-
 def made_up_photos(count: int = 8, size: int = 256, *, seed: int = 0, copies: int = 3) -> dict[str, Any]:
     """Scenes of synth-cihp with made-up results: every person `copies` times, each time moved and worn away a little.
 

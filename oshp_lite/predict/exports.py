@@ -83,9 +83,6 @@ def soft_mask(chances: np.ndarray) -> bytes:
     return encode_png(np.rint(chances.astype(np.float32) * 255).astype(np.uint8))
 
 
-# ------------------------------------------------------------------------------------------------------- COCO
-
-
 def run_lengths(mask: np.ndarray) -> list[int]:
     """Lengths of the runs of a mask bool [H,W] column by column, zeros first (COCO's uncompressed RLE)."""
     flat = np.asarray(mask, bool).ravel(order="F")
@@ -186,9 +183,6 @@ def _coco_mask(content: Mapping[str, Any], photo: Path, size: tuple[int, int]) -
             filled = from_run_lengths(unpack(counts) if isinstance(counts, str) else counts, size)
         mask[filled] = int(one["category_id"])
     return mask, {index: labels[index] for index in sorted(labels) if (mask == index).any()}
-
-
-# ---------------------------------------------------------------------------------------------------- labelme
 
 
 def labelme(file: str, mask: np.ndarray, names: Mapping[int, str]) -> dict[str, Any]:

@@ -77,8 +77,6 @@ class Claim:
     topic: str = "ranking"
 
 
-# ------------------------------------------------------------------------------------------------- reading the table
-
 _TABLE = parse_yaml((resources.files("oshp_lite.study") / "claims.yaml").read_text(encoding="utf-8"))
 _GROUPS = {**_TABLE["groups"], "beside": [name for name, method in METHODS.items() if not method.kway_in_papers]}
 
@@ -165,9 +163,6 @@ def _claims(section: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Cl
 
 
 CLAIMS = tuple(one for section in _TABLE["sections"] for entry in section["claims"] for one in _claims(section, entry))
-
-
-# ----------------------------------------------------------------------------------------------------- the one rule
 
 
 @dataclass(frozen=True)
@@ -265,9 +260,6 @@ def judge(
     word = "not testable here" if untestable else together(part.verdict for part in parts)
     said = finding if word == "not reproduced" else ""
     return Verdict(claim, dataset, word, parts, measured(claim.also), said, untestable)
-
-
-# -------------------------------------------------------------------------------------------------------- the ledger
 
 
 def ledger(

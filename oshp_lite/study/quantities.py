@@ -263,9 +263,6 @@ def curve_of(run: Measured, measure: str) -> tuple[Array, Array, str]:
     return np.zeros(0), np.zeros(0), ""
 
 
-# ------------------------------------------------------------------------------- statistics of one run, with draws
-
-
 def spreads(run: Measured) -> Array:
     """Return the deviation of novel IoU (points) over a query's supports and over queries, [2,1+R].
 

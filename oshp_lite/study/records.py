@@ -174,9 +174,6 @@ class Results:
         return len(self._measured)
 
 
-# ------------------------------------------------------------------------------------------------ counts and scores
-
-
 def counts_of(matrices: Any, classes: Sequence[int]) -> Array:
     """Turn confusion matrices [N,I,I] (rows truth) into counts int64 [N,C,3] (TP, FP, FN) of the classes.
 
@@ -304,9 +301,6 @@ def _apart(run: Measured, counts: Array, weights: Array, group: str, kind: str) 
         entries = _ratio(weights @ (counts[:, ids, 1] * ~there), weights @ (pixels * ~there))
     defined = ~np.isnan(entries)
     return _ratio(np.where(defined, entries, 0.0).sum(-1), defined.sum(-1))
-
-
-# ------------------------------------------------------------------------------------------------------------ files
 
 
 def save_measured(folder: Path | str, measured: Measured) -> Path:

@@ -130,9 +130,6 @@ def comparison_table(name: str, spec: Mapping[str, Any], results: Results) -> Ta
     return finished(name, spec["title"], columns, rows, notes, compact=True, printed=spec.get("of", name))
 
 
-# ------------------------------------------------------------------------------------------------------- the lines
-
-
 def _methods(own: str, spec: Mapping[str, Any], order: PrintedTable) -> list[Line]:
     """Return every planned method in the registry's order, then the declared rows of ours."""
     planned = dict.fromkeys(key for profile in ("lite", "paper") for key in runs_of(own, profile))
@@ -158,9 +155,6 @@ def _methods(own: str, spec: Mapping[str, Any], order: PrintedTable) -> list[Lin
 
 def _folds(line: Line, data: str, results: Results) -> set[int]:
     return {run.key.fold for run in line.runs(results, data)}
-
-
-# ------------------------------------------------------------------------------------------------------- the layout
 
 
 def _columns(frame: Frame) -> Iterator[Column]:
