@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +88,23 @@ def declared(profile: str) -> list[RunKey]:
 
 
 def read_committed(profile: str, folder: Path | None = None) -> tuple[dict[RunKey, Measured], dict[str, str]]:
-    """Return the committed results that may stand in for a profile's runs by key, and by slug why others cannot."""
+    """Return the committed results that may stand in for a profile's runs by key, and by slug why others cannot.
+
+    Files that have not changed are read once in a process, so that redrawn scores are kept as well.
+    """
+    wanted = COMMITTED_FOR.get(profile, ())
+    stats = [(path, path.stat()) for path in sorted((folder or committed_folder()).glob("*"))] if wanted else []
+    kept, damaged = _committed(wanted, tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
+    return dict(kept), dict(damaged)
+
+
+@lru_cache(maxsize=2)
+def _committed(
+    wanted: tuple[str, ...], files: tuple[tuple[Path, int, int], ...]
+) -> tuple[dict[RunKey, Measured], dict[str, str]]:
     kept: dict[RunKey, Measured] = {}
     damaged: dict[str, str] = {}
-    wanted = COMMITTED_FOR.get(profile, ())
-    for path in sorted((folder or committed_folder()).glob("*.json")) if wanted else ():
+    for path in (path for path, *_ in files if path.suffix == ".json"):
         try:
             measured = load_measured(path)
         except UserError as error:
