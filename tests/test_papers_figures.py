@@ -104,7 +104,7 @@ def pairs_of(people: OneShotDataset, way: str, methods: Sequence[str], count: in
 
 def check(figure: Figure, folder: Path | None = None, name: str = "") -> None:
     """It renders, is neither empty nor huge, and does not rest on colour: still many shades when grey."""
-    png = fig_to_png(figure)
+    png = fig_to_png(figure, colours=None)
     with Image.open(io.BytesIO(png)) as picture:
         grey = np.asarray(picture.convert("L"))
     assert grey.std() > 3

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from oshp_lite.data.synthetic.generate import generate
@@ -73,9 +74,13 @@ def results(people: Any) -> Results:
     return Results([result(method, people) for method in METHODS])
 
 
+def drawn(figure: Figure) -> bytes:
+    return fig_to_png(figure, colours=None)
+
+
 def test_every_picture_is_drawn_without_any_result() -> None:
     for name in PICTURES:
-        assert len(fig_to_png(picture(name, Results(), "smoke", finder=Store(Path(), None)))) > 1000  # type: ignore[arg-type]
+        assert len(drawn(picture(name, Results(), "smoke", finder=Store(Path(), None)))) > 1000  # type: ignore[arg-type]
 
 
 def test_a_figure_is_led_by_its_papers_own_method() -> None:
@@ -103,7 +108,7 @@ def test_kept_predictions_draw_the_same_picture(tmp_path: Path, people: Any, res
         assert chosen.lead.key.method == "eopnet"
         assert chosen.positions["k"]
         here, there, nowhere = (
-            fig_to_png(picture(name, results, "smoke", finder=finder, kept=folder))  # type: ignore[arg-type]
+            drawn(picture(name, results, "smoke", finder=finder, kept=folder))  # type: ignore[arg-type]
             for finder, folder in ((store, kept), (elsewhere, kept), (elsewhere, tmp_path / "none"))
         )
         assert here == there
@@ -118,7 +123,7 @@ def test_answers_to_other_photos_are_not_taken(tmp_path: Path, people: Any, resu
         np.savez_compressed(path, **arrays)
     elsewhere = Store(tmp_path, people, methods=())
     with_kept, without = (
-        fig_to_png(picture("eopnet6f", results, "smoke", finder=elsewhere, kept=folder))  # type: ignore[arg-type]
+        drawn(picture("eopnet6f", results, "smoke", finder=elsewhere, kept=folder))  # type: ignore[arg-type]
         for folder in (kept, tmp_path / "none")
     )
     assert with_kept == without
@@ -126,9 +131,9 @@ def test_answers_to_other_photos_are_not_taken(tmp_path: Path, people: Any, resu
 
 def test_a_run_with_damaged_predictions_does_not_stop_a_picture(tmp_path: Path, people: Any, results: Results) -> None:
     store = Store(tmp_path, people)
-    whole = fig_to_png(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
+    whole = drawn(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
     (tmp_path / "amp-k" / "predictions.npz").write_bytes(b"damaged")
-    part = fig_to_png(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
+    part = drawn(picture("eopnet6f", results, "smoke", finder=store, kept=tmp_path / "none"))  # type: ignore[arg-type]
     assert part != whole
 
 
