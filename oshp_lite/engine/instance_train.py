@@ -138,7 +138,7 @@ def judged_data(config: RunConfig, dataset: OneShotDataset, *, progress: bool = 
 def variants_of(net: RegionNet) -> tuple[str, ...]:
     """Return how a network is judged: detected boxes; true ones where it uses boxes; views for the paper's own form."""
     config, paper = net.config, InstanceConfig.preset("paper")
-    own = all(getattr(config, name) == getattr(paper, name) for name in ("design", "labels", "fusion", "join"))
+    own = all(getattr(config, name) == getattr(paper, name) for name in ("design", "fusion", "join"))
     return ("", *(["given"] if config.design != "bottom-up" else []), *(["views"] if own else []))
 
 
