@@ -20,15 +20,15 @@ LIBRARY = ("errors.py", "files.py", "fields.py", "lock.py", "script.py", "assets
 LIBRARY += ("models", "engine", "predict")
 GOALS = {"library": 10_000, "study": 5_000, "package": 23_000}
 """What the rooms should shrink to."""
-CEILINGS = {"library": 21_200, "study": 11_550, "package": 53_300}
+CEILINGS = {"library": 21_200, "study": 11_580, "package": 53_350}
 """What they may not exceed meanwhile: lower these with every step towards the goals; only new features raise them.
 
 The house stood at 11,222, 6,434 and 24,040 before the evidence (headline claims, blocks, measures) came into it, and at
 11,347, 6,697 and 24,429 before semantic transfer and instance-level parsing; at 15,455, 6,700 and 28,645 before the
 explorers, parsing of one's own photos and the book; at 17,450, 10,100 and 41,800 before version 5 of the drawn people,
 crowds, the parser of street photos and the benchmark of paths; at 19,600, 10,800 and 49,350 before notebook 14,
-readings made of records, exported parsers, large photos and the benchmark of all paths. The goals are still those
-without all of them.
+readings made of records, exported parsers, large photos and the benchmark of all paths; at 21,200, 11,550 and 53,300
+before the rows of people one by one and their findings. The goals are still those without all of them.
 """
 WORD = re.compile(r"[A-Za-z_]\w*")
 FILE_NAME = re.compile(r"\w+\.(?:csv|css|html|json|jsonl|md|npz|png|txt|yaml)\b")

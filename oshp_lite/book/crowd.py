@@ -19,7 +19,7 @@ from oshp_lite.data.people import PeopleResult, PeopleTruth, crowdedness, cut_ou
 from oshp_lite.data.people_batches import PeopleBatch
 from oshp_lite.data.synthetic import scene
 from oshp_lite.engine.instance_metrics import PeopleMeter, PeopleScores
-from oshp_lite.labels import IGNORE
+from oshp_lite.labels import BACKGROUND, IGNORE
 from oshp_lite.labels.whole import WholeSpace, whole_space
 from oshp_lite.models.instance.core import ParsedBoxes, RegionNet, put_together
 from oshp_lite.models.instance.regions import Pasted, RegionRules, assemble, paste
@@ -289,7 +289,7 @@ def sheet(photos: Sequence[CrowdPhoto], results: Sequence[PeopleResult], titles:
             show_image(place, ringed_people(painted(photo, classes), persons))
             place.set_title(words, fontsize=7)
     shown = {int(index) for photo in photos for index in np.unique(photo.truth.classes)}
-    add_legend(figure, labels(), sorted(shown - {IGNORE}), columns=4 * columns)
+    add_legend(figure, labels(), sorted(shown - {BACKGROUND, IGNORE}), columns=4 * columns)
     return figure
 
 
