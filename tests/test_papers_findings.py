@@ -8,7 +8,7 @@ import re
 from statistics import fmean
 
 from oshp_lite.files import project_root
-from oshp_lite.study.claims import CLAIMS, FINDINGS, UNTESTABLE, ledger, with_numbers
+from oshp_lite.study.claims import CLAIMS, FINDINGS, PROTOCOLS, UNTESTABLE, ledger, with_numbers
 from oshp_lite.study.cost import load_costs
 from oshp_lite.study.experiments import families
 from oshp_lite.study.records import Results, RunKey
@@ -21,8 +21,9 @@ def test_findings_name_datasets_and_fill_their_numbers() -> None:
     known = {name for profile in ("lite", "paper") for name in families(profile).values()}
     assert {claim for claim, _ in FINDINGS | UNTESTABLE} <= {claim.id for claim in CLAIMS}
     assert {dataset for _, dataset in FINDINGS | UNTESTABLE} <= known
-    for text in FINDINGS.values():
-        filled = with_numbers(text, RESULTS)
+    paper = {claim.id: claim.paper for claim in CLAIMS}
+    for (claim, _), text in FINDINGS.items():
+        filled = with_numbers(text, RESULTS, PROTOCOLS[paper[claim]])
         assert filled.endswith(".")
         assert 40 < len(filled) < 900
         assert "{" not in filled

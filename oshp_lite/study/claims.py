@@ -32,7 +32,7 @@ from oshp_lite.study.tables.people import measure_words
 from oshp_lite.study.tables.table import fill
 
 PAPERS = {"journal": "EOP-Net paper", "aaai": "POPNet paper", "sst": "SST paper", "instance": "BMVC paper"}
-_PROTOCOLS = {"journal": "", "aaai": "aaai", "sst": "whole", "instance": "whole"}
+PROTOCOLS = {"journal": "", "aaai": "aaai", "sst": "whole", "instance": "whole"}
 """Of each paper's runs; "": the journal's folds, or a dataset's own."""
 COLUMNS = (
     *("claim", "paper", "where", "statement", "dataset", "verdict", "figures"),
@@ -151,7 +151,7 @@ def _label(one: Side, two: Side, rule: str, bound: str) -> str:
 def _claims(section: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Claim]:
     """Yield the claims of one entry: one, or one for each measure that it is repeated for."""
     paper, datasets = section["paper"], tuple(entry.get("datasets", section["datasets"]))
-    protocol = _PROTOCOLS[paper]
+    protocol = PROTOCOLS[paper]
     for measure, words in entry.get("each", {"": ""}).items():
         parts, also = (
             tuple(one for part in some for one in quantities(part, protocol, [measure] if measure else ()))
@@ -285,7 +285,7 @@ def ledger(
 
 
 def _finding(claim: Claim, dataset: str, findings: Mapping[tuple[str, str], str], results: Results) -> str:
-    return with_numbers(findings.get((claim.id, dataset), ""), results, _PROTOCOLS[claim.paper])
+    return with_numbers(findings.get((claim.id, dataset), ""), results, PROTOCOLS[claim.paper])
 
 
 def with_numbers(text: str, results: Results, protocol: str = "") -> str:
