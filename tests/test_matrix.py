@@ -337,27 +337,7 @@ def test_wrong_words_get_a_sentence(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_damaged_run_fails_its_row_alone_and_is_healed(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["matrix", "--profile", "smoke", "--only", "label_transfer", "--no-notebooks"]
-    assert main(words) == 0
-    (run,) = (places / "runs").glob("label_transfer-*-kway-*")
-    (run / "scores.json").write_text("{")
-    assert main(words) == 1
-    out = capsys.readouterr().out
-    assert re.search(r"failed   label_transfer-synth-atr-fold1-kway.*--fresh", out)
-    assert "found    label_transfer-synth-atr-fold1-1way" in out
-    assert main([*words, "--dry-run"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"due .* label_transfer-synth-atr-fold1-kway", out)
-    assert re.search(rf"damaged: .*{run.name}.*--fresh", out)
-    assert main([*words, "--fresh"]) == 0
-    assert "made     label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out
-    assert main(words) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_real_row_is_made_found_recorded_and_read(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_real_row_is_made_found_recorded_read_and_healed(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from oshp_lite.study.results import load_results, record
 
     words = ["--profile", "smoke", "--only", "eopnet", "label_transfer", "persam", "--no-notebooks"]
@@ -385,3 +365,19 @@ def test_a_real_row_is_made_found_recorded_and_read(places: Path, capsys: pytest
     assert record("smoke", folder=kept) == [], "nothing has changed"
     elsewhere = load_results("lite", committed=kept, finder=Finder())
     assert elsewhere.keys() == [], "a smoke result stands in for nothing"
+
+    (run,) = (places / "runs").glob("label_transfer-*-kway-*")
+    (run / "scores.json").write_text("{")
+    damaged = ["matrix", "--profile", "smoke", "--only", "label_transfer", "--no-notebooks"]
+    assert main(damaged) == 1, "a damaged run fails its row alone"
+    out = capsys.readouterr().out
+    assert re.search(r"failed   label_transfer-synth-atr-fold1-kway.*--fresh", out)
+    assert "made     label_transfer-synth-atr-fold1-1way" in out
+    assert main([*damaged, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"due .* label_transfer-synth-atr-fold1-kway", out)
+    assert re.search(rf"damaged: .*{run.name}.*--fresh", out)
+    assert main(["matrix", *words, "--index", str(kway[1]), "--fresh"]) == 0
+    assert "made     label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out
+    assert main(damaged) == 0
+    assert "found    label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out

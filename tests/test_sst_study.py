@@ -65,7 +65,7 @@ def test_every_row_has_one_budget_a_stage() -> None:
         for one in rows_of(matrix("lite", ["s"]), "lite")
         if one.config.model.method == "sst" and one.config.train.visible == "all"
     }
-    assert budgets == {(12, 50, 6)}
+    assert budgets == {(16, 50, 4)}
 
 
 def test_dedicated_parsing_begins_with_the_sources_own_first_stage() -> None:

@@ -111,15 +111,17 @@ def precisions(weights: Array, hits: Array, positives: Array) -> Array:
 
     hits bool [T,P]; positives float [R]. As `instance_metrics.average_precision` for weights of 1.
     """
-    seen, made = np.cumsum(weights, 1), []
+    columns = np.ascontiguousarray(weights.T)  # draws side by side: each step below is one pass over them
+    seen, made = np.cumsum(columns, 0), []
     for right in hits:
-        own = weights[:, right]
-        true = np.cumsum(own, 1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            precision = np.nan_to_num(true / seen[:, right])  # 0 / 0 before anything counts
-            envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-            made.append((own * envelope).sum(1) / positives)
-    return np.array(made)
+        own, all_ = columns[right], seen[right]
+        precision = np.divide(np.cumsum(own, 0), all_, out=np.zeros_like(own), where=all_ > 0)
+        best = np.zeros(len(weights))
+        for row in precision[::-1]:  # from the last prediction on, the best precision so far
+            best = np.maximum(best, row, out=row)
+        made.append((own * precision).sum(0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.array(made) / positives
 
 
 def _bit(values: Array, steps: list[int]) -> Array:

@@ -173,7 +173,7 @@ def _over_domains(config: RunConfig) -> RunConfig:
     init, plain = config.init, RunConfig()
     target = config.data.dataset if config.data.dataset in init.domains else init.domains[-1]
     data = replace(
-        domain_data(config.data, target), way="k", split=None, pairing="each epoch", cap=None, augment="paper"
+        domain_data(config.data, target), way="k", split=None, pairing="each epoch", cap=None, augment="none"
     )
     options = encoder_options(config) | {"domains": list(init.domains), "head": target}
     kept = {name: getattr(config.train, name) for name in _KEPT}

@@ -92,13 +92,14 @@ def _called(node: ast.Call) -> str:
     return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
 
 
-def _files_of(module: str, package: Path = PACKAGE) -> list[str]:
+@cache
+def _files_of(module: str, package: Path = PACKAGE) -> tuple[str, ...]:
     """Return the file of a module of ours, relative to the package; nothing for other modules and bare packages."""
     parts = module.split(".")
     if parts[0] != package.name or len(parts) < 2:
-        return []
+        return ()
     places = (Path(*parts[1:]).with_suffix(".py"), Path(*parts[1:], "__init__.py"))
-    return [place.as_posix() for place in places if (package / place).is_file()]
+    return tuple(place.as_posix() for place in places if (package / place).is_file())
 
 
 @cache
