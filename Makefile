@@ -20,7 +20,8 @@ LAB ?= $(CURDIR)/my-notebooks
 
 BIN := $(VENV)/bin
 # tests/ has no use for nbval's plugin, and each process that loads it compiles a grammar of web addresses
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:nbval -n $(WORKERS) --dist worksteal
+# glibc gives large blocks back to the system and asks for them anew at every layer; told not to, it saves a twentieth
+PYTEST := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:nbval -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.oshp-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 from itertools import chain, groupby, islice
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # see `study.notebooks.papermill_here`
 
 # a shell that starts the suite in the background leaves Ctrl-C ignored; the tests and their children want it as usual
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -54,6 +57,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         stretch += islice(quick, max(left // (workers - n) - len(stretch), 0))
         left -= len(stretch)
     items[:] = [*chain(*stretches), *quick]
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of modules and tests live as long as the suite: the garbage collector need not walk them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

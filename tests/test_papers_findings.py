@@ -7,6 +7,8 @@ import json
 import re
 from statistics import fmean
 
+import pytest
+
 from oshp_lite.files import project_root
 from oshp_lite.study.claims import CLAIMS, FINDINGS, PROTOCOLS, UNTESTABLE, ledger, with_numbers
 from oshp_lite.study.cost import load_costs
@@ -14,16 +16,19 @@ from oshp_lite.study.experiments import families
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import read_committed
 
-RESULTS = Results(read_committed("lite")[0].values())
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return Results(read_committed("lite")[0].values())
 
 
-def test_findings_name_datasets_and_fill_their_numbers() -> None:
+def test_findings_name_datasets_and_fill_their_numbers(results: Results) -> None:
     known = {name for profile in ("lite", "paper") for name in families(profile).values()}
     assert {claim for claim, _ in FINDINGS | UNTESTABLE} <= {claim.id for claim in CLAIMS}
     assert {dataset for _, dataset in FINDINGS | UNTESTABLE} <= known
     paper = {claim.id: claim.paper for claim in CLAIMS}
     for (claim, _), text in FINDINGS.items():
-        filled = with_numbers(text, RESULTS, PROTOCOLS[paper[claim]])
+        filled = with_numbers(text, results, PROTOCOLS[paper[claim]])
         assert filled.endswith(".")
         assert 40 < len(filled) < 900
         assert "{" not in filled
@@ -36,9 +41,9 @@ def test_no_score_in_a_finding_is_typed_by_hand() -> None:
         assert not re.search(r"\d\d\.\d|[1-9]\.\d|\d %", re.sub(r"\{[^}]*\}", "", text)), place
 
 
-def test_no_committed_failure_goes_without_a_finding() -> None:
+def test_no_committed_failure_goes_without_a_finding(results: Results) -> None:
     """Whoever commits results that contradict a paper says what was tried and what it may mean."""
-    failed = [one for one in ledger(RESULTS, "lite", costs=load_costs()) if one.word == "not reproduced"]
+    failed = [one for one in ledger(results, "lite", costs=load_costs()) if one.word == "not reproduced"]
     assert [f"{one.claim.id} on {one.dataset}" for one in failed if not one.finding] == []
 
 
@@ -53,10 +58,10 @@ def test_notebook_10_prints_the_claims_of_today() -> None:
     assert sorted((claim, text) for claim, text in texts if re.sub(r"\s+", " ", text) not in page) == []
 
 
-def test_numbers_of_a_finding_are_of_the_folds_that_all_its_runs_have() -> None:
-    own = [RESULTS.seeds(RunKey("eopnet", "synth-atr", fold, "k")) for fold in (1, 2)]
+def test_numbers_of_a_finding_are_of_the_folds_that_all_its_runs_have(results: Results) -> None:
+    own = [results.seeds(RunKey("eopnet", "synth-atr", fold, "k")) for fold in (1, 2)]
     first, second = (100 * fmean(run.score("novel") for run in runs) for runs in own)
-    assert with_numbers("{eopnet novel synth-atr}", RESULTS) == f"{(first + second) / 2:.1f}"
-    mixed = with_numbers("{eopnet novel synth-atr} and {eopnet:x4 novel synth-atr}.", RESULTS)
+    assert with_numbers("{eopnet novel synth-atr}", results) == f"{(first + second) / 2:.1f}"
+    mixed = with_numbers("{eopnet novel synth-atr} and {eopnet:x4 novel synth-atr}.", results)
     assert mixed.startswith(f"{first:.1f} and ")
     assert mixed.endswith(". Figures: fold 1.")

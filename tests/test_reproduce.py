@@ -226,7 +226,7 @@ def test_given_folders_reach_the_processes_and_leave_the_environment_alone(
     words = ["--only", "00", "07", "--data", str(book / "here"), "--runs", str(book / "there")]
     assert main(["reproduce", "--profile", "smoke", *words]) == 1
     works = {order["work"] for order in orders}
-    assert works == {"oshp_lite.study.notebooks:papermill_here", "oshp_lite.study.references:make"}
+    assert works == {"oshp_lite.study.notebooks:papermill_here", "oshp_lite.study.references:ensure"}
     assert {(order["data"], order["runs"]) for order in orders} == {(str(book / "here"), str(book / "there"))}
     assert dict(os.environ) == before
 

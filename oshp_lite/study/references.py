@@ -14,7 +14,7 @@ from oshp_lite.engine.presets import load_profile
 from oshp_lite.engine.provenance import PACKAGE, source_digest
 from oshp_lite.engine.runs import RunStore, present_code
 from oshp_lite.files import read_json, sha256_json, write_json_atomic
-from oshp_lite.study.plan import Row
+from oshp_lite.study.plan import Finder, Row
 
 TRIVIAL = ("background", "copy", "mean map", "colour")
 """All background; the support mask laid on the query; the mean label map; the nearest mean colour."""
@@ -91,13 +91,18 @@ def ceiling_scores(
     return _kept(store, config, dataset, f"ceiling {run.identity}", judged if make else None)
 
 
-def make(profile: str, dataset: str, fold: int, way: str, overrides: Sequence[str], what: str) -> None:
-    """Make the ceiling ("ceiling") or the trivial baselines of a dataset, fold and way, where the environment says."""
+def ensure(
+    profile: str, dataset: str, fold: int, way: str, overrides: Sequence[str], what: str, look: Finder | None = None
+) -> bool:
+    """Make the ceiling ("ceiling") or the trivial baselines of a dataset, fold and way, where the environment says.
+
+    `look` says instead where to look for them, and nothing is made. Returns whether they are there.
+    """
     config = load_profile(profile, [f"data.fold={fold}", *overrides], dataset=dataset, way=way)
+    how: Any = {"progress": False} | ({"data": look.data, "store": look.store, "make": False} if look else {})
     if what == "ceiling":
-        ceiling_scores(config, ceiling_config(profile, dataset, fold, overrides), progress=False)
-    else:
-        baseline_scores(config, progress=False)
+        return bool(ceiling_scores(config, ceiling_config(profile, dataset, fold, overrides), **how))
+    return len(baseline_scores(config, **how)) == len(TRIVIAL)
 
 
 def _kept(

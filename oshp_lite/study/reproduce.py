@@ -39,6 +39,7 @@ from oshp_lite.study.experiments import matrix
 from oshp_lite.study.notebooks import Job, check_parameters, default_parameters, load_notebook, title_of
 from oshp_lite.study.plan import LIMIT_MINUTES, Finder, Row, before_training, rows_of, trainings
 from oshp_lite.study.processes import run_child
+from oshp_lite.study.references import ensure
 from oshp_lite.study.report import write_report
 
 TRAINING_NOTEBOOK = "07"
@@ -215,13 +216,17 @@ def _references(trained: list[Row], executor: Executor) -> list[Task]:
         order |= {"profile": executor.profile, "overrides": list(executor.overrides)}
         for what in ("baselines", "ceiling"):
             name = f"{what} of {one[0]}, fold {one[1]}, {one[2]}-way"
-            work = {"work": "oshp_lite.study.references:make", "what": what, **order}
-
-            def done(work: dict[str, Any] = work) -> str:
-                return run_child(work, executor.environment).reason
-
-            tasks.append(Task(name, partial(timed, name, done)))
+            tasks.append(Task(name, partial(_reference, name, {"what": what, **order}, executor)))
     return tasks
+
+
+def _reference(name: str, order: dict[str, Any], executor: Executor) -> Outcome:
+    """Find one reference, or have a process make it."""
+    with suppress(UserError):  # the process says what is wrong
+        if ensure(**order, look=executor.finder):
+            return Outcome(name, "found")
+    work = {"work": "oshp_lite.study.references:ensure", **order}
+    return timed(name, lambda: run_child(work, executor.environment).reason)
 
 
 def _entry(job: Job, outcome: Outcome, training: Row | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _LOADS = {"src", "srcset", "data", "poster"}
+_BARE = re.compile(r'<span(?: class="[^"]*")?>|</span>')  # colours of code: most tags of a page
 
 
 class _Page(HTMLParser):
@@ -16,7 +17,7 @@ class _Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.anchors, self.links, self.loads, self.nameless = {""}, list[str](), list[str](), list[str]()
-        self.feed(text)
+        self.feed(_BARE.sub("", text))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Sort one tag's attributes."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
 from oshp_lite.errors import UserError
 from oshp_lite.study.experiments import METHODS
@@ -91,6 +90,8 @@ def _ties(
 
 
 def _ranking(measure: str, frames: Sequence[Frame], results: Results) -> Ranking:
+    from scipy.stats import spearmanr
+
     found = {data: frame.levels(measure, data) for frame in frames for data in frame.datasets}
     waiting = tuple(data for data, levels in found.items() if not levels)
     found = {data: levels for data, levels in found.items() if levels}

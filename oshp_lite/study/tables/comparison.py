@@ -12,7 +12,6 @@ from itertools import product
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from oshp_lite.study.collapse import collapsed
 from oshp_lite.study.experiments import METHODS, label, runs_of
@@ -81,6 +80,8 @@ class Frame:
 
 def ranks(levels: Mapping[str, Sequence[float]]) -> dict[str, tuple[int, ...]]:
     """Return each method's rank (1 the best) by every level that all of them have."""
+    from scipy.stats import rankdata
+
     columns = [
         rankdata(np.negative(column), "min").astype(int).tolist() for column in zip(*levels.values(), strict=True)
     ]
