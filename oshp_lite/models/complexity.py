@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -81,10 +82,7 @@ def mac_table(config: EOPNetConfig, size: tuple[int, int] = (512, 512), classes:
 
     classes: number of ids that get an AGM pass of their own (default: all foreground ids, as the released code loops).
     """
-    net, small = on_meta(config), [-(-side // 4) for side in size]
-    encoder = module_macs(net.encoder, (1, 3, *size))
-    projection = module_macs(net.fine_projection, (1, net.encoder.out_channels, *small))
-    trunk = module_macs(net.fine_guidance, (1, config.width, *small))
+    encoder, projection, trunk = _once(config, size)
     passes = 1 if config.way == "1" else config.n_ids - 1 if classes is None else classes
     return [
         Part("encoder, query and support", 2 * encoder),
@@ -93,6 +91,14 @@ def mac_table(config: EOPNetConfig, size: tuple[int, int] = (512, 512), classes:
         Part("coarse trunk, scene", trunk, used=config.coarse_attention == "both"),
         Part(f"fine trunk (AGM), {passes} passes", passes * trunk, used=False),
     ]
+
+
+@cache
+def _once(config: EOPNetConfig, size: tuple[int, int]) -> list[int]:
+    """MACs of one pass of the encoder, of a projection and of a trunk."""
+    net, small = on_meta(config), [-(-side // 4) for side in size]
+    parts = (net.encoder, 3, size), (net.fine_projection, net.encoder.out_channels, small)
+    return [module_macs(part, (1, wide, *of)) for part, wide, of in (*parts, (net.fine_guidance, config.width, small))]
 
 
 def total_macs(config: EOPNetConfig, size: tuple[int, int] = (512, 512), classes: int | None = None) -> dict[str, int]:

@@ -201,10 +201,5 @@ def check_fold(attempt: Any) -> str:
         share <= 20, f"your fold hides {share:.0f} % of the people's pixels, so the training masks deny a lot of them"
     )
     require(share >= 5, f"your fold hides only {share:.0f} % of the people's pixels; a test on so little says little")
-    return (
-        f"your fold hides {share:.0f} % of the people's pixels (fold 1 of the journal paper: {_journal_share():.0f} %)"
-    )
-
-
-def _journal_share() -> float:
-    return sum(_hidden()[name] for name in ("skirt", "pants", "dress"))
+    journal = sum(_hidden()[name] for name in ("skirt", "pants", "dress"))
+    return f"your fold hides {share:.0f} % of the people's pixels (fold 1 of the journal paper: {journal:.0f} %)"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -263,10 +262,6 @@ def _data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _hex(colour: Sequence[int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
 @cache
 def _painter() -> Any:
     """The widget class: the package anywidget is imported when a view is wanted."""
@@ -314,7 +309,7 @@ def painter_view(state: PaintState, folder: Path | str = "own_class", width: int
                 board.size = [*canvas.photo.shape[:2]]
                 board.photo = _data_uri(encode_jpeg(canvas.photo, 90), "jpeg")
             board.classes = [
-                {"name": label, "colour": _hex(colour)}
+                {"name": label, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
                 for label, colour in zip(state.names, state.colours, strict=False)
             ]
             board.current = state.current
