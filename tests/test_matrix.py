@@ -368,16 +368,15 @@ def test_a_real_row_is_made_found_recorded_read_and_healed(places: Path, capsys:
 
     (run,) = (places / "runs").glob("label_transfer-*-kway-*")
     (run / "scores.json").write_text("{")
-    damaged = ["matrix", "--profile", "smoke", "--only", "label_transfer", "--no-notebooks"]
-    assert main(damaged) == 1, "a damaged run fails its row alone"
-    out = capsys.readouterr().out
-    assert re.search(r"failed   label_transfer-synth-atr-fold1-kway.*--fresh", out)
-    assert "made     label_transfer-synth-atr-fold1-1way" in out
+    damaged = ["matrix", *words, "--index", str(kway[1])]
+    assert main(damaged) == 1
+    assert re.search(r"failed   label_transfer-synth-atr-fold1-kway.*--fresh", capsys.readouterr().out)
+    assert main(["matrix", *words, "--index", str(kway[0])]) == 0, "a damaged run fails its row alone"
     assert main([*damaged, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"due .* label_transfer-synth-atr-fold1-kway", out)
     assert re.search(rf"damaged: .*{run.name}.*--fresh", out)
-    assert main(["matrix", *words, "--index", str(kway[1]), "--fresh"]) == 0
+    assert main([*damaged, "--fresh"]) == 0
     assert "made     label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out
     assert main(damaged) == 0
     assert "found    label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out

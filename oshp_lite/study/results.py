@@ -8,7 +8,7 @@ its row says why.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +47,7 @@ def committed_folder() -> Path:
 
 def load_results(
     profile: str,
-    keys: Iterable[RunKey] | None = None,
+    keys: Sequence[RunKey] | None = None,
     *,
     finder: Finder | None = None,
     committed: Path | None = None,
@@ -59,7 +59,7 @@ def load_results(
     whose provenance says so), then a committed one; the other way round for a profile of `LIKE`. `screen` False leaves
     the screened counts of store runs out.
     """
-    finder, (kept, damaged) = finder or Finder(), read_committed(profile, committed)
+    finder, (kept, damaged) = finder or Finder(), read_committed(profile, committed, keys)
     before = kept if profile in LIKE else {}
     results: list[Measured] = []
     reasons: dict[RunKey, str] = {}
@@ -87,13 +87,17 @@ def declared(profile: str) -> list[RunKey]:
     return list(dict.fromkeys([*whole, *needed]))
 
 
-def read_committed(profile: str, folder: Path | None = None) -> tuple[dict[RunKey, Measured], dict[str, str]]:
-    """Return the committed results that may stand in for a profile's runs by key, and by slug why others cannot.
+def read_committed(
+    profile: str, folder: Path | None = None, keys: Iterable[RunKey] | None = None
+) -> tuple[dict[RunKey, Measured], dict[str, str]]:
+    """Return the committed results (or those of `keys`) that may stand in for a profile's runs, by key.
 
-    Files that have not changed are read once in a process, so that redrawn scores are kept as well.
+    With them, by slug, why others cannot. Files that have not changed are read once in a process, so that redrawn
+    scores are kept as well.
     """
-    wanted = COMMITTED_FOR.get(profile, ())
-    stats = [(path, path.stat()) for path in sorted((folder or committed_folder()).glob("*"))] if wanted else []
+    wanted, slugs = COMMITTED_FOR.get(profile, ()), None if keys is None else {key.slug for key in keys}
+    paths = sorted((folder or committed_folder()).glob("*")) if wanted else []
+    stats = [(path, path.stat()) for path in paths if slugs is None or path.stem in slugs]
     kept, damaged = _committed(wanted, tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
     return dict(kept), dict(damaged)
 
