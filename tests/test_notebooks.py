@@ -174,7 +174,7 @@ def test_every_notebook_is_valid() -> None:
 
 FEW_STEPS = {
     "01_problem_definition": ('steps = {"smoke": 300,', 'steps = {"smoke": 20,'),
-    "05_popnet_stages": ('n_steps, width = {"smoke": 100,', 'n_steps, width = {"smoke": 8,'),
+    "05_popnet_stages": ('n_steps, width = {"smoke": 100,', 'n_steps, width = {"smoke": 14,'),
 }
 """Lengths of toy trainings as committed and as run here: every line runs, and no assertion rests on what they learn."""
 
