@@ -1,4 +1,4 @@
-"""README's results are what the committed records give; `oshp-lite report --readme` writes them."""
+"""README and ledger say what the committed records give; `oshp-lite report --readme` writes README's results."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from oshp_lite.cli import main
 from oshp_lite.engine.statistics import bounds, draw_pairs
 from oshp_lite.errors import UserError
 from oshp_lite.files import read_image, read_json
+from oshp_lite.study.claims import ledger
+from oshp_lite.study.cost import load_costs
 from oshp_lite.study.exhibits import update_readme
 from oshp_lite.study.records import Results, RunKey
 from oshp_lite.study.results import read_committed
@@ -33,6 +35,13 @@ def copy(tmp_path: Path) -> Path:
 
 def test_readme_shows_the_records(copy: Path) -> None:
     assert not update_readme(copy), "README differs from the committed records; run `oshp-lite report --readme`"
+
+
+def test_no_committed_failure_goes_without_a_finding() -> None:
+    """Whoever commits results that contradict a paper says what was tried and what it may mean."""
+    results = Results(read_committed("lite")[0].values())  # their redrawn scores are those of the test above
+    failed = [one for one in ledger(results, "lite", costs=load_costs()) if one.word == "not reproduced"]
+    assert [f"{one.claim.id} on {one.dataset}" for one in failed if not one.finding] == []
 
 
 def test_a_changed_record_changes_readme(copy: Path) -> None:
