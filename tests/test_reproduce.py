@@ -28,6 +28,7 @@ from oshp_lite.study.notebooks import load_notebook, save_notebook
 from oshp_lite.study.pages import math_svg, write_page
 from oshp_lite.study.processes import Ended
 from oshp_lite.study.records import RunKey
+from oshp_lite.study.results import load_results, record
 
 pytest.importorskip("papermill")
 pytest.importorskip("nbconvert")
@@ -151,6 +152,47 @@ def test_a_profile_from_end_to_end(
     assert len(manifest["entries"]) == 4, "entries of the other notebooks stay"
     assert "trivial: copy" in (folder / "runs.html").read_text(), "and so do the scores"
     assert main(["report", "--profile", "smoke"]) == 0
+    capsys.readouterr()
+    rows_are_found_recorded_read_and_healed(book, capsys)
+
+
+def rows_are_found_recorded_read_and_healed(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rows that `reproduce` has made are `matrix`'s too; a damaged one fails alone."""
+    words = ["--profile", "smoke", "--only", "eopnet", "label_transfer", "persam", "--no-notebooks"]
+    assert main(["matrix", *words, "--list", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    full = [row for row in rows if row.get("way") == "k" and not row.get("ablation")]
+    own, other, lacking = [row["index"] for row in full if row["condition"] == "papers"]
+    assert main(["matrix", *words, "--index", str(own)]) == main(["matrix", *words, "--index", str(lacking)]) == 0
+    told = capsys.readouterr().out
+    assert "found    eopnet" in told
+    assert re.search("not run  persam.*needs SAM weights", told)
+
+    results = load_results("smoke")
+    eopnet, transfer = (results.get(RunKey(name, "synth-atr", 1, "k")) for name in ("eopnet", "label_transfer"))
+    assert eopnet.origin == "run here"
+    assert eopnet.score("human") == pytest.approx(eopnet.scores["human_miou"])
+    assert (eopnet.screened == eopnet.counts).all(), "EOP-Net screens its own answers already"
+    assert (transfer.screened[:, :, :2].sum((1, 2)) <= transfer.counts.sum((1, 2))).all()
+    assert "needs SAM weights" in results.get(RunKey("persam", "synth-atr", 1, "k")).reason
+    assert len(record("smoke", folder=book / "kept")) == 4
+    assert record("smoke", folder=book / "kept") == [], "nothing has changed"
+    assert load_results("lite", committed=book / "kept").keys() == [], "a smoke result stands in for nothing"
+
+    (run,) = (book / "runs").glob("label_transfer-*-kway-*")
+    (run / "scores.json").write_text("{")
+    damaged = ["matrix", *words, "--index", str(other)]
+    assert main(damaged) == 1
+    assert re.search(r"failed   label_transfer-synth-atr-fold1-kway.*--fresh", capsys.readouterr().out)
+    assert main(["matrix", *words, "--index", str(own)]) == 0, "a damaged run fails its row alone"
+    assert main([*damaged, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"due .* label_transfer-synth-atr-fold1-kway", out)
+    assert re.search(rf"damaged: .*{run.name}.*--fresh", out)
+    assert main([*damaged, "--fresh"]) == 0
+    assert "made     label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out
+    assert main(damaged) == 0
+    assert "found    label_transfer-synth-atr-fold1-kway" in capsys.readouterr().out
 
 
 @pytest.mark.slow
