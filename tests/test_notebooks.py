@@ -190,6 +190,13 @@ class Shortened(Job):
         return notebook
 
 
+NOTHING = """own = {"In", "Out", "get_ipython"}
+for name in [one for one in globals() if one not in own and not one.startswith("_")]:
+    del globals()[name]
+"""
+"""Leaves a kernel without names, as %reset does, which looks through all memory besides."""
+
+
 class Joined(Job):
     """All solutions in one notebook and one kernel, which imports once; each of them begins with no names."""
 
@@ -200,7 +207,7 @@ class Joined(Job):
             own = load_notebook(path)
             assert default_parameters(own, path.name).get("profile", "smoke") == "smoke"
             codes = [source_of(cell) for cell in own["cells"] if cell["cell_type"] == "code"]
-            sources += ["%reset -f", *(f"# {path.name}\n{code}" for code in codes)]  # a failure names its first line
+            sources += [NOTHING, *(f"# {path.name}\n{code}" for code in codes)]  # a failure names its first line
         empty = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
         joined["cells"] = [{**empty, "id": f"c{n}", "source": source} for n, source in enumerate(sources)]
         return joined
