@@ -114,8 +114,8 @@ def precisions(weights: Array, hits: Array, positives: Array) -> Array:
     columns = np.ascontiguousarray(weights.T)  # draws side by side: each step below is one pass over them
     seen, made = np.cumsum(columns, 0), []
     for right in hits:
-        own, all_ = columns[right], seen[right]
-        precision = np.divide(np.cumsum(own, 0), all_, out=np.zeros_like(own), where=all_ > 0)
+        own, until = columns[right], seen[right]
+        precision = np.divide(np.cumsum(own, 0), until, out=np.zeros_like(own), where=until > 0)
         best = np.zeros(len(weights))
         for row in precision[::-1]:  # from the last prediction on, the best precision so far
             best = np.maximum(best, row, out=row)

@@ -50,7 +50,7 @@ def build_book(out: Path, notebooks: Path, commands: Mapping[str, str] | None = 
     The old site stays until the new one is complete. Raises UserError when something that is needed is not installed,
     a notebook was never executed, or `out` holds something else.
     """
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # see `study.notebooks.papermill_here`
     for name in NEEDS:
         try:
             import_module(name)
